@@ -1,0 +1,1 @@
+//! The root daemon: sensor, process tree, attribution.

@@ -1,0 +1,1 @@
+//! Facts about tool calls, path classes and secret masking.

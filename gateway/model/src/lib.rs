@@ -1,0 +1,26 @@
+//! The words of DefenseClaw as types.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`ids`] | who is meant: session, call, process, image |
+//! | [`decision`] | verdict, severity, mode, finding, decision |
+//! | [`facts`] | typed statements derived from a tool call |
+//! | [`call`] | one declared action, and the hook events around it |
+//! | [`activity`] | one kernel-observed action and its attribution |
+//! | [`record`] | one row of the audit ledger |
+//! | [`wire`] | the frames that the agent and the gateway exchange |
+//! | [`api`] | what the gateway answers to the operator's tool |
+//! | [`config`] | the configuration file's one strict schema |
+//!
+//! Nothing here does I/O. Every type that crosses a process boundary or reaches the ledger is serde-serialisable with
+//! stable `snake_case` names.
+
+pub mod activity;
+pub mod api;
+pub mod call;
+pub mod config;
+pub mod decision;
+pub mod facts;
+pub mod ids;
+pub mod record;
+pub mod wire;

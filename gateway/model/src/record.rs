@@ -1,0 +1,177 @@
+//! Rows of the audit ledger.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::activity::Activity;
+use crate::call::CallKind;
+use crate::decision::{Decision, Finding, Severity};
+use crate::facts::Facts;
+use crate::ids::{CallId, SessionId};
+
+/// A record before it has a place in the chain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    /// When it happened, ns since the Unix epoch.
+    pub time_ns: u64,
+    /// The session that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The call that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
+    /// What happened.
+    pub body: RecordBody,
+}
+
+impl Draft {
+    /// The severity that filters see: the decision's or the finding's, else `NONE`.
+    pub fn severity(&self) -> Severity {
+        match &self.body {
+            RecordBody::ToolCall { decision, .. } => decision.severity,
+            RecordBody::Finding { finding, .. } => finding.severity,
+            RecordBody::Gap { .. } => Severity::Medium,
+            _ => Severity::None,
+        }
+    }
+}
+
+/// A record in the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Place in the chain, from 1.
+    pub seq: u64,
+    /// What was recorded.
+    #[serde(flatten)]
+    pub draft: Draft,
+    /// SHA-256 of the record before (hex), 64 zeros for the first.
+    pub prev_hash: String,
+    /// SHA-256 of this record (hex).
+    pub hash: String,
+}
+
+/// What a record says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum RecordBody {
+    /// A session began.
+    SessionStart {
+        /// The harness's word for why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        source: Option<String>,
+        /// Working directory.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cwd: Option<String>,
+        /// User id of the hook client.
+        uid: u32,
+        /// Whether the kernel view is bound to the session, or why not.
+        binding: Binding,
+    },
+    /// The person sent a prompt.
+    Prompt {
+        /// Its text, masked and shortened.
+        text: String,
+    },
+    /// A tool call was declared and decided.
+    ToolCall {
+        /// The tool's name.
+        tool: String,
+        /// What kind of action it is.
+        call_kind: CallKind,
+        /// The tool's input, masked and shortened.
+        input: Value,
+        /// What it declares.
+        facts: Facts,
+        /// What the policy said.
+        decision: Decision,
+        /// From the request's arrival to the decision, microseconds.
+        decision_us: u64,
+        /// Whether the agent had the call before the harness was answered, or why not.
+        binding: Binding,
+    },
+    /// A tool call ended.
+    CallEnd {
+        /// The tool's name.
+        tool: String,
+        /// Whether the harness says that it failed.
+        failed: bool,
+    },
+    /// The agent finished its turn.
+    Stop {},
+    /// A session ended.
+    SessionEnd {
+        /// The harness's word for why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The kernel saw a labelled process act.
+    Activity {
+        /// What it did.
+        activity: Activity,
+    },
+    /// A rule found something.
+    Finding {
+        /// What.
+        finding: Finding,
+        /// The record that it is about.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        about_seq: Option<u64>,
+    },
+    /// Activities are missing.
+    Gap {
+        /// Why: `ring_full`, `agent_restart`, `agent_overflow`, …
+        cause: String,
+        /// How many, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        missing: Option<u64>,
+        /// What to make of it, for a person.
+        detail: String,
+    },
+    /// A daemon started, stopped or changed its state.
+    Daemon {
+        /// `gateway` or `agent`.
+        daemon: String,
+        /// `started`, `stopped`, `connected`, `disconnected`.
+        state: String,
+        /// More, for a person.
+        detail: String,
+    },
+}
+
+impl RecordBody {
+    /// The record's kind, as in its JSON form.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::SessionStart { .. } => "session_start",
+            Self::Prompt { .. } => "prompt",
+            Self::ToolCall { .. } => "tool_call",
+            Self::CallEnd { .. } => "call_end",
+            Self::Stop {} => "stop",
+            Self::SessionEnd { .. } => "session_end",
+            Self::Activity { .. } => "activity",
+            Self::Finding { .. } => "finding",
+            Self::Gap { .. } => "gap",
+            Self::Daemon { .. } => "daemon",
+        }
+    }
+}
+
+/// Whether the kernel view was bound to a session or call before the harness was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Binding {
+    /// The agent acknowledged.
+    Bound,
+    /// No agent is connected: only hooks are in force.
+    NoAgent,
+    /// The agent refused or failed.
+    Failed {
+        /// Why, for a person.
+        reason: String,
+    },
+    /// The hook was called from inside a tool call's own process tree: the declaration is not the harness's.
+    Forged {
+        /// Who called, for a person.
+        caller: String,
+    },
+}

@@ -1,0 +1,1 @@
+//! Rego decisions through regorus behind one type.

@@ -1,0 +1,1 @@
+//! The server: hooks in, decisions out, one ledger.

@@ -1,0 +1,1 @@
+//! Stacks, scripted agents and model servers for tests, demo and benchmarks.
