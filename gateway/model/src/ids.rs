@@ -197,7 +197,7 @@ pub struct ProcessId {
 pub struct ImageId {
     /// Thread-group id of the process that executed it.
     pub tgid: u32,
-    /// When, ns since boot. 0 for an image that was running before its session was bound.
+    /// When, ns since boot; the process's start for an image that was running before its session was bound.
     pub exec_ns: u64,
 }
 
