@@ -50,7 +50,11 @@ pub fn act() -> std::process::ExitCode {
     }
     // A grandchild from another thread: its label must come through the fork of a thread that is not the leader.
     let _ = std::thread::spawn(|| {
-        Command::new("/proc/self/exe").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status()
+        Command::new("/proc/self/exe")
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
     })
     .join();
     std::process::ExitCode::from(EXIT)
@@ -75,7 +79,9 @@ pub fn check(sensor: &mut Sensor) -> Result<Vec<Check>, String> {
             .map_err(|error| format!("the canary could not be released: {error}"))
     });
     let pid = child.id();
-    let waited = child.wait().map_err(|error| format!("the canary could not be waited for: {error}"));
+    let waited = child
+        .wait()
+        .map_err(|error| format!("the canary could not be waited for: {error}"));
     released?;
     waited?;
     Ok(judge(&collect(sensor, pid), pid))
@@ -95,7 +101,9 @@ fn label(sensor: &mut Sensor, child: &Child) -> Result<(), String> {
         exec_tgid: task.tgid,
         flags: 0,
     };
-    sensor.set_label(task.tgid, label).map_err(|error| error.to_string())
+    sensor
+        .set_label(task.tgid, label)
+        .map_err(|error| error.to_string())
 }
 
 /// Takes records until the canary's exit.
@@ -103,8 +111,16 @@ fn collect(sensor: &mut Sensor, pid: u32) -> Vec<Event> {
     let deadline = Instant::now() + PATIENCE;
     let mut events = Vec::new();
     while Instant::now() < deadline {
-        events.extend(sensor.drain().into_iter().filter(|event| event.session == SESSION));
-        if events.iter().any(|event| event.process.tgid == pid && matches!(event.kind, EventKind::Exit(_))) {
+        events.extend(
+            sensor
+                .drain()
+                .into_iter()
+                .filter(|event| event.session == SESSION),
+        );
+        if events
+            .iter()
+            .any(|event| event.process.tgid == pid && matches!(event.kind, EventKind::Exit(_)))
+        {
             break;
         }
         std::thread::sleep(Duration::from_millis(2));
@@ -114,7 +130,11 @@ fn collect(sensor: &mut Sensor, pid: u32) -> Vec<Event> {
 
 fn judge(events: &[Event], pid: u32) -> Vec<Check> {
     let own = |event: &&Event| event.process.tgid == pid;
-    let seen = |family, what, test: &dyn Fn(&Event) -> bool| Check { family, what, seen: events.iter().any(test) };
+    let seen = |family, what, test: &dyn Fn(&Event) -> bool| Check {
+        family,
+        what,
+        seen: events.iter().any(test),
+    };
     vec![
         seen("process", "a grandchild's exec, forked by a thread", &|event| {
             event.process.tgid != pid && matches!(event.kind, EventKind::Exec(_))
@@ -123,13 +143,30 @@ fn judge(events: &[Event], pid: u32) -> Vec<Check> {
             own(&event) && event.kind == EventKind::Exit(ExitStatus::Code(EXIT))
         }),
         seen("file", "a file created", &|event| {
-            own(&event) && matches!(&event.kind, EventKind::Open { access: FileAccess::Create, path, .. } if path.contains("defenseclaw-canary-"))
+            own(&event)
+                && matches!(&event.kind, EventKind::Open { access: FileAccess::Create, path, .. } if path.contains("defenseclaw-canary-"))
         }),
         seen("network", "a TCP connection begun", &|event| {
-            own(&event) && matches!(event.kind, EventKind::Connect { protocol: Protocol::Tcp, port: 9, .. })
+            own(&event)
+                && matches!(
+                    event.kind,
+                    EventKind::Connect {
+                        protocol: Protocol::Tcp,
+                        port: 9,
+                        ..
+                    }
+                )
         }),
         seen("network", "a UDP destination set", &|event| {
-            own(&event) && matches!(event.kind, EventKind::Connect { protocol: Protocol::Udp, port: 9, .. })
+            own(&event)
+                && matches!(
+                    event.kind,
+                    EventKind::Connect {
+                        protocol: Protocol::Udp,
+                        port: 9,
+                        ..
+                    }
+                )
         }),
     ]
 }
@@ -148,11 +185,22 @@ pub fn prove(sensor: &mut Sensor) -> Vec<FamilyStatus> {
         }
     };
     for family in &mut families {
-        let own: Vec<&Check> = checks.iter().filter(|check| check.family == family.family).collect();
-        let unseen: Vec<&str> = own.iter().filter(|check| !check.seen).map(|check| check.what).collect();
+        let own: Vec<&Check> = checks
+            .iter()
+            .filter(|check| check.family == family.family)
+            .collect();
+        let unseen: Vec<&str> = own
+            .iter()
+            .filter(|check| !check.seen)
+            .map(|check| check.what)
+            .collect();
         if !unseen.is_empty() {
             family.tier = Tier::None;
-            family.detail = format!("{}; the canary's act was not seen: {}", family.detail, unseen.join(", "));
+            family.detail = format!(
+                "{}; the canary's act was not seen: {}",
+                family.detail,
+                unseen.join(", ")
+            );
         } else if own.is_empty() {
             family.detail = format!("{}; attached, no canary for it", family.detail);
         } else {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use defenseclaw_model::config::Config;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
-use defenseclaw_model::wire::{AgentStatus, Counters, Cursor, FamilyStatus, ToAgent, ToGateway, WIRE_VERSION};
+use defenseclaw_model::wire::{
+    AgentStatus, Counters, Cursor, FamilyStatus, ToAgent, ToGateway, WIRE_VERSION,
+};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -72,7 +74,11 @@ impl Daemon {
         let mut sensor = Sensor::start(&instance)?;
         let took_over = sensor.was_adopted();
         // What waits in a running sensor's rings belongs to sessions that the gateway will name; a canary would mix with it.
-        let families = if took_over { sensor.families().to_vec() } else { canary::prove(&mut sensor) };
+        let families = if took_over {
+            sensor.families().to_vec()
+        } else {
+            canary::prove(&mut sensor)
+        };
         for family in &families {
             tracing::info!(family = family.family, tier = ?family.tier, detail = family.detail, "sensor");
         }
@@ -105,7 +111,8 @@ impl Daemon {
             .map_err(system("open a signal descriptor"))?;
         let mut next_tick = Instant::now();
         loop {
-            self.wait(&signal_fd, next_tick).map_err(system("wait for events"))?;
+            self.wait(&signal_fd, next_tick)
+                .map_err(system("wait for events"))?;
             if signal_fd.read_signal().is_ok_and(|signal| signal.is_some()) {
                 return self.stop();
             }
@@ -156,7 +163,9 @@ impl Daemon {
 
     fn attribute(&mut self, events: &[Event]) {
         let cursor = self.sensor.cursor();
-        let mut host = LiveHost { sensor: &mut self.sensor };
+        let mut host = LiveHost {
+            sensor: &mut self.sensor,
+        };
         for event in events {
             if let Some(draft) = self.attributor.event(&mut host, event, self.clock_ns) {
                 self.outbox.push(draft, cursor);
@@ -182,7 +191,9 @@ impl Daemon {
     }
 
     fn send_waiting(&mut self) -> Result<(), LinkError> {
-        let Some(link) = self.link.as_mut() else { return Ok(()) };
+        let Some(link) = self.link.as_mut() else {
+            return Ok(());
+        };
         if self.welcomed
             && let Some(batch) = self.outbox.next_batch(self.clock_ns.wrapping_add(boot_ns()))
         {
@@ -193,7 +204,12 @@ impl Daemon {
 
     fn handle(&mut self, frame: ToAgent) -> Result<(), LinkError> {
         match frame {
-            ToAgent::Welcome { wire, last_batch, cursor, sessions } => {
+            ToAgent::Welcome {
+                wire,
+                last_batch,
+                cursor,
+                sessions,
+            } => {
                 if wire != WIRE_VERSION {
                     return Err(LinkError::Protocol(format!(
                         "it speaks version {wire} of the frames, this agent version {WIRE_VERSION}: install both from one release"
@@ -207,16 +223,31 @@ impl Daemon {
                         sessions.len()
                     ));
                 }
-                self.attributor.restore(&mut LiveHost { sensor: &mut self.sensor }, sessions);
+                self.attributor.restore(
+                    &mut LiveHost {
+                        sensor: &mut self.sensor,
+                    },
+                    sessions,
+                );
                 self.welcomed = true;
                 self.note_restart_gap(cursor);
                 self.take_events();
             }
-            ToAgent::Register { request, session, hook_pid, call, denied } => {
+            ToAgent::Register {
+                request,
+                session,
+                hook_pid,
+                call,
+                denied,
+            } => {
                 // Everything that happened before the hook is attributed before the call is known.
                 self.take_events();
-                let mut host = LiveHost { sensor: &mut self.sensor };
-                let binding = self.attributor.register(&mut host, &session, hook_pid, call, denied);
+                let mut host = LiveHost {
+                    sensor: &mut self.sensor,
+                };
+                let binding = self
+                    .attributor
+                    .register(&mut host, &session, hook_pid, call, denied);
                 if let Binding::Failed { reason } | Binding::Forged { caller: reason } = &binding {
                     tracing::warn!(%session, reason, "not bound");
                 }
@@ -246,7 +277,10 @@ impl Daemon {
         let produced = self.sensor.produced();
         let waiting = self.sensor.drain();
         let first = |security: bool, last: u64| {
-            let numbers = waiting.iter().filter(|event| event.is_security() == security).map(|event| event.seq);
+            let numbers = waiting
+                .iter()
+                .filter(|event| event.is_security() == security)
+                .map(|event| event.seq);
             numbers.min().unwrap_or(last + 1)
         };
         let lost = |first: u64, ledger: u64| first.saturating_sub(1).saturating_sub(ledger);
@@ -271,7 +305,10 @@ impl Daemon {
         if self.welcomed && due {
             self.last_status = Some(Instant::now());
             let status = self.status();
-            let sent = self.link.as_mut().map(|link| link.send(&ToGateway::Status { status }));
+            let sent = self
+                .link
+                .as_mut()
+                .map(|link| link.send(&ToGateway::Status { status }));
             if let Some(Err(error)) = sent {
                 self.disconnect(&error);
             }
@@ -286,14 +323,34 @@ impl Daemon {
         let now = self.sensor.counters();
         let before = std::mem::replace(&mut self.reported, now);
         let losses = [
-            ("security_ring_full", now.security_ring_full.saturating_sub(before.security_ring_full), "the security ring was full"),
-            ("telemetry_ring_full", now.telemetry_ring_full.saturating_sub(before.telemetry_ring_full), "the telemetry ring was full"),
-            ("program_missed", now.program_misses.saturating_sub(before.program_misses), "the kernel skipped a program"),
-            ("undecodable", now.undecodable.saturating_sub(before.undecodable), "records could not be decoded"),
+            (
+                "security_ring_full",
+                now.security_ring_full.saturating_sub(before.security_ring_full),
+                "the security ring was full",
+            ),
+            (
+                "telemetry_ring_full",
+                now.telemetry_ring_full.saturating_sub(before.telemetry_ring_full),
+                "the telemetry ring was full",
+            ),
+            (
+                "program_missed",
+                now.program_misses.saturating_sub(before.program_misses),
+                "the kernel skipped a program",
+            ),
+            (
+                "undecodable",
+                now.undecodable.saturating_sub(before.undecodable),
+                "records could not be decoded",
+            ),
         ];
         for (cause, missing, what) in losses {
             if missing > 0 {
-                self.gap(cause, Some(missing), format!("{what}: {missing} kernel records are missing"));
+                self.gap(
+                    cause,
+                    Some(missing),
+                    format!("{what}: {missing} kernel records are missing"),
+                );
             }
         }
     }
@@ -304,7 +361,11 @@ impl Daemon {
             time_ns: self.clock_ns.wrapping_add(boot_ns()),
             session: None::<SessionId>,
             call: None,
-            body: RecordBody::Gap { cause: cause.into(), missing, detail },
+            body: RecordBody::Gap {
+                cause: cause.into(),
+                missing,
+                detail,
+            },
         };
         let cursor = self.sensor.cursor();
         self.outbox.push(draft, cursor);
@@ -342,7 +403,10 @@ impl Daemon {
     fn complain(&mut self, error: &LinkError) {
         let text = error.to_string();
         if text != self.complaint {
-            tracing::warn!("{text}; trying again every {} ms, records wait here", TICK.as_millis());
+            tracing::warn!(
+                "{text}; trying again every {} ms, records wait here",
+                TICK.as_millis()
+            );
             self.complaint = text;
         }
     }
@@ -374,7 +438,10 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(5));
         }
         if !self.outbox.is_empty() {
-            tracing::warn!(records = self.outbox.len(), "records that the gateway did not take are lost");
+            tracing::warn!(
+                records = self.outbox.len(),
+                "records that the gateway did not take are lost"
+            );
         }
         self.sensor.stop()?;
         tracing::info!("stopped: the sensor is unloaded");
@@ -391,17 +458,26 @@ fn instance_name(config: &Config) -> String {
 
 /// Our hook client: beside the agent, or where packages put it.
 fn hooks() -> Vec<Hook> {
-    let beside = std::env::current_exe().ok().map(|path| path.with_file_name("defenseclaw-hook"));
-    let places = beside.into_iter().chain([PathBuf::from("/usr/bin/defenseclaw-hook")]);
+    let beside = std::env::current_exe()
+        .ok()
+        .map(|path| path.with_file_name("defenseclaw-hook"));
+    let places = beside
+        .into_iter()
+        .chain([PathBuf::from("/usr/bin/defenseclaw-hook")]);
     places
         .filter_map(|path| {
-            proc::file_id(&path).map(|file| Hook { path: path.to_string_lossy().into_owned(), file })
+            proc::file_id(&path).map(|file| Hook {
+                path: path.to_string_lossy().into_owned(),
+                file,
+            })
         })
         .collect()
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {
-    clock_gettime(clock).map(|time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64).unwrap_or(0)
+    clock_gettime(clock)
+        .map(|time| time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64)
+        .unwrap_or(0)
 }
 
 /// Now, ns since boot.

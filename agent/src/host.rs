@@ -26,7 +26,10 @@ impl Host for LiveHost<'_> {
             Ok(tasks) => tasks
                 .into_iter()
                 .map(|task| Process {
-                    id: ProcessId { tgid: task.tgid, start_ns: task.start_ns },
+                    id: ProcessId {
+                        tgid: task.tgid,
+                        start_ns: task.start_ns,
+                    },
                     ppid: task.ppid,
                 })
                 .collect(),
@@ -56,11 +59,18 @@ impl Host for LiveHost<'_> {
     fn home(&self, pid: u32) -> String {
         let mut environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         environ.truncate(MAX_ENVIRON);
-        let home = environ.split(|&byte| byte == 0).find_map(|entry| entry.strip_prefix(b"HOME=")).unwrap_or_default();
+        let home = environ
+            .split(|&byte| byte == 0)
+            .find_map(|entry| entry.strip_prefix(b"HOME="))
+            .unwrap_or_default();
         let home = String::from_utf8_lossy(home);
         let home = home.trim_end_matches('/');
         // A relative or empty home would match files that are not the harness's.
-        if home.starts_with('/') { home.to_owned() } else { String::new() }
+        if home.starts_with('/') {
+            home.to_owned()
+        } else {
+            String::new()
+        }
     }
 
     fn file(&self, path: &str) -> Option<FileId> {
@@ -80,7 +90,9 @@ impl Host for LiveHost<'_> {
     }
 
     fn set_label(&mut self, tgid: u32, label: Label) -> Result<(), String> {
-        self.sensor.set_label(tgid, label).map_err(|error| error.to_string())
+        self.sensor
+            .set_label(tgid, label)
+            .map_err(|error| error.to_string())
     }
 
     fn remove_label(&mut self, tgid: u32) {

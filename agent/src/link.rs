@@ -50,11 +50,19 @@ pub struct Link {
 impl Link {
     /// Connects to the gateway's agent socket and makes sure that it is the gateway.
     pub fn connect(path: &Path) -> Result<Self, LinkError> {
-        let io = |error| LinkError::Io { path: path.to_owned(), error };
+        let io = |error| LinkError::Io {
+            path: path.to_owned(),
+            error,
+        };
         let stream = UnixStream::connect(path).map_err(io)?;
         check_peer(&stream, path)?;
         stream.set_nonblocking(true).map_err(io)?;
-        Ok(Self { stream, path: path.to_owned(), received: Vec::new(), unsent: Vec::new() })
+        Ok(Self {
+            stream,
+            path: path.to_owned(),
+            received: Vec::new(),
+            unsent: Vec::new(),
+        })
     }
 
     /// The descriptor to wait on.
@@ -71,7 +79,10 @@ impl Link {
     pub fn send(&mut self, frame: &ToGateway) -> Result<(), LinkError> {
         let body = serde_json::to_vec(frame).map_err(|error| LinkError::Protocol(error.to_string()))?;
         if body.len() > MAX_FRAME {
-            return Err(LinkError::Protocol(format!("a frame of {} bytes is over the limit of {MAX_FRAME}", body.len())));
+            return Err(LinkError::Protocol(format!(
+                "a frame of {} bytes is over the limit of {MAX_FRAME}",
+                body.len()
+            )));
         }
         self.unsent.extend_from_slice(&(body.len() as u32).to_le_bytes());
         self.unsent.extend_from_slice(&body);
@@ -87,12 +98,20 @@ impl Link {
                 Ok(count) => sent += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LinkError::Io { path: self.path.clone(), error }),
+                Err(error) => {
+                    return Err(LinkError::Io {
+                        path: self.path.clone(),
+                        error,
+                    });
+                }
             }
         }
         self.unsent.drain(..sent);
         if self.unsent.len() > MAX_UNSENT {
-            return Err(LinkError::Protocol(format!("the gateway does not read: {} bytes wait", self.unsent.len())));
+            return Err(LinkError::Protocol(format!(
+                "the gateway does not read: {} bytes wait",
+                self.unsent.len()
+            )));
         }
         Ok(())
     }
@@ -111,7 +130,12 @@ impl Link {
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LinkError::Io { path: self.path.clone(), error }),
+                Err(error) => {
+                    return Err(LinkError::Io {
+                        path: self.path.clone(),
+                        error,
+                    });
+                }
             }
         }
         let (frames, used) = split(&self.received)?;
@@ -126,9 +150,15 @@ impl Link {
 /// The socket's folder must belong to the one who listens, and nobody else may write to it: else another user could have
 /// put a socket of their own there.
 fn check_peer(stream: &UnixStream, path: &Path) -> Result<(), LinkError> {
-    let untrusted = |reason: String| LinkError::Untrusted { path: path.to_owned(), reason };
+    let untrusted = |reason: String| LinkError::Untrusted {
+        path: path.to_owned(),
+        reason,
+    };
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let meta = folder.metadata().map_err(|error| LinkError::Io { path: folder.to_owned(), error })?;
+    let meta = folder.metadata().map_err(|error| LinkError::Io {
+        path: folder.to_owned(),
+        error,
+    })?;
     if meta.mode() & 0o022 != 0 {
         return Err(untrusted(format!(
             "others may write to its folder {} (mode {:o}); make it 0755 and owned by the gateway's user",
@@ -136,10 +166,16 @@ fn check_peer(stream: &UnixStream, path: &Path) -> Result<(), LinkError> {
             meta.mode() & 0o7777
         )));
     }
-    let peer = getsockopt(stream, PeerCredentials)
-        .map_err(|error| LinkError::Io { path: path.to_owned(), error: error.into() })?;
+    let peer = getsockopt(stream, PeerCredentials).map_err(|error| LinkError::Io {
+        path: path.to_owned(),
+        error: error.into(),
+    })?;
     if peer.uid() != 0 && peer.uid() != meta.uid() {
-        return Err(untrusted(format!("uid {} listens there, but its folder belongs to uid {}", peer.uid(), meta.uid())));
+        return Err(untrusted(format!(
+            "uid {} listens there, but its folder belongs to uid {}",
+            peer.uid(),
+            meta.uid()
+        )));
     }
     Ok(())
 }
@@ -151,9 +187,13 @@ fn split(bytes: &[u8]) -> Result<(Vec<ToAgent>, usize), LinkError> {
     while let Some(head) = bytes.get(used..used + 4) {
         let length = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
         if length > MAX_FRAME {
-            return Err(LinkError::Protocol(format!("a frame of {length} bytes is over the limit of {MAX_FRAME}")));
+            return Err(LinkError::Protocol(format!(
+                "a frame of {length} bytes is over the limit of {MAX_FRAME}"
+            )));
         }
-        let Some(body) = bytes.get(used + 4..used + 4 + length) else { break };
+        let Some(body) = bytes.get(used + 4..used + 4 + length) else {
+            break;
+        };
         let frame = serde_json::from_slice(body)
             .map_err(|error| LinkError::Protocol(format!("a frame cannot be read: {error}")))?;
         frames.push(frame);
@@ -187,8 +227,38 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_in_a_folder_that_others_may_write_to_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway-agent.sock");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mode =
+            |mode| std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+        mode(0o755);
+        assert!(Link::connect(&path).is_ok());
+        mode(0o777);
+        assert!(matches!(Link::connect(&path), Err(LinkError::Untrusted { .. })));
+    }
+
+    #[test]
+    fn a_gateway_that_closes_is_noticed_after_its_last_frame() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut link = Link::connect(&path).unwrap();
+        let (mut gateway, _) = listener.accept().unwrap();
+        gateway.write_all(&framed(&ToAgent::Ack { batch: 3 })).unwrap();
+        drop(gateway);
+        assert_eq!(link.receive().unwrap(), [ToAgent::Ack { batch: 3 }]);
+        assert!(matches!(link.receive(), Err(LinkError::Closed)));
+    }
+
+    #[test]
     fn an_oversized_or_unknown_frame_is_refused() {
-        assert!(matches!(split(&u32::MAX.to_le_bytes()), Err(LinkError::Protocol(_))));
+        assert!(matches!(
+            split(&u32::MAX.to_le_bytes()),
+            Err(LinkError::Protocol(_))
+        ));
         assert!(matches!(split(b"\x02\0\0\0{}"), Err(LinkError::Protocol(_))));
     }
 

@@ -15,8 +15,11 @@ use defenseclaw_model::config::{Config, DEFAULT_CONFIG, MAX_CONFIG_BYTES};
 /// Runs in the foreground as root. SIGTERM unloads the kernel programs; after a crash they go on, and the next start takes
 /// them over.
 #[derive(Parser)]
-#[command(version, after_help = "Examples:\n  defenseclaw-agent             run with /etc/defenseclaw/config.yaml\n  \
-    DEFENSECLAW_CONFIG=./c.yaml defenseclaw-agent\n  defenseclaw-agent selftest    load the kernel programs, prove them, unload")]
+#[command(
+    version,
+    after_help = "Examples:\n  defenseclaw-agent             run with /etc/defenseclaw/config.yaml\n  \
+    DEFENSECLAW_CONFIG=./c.yaml defenseclaw-agent\n  defenseclaw-agent selftest    load the kernel programs, prove them, unload"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Task>,
@@ -38,7 +41,10 @@ fn main() -> ExitCode {
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("DEFENSECLAW_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=error,aya_obj=error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let result = match arguments.command {
         Some(Task::Selftest) => selftest(),
         _ => run(),
@@ -74,9 +80,17 @@ fn selftest() -> anyhow::Result<ExitCode> {
     let counters = sensor.counters();
     sensor.stop()?;
     for check in &checks {
-        println!("{}  {:8} {}", if check.seen { "ok  " } else { "FAIL" }, check.family, check.what);
+        println!(
+            "{}  {:8} {}",
+            if check.seen { "ok  " } else { "FAIL" },
+            check.family,
+            check.what
+        );
     }
-    println!("records: {} security, {} telemetry", counters.security_events, counters.telemetry_events);
+    println!(
+        "records: {} security, {} telemetry",
+        counters.security_events, counters.telemetry_events
+    );
     let all = checks.iter().all(|check| check.seen);
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -105,7 +119,13 @@ fn read_config(path: &Path) -> anyhow::Result<Option<String>> {
         other => other.with_context(|| path.display().to_string())?,
     };
     if meta.len() > MAX_CONFIG_BYTES {
-        bail!("{}: {} bytes; a configuration has at most {MAX_CONFIG_BYTES}", path.display(), meta.len());
+        bail!(
+            "{}: {} bytes; a configuration has at most {MAX_CONFIG_BYTES}",
+            path.display(),
+            meta.len()
+        );
     }
-    std::fs::read_to_string(path).map(Some).with_context(|| path.display().to_string())
+    std::fs::read_to_string(path)
+        .map(Some)
+        .with_context(|| path.display().to_string())
 }

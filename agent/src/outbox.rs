@@ -65,9 +65,22 @@ impl Outbox {
         let count = self.waiting.len().min(MAX_BATCH);
         self.in_flight = count;
         self.batch += 1;
-        let cursor = self.waiting.get(count - 1).map(|(_, cursor)| *cursor).unwrap_or_default();
-        let records = self.waiting.iter().take(count).map(|(draft, _)| draft.clone()).collect();
-        Some(ToGateway::Batch { batch: self.batch, records, cursor })
+        let cursor = self
+            .waiting
+            .get(count - 1)
+            .map(|(_, cursor)| *cursor)
+            .unwrap_or_default();
+        let records = self
+            .waiting
+            .iter()
+            .take(count)
+            .map(|(draft, _)| draft.clone())
+            .collect();
+        Some(ToGateway::Batch {
+            batch: self.batch,
+            records,
+            cursor,
+        })
     }
 
     /// The gateway has the batch.
@@ -90,7 +103,15 @@ impl Outbox {
             missing: Some(missing),
             detail: format!("the gateway was away and more than {MAX_BACKLOG} records waited"),
         };
-        self.waiting.push_back((Draft { time_ns, session: None, call: None, body }, cursor));
+        self.waiting.push_back((
+            Draft {
+                time_ns,
+                session: None,
+                call: None,
+                body,
+            },
+            cursor,
+        ));
     }
 }
 
@@ -99,12 +120,19 @@ mod tests {
     use super::*;
 
     fn draft(n: u64) -> Draft {
-        Draft { time_ns: n, session: None, call: None, body: RecordBody::Stop {} }
+        Draft {
+            time_ns: n,
+            session: None,
+            call: None,
+            body: RecordBody::Stop {},
+        }
     }
 
     fn times(frame: Option<ToGateway>) -> (u64, Vec<u64>) {
         match frame {
-            Some(ToGateway::Batch { batch, records, .. }) => (batch, records.iter().map(|r| r.time_ns).collect()),
+            Some(ToGateway::Batch { batch, records, .. }) => {
+                (batch, records.iter().map(|r| r.time_ns).collect())
+            }
             other => panic!("{other:?}"),
         }
     }

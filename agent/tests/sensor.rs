@@ -3,6 +3,12 @@
 //! A test starts this very program again as an actor ([`actor`]), labels it, lets it act, and looks at what the kernel
 //! programs reported.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that fails"
+)]
+
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -39,7 +45,11 @@ impl Stage {
         }
         let turn = ONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let sensor = Some(start());
-        Some(Self { sensor, folder: tempfile::tempdir().unwrap(), _turn: turn })
+        Some(Self {
+            sensor,
+            folder: tempfile::tempdir().unwrap(),
+            _turn: turn,
+        })
     }
 
     fn sensor(&mut self) -> &mut Sensor {
@@ -62,8 +72,14 @@ impl Stage {
     fn label(&mut self, pid: u32) -> u64 {
         let tasks = self.sensor().tasks().unwrap();
         let start_ns = tasks.iter().find(|task| task.tgid == pid).unwrap().start_ns;
-        let label =
-            Label { session: SESSION, call: 5, start_ns, exec_ns: start_ns, exec_tgid: pid, flags: 0 };
+        let label = Label {
+            session: SESSION,
+            call: 5,
+            start_ns,
+            exec_ns: start_ns,
+            exec_tgid: pid,
+            flags: 0,
+        };
         self.sensor().set_label(pid, label).unwrap();
         start_ns
     }
@@ -146,14 +162,25 @@ fn actor() {
     let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
     std::io::stdin().read_exact(&mut [0]).unwrap();
     match role.as_str() {
-        "worker" => std::thread::spawn(|| assert!(Command::new("/bin/true").status().unwrap().success())).join().unwrap(),
+        "worker" => std::thread::spawn(|| assert!(Command::new("/bin/true").status().unwrap().success()))
+            .join()
+            .unwrap(),
         "replace" => {
             use std::os::unix::process::CommandExt;
             panic!("{}", Command::new("/bin/true").exec());
         }
         "daemonize" => {
-            let script = format!("(setsid sh -c 'sleep 0.05; echo x > {}/late' &) &", folder.display());
-            assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success());
+            let script = format!(
+                "(setsid sh -c 'sleep 0.05; echo x > {}/late' &) &",
+                folder.display()
+            );
+            assert!(
+                Command::new("/bin/sh")
+                    .args(["-c", &script])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
             std::thread::sleep(Duration::from_millis(400));
         }
         "swarm" => swarm(34_000),
@@ -197,7 +224,12 @@ fn paths(folder: &Path) {
     let secret = folder.join(".aws/credentials");
     let read = |path: &Path| drop(std::fs::File::open(path).unwrap());
     std::fs::write(folder.join("made"), "x").unwrap();
-    drop(std::fs::OpenOptions::new().append(true).open(folder.join("made")).unwrap());
+    drop(
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(folder.join("made"))
+            .unwrap(),
+    );
     std::fs::write("/dev/null", "x").unwrap();
     read(&folder.join("credentials.txt"));
     read(&secret);
@@ -213,7 +245,10 @@ fn connect() {
     let _ = TcpStream::connect("127.0.0.1:9"); // Refused: the attempt counts.
     let _ = TcpStream::connect("[::1]:9");
     let _ = TcpStream::connect("[::ffff:127.0.0.1]:9");
-    UdpSocket::bind("127.0.0.1:0").unwrap().connect("127.0.0.1:53").unwrap();
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .connect("127.0.0.1:53")
+        .unwrap();
     // Accepting is not connecting.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let _peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -256,7 +291,9 @@ fn open_calls(folder: &Path) {
 #[cfg(target_arch = "x86_64")]
 fn compat(folder: &Path) {
     use std::num::NonZeroUsize;
-    let bytes = std::ffi::CString::new(folder.join("compat").to_str().unwrap()).unwrap().into_bytes_with_nul();
+    let bytes = std::ffi::CString::new(folder.join("compat").to_str().unwrap())
+        .unwrap()
+        .into_bytes_with_nul();
     let flags = nix::sys::mman::MapFlags::MAP_PRIVATE
         | nix::sys::mman::MapFlags::MAP_ANONYMOUS
         | nix::sys::mman::MapFlags::MAP_32BIT;
@@ -264,7 +301,8 @@ fn compat(folder: &Path) {
     // SAFETY: a fresh anonymous mapping; the bytes fit a page; open(2) by `int 0x80` reads the path and touches no other
     // memory. The registers that the 32-bit entry may change are declared.
     unsafe {
-        let page = nix::sys::mman::mmap_anonymous(None, NonZeroUsize::new(4096).unwrap(), protection, flags).unwrap();
+        let page = nix::sys::mman::mmap_anonymous(None, NonZeroUsize::new(4096).unwrap(), protection, flags)
+            .unwrap();
         std::ptr::copy_nonoverlapping(bytes.as_ptr(), page.as_ptr().cast::<u8>(), bytes.len());
         let mut result: u64 = 5; // open
         std::arch::asm!(
@@ -287,12 +325,17 @@ fn a_child_forked_by_a_worker_thread_inherits_the_label() {
     let Some(mut stage) = Stage::new() else { return };
     let (pid, events) = stage.play("worker");
     let execs = execs(&events);
-    let [(event, exec)] = execs.as_slice() else { panic!("{execs:?}") };
+    let [(event, exec)] = execs.as_slice() else {
+        panic!("{execs:?}")
+    };
     assert_eq!((event.session, event.call), (SESSION, 5));
     assert_ne!(event.process.tgid, pid);
     assert_eq!(exec.parent.tgid, pid);
     assert_eq!(exec.argv, ["/bin/true"]);
-    assert_eq!(exec.path, std::fs::canonicalize("/bin/true").unwrap().to_str().unwrap());
+    assert_eq!(
+        exec.path,
+        std::fs::canonicalize("/bin/true").unwrap().to_str().unwrap()
+    );
     assert_eq!(exec.filename, "/bin/true");
     assert_eq!(exec.cwd, std::env::current_dir().unwrap().to_str().unwrap());
 }
@@ -306,10 +349,20 @@ fn an_exec_from_a_thread_keeps_the_process() {
     let events = stage.until_exit(child.id());
     child.wait().unwrap();
     let (event, exec) = execs(&events)[0];
-    assert_eq!((event.process.tgid, event.process.start_ns), (child.id(), start_ns));
+    assert_eq!(
+        (event.process.tgid, event.process.start_ns),
+        (child.id(), start_ns)
+    );
     assert_eq!(exec.parent.tgid, child.id());
-    let exits: Vec<_> = events.iter().filter(|event| matches!(event.kind, EventKind::Exit(_))).collect();
-    assert_eq!(exits.len(), 1, "the threads that de_thread ended are no exits of the process");
+    let exits: Vec<_> = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Exit(_)))
+        .collect();
+    assert_eq!(
+        exits.len(),
+        1,
+        "the threads that de_thread ended are no exits of the process"
+    );
     assert_eq!(exits[0].kind, EventKind::Exit(ExitStatus::Code(0)));
 }
 
@@ -331,17 +384,27 @@ fn a_process_that_detaches_itself_keeps_the_label() {
         steps += 1;
     }
     assert!(steps >= 2, "{execs:?}");
-    assert!(!execs.iter().any(|(event, _)| event.image == image), "the chain ends at the actor");
+    assert!(
+        !execs.iter().any(|(event, _)| event.image == image),
+        "the chain ends at the actor"
+    );
 }
 
 #[test]
 fn tens_of_thousands_of_processes_leave_no_label_behind() {
     let Some(mut stage) = Stage::new() else { return };
     let (pid, events) = stage.play("swarm");
-    let exits = events.iter().filter(|event| matches!(event.kind, EventKind::Exit(_))).count();
+    let exits = events
+        .iter()
+        .filter(|event| matches!(event.kind, EventKind::Exit(_)))
+        .count();
     let counters = stage.sensor().counters();
     assert_eq!(exits as u64 + counters.security_ring_full, 34_001, "{counters:?}");
-    assert_eq!(stage.sensor().labels(), [], "a label of actor {pid} or its children is left");
+    assert_eq!(
+        stage.sensor().labels(),
+        [],
+        "a label of actor {pid} or its children is left"
+    );
     assert_eq!(stage.sensor().calls(), 0);
     // The numbers are in use again; an unlabelled process that got one of them is not watched.
     assert!(Command::new("/bin/true").status().unwrap().success());
@@ -353,12 +416,26 @@ fn a_stale_label_is_not_inherited_by_a_reused_pid() {
     let Some(mut stage) = Stage::new() else { return };
     let mut child = stage.start("worker");
     let pid = child.id();
-    let stale = Label { session: SESSION, call: 0, start_ns: 1, exec_ns: 1, exec_tgid: pid, flags: 0 };
+    let stale = Label {
+        session: SESSION,
+        call: 0,
+        start_ns: 1,
+        exec_ns: 1,
+        exec_tgid: pid,
+        flags: 0,
+    };
     stage.sensor().set_label(pid, stale).unwrap();
     release(&mut child);
     child.wait().unwrap();
-    assert!(stage.sensor().drain().is_empty(), "the label belongs to an earlier process of that number");
-    assert_eq!(stage.sensor().labels(), [], "and goes with the process that carries the number now");
+    assert!(
+        stage.sensor().drain().is_empty(),
+        "the label belongs to an earlier process of that number"
+    );
+    assert_eq!(
+        stage.sensor().labels(),
+        [],
+        "and goes with the process that carries the number now"
+    );
 }
 
 #[test]
@@ -382,9 +459,12 @@ fn files_are_seen_by_their_place_in_the_tree_and_by_identity() {
         (text(".aws/credentials"), FileAccess::Read), // By a symbolic link.
         (text(".aws/credentials"), FileAccess::Read), // By /proc/self/root.
         (text(".aws/credentials"), FileAccess::Read), // By a relative path.
-        (text("hard"), FileAccess::Read),             // By a hard link: the name is innocent, the file is known.
+        (text("hard"), FileAccess::Read), // By a hard link: the name is innocent, the file is known.
     ];
-    let seen: Vec<_> = opened(&events).into_iter().map(|(path, access)| (path.to_owned(), access)).collect();
+    let seen: Vec<_> = opened(&events)
+        .into_iter()
+        .map(|(path, access)| (path.to_owned(), access))
+        .collect();
     assert_eq!(seen, expected);
 }
 
@@ -392,7 +472,10 @@ fn files_are_seen_by_their_place_in_the_tree_and_by_identity() {
 fn every_call_that_opens_is_seen() {
     let Some(mut stage) = Stage::new() else { return };
     let (_, events) = stage.play("open_calls");
-    let names: Vec<_> = opened(&events).iter().map(|(path, _)| path.rsplit('/').next().unwrap().to_owned()).collect();
+    let names: Vec<_> = opened(&events)
+        .iter()
+        .map(|(path, _)| path.rsplit('/').next().unwrap().to_owned())
+        .collect();
     assert_eq!(names, ["creat", "openat2"]);
 }
 
@@ -419,16 +502,31 @@ fn connections_are_seen_with_their_destination() {
     let seen: Vec<_> = events
         .iter()
         .filter_map(|event| match event.kind {
-            EventKind::Connect { protocol, address, port } => Some((protocol, address.to_string(), port)),
+            EventKind::Connect {
+                protocol,
+                address,
+                port,
+            } => Some((protocol, address.to_string(), port)),
             _ => None,
         })
         .collect();
-    let expected = [(Protocol::Tcp, "127.0.0.1", 9), (Protocol::Tcp, "::1", 9), (Protocol::Tcp, "127.0.0.1", 9)];
+    let expected = [
+        (Protocol::Tcp, "127.0.0.1", 9),
+        (Protocol::Tcp, "::1", 9),
+        (Protocol::Tcp, "127.0.0.1", 9),
+    ];
     for (seen, (protocol, address, port)) in seen.iter().zip(expected) {
         assert_eq!((seen.0, seen.1.as_str(), seen.2), (protocol, address, port));
     }
-    assert_eq!((seen[3].0, seen[3].1.as_str(), seen[3].2), (Protocol::Udp, "127.0.0.1", 53));
-    assert_eq!(seen.len(), 5, "the accepted side is no connection of its own: {seen:?}");
+    assert_eq!(
+        (seen[3].0, seen[3].1.as_str(), seen[3].2),
+        (Protocol::Udp, "127.0.0.1", 53)
+    );
+    assert_eq!(
+        seen.len(),
+        5,
+        "the accepted side is no connection of its own: {seen:?}"
+    );
 }
 
 #[test]
@@ -437,16 +535,25 @@ fn long_arguments_and_deep_paths_are_cut_and_say_so() {
     let (_, events) = stage.play("arguments");
     let (_, exec) = execs(&events)[0];
     assert!(exec.argv_truncated);
-    assert_eq!(exec.argv.iter().map(|argument| argument.len() + 1).sum::<usize>(), MAX_ARGV_BYTES + 1);
+    assert_eq!(
+        exec.argv.iter().map(|argument| argument.len() + 1).sum::<usize>(),
+        MAX_ARGV_BYTES + 1
+    );
     let (_, events) = stage.play("deep");
     let cut = events
         .iter()
         .find_map(|event| match &event.kind {
-            EventKind::Open { path, path_truncated, .. } => Some((path.clone(), *path_truncated)),
+            EventKind::Open {
+                path, path_truncated, ..
+            } => Some((path.clone(), *path_truncated)),
             _ => None,
         })
         .unwrap();
-    assert!(cut.1 && cut.0.starts_with("…/d/d/") && cut.0.ends_with("/bottom"), "{}", cut.0);
+    assert!(
+        cut.1 && cut.0.starts_with("…/d/d/") && cut.0.ends_with("/bottom"),
+        "{}",
+        cut.0
+    );
     assert_eq!(stage.sensor().counters().truncated, 2);
 }
 
@@ -471,18 +578,29 @@ fn a_full_telemetry_ring_is_counted_and_leaves_the_security_ring_alone() {
         }
         rest += opened(&more).len() as u64;
     }
-    assert_eq!(rest + counters.telemetry_ring_full, 60_000, "every record was taken or counted");
+    assert_eq!(
+        rest + counters.telemetry_ring_full,
+        60_000,
+        "every record was taken or counted"
+    );
     assert_eq!(counters.security_ring_full, 0);
 }
 
 #[test]
 fn an_io_uring_is_noticed() {
     let Some(mut stage) = Stage::new() else { return };
-    let watched = stage.sensor().families().iter().any(|family| family.family == "io_uring" && family.detail.ends_with("create"));
+    let watched = stage
+        .sensor()
+        .families()
+        .iter()
+        .any(|family| family.family == "io_uring" && family.detail.ends_with("create"));
     let (_, events) = stage.play("io_uring");
-    let seen = events.iter().any(|event| matches!(event.kind, EventKind::IoUring { entries: 8 }));
+    let seen = events
+        .iter()
+        .any(|event| matches!(event.kind, EventKind::IoUring { entries: 8 }));
     // A kernel may be built without io_uring, or have it switched off.
-    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_else(|_| "2".into());
+    let disabled =
+        std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled").unwrap_or_else(|_| "2".into());
     assert_eq!(seen, watched && disabled.trim() != "2");
 }
 
@@ -499,6 +617,10 @@ fn a_sensor_whose_agent_died_goes_on_and_is_taken_over() {
     assert!(stage.sensor().was_adopted());
     assert_eq!(stage.sensor().id(), id);
     let events = stage.sensor().drain();
-    assert_eq!(execs(&events).len(), 1, "what happened meanwhile waited in the ring");
+    assert_eq!(
+        execs(&events).len(),
+        1,
+        "what happened meanwhile waited in the ring"
+    );
     assert_eq!(stage.sensor().labels(), []);
 }

@@ -50,8 +50,13 @@ pub fn length(value: usize) -> usize {
 #[inline(always)]
 pub fn header(kind: Kind, label: &Label) -> Header {
     // SAFETY: these helpers have no preconditions.
-    let (ids, uid, time_ns) =
-        unsafe { (bpf_get_current_pid_tgid(), bpf_get_current_uid_gid() as u32, bpf_ktime_get_boot_ns()) };
+    let (ids, uid, time_ns) = unsafe {
+        (
+            bpf_get_current_pid_tgid(),
+            bpf_get_current_uid_gid() as u32,
+            bpf_ktime_get_boot_ns(),
+        )
+    };
     Header {
         kind: kind as u16,
         flags: 0,
@@ -89,7 +94,11 @@ fn number(ring: Ring, header: &mut Header) {
     if header.flags & FLAG_READ_FAULT != 0 {
         count(Counter::ReadFault);
     }
-    let index = if ring == Ring::Security { SEQ_SECURITY } else { SEQ_TELEMETRY };
+    let index = if ring == Ring::Security {
+        SEQ_SECURITY
+    } else {
+        SEQ_TELEMETRY
+    };
     if let Some(last) = SEQUENCE.get_ptr_mut(index) {
         let mut previous = 1u64;
         // The BPF target of rustc offers atomic loads and stores only; the instruction exists since Linux 5.12.

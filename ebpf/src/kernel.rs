@@ -51,7 +51,11 @@ impl Object {
     #[inline(always)]
     pub fn follow(self, offset: usize) -> Option<Self> {
         let pointer: usize = self.read(offset)?;
-        if pointer == 0 { None } else { Some(Self(pointer as *const u8)) }
+        if pointer == 0 {
+            None
+        } else {
+            Some(Self(pointer as *const u8))
+        }
     }
 
     /// The object embedded at `offset`.
@@ -70,7 +74,8 @@ impl Object {
 /// Start of the group leader, ns since boot.
 #[inline(always)]
 pub fn leader_start(task: Object) -> Option<u64> {
-    task.follow(offset!(task_group_leader))?.read(offset!(task_start_boottime))
+    task.follow(offset!(task_group_leader))?
+        .read(offset!(task_start_boottime))
 }
 
 /// Device and inode of a file.

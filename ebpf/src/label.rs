@@ -16,7 +16,13 @@ pub fn of_process(tgid: u32, start_ns: u64) -> Option<Label> {
         return None;
     }
     // SAFETY: copied at once.
-    if let Some(call) = unsafe { CALLS.get(ProcessKey { start_ns, tgid, pad: 0 }) } {
+    if let Some(call) = unsafe {
+        CALLS.get(ProcessKey {
+            start_ns,
+            tgid,
+            pad: 0,
+        })
+    } {
         label.call = *call;
     }
     Some(label)

@@ -6,7 +6,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use defenseclaw_abi::{
-    COUNTERS, FileKey, Label, MAX_LABELS, Offsets, ProcessKey, SECURITY_RING_BYTES, TELEMETRY_RING_BYTES, WatchName,
+    COUNTERS, FileKey, Label, MAX_LABELS, Offsets, ProcessKey, SECURITY_RING_BYTES, TELEMETRY_RING_BYTES,
+    WatchName,
 };
 
 /// Offsets of kernel members. Read-only data: the verifier knows each value as a constant.

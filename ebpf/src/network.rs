@@ -81,7 +81,11 @@ pub fn on_syscall(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn sort(label: &Label, registers: Object, returned: i64) -> Option<()> {
     let number = registers.read::<u32>(offset!(regs_syscall))?;
-    let table = if is_compat(registers)? { syscall::COMPAT } else { syscall::NATIVE };
+    let table = if is_compat(registers)? {
+        syscall::COMPAT
+    } else {
+        syscall::NATIVE
+    };
     match table.classify(number) {
         syscall::Class::Open => opened(label, returned as u32),
         syscall::Class::Connect => udp(label, first_argument(registers, table.compat)?),
@@ -97,7 +101,9 @@ fn udp(label: &Label, descriptor: u32) -> Option<()> {
     if mode & S_IFMT != S_IFSOCK {
         return None;
     }
-    let sock = file.follow(offset!(file_private_data))?.follow(offset!(socket_sk))?;
+    let sock = file
+        .follow(offset!(file_private_data))?
+        .follow(offset!(socket_sk))?;
     let kind: u16 = sock.read(offset!(sk_type))?;
     if kind != SOCK_DGRAM {
         return None;
@@ -109,8 +115,11 @@ fn udp(label: &Label, descriptor: u32) -> Option<()> {
 #[btf_tracepoint(function = "io_uring_create")]
 pub fn on_io_uring(ctx: BtfTracePointContext) -> i32 {
     if let Some(label) = of_current(current_tgid()) {
-        let mut record =
-            IoUringRecord { header: header(Kind::IoUring, &label), entries: ctx.arg(2), pad: 0 };
+        let mut record = IoUringRecord {
+            header: header(Kind::IoUring, &label),
+            entries: ctx.arg(2),
+            pad: 0,
+        };
         send(Ring::Security, &mut record, |record| &mut record.header);
     }
     0
@@ -135,7 +144,11 @@ fn is_compat(registers: Object) -> Option<bool> {
 #[cfg(bpf_target_arch = "x86_64")]
 #[inline(always)]
 fn first_argument(registers: Object, compat: bool) -> Option<u32> {
-    registers.read(if compat { offset!(regs_compat_arg0) } else { offset!(regs_arg0) })
+    registers.read(if compat {
+        offset!(regs_compat_arg0)
+    } else {
+        offset!(regs_arg0)
+    })
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -172,7 +185,12 @@ mod syscall {
         pub fn classify(&self, number: u32) -> Class {
             let number = number & self.mask;
             let [open, openat, openat2, creat, by_handle] = self.open;
-            if number == open || number == openat || number == openat2 || number == creat || number == by_handle {
+            if number == open
+                || number == openat
+                || number == openat2
+                || number == creat
+                || number == by_handle
+            {
                 Class::Open
             } else if number == self.connect {
                 Class::Connect
@@ -187,14 +205,33 @@ mod syscall {
 
     // x32 calls have bit 30 set and, for these, the numbers of the 64-bit table.
     #[cfg(bpf_target_arch = "x86_64")]
-    pub const NATIVE: Table =
-        Table { open: [2, 257, 437, 85, 304], connect: 42, compat: false, mask: !0x4000_0000 };
+    pub const NATIVE: Table = Table {
+        open: [2, 257, 437, 85, 304],
+        connect: 42,
+        compat: false,
+        mask: !0x4000_0000,
+    };
     #[cfg(bpf_target_arch = "x86_64")]
-    pub const COMPAT: Table = Table { open: [5, 295, 437, 8, 342], connect: 362, compat: true, mask: !0 };
+    pub const COMPAT: Table = Table {
+        open: [5, 295, 437, 8, 342],
+        connect: 362,
+        compat: true,
+        mask: !0,
+    };
     #[cfg(bpf_target_arch = "aarch64")]
-    pub const NATIVE: Table = Table { open: [NONE, 56, 437, NONE, 265], connect: 203, compat: false, mask: !0 };
+    pub const NATIVE: Table = Table {
+        open: [NONE, 56, 437, NONE, 265],
+        connect: 203,
+        compat: false,
+        mask: !0,
+    };
     #[cfg(bpf_target_arch = "aarch64")]
-    pub const COMPAT: Table = Table { open: [5, 322, 437, 8, 371], connect: 283, compat: true, mask: !0 };
+    pub const COMPAT: Table = Table {
+        open: [5, 322, 437, 8, 371],
+        connect: 283,
+        compat: true,
+        mask: !0,
+    };
 
     #[cfg(bpf_target_arch = "x86_64")]
     const _: u32 = NONE;

@@ -1,7 +1,8 @@
 //! Files opened, seen at the end of the system call through the returned descriptor.
 
 use defenseclaw_abi::{
-    Counter, FLAG_CREATED, FLAG_PATH_TRUNCATED, FLAG_READ_FAULT, FLAG_WATCHED_INODE, FLAG_WRITE, Kind, Label, OpenRecord,
+    Counter, FLAG_CREATED, FLAG_PATH_TRUNCATED, FLAG_READ_FAULT, FLAG_WATCHED_INODE, FLAG_WRITE, Kind, Label,
+    OpenRecord,
 };
 
 use crate::{
@@ -36,8 +37,13 @@ pub fn opened(label: &Label, descriptor: u32) -> Option<()> {
     let scratch = OPEN_SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the scratch space is aligned for the record and this program's alone while it runs.
     let record = unsafe { &mut *scratch.cast::<OpenRecord>() };
-    *record =
-        OpenRecord { header: header(Kind::Open, label), file: key, mode: inode_mode, path_len: 0, pad: 0 };
+    *record = OpenRecord {
+        header: header(Kind::Open, label),
+        file: key,
+        mode: inode_mode,
+        path_len: 0,
+        pad: 0,
+    };
     // SAFETY: only the presence is used.
     let watched_inode = unsafe { WATCH_FILES.get(key) }.is_some();
     let start = size_of::<OpenRecord>();
@@ -96,5 +102,7 @@ pub fn descriptor_file(task: Object, descriptor: u32) -> Option<Object> {
     if descriptor >= limit {
         return None;
     }
-    table.follow(offset!(fdt_fd))?.follow(descriptor as usize * size_of::<usize>())
+    table
+        .follow(offset!(fdt_fd))?
+        .follow(descriptor as usize * size_of::<usize>())
 }

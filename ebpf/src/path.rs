@@ -3,8 +3,10 @@
 //! Components are written last first, each with its NUL; the agent turns them round. A path thus walked is the file's
 //! place in the tree as the kernel sees it: no symbolic link, `..`, `/proc/self/root` or `chroot` is left in it.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_map_lookup_elem};
-use defenseclaw_abi::{MAX_NAME, MAX_PATH_BYTES, MAX_PATH_DEPTH, WATCH_DIRECTORY, WATCH_LAST, WATCH_NAME, WatchName};
+use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_probe_read_kernel_str};
+use defenseclaw_abi::{
+    MAX_NAME, MAX_PATH_BYTES, MAX_PATH_DEPTH, WATCH_DIRECTORY, WATCH_LAST, WATCH_NAME, WatchName,
+};
 
 use crate::{
     emit::offset as bound_offset,
@@ -46,24 +48,27 @@ pub fn walk(scratch: *mut Scratch, start: usize, path: Object, watch: bool) -> W
 fn walk_components(buffer: *mut u8, start: usize, path: *const u8, watch: u64) -> u64 {
     let path = Object::new(path);
     let mut end = start;
-    let (Some(mut mount), Some(mut dentry)) = (path.follow(offset!(path_mnt)), path.follow(offset!(path_dentry)))
+    let (Some(mut mount), Some(mut dentry)) =
+        (path.follow(offset!(path_mnt)), path.follow(offset!(path_dentry)))
     else {
         return end as u64 | FAULT;
     };
     let mut flags = 0u64;
     let mut wanted = WATCH_LAST;
     for _ in 0..MAX_PATH_DEPTH {
-        let (Some(root), Some(parent)) =
-            (mount.follow(offset!(vfsmount_root)), dentry.follow(offset!(dentry_parent)))
-        else {
+        let (Some(root), Some(parent)) = (
+            mount.follow(offset!(vfsmount_root)),
+            dentry.follow(offset!(dentry_parent)),
+        ) else {
             return end as u64 | flags | FAULT;
         };
         if dentry.is(root) {
             // The root of a mounted file system: go on at its mount point, unless it is the tree's own root.
             let holder = mount.container(offset!(mount_mnt));
-            let (Some(upper), Some(point)) =
-                (holder.follow(offset!(mount_parent)), holder.follow(offset!(mount_mountpoint)))
-            else {
+            let (Some(upper), Some(point)) = (
+                holder.follow(offset!(mount_parent)),
+                holder.follow(offset!(mount_mountpoint)),
+            ) else {
                 return end as u64 | flags | FAULT;
             };
             if upper.is(holder) {
@@ -106,7 +111,13 @@ fn walk_components(buffer: *mut u8, start: usize, path: *const u8, watch: u64) -
 fn is_watched(name: Object, wanted: u8) -> bool {
     let mut key = WatchName([0; WATCH_NAME]);
     // SAFETY: the key has WATCH_NAME bytes. Longer names are cut and then equal no watched name, which are shorter.
-    unsafe { bpf_probe_read_kernel_str(key.0.as_mut_ptr().cast(), WATCH_NAME as u32, name.address().cast()) };
+    unsafe {
+        bpf_probe_read_kernel_str(
+            key.0.as_mut_ptr().cast(),
+            WATCH_NAME as u32,
+            name.address().cast(),
+        )
+    };
     // SAFETY: map and key are valid; the value is only read.
     unsafe {
         let map = core::ptr::from_ref(&WATCH_NAMES).cast_mut().cast();

@@ -11,8 +11,8 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use defenseclaw_abi::{
-    Counter, ExecRecord, ExitRecord, FLAG_ARGV_TRUNCATED, FLAG_CWD_TRUNCATED, FLAG_PATH_TRUNCATED, FLAG_READ_FAULT,
-    Header, Kind, LABEL_INHERITED, Label, MAX_ARGV_BYTES, MAX_NAME, TaskRecord,
+    Counter, ExecRecord, ExitRecord, FLAG_ARGV_TRUNCATED, FLAG_CWD_TRUNCATED, FLAG_PATH_TRUNCATED,
+    FLAG_READ_FAULT, Header, Kind, LABEL_INHERITED, Label, MAX_ARGV_BYTES, MAX_NAME, TaskRecord,
 };
 
 use crate::{
@@ -71,7 +71,11 @@ fn exec(task: Object, binprm: Object) -> Option<()> {
     let old = of_process(tgid, leader_start(task)?)?;
     // SAFETY: no preconditions.
     let now = unsafe { bpf_ktime_get_boot_ns() };
-    let new = Label { exec_ns: now, exec_tgid: tgid, ..old };
+    let new = Label {
+        exec_ns: now,
+        exec_tgid: tgid,
+        ..old
+    };
     let scratch = EXEC_SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the scratch space is aligned for the record and this program's alone while it runs.
     let record = unsafe { &mut *scratch.cast::<ExecRecord>() };
@@ -152,8 +156,11 @@ fn arguments(scratch: *mut Scratch, end: usize, task: Object) -> Option<(usize, 
     let first: u64 = mm.read(offset!(mm_arg_start))?;
     let last: u64 = mm.read(offset!(mm_arg_end))?;
     let whole = last.checked_sub(first)? as usize;
-    let (mut bytes, truncated) =
-        if whole > MAX_ARGV_BYTES { (MAX_ARGV_BYTES, true) } else { (whole, false) };
+    let (mut bytes, truncated) = if whole > MAX_ARGV_BYTES {
+        (MAX_ARGV_BYTES, true)
+    } else {
+        (whole, false)
+    };
     bytes = length(bytes);
     // SAFETY: the bounded offset plus the bounded length stays inside the scratch space.
     let result = unsafe {
@@ -227,7 +234,9 @@ pub unsafe extern "C" fn list_tasks(ctx: *mut core::ffi::c_void) -> i32 {
         return 0;
     }
     let task = Object::new(iterator.task);
-    let Some(record) = describe_task(task) else { return 0 };
+    let Some(record) = describe_task(task) else {
+        return 0;
+    };
     // SAFETY: `meta` and `seq` are valid in an iterator; the record is plain data of that size.
     unsafe {
         let seq = (*iterator.meta).seq;
@@ -243,7 +252,11 @@ fn describe_task(task: Object) -> Option<TaskRecord> {
     if pid != tgid {
         return None;
     }
-    Some(TaskRecord { start_ns: leader_start(task)?, tgid, ppid: parent_tgid(task)? })
+    Some(TaskRecord {
+        start_ns: leader_start(task)?,
+        tgid,
+        ppid: parent_tgid(task)?,
+    })
 }
 
 /// Keeps the trait in use that gives `ctx.arg` its context.

@@ -52,7 +52,10 @@ impl Attributor {
         hook_pid: u32,
     ) -> Result<(), Binding> {
         let root = self.sessions.get(&key).and_then(|session| session.root);
-        let bound = root.filter(|root| host.label(root.tgid).is_some_and(|label| label.start_ns == root.start_ns));
+        let bound = root.filter(|root| {
+            host.label(root.tgid)
+                .is_some_and(|label| label.start_ns == root.start_ns)
+        });
         let label = host.label(hook_pid);
         if let Some(label) = label.filter(|label| label.session == key.0) {
             self.check_caller(host, key, hook_pid, &label)?;
@@ -78,19 +81,32 @@ impl Attributor {
     }
 
     /// A hook call from inside a tool call's own processes is not the harness's word.
-    fn check_caller(&self, host: &dyn Host, key: SessionKey, hook_pid: u32, label: &Label) -> Result<(), Binding> {
-        let image = ImageId { tgid: label.exec_tgid, exec_ns: label.exec_ns };
+    fn check_caller(
+        &self,
+        host: &dyn Host,
+        key: SessionKey,
+        hook_pid: u32,
+        label: &Label,
+    ) -> Result<(), Binding> {
+        let image = ImageId {
+            tgid: label.exec_tgid,
+            exec_ns: label.exec_ns,
+        };
         let forged = |who: String| Err(Binding::Forged { caller: who });
         let program = || {
             let ppid = host.parent(hook_pid).unwrap_or(0);
-            format!("pid {hook_pid}, started by pid {ppid} ({})", host.arguments(ppid).join(" "))
+            format!(
+                "pid {hook_pid}, started by pid {ppid} ({})",
+                host.arguments(ppid).join(" ")
+            )
         };
         match self.role(key, image) {
             Some(Role::Hook | Role::Root) => Ok(()),
             Some(Role::Call { call, .. }) => forged(format!("{} inside call {call}", program())),
-            Some(Role::Housekeeping(_) | Role::Unexplained) => {
-                forged(format!("{}, which the harness did not start as its hook", program()))
-            }
+            Some(Role::Housekeeping(_) | Role::Unexplained) => forged(format!(
+                "{}, which the harness did not start as its hook",
+                program()
+            )),
             None if label.call != 0 => forged(format!("{} inside a tool call", program())),
             None => Ok(()),
         }
@@ -100,13 +116,17 @@ impl Attributor {
     fn find_harness(&self, host: &mut dyn Host, hook_pid: u32) -> Result<Process, Binding> {
         let failed = |reason: String| Binding::Failed { reason };
         let mut pid = host.parent(hook_pid).ok_or_else(|| {
-            failed(format!("the hook client (pid {hook_pid}) ended before its session could be bound"))
+            failed(format!(
+                "the hook client (pid {hook_pid}) ended before its session could be bound"
+            ))
         })?;
         for _ in 0..MAX_SHELLS {
             if !is_hook_shell(&host.arguments(pid)) {
                 break;
             }
-            pid = host.parent(pid).ok_or_else(|| failed(format!("the shell (pid {pid}) of the hook ended")))?;
+            pid = host
+                .parent(pid)
+                .ok_or_else(|| failed(format!("the shell (pid {pid}) of the hook ended")))?;
         }
         if pid <= 1 {
             return Err(failed(format!(
@@ -116,18 +136,30 @@ impl Attributor {
         host.processes()
             .into_iter()
             .find(|process| process.id.tgid == pid)
-            .ok_or_else(|| failed(format!("the harness (pid {pid}) ended before its session could be bound")))
+            .ok_or_else(|| {
+                failed(format!(
+                    "the harness (pid {pid}) ended before its session could be bound"
+                ))
+            })
     }
 
     fn label_root(&mut self, host: &mut dyn Host, key: SessionKey, root: Process) -> Result<(), Binding> {
         let tgid = root.id.tgid;
         // A harness that is labelled already (a new session in the same process, or an agent started by another agent)
         // keeps its image.
-        let known = host.label(tgid).filter(|label| label.start_ns == root.id.start_ns);
-        let image = known.map_or(ImageId { tgid, exec_ns: root.id.start_ns }, |label| ImageId {
-            tgid: label.exec_tgid,
-            exec_ns: label.exec_ns,
-        });
+        let known = host
+            .label(tgid)
+            .filter(|label| label.start_ns == root.id.start_ns);
+        let image = known.map_or(
+            ImageId {
+                tgid,
+                exec_ns: root.id.start_ns,
+            },
+            |label| ImageId {
+                tgid: label.exec_tgid,
+                exec_ns: label.exec_ns,
+            },
+        );
         let label = Label {
             session: key.0,
             call: 0,
@@ -142,10 +174,19 @@ impl Attributor {
         })?;
         if !host.is_alive(tgid) {
             host.remove_label(tgid);
-            return Err(Binding::Failed { reason: format!("the harness (pid {tgid}) ended while it was bound") });
+            return Err(Binding::Failed {
+                reason: format!("the harness (pid {tgid}) ended while it was bound"),
+            });
         }
         let program = host.executable(tgid);
-        self.add_image(image, Image { session: key, program: program.clone(), role: Role::Root });
+        self.add_image(
+            image,
+            Image {
+                session: key,
+                program: program.clone(),
+                role: Role::Root,
+            },
+        );
         if let Some(session) = self.sessions.get_mut(&key) {
             session.root = Some(root.id);
             session.program = program;
@@ -180,7 +221,10 @@ impl Attributor {
     /// Labels one process that was running before its session was bound.
     fn label_running(&mut self, host: &mut dyn Host, key: SessionKey, process: Process) {
         let tgid = process.id.tgid;
-        let image = ImageId { tgid, exec_ns: process.id.start_ns };
+        let image = ImageId {
+            tgid,
+            exec_ns: process.id.start_ns,
+        };
         let label = Label {
             session: key.0,
             call: 0,
@@ -198,7 +242,14 @@ impl Attributor {
             return;
         }
         let role = self.role_of_running(host, key, process);
-        self.add_image(image, Image { session: key, program: host.executable(tgid), role });
+        self.add_image(
+            image,
+            Image {
+                session: key,
+                program: host.executable(tgid),
+                role,
+            },
+        );
     }
 
     /// The role of a process whose exec was not seen: told from what it runs now and from its parent.
@@ -211,13 +262,18 @@ impl Attributor {
             cwd: String::new(),
             argv: host.arguments(process.id.tgid),
             argv_truncated: false,
-            file: host.executable_file(process.id.tgid).unwrap_or(defenseclaw_model::activity::FileId { dev: 0, ino: 0 }),
+            file: host
+                .executable_file(process.id.tgid)
+                .unwrap_or(defenseclaw_model::activity::FileId { dev: 0, ino: 0 }),
         };
         let role = self.child_of_harness(key, &exec);
         if role != Role::Unexplained {
             return role;
         }
-        let parent = host.label(process.ppid).map(|label| ImageId { tgid: label.exec_tgid, exec_ns: label.exec_ns });
+        let parent = host.label(process.ppid).map(|label| ImageId {
+            tgid: label.exec_tgid,
+            exec_ns: label.exec_ns,
+        });
         match parent.and_then(|parent| self.role(key, parent)) {
             Some(Role::Root) | None => Role::Unexplained,
             Some(role) => role.clone(),
@@ -226,7 +282,9 @@ impl Attributor {
 
     /// Watches the secret files of the harness's home by identity, before anybody can link them elsewhere.
     fn watch_home(&mut self, host: &mut dyn Host, key: SessionKey) {
-        let Some(home) = self.sessions.get(&key).map(|session| session.home.clone()) else { return };
+        let Some(home) = self.sessions.get(&key).map(|session| session.home.clone()) else {
+            return;
+        };
         let rules = PathRules::embedded();
         for path in rules.watched_read_paths(&home) {
             if let (Some(class), Some(file)) = (rules.classify(&path).map(str::to_owned), host.file(&path)) {
@@ -257,12 +315,17 @@ impl Attributor {
             }
             restored.insert(key);
         }
-        let mut labels: Vec<_> =
-            labels.into_iter().filter(|(_, label)| restored.contains(&SessionKey(label.session))).collect();
+        let mut labels: Vec<_> = labels
+            .into_iter()
+            .filter(|(_, label)| restored.contains(&SessionKey(label.session)))
+            .collect();
         // Roots first: the roles of the others are told from them.
         labels.sort_by_key(|(_, label)| label.flags & LABEL_ROOT == 0);
-        let parents: HashMap<u32, u32> =
-            host.processes().into_iter().map(|process| (process.id.tgid, process.ppid)).collect();
+        let parents: HashMap<u32, u32> = host
+            .processes()
+            .into_iter()
+            .map(|process| (process.id.tgid, process.ppid))
+            .collect();
         for (tgid, label) in labels {
             self.restore_process(host, tgid, label, parents.get(&tgid).copied().unwrap_or(0));
         }
@@ -273,8 +336,14 @@ impl Attributor {
 
     fn restore_process(&mut self, host: &mut dyn Host, tgid: u32, label: Label, ppid: u32) {
         let key = SessionKey(label.session);
-        let id = ProcessId { tgid, start_ns: label.start_ns };
-        let image = ImageId { tgid: label.exec_tgid, exec_ns: label.exec_ns };
+        let id = ProcessId {
+            tgid,
+            start_ns: label.start_ns,
+        };
+        let image = ImageId {
+            tgid: label.exec_tgid,
+            exec_ns: label.exec_ns,
+        };
         let role = if label.flags & LABEL_ROOT != 0 {
             let (program, home) = (host.executable(tgid), host.home(tgid));
             if let Some(session) = self.sessions.get_mut(&key) {
@@ -285,23 +354,43 @@ impl Attributor {
             Role::Root
         } else {
             let noted = host.call(id).unwrap_or(label.call);
-            let call = self.sessions.get(&key).and_then(|session| session.calls.by_key(noted).cloned());
+            let call = self
+                .sessions
+                .get(&key)
+                .and_then(|session| session.calls.by_key(noted).cloned());
             match call {
-                Some(call) => Role::Call { call, basis: Basis::Lineage, explained: Explained::Derived },
+                Some(call) => Role::Call {
+                    call,
+                    basis: Basis::Lineage,
+                    explained: Explained::Derived,
+                },
                 None => self.role_of_running(host, key, Process { id, ppid }),
             }
         };
         if self.role(key, image).is_none() || role == Role::Root {
-            self.add_image(image, Image { session: key, program: host.executable(tgid), role });
+            self.add_image(
+                image,
+                Image {
+                    session: key,
+                    program: host.executable(tgid),
+                    role,
+                },
+            );
         }
     }
 }
 
 /// A shell whose only purpose is to start our hook client.
 fn is_hook_shell(argv: &[String]) -> bool {
-    let name = argv.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+    let name = argv
+        .first()
+        .and_then(|name| name.rsplit('/').next())
+        .unwrap_or_default();
     let is_shell = matches!(name, "sh" | "bash" | "dash" | "zsh" | "ash" | "ksh");
-    is_shell && argv.get(1).is_some_and(|flag| flag.starts_with('-') && flag.ends_with('c'))
+    is_shell
+        && argv
+            .get(1)
+            .is_some_and(|flag| flag.starts_with('-') && flag.ends_with('c'))
         && argv.get(2).is_some_and(|line| line.contains("defenseclaw-hook"))
 }
 

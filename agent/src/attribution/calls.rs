@@ -43,7 +43,8 @@ impl Calls {
             denied,
             claimed: false,
         };
-        self.keys.insert(declaration.call.key(session), declaration.call.clone());
+        self.keys
+            .insert(declaration.call.key(session), declaration.call.clone());
         match self.calls.iter_mut().find(|known| known.id == call.id) {
             Some(known) => *known = call,
             None => self.calls.push(call),
@@ -99,7 +100,9 @@ impl Calls {
     pub(super) fn claim(&mut self, argv: &[String], truncated: bool) -> Option<Call> {
         let mut best: Option<(u8, usize)> = None;
         for (place, call) in self.calls.iter().enumerate() {
-            let CallKind::Command { command, .. } = &call.kind else { continue };
+            let CallKind::Command { command, .. } = &call.kind else {
+                continue;
+            };
             if !call.open && !call.denied {
                 continue;
             }
@@ -119,7 +122,8 @@ impl Calls {
 
     /// The open call that writes the file itself.
     pub(super) fn writing(&self, path: &str) -> Option<&Call> {
-        self.open().find(|call| matches!(&call.kind, CallKind::FileWrite { paths } if names(paths, path)))
+        self.open()
+            .find(|call| matches!(&call.kind, CallKind::FileWrite { paths } if names(paths, path)))
     }
 
     /// The open call that reads the file itself (an edit reads it too).
@@ -144,7 +148,10 @@ impl Call {
         let base = |text: &str| text.rsplit('/').next().unwrap_or_default().to_owned();
         let executed = base(path);
         let called = argv.first().map(|name| base(name)).unwrap_or_default();
-        self.facts.programs.iter().any(|program| program.name == executed || program.name == called)
+        self.facts
+            .programs
+            .iter()
+            .any(|program| program.name == executed || program.name == called)
     }
 
     pub(super) fn names_write(&self, path: &str) -> bool {
@@ -156,10 +163,13 @@ impl Call {
     }
 
     pub(super) fn names_host(&self, address: IpAddr) -> bool {
-        self.facts.hosts.iter().any(|fact| match fact.host.parse::<IpAddr>() {
-            Ok(named) => named.to_canonical() == address,
-            Err(_) => fact.host == "localhost" && address.is_loopback(),
-        })
+        self.facts
+            .hosts
+            .iter()
+            .any(|fact| match fact.host.parse::<IpAddr>() {
+                Ok(named) => named.to_canonical() == address,
+                Err(_) => fact.host == "localhost" && address.is_loopback(),
+            })
     }
 }
 
@@ -169,14 +179,20 @@ fn names(paths: &[String], path: &str) -> bool {
 
 /// The kernel shows `/usr/bin/x` where a call may say `/bin/x`: on merged systems these are one folder.
 fn same_path(named: &str, seen: &str) -> bool {
-    named == seen || seen.strip_prefix("/usr").is_some_and(|rest| rest == named && merged(rest))
+    named == seen
+        || seen
+            .strip_prefix("/usr")
+            .is_some_and(|rest| rest == named && merged(rest))
 }
 
 fn merged(path: &str) -> bool {
-    ["/bin/", "/sbin/", "/lib"].iter().any(|folder| path.starts_with(folder))
+    ["/bin/", "/sbin/", "/lib"]
+        .iter()
+        .any(|folder| path.starts_with(folder))
 }
 
 fn below(folder: &str, path: &str) -> bool {
     let folder = folder.trim_end_matches('/');
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -43,7 +43,9 @@ fn evaluated(text: &str) -> Option<(String, bool)> {
     let at = if text.starts_with("eval ") {
         0
     } else {
-        text.find("&& eval ").map(|at| at + 3).or_else(|| text.find("; eval ").map(|at| at + 2))?
+        text.find("&& eval ")
+            .map(|at| at + 3)
+            .or_else(|| text.find("; eval ").map(|at| at + 2))?
     };
     Some(unquote(&text[at + "eval ".len()..]))
 }
@@ -96,8 +98,16 @@ mod tests {
     #[test]
     fn a_command_is_recognised_bare_and_quoted() {
         assert!(runs(&argv("ls -la"), false, "ls -la"));
-        assert!(runs(&argv("true && eval ls < /dev/null && pwd -P >| /tmp/x"), false, "ls"));
-        assert!(runs(&argv(&claude("echo 'it''s' \"$X\" && eval 'b'")), false, "echo 'it''s' \"$X\" && eval 'b'"));
+        assert!(runs(
+            &argv("true && eval ls < /dev/null && pwd -P >| /tmp/x"),
+            false,
+            "ls"
+        ));
+        assert!(runs(
+            &argv(&claude("echo 'it''s' \"$X\" && eval 'b'")),
+            false,
+            "echo 'it''s' \"$X\" && eval 'b'"
+        ));
         let login: Vec<String> = ["zsh", "-l", "-c", "make"].map(str::to_owned).to_vec();
         assert!(runs(&login, false, "make"));
     }

@@ -3,8 +3,10 @@
 use serde::Deserialize;
 
 /// The contracts that are built in, by connector.
-const EMBEDDED: [(&str, &str); 1] =
-    [("claude-code", include_str!("../../../policies/harness/claude-code.yaml"))];
+const EMBEDDED: [(&str, &str); 1] = [(
+    "claude-code",
+    include_str!("../../../policies/harness/claude-code.yaml"),
+)];
 
 /// Folders whose programs a contract may name. A program of the same name elsewhere, for instance in a project that put
 /// itself first in `PATH`, is not the one the contract means.
@@ -23,7 +25,9 @@ const SYSTEM_FOLDERS: [&str; 8] = [
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContractError {
     /// No contract has this name.
-    #[error("no contract for the connector {0:?}: nothing of that harness's own housekeeping can be told from the rest")]
+    #[error(
+        "no contract for the connector {0:?}: nothing of that harness's own housekeeping can be told from the rest"
+    )]
     Unknown(String),
     /// The contract's text is not valid.
     #[error("contract of {connector}: {message}")]
@@ -118,12 +122,18 @@ impl Contract {
 
     /// Whether the harness process itself may write `path`.
     pub fn harness_writes(&self, path: &str, home: &str) -> bool {
-        self.harness.writes.iter().any(|pattern| matches_path(pattern, path, home))
+        self.harness
+            .writes
+            .iter()
+            .any(|pattern| matches_path(pattern, path, home))
     }
 
     /// Whether the harness process itself may read the watched `path`.
     pub fn harness_reads(&self, path: &str, home: &str) -> bool {
-        self.harness.reads.iter().any(|pattern| matches_path(pattern, path, home))
+        self.harness
+            .reads
+            .iter()
+            .any(|pattern| matches_path(pattern, path, home))
     }
 
     /// The file that is written behind a temporary name; `path` itself if it is none.
@@ -143,7 +153,9 @@ impl Housekeeping {
 
     /// Whether it may write `path`.
     pub fn may_write(&self, path: &str, home: &str) -> bool {
-        self.writes.iter().any(|pattern| matches_path(pattern, path, home))
+        self.writes
+            .iter()
+            .any(|pattern| matches_path(pattern, path, home))
     }
 }
 
@@ -176,7 +188,10 @@ fn matches_path(pattern: &str, path: &str, home: &str) -> bool {
     match pattern.strip_prefix('~') {
         Some(rest) => {
             // Without a known home, `~` must not become the root folder.
-            home.len() > 1 && path.strip_prefix(home).is_some_and(|path| glob(rest.as_bytes(), path.as_bytes()))
+            home.len() > 1
+                && path
+                    .strip_prefix(home)
+                    .is_some_and(|path| glob(rest.as_bytes(), path.as_bytes()))
         }
         None => glob(pattern.as_bytes(), path.as_bytes()),
     }
@@ -247,7 +262,10 @@ mod tests {
         for (connector, _) in EMBEDDED {
             assert_eq!(Contract::embedded(connector).unwrap().connector, connector);
         }
-        assert!(matches!(Contract::embedded("nothing"), Err(ContractError::Unknown(_))));
+        assert!(matches!(
+            Contract::embedded("nothing"),
+            Err(ContractError::Unknown(_))
+        ));
     }
 
     #[test]
@@ -256,11 +274,27 @@ mod tests {
         let status = argv("git --no-optional-locks status --short");
         assert!(contract.housekeeping("/usr/bin/git", &status, "").is_some());
         // The same arguments, but a program that a project put first in PATH.
-        assert!(contract.housekeeping("/home/u/project/bin/git", &status, "").is_none());
-        assert!(contract.housekeeping("/usr/bin/git", &argv("git push"), "").is_none());
+        assert!(
+            contract
+                .housekeeping("/home/u/project/bin/git", &status, "")
+                .is_none()
+        );
+        assert!(
+            contract
+                .housekeeping("/usr/bin/git", &argv("git push"), "")
+                .is_none()
+        );
         let rg = argv("rg --version");
-        assert!(contract.housekeeping("/opt/claude/claude", &rg, "/opt/claude/claude").is_some());
-        assert!(contract.housekeeping("/tmp/claude", &rg, "/opt/claude/claude").is_none());
+        assert!(
+            contract
+                .housekeeping("/opt/claude/claude", &rg, "/opt/claude/claude")
+                .is_some()
+        );
+        assert!(
+            contract
+                .housekeeping("/tmp/claude", &rg, "/opt/claude/claude")
+                .is_none()
+        );
     }
 
     #[test]
@@ -280,7 +314,10 @@ mod tests {
         assert!(contract.harness_writes("/home/u/.claude.json", "/home/u"));
         assert!(!contract.harness_writes("/home/v/.claude/x", "/home/u"));
         assert!(!contract.harness_writes("/home/u/.bashrc", "/home/u"));
-        assert!(!contract.harness_writes("/.claude/x", ""), "an unknown home matches nothing");
+        assert!(
+            !contract.harness_writes("/.claude/x", ""),
+            "an unknown home matches nothing"
+        );
         assert!(contract.harness_writes("/tmp/claude-0/-work/s/tasks/b.output", "/home/u"));
         assert!(!contract.harness_writes("/tmp/other", "/home/u"));
         assert!(contract.harness_reads("/srv/p/CLAUDE.md", "/home/u"));
@@ -291,7 +328,12 @@ mod tests {
     fn a_temporary_name_leads_to_its_target() {
         let contract = claude();
         assert_eq!(contract.target("/p/a.txt.tmp.123.0123456789ab"), "/p/a.txt");
-        for plain in ["/p/a.txt", "/p/a.tmp.x.0123456789ab", "/p/a.tmp.12.zz", "/p/a.tmp.1.ab"] {
+        for plain in [
+            "/p/a.txt",
+            "/p/a.tmp.x.0123456789ab",
+            "/p/a.tmp.12.zz",
+            "/p/a.tmp.1.ab",
+        ] {
             assert_eq!(contract.target(plain), plain);
         }
     }

@@ -11,17 +11,34 @@ use super::images::{Image, Role};
 use super::{Attributor, Host, Session};
 use crate::sensor::record::{Event, Exec};
 
-const UNEXPLAINED: Attribution =
-    Attribution { call: None, basis: Basis::None, explained: Explained::Unexplained, after_call: false };
+const UNEXPLAINED: Attribution = Attribution {
+    call: None,
+    basis: Basis::None,
+    explained: Explained::Unexplained,
+    after_call: false,
+};
 
 fn contract(explained: Explained) -> Attribution {
-    Attribution { call: None, basis: Basis::Contract, explained, after_call: false }
+    Attribution {
+        call: None,
+        basis: Basis::Contract,
+        explained,
+        after_call: false,
+    }
 }
 
 impl Session {
     fn attribution(&self, call: &CallId, basis: Basis, explained: Explained) -> Attribution {
-        let after_call = self.calls.get(call).is_some_and(|call| !call.open && !call.denied);
-        Attribution { call: Some(call.clone()), basis, explained, after_call }
+        let after_call = self
+            .calls
+            .get(call)
+            .is_some_and(|call| !call.open && !call.denied);
+        Attribution {
+            call: Some(call.clone()),
+            basis,
+            explained,
+            after_call,
+        }
     }
 
     /// A call that could have been carried out by the harness itself in this way; there must be only one.
@@ -43,7 +60,11 @@ impl Attributor {
         let parent = self.role(key, exec.parent).cloned();
         let role = match parent {
             Some(Role::Root) => {
-                if self.sessions.get(&key).is_some_and(|session| session.root == Some(event.process)) {
+                if self
+                    .sessions
+                    .get(&key)
+                    .is_some_and(|session| session.root == Some(event.process))
+                {
                     Role::Root // The harness replaced itself, for instance by a newer version.
                 } else {
                     self.child_of_harness(key, exec)
@@ -55,7 +76,11 @@ impl Attributor {
             Some(Role::Call { call, .. }) => self.child_of_call(key, call, exec),
             Some(Role::Unexplained) => Role::Unexplained,
             // The image was forgotten, or its record lost: the kernel's label still knows the call.
-            None => match self.sessions.get(&key).and_then(|session| session.calls.by_key(event.call).cloned()) {
+            None => match self
+                .sessions
+                .get(&key)
+                .and_then(|session| session.calls.by_key(event.call).cloned())
+            {
                 Some(call) => self.child_of_call(key, call, exec),
                 None => Role::Unexplained,
             },
@@ -65,7 +90,14 @@ impl Attributor {
         {
             host.set_call(event.process, call.key(&session.id).0);
         }
-        self.add_image(event.image, Image { session: key, program: exec.path.clone(), role });
+        self.add_image(
+            event.image,
+            Image {
+                session: key,
+                program: exec.path.clone(),
+                role,
+            },
+        );
         self.by_image(key, event)
     }
 
@@ -78,25 +110,41 @@ impl Attributor {
         if self.is_hook(exec) || self.starts_hook(&exec.argv) {
             return Role::Hook;
         }
-        let Some(session) = self.sessions.get_mut(&key) else { return Role::Unexplained };
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Role::Unexplained;
+        };
         if let Some(call) = session.calls.claim(&exec.argv, exec.argv_truncated) {
             // A refused call that runs all the same is known, but not explained.
-            let explained = if call.denied { Explained::Unexplained } else { Explained::Declared };
-            return Role::Call { call: call.id, basis: Basis::Argv, explained };
+            let explained = if call.denied {
+                Explained::Unexplained
+            } else {
+                Explained::Declared
+            };
+            return Role::Call {
+                call: call.id,
+                basis: Basis::Argv,
+                explained,
+            };
         }
         if let Some(contract) = &session.contract {
             let found = contract.housekeeping(&exec.path, &exec.argv, &session.program);
             let place = found.and_then(|entry| {
-                contract.housekeeping.iter().position(|candidate| std::ptr::eq(candidate, entry))
+                contract
+                    .housekeeping
+                    .iter()
+                    .position(|candidate| std::ptr::eq(candidate, entry))
             });
             if let Some(place) = place {
                 return Role::Housekeeping(place);
             }
         }
-        let helper =
-            |kind: &CallKind| matches!(kind, CallKind::Other | CallKind::FileSearch { .. });
+        let helper = |kind: &CallKind| matches!(kind, CallKind::Other | CallKind::FileSearch { .. });
         match session.by_window(helper).and_then(|attribution| attribution.call) {
-            Some(call) => Role::Call { call, basis: Basis::Window, explained: Explained::Derived },
+            Some(call) => Role::Call {
+                call,
+                basis: Basis::Window,
+                explained: Explained::Derived,
+            },
             None => Role::Unexplained,
         }
     }
@@ -110,7 +158,11 @@ impl Attributor {
         self.hooks.iter().any(|hook| {
             ["", "'", "\""].iter().any(|quote| {
                 line.strip_prefix(&format!("{quote}{}{quote} ", hook.path))
-                    .is_some_and(|connector| connector.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'))
+                    .is_some_and(|connector| {
+                        connector
+                            .bytes()
+                            .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+                    })
             })
         })
     }
@@ -122,24 +174,41 @@ impl Attributor {
             .and_then(|session| session.contract.as_ref())
             .and_then(|contract| contract.housekeeping.get(entry))
             .is_some_and(|entry| entry.may_start(&exec.path));
-        if allowed { Role::Housekeeping(entry) } else { Role::Unexplained }
+        if allowed {
+            Role::Housekeeping(entry)
+        } else {
+            Role::Unexplained
+        }
     }
 
     fn child_of_call(&self, key: SessionKey, call: CallId, exec: &Exec) -> Role {
-        let known = self.sessions.get(&key).and_then(|session| session.calls.get(&call));
+        let known = self
+            .sessions
+            .get(&key)
+            .and_then(|session| session.calls.get(&call));
         let explained = match known {
             Some(known) if known.denied => Explained::Unexplained,
             Some(known) if known.names_program(&exec.path, &exec.argv) => Explained::Declared,
             _ => Explained::Derived,
         };
-        Role::Call { call, basis: Basis::Lineage, explained }
+        Role::Call {
+            call,
+            basis: Basis::Lineage,
+            explained,
+        }
     }
 
     /// What explains an event by its process's image alone.
     pub(super) fn by_image(&self, key: SessionKey, event: &Event) -> Attribution {
-        let Some(session) = self.sessions.get(&key) else { return UNEXPLAINED };
+        let Some(session) = self.sessions.get(&key) else {
+            return UNEXPLAINED;
+        };
         match self.role(key, event.image) {
-            Some(Role::Call { call, basis, explained }) => session.attribution(call, *basis, *explained),
+            Some(Role::Call {
+                call,
+                basis,
+                explained,
+            }) => session.attribution(call, *basis, *explained),
             Some(Role::Root | Role::Hook | Role::Housekeeping(_)) => contract(Explained::Declared),
             Some(Role::Unexplained) => UNEXPLAINED,
             None => match session.calls.by_key(event.call) {
@@ -150,14 +219,10 @@ impl Attributor {
     }
 
     /// What explains an opened file.
-    pub(super) fn file(
-        &self,
-        key: SessionKey,
-        event: &Event,
-        path: &str,
-        access: FileAccess,
-    ) -> Attribution {
-        let Some(session) = self.sessions.get(&key) else { return UNEXPLAINED };
+    pub(super) fn file(&self, key: SessionKey, event: &Event, path: &str, access: FileAccess) -> Attribution {
+        let Some(session) = self.sessions.get(&key) else {
+            return UNEXPLAINED;
+        };
         match self.role(key, event.image) {
             Some(Role::Root) => session.harness_file(path, access),
             Some(Role::Housekeeping(entry)) => {
@@ -172,7 +237,11 @@ impl Attributor {
                         .contract
                         .as_ref()
                         .is_some_and(|contract| contract.harness_reads(path, &session.home));
-                if allowed || reads_own { contract(Explained::Derived) } else { UNEXPLAINED }
+                if allowed || reads_own {
+                    contract(Explained::Derived)
+                } else {
+                    UNEXPLAINED
+                }
             }
             Some(Role::Hook) => UNEXPLAINED, // The hook client opens nothing for writing and reads no watched file.
             _ => {
@@ -187,11 +256,16 @@ impl Attributor {
 
     /// What explains a connection.
     pub(super) fn connect(&self, key: SessionKey, event: &Event, address: IpAddr) -> Attribution {
-        let Some(session) = self.sessions.get(&key) else { return UNEXPLAINED };
+        let Some(session) = self.sessions.get(&key) else {
+            return UNEXPLAINED;
+        };
         match self.role(key, event.image) {
             Some(Role::Root) => {
                 let fetching = session.by_window(|kind| matches!(kind, CallKind::Network { .. }));
-                let own = session.contract.as_ref().is_some_and(|contract| contract.harness.connects);
+                let own = session
+                    .contract
+                    .as_ref()
+                    .is_some_and(|contract| contract.harness.connects);
                 match (fetching, own) {
                     (Some(attribution), _) => attribution,
                     (None, true) => contract(Explained::Declared),
@@ -206,8 +280,13 @@ impl Attributor {
     /// A descendant's own act: by lineage, declared if the call names it.
     fn by_lineage(&self, key: SessionKey, event: &Event, named: impl Fn(&Call) -> bool) -> Attribution {
         let mut attribution = self.by_image(key, event);
-        let Some(call) = &attribution.call else { return attribution };
-        let known = self.sessions.get(&key).and_then(|session| session.calls.get(call));
+        let Some(call) = &attribution.call else {
+            return attribution;
+        };
+        let known = self
+            .sessions
+            .get(&key)
+            .and_then(|session| session.calls.get(call));
         attribution.basis = Basis::Lineage;
         attribution.explained = match known {
             Some(call) if call.denied => Explained::Unexplained,
@@ -240,9 +319,7 @@ impl Session {
         }
         // The call may name the file through a symbolic link: the same name, and no other call that writes.
         let file = |text: &str| text.rsplit('/').next().map(str::to_owned);
-        let same_name = |kind: &CallKind| {
-            matches!(kind, CallKind::FileWrite { paths } if paths.iter().any(|named| file(named) == file(target)))
-        };
+        let same_name = |kind: &CallKind| matches!(kind, CallKind::FileWrite { paths } if paths.iter().any(|named| file(named) == file(target)));
         self.by_window(same_name).unwrap_or(UNEXPLAINED)
     }
 }

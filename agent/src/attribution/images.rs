@@ -55,9 +55,15 @@ impl Images {
             self.order.push_back(id);
         }
         while self.by_id.len() > MAX_IMAGES {
-            let Some(oldest) = self.order.pop_front() else { break };
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
             // The harness itself is the root of every look-up: it stays.
-            if self.by_id.get(&oldest).is_some_and(|image| image.role == Role::Root) {
+            if self
+                .by_id
+                .get(&oldest)
+                .is_some_and(|image| image.role == Role::Root)
+            {
                 self.order.push_back(oldest);
             } else {
                 self.by_id.remove(&oldest);

@@ -26,7 +26,7 @@ use defenseclaw_model::ids::{CallId, ImageId, ProcessId, SessionId, SessionKey};
 use defenseclaw_model::record::{Draft, RecordBody};
 
 pub use calls::MAX_CALLS;
-pub use host::{Host, Hook, Process};
+pub use host::{Hook, Host, Process};
 pub use images::MAX_IMAGES;
 
 use calls::Calls;
@@ -109,9 +109,21 @@ impl Attributor {
             EventKind::Exit(status) => {
                 host.remove_call(event.process);
                 let duration_ns = event.boot_ns.saturating_sub(event.process.start_ns);
-                (Action::Exit { status: *status, duration_ns }, self.exit(key, event))
+                (
+                    Action::Exit {
+                        status: *status,
+                        duration_ns,
+                    },
+                    self.exit(key, event),
+                )
             }
-            EventKind::Open { path, path_truncated, access, file, watched_file } => {
+            EventKind::Open {
+                path,
+                path_truncated,
+                access,
+                file,
+                watched_file,
+            } => {
                 let class = self.class_of(host, path, *file, *watched_file);
                 if *access == FileAccess::Read && class.is_none() {
                     self.filtered += 1;
@@ -127,16 +139,30 @@ impl Attributor {
                 };
                 (action, attribution)
             }
-            EventKind::Connect { protocol, address, port } => {
+            EventKind::Connect {
+                protocol,
+                address,
+                port,
+            } => {
                 let attribution = self.connect(key, event, *address);
-                (Action::Connect { protocol: *protocol, address: *address, port: *port }, attribution)
+                (
+                    Action::Connect {
+                        protocol: *protocol,
+                        address: *address,
+                        port: *port,
+                    },
+                    attribution,
+                )
             }
             EventKind::IoUring { entries } => {
                 (Action::IoUring { entries: *entries }, self.by_image(key, event))
             }
             EventKind::LabelLost => return Some(label_lost(session, event, time_ns)),
         };
-        let program = self.images.get(event.image).map_or_else(|| event.comm.clone(), |image| image.program.clone());
+        let program = self
+            .images
+            .get(event.image)
+            .map_or_else(|| event.comm.clone(), |image| image.program.clone());
         let activity = Activity {
             time_ns,
             session: session.clone(),
@@ -248,7 +274,10 @@ impl Attributor {
     /// The role of an image in a session. An image of another session has none here: an agent that was started by an
     /// agent has a session of its own, while what its process forked before still carries the outer label.
     fn role(&self, session: SessionKey, id: ImageId) -> Option<&Role> {
-        self.images.get(id).filter(|image| image.session == session).map(|image| &image.role)
+        self.images
+            .get(id)
+            .filter(|image| image.session == session)
+            .map(|image| &image.role)
     }
 }
 

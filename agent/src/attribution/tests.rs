@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use defenseclaw_abi::{LABEL_INHERITED, LABEL_ROOT, Label};
-use defenseclaw_model::activity::{Action, Activity, Basis, ExitStatus, Explained, FileAccess, FileId, Protocol};
+use defenseclaw_model::activity::{
+    Action, Activity, Basis, ExitStatus, Explained, FileAccess, FileId, Protocol,
+};
 use defenseclaw_model::call::{CallDeclaration, CallKind};
 use defenseclaw_model::facts::{Facts, HostFact, PathFact, Program};
 use defenseclaw_model::ids::{CallId, ImageId, ProcessId, SessionId};
@@ -41,12 +43,29 @@ impl PaperHost {
 
     fn spawn(&mut self, pid: u32, ppid: u32, exe: &str, argv: &[&str]) {
         let start_ns = self.now();
-        let process = Process { id: ProcessId { tgid: pid, start_ns }, ppid };
+        let process = Process {
+            id: ProcessId { tgid: pid, start_ns },
+            ppid,
+        };
         let argv = argv.iter().map(|&text| text.to_owned()).collect();
-        self.processes.insert(pid, Paper { process, argv, exe: exe.into() });
+        self.processes.insert(
+            pid,
+            Paper {
+                process,
+                argv,
+                exe: exe.into(),
+            },
+        );
         if let Some(label) = self.labels.get(&ppid).copied() {
             let flags = label.flags & LABEL_INHERITED;
-            self.labels.insert(pid, Label { start_ns, flags, ..label });
+            self.labels.insert(
+                pid,
+                Label {
+                    start_ns,
+                    flags,
+                    ..label
+                },
+            );
         }
     }
 
@@ -57,8 +76,14 @@ impl PaperHost {
             boot_ns: self.clock,
             session: label.session,
             call: label.call,
-            process: ProcessId { tgid: pid, start_ns: label.start_ns },
-            image: ImageId { tgid: label.exec_tgid, exec_ns: label.exec_ns },
+            process: ProcessId {
+                tgid: pid,
+                start_ns: label.start_ns,
+            },
+            image: ImageId {
+                tgid: label.exec_tgid,
+                exec_ns: label.exec_ns,
+            },
             uid: 0,
             comm: "x".into(),
             kind,
@@ -74,13 +99,21 @@ impl Host for PaperHost {
         self.processes.get(&pid).map(|paper| paper.process.ppid)
     }
     fn arguments(&self, pid: u32) -> Vec<String> {
-        self.processes.get(&pid).map(|paper| paper.argv.clone()).unwrap_or_default()
+        self.processes
+            .get(&pid)
+            .map(|paper| paper.argv.clone())
+            .unwrap_or_default()
     }
     fn executable(&self, pid: u32) -> String {
-        self.processes.get(&pid).map(|paper| paper.exe.clone()).unwrap_or_default()
+        self.processes
+            .get(&pid)
+            .map(|paper| paper.exe.clone())
+            .unwrap_or_default()
     }
     fn executable_file(&self, pid: u32) -> Option<FileId> {
-        self.executable(pid).ends_with("defenseclaw-hook").then_some(HOOK_FILE)
+        self.executable(pid)
+            .ends_with("defenseclaw-hook")
+            .then_some(HOOK_FILE)
     }
     fn home(&self, _pid: u32) -> String {
         "/home/u".into()
@@ -129,9 +162,17 @@ impl Scene {
     fn new() -> Self {
         let mut host = PaperHost::default();
         host.spawn(HARNESS, 1, "/opt/claude/claude", &["claude"]);
-        let hook = Hook { path: "/usr/bin/defenseclaw-hook".into(), file: HOOK_FILE };
+        let hook = Hook {
+            path: "/usr/bin/defenseclaw-hook".into(),
+            file: HOOK_FILE,
+        };
         let session = SessionId::new("claude-code", "s1").unwrap();
-        let mut scene = Self { host, attributor: Attributor::new(vec![hook]), session, next_hook: 9000 };
+        let mut scene = Self {
+            host,
+            attributor: Attributor::new(vec![hook]),
+            session,
+            next_hook: 9000,
+        };
         assert_eq!(scene.hook(HARNESS, None, false), Binding::Bound);
         scene
     }
@@ -142,8 +183,15 @@ impl Scene {
         self.next_hook += 2;
         let line = "/usr/bin/defenseclaw-hook claude-code";
         self.run(shell, parent, "/usr/bin/dash", &["/bin/sh", "-c", line]);
-        self.run(hook, shell, "/usr/bin/defenseclaw-hook", &["/usr/bin/defenseclaw-hook", "claude-code"]);
-        let binding = self.attributor.register(&mut self.host, &self.session, hook, call, denied);
+        self.run(
+            hook,
+            shell,
+            "/usr/bin/defenseclaw-hook",
+            &["/usr/bin/defenseclaw-hook", "claude-code"],
+        );
+        let binding = self
+            .attributor
+            .register(&mut self.host, &self.session, hook, call, denied);
         for pid in [hook, shell] {
             self.host.processes.remove(&pid);
             self.host.labels.remove(&pid);
@@ -152,11 +200,21 @@ impl Scene {
     }
 
     fn declare(&mut self, id: &str, kind: CallKind, facts: Facts) {
-        assert_eq!(self.hook(HARNESS, Some(declaration(id, kind, facts)), false), Binding::Bound);
+        assert_eq!(
+            self.hook(HARNESS, Some(declaration(id, kind, facts)), false),
+            Binding::Bound
+        );
     }
 
     fn command(&mut self, id: &str, command: &str, facts: Facts) {
-        self.declare(id, CallKind::Command { command: command.into(), background: false }, facts);
+        self.declare(
+            id,
+            CallKind::Command {
+                command: command.into(),
+                background: false,
+            },
+            facts,
+        );
     }
 
     fn take(&mut self, event: &Event) -> Option<Activity> {
@@ -175,10 +233,24 @@ impl Scene {
     fn exec(&mut self, pid: u32, path: &str, argv: &[&str]) -> Option<Activity> {
         let exec_ns = self.host.now();
         let old = self.host.labels.get(&pid).copied()?;
-        self.host.labels.insert(pid, Label { exec_ns, exec_tgid: pid, ..old });
-        let file = if path.ends_with("defenseclaw-hook") { HOOK_FILE } else { FileId { dev: 1, ino: 7 } };
+        self.host.labels.insert(
+            pid,
+            Label {
+                exec_ns,
+                exec_tgid: pid,
+                ..old
+            },
+        );
+        let file = if path.ends_with("defenseclaw-hook") {
+            HOOK_FILE
+        } else {
+            FileId { dev: 1, ino: 7 }
+        };
         let exec = Exec {
-            parent: ImageId { tgid: old.exec_tgid, exec_ns: old.exec_ns },
+            parent: ImageId {
+                tgid: old.exec_tgid,
+                exec_ns: old.exec_ns,
+            },
             ppid: 0,
             filename: path.into(),
             path: path.into(),
@@ -194,7 +266,8 @@ impl Scene {
     /// Runs a command as the harness does.
     fn shell(&mut self, pid: u32, command: &str) -> Activity {
         let line = format!("source /s.sh && eval '{command}' < /dev/null && pwd -P >| /tmp/claude-1-cwd");
-        self.run(pid, HARNESS, "/usr/bin/bash", &["/bin/bash", "-c", &line]).unwrap()
+        self.run(pid, HARNESS, "/usr/bin/bash", &["/bin/bash", "-c", &line])
+            .unwrap()
     }
 
     fn open(&mut self, pid: u32, path: &str, access: FileAccess) -> Option<Activity> {
@@ -204,7 +277,10 @@ impl Scene {
                 path: path.into(),
                 path_truncated: false,
                 access,
-                file: FileId { dev: 1, ino: path.len() as u64 + 1000 },
+                file: FileId {
+                    dev: 1,
+                    ino: path.len() as u64 + 1000,
+                },
                 watched_file: false,
             },
         );
@@ -212,34 +288,64 @@ impl Scene {
     }
 
     fn connect(&mut self, pid: u32, address: [u8; 4]) -> Activity {
-        let kind = EventKind::Connect { protocol: Protocol::Tcp, address: IpAddr::V4(Ipv4Addr::from(address)), port: 80 };
+        let kind = EventKind::Connect {
+            protocol: Protocol::Tcp,
+            address: IpAddr::V4(Ipv4Addr::from(address)),
+            port: 80,
+        };
         let event = self.host.event(pid, kind);
         self.take(&event).unwrap()
     }
 }
 
 fn declaration(id: &str, kind: CallKind, facts: Facts) -> CallDeclaration {
-    CallDeclaration { call: CallId::new(id).unwrap(), tool: "T".into(), kind, cwd: Some("/p".into()), facts }
+    CallDeclaration {
+        call: CallId::new(id).unwrap(),
+        tool: "T".into(),
+        kind,
+        cwd: Some("/p".into()),
+        facts,
+    }
 }
 
 fn program(name: &str) -> Program {
-    Program { name: name.into(), argv: vec![name.into()] }
+    Program {
+        name: name.into(),
+        argv: vec![name.into()],
+    }
 }
 
 fn path(path: &str) -> PathFact {
-    PathFact { path: path.into(), class: None }
+    PathFact {
+        path: path.into(),
+        class: None,
+    }
 }
 
 fn told(activity: &Activity) -> (Option<&str>, Basis, Explained) {
     let attribution = &activity.attribution;
-    (attribution.call.as_ref().map(CallId::as_str), attribution.basis, attribution.explained)
+    (
+        attribution.call.as_ref().map(CallId::as_str),
+        attribution.basis,
+        attribution.explained,
+    )
 }
 
 #[test]
 fn a_command_takes_over_its_subtree() {
     let mut scene = Scene::new();
-    scene.command("c1", "make all", Facts { programs: vec![program("make")], ..Facts::default() });
-    assert_eq!(told(&scene.shell(200, "make all")), (Some("c1"), Basis::Argv, Explained::Declared));
+    scene.command(
+        "c1",
+        "make all",
+        Facts {
+            programs: vec![program("make")],
+            ..Facts::default()
+        },
+    );
+    assert_eq!(
+        told(&scene.shell(200, "make all")),
+        (Some("c1"), Basis::Argv, Explained::Declared)
+    );
     let make = scene.run(201, 200, "/usr/bin/make", &["make", "all"]).unwrap();
     assert_eq!(told(&make), (Some("c1"), Basis::Lineage, Explained::Declared));
     let cc = scene.run(202, 201, "/usr/bin/cc", &["cc"]).unwrap();
@@ -256,7 +362,11 @@ fn parallel_calls_are_told_apart() {
     }
     assert_eq!(told(&scene.shell(202, "sleep 12")).0, Some("c2"));
     assert_eq!(told(&scene.shell(201, "sleep 1")).0, Some("c1"));
-    assert_eq!(told(&scene.shell(203, "sleep 1")).0, Some("c3"), "the same command twice is two calls");
+    assert_eq!(
+        told(&scene.shell(203, "sleep 1")).0,
+        Some("c3"),
+        "the same command twice is two calls"
+    );
 }
 
 #[test]
@@ -265,7 +375,9 @@ fn a_background_process_belongs_to_its_call_after_the_end() {
     scene.command("c1", "server &", Facts::default());
     scene.shell(200, "server &");
     scene.run(201, 200, "/p/server", &["server"]).unwrap();
-    scene.attributor.call_end(&scene.session.clone(), &CallId::new("c1").unwrap());
+    scene
+        .attributor
+        .call_end(&scene.session.clone(), &CallId::new("c1").unwrap());
     let late = scene.connect(201, [127, 0, 0, 1]);
     assert_eq!(told(&late), (Some("c1"), Basis::Lineage, Explained::Derived));
     assert!(late.attribution.after_call);
@@ -276,13 +388,22 @@ fn declared_files_and_hosts_are_told_from_derived_ones() {
     let mut scene = Scene::new();
     let facts = Facts {
         writes: vec![path("/p/out")],
-        hosts: vec![HostFact { host: "192.0.2.1".into(), port: None }],
+        hosts: vec![HostFact {
+            host: "192.0.2.1".into(),
+            port: None,
+        }],
         ..Facts::default()
     };
     scene.command("c1", "x", facts);
     scene.shell(200, "x");
-    assert_eq!(told(&scene.open(200, "/p/out", FileAccess::Create).unwrap()).2, Explained::Declared);
-    assert_eq!(told(&scene.open(200, "/p/other", FileAccess::Create).unwrap()).2, Explained::Derived);
+    assert_eq!(
+        told(&scene.open(200, "/p/out", FileAccess::Create).unwrap()).2,
+        Explained::Declared
+    );
+    assert_eq!(
+        told(&scene.open(200, "/p/other", FileAccess::Create).unwrap()).2,
+        Explained::Derived
+    );
     assert_eq!(told(&scene.connect(200, [192, 0, 2, 1])).2, Explained::Declared);
     assert_eq!(told(&scene.connect(200, [192, 0, 2, 2])).2, Explained::Derived);
 }
@@ -290,10 +411,20 @@ fn declared_files_and_hosts_are_told_from_derived_ones() {
 #[test]
 fn the_harness_edits_files_itself() {
     let mut scene = Scene::new();
-    scene.declare("w1", CallKind::FileWrite { paths: vec!["/p/a.rs".into()] }, Facts::default());
-    let direct = scene.open(HARNESS, "/p/a.rs.tmp.100.0123456789ab", FileAccess::Create).unwrap();
+    scene.declare(
+        "w1",
+        CallKind::FileWrite {
+            paths: vec!["/p/a.rs".into()],
+        },
+        Facts::default(),
+    );
+    let direct = scene
+        .open(HARNESS, "/p/a.rs.tmp.100.0123456789ab", FileAccess::Create)
+        .unwrap();
     assert_eq!(told(&direct), (Some("w1"), Basis::Path, Explained::Declared));
-    let own = scene.open(HARNESS, "/home/u/.claude/projects/x.jsonl", FileAccess::Write).unwrap();
+    let own = scene
+        .open(HARNESS, "/home/u/.claude/projects/x.jsonl", FileAccess::Write)
+        .unwrap();
     assert_eq!(told(&own), (None, Basis::Contract, Explained::Declared));
     let stray = scene.open(HARNESS, "/home/u/.bashrc", FileAccess::Write).unwrap();
     assert_eq!(told(&stray), (None, Basis::None, Explained::Unexplained));
@@ -306,7 +437,9 @@ fn the_harness_edits_files_itself() {
 fn what_no_call_explains_is_unexplained_and_so_are_its_children() {
     let mut scene = Scene::new();
     scene.command("c1", "ls", Facts::default());
-    let stray = scene.run(200, HARNESS, "/usr/bin/curl", &["curl", "evil"]).unwrap();
+    let stray = scene
+        .run(200, HARNESS, "/usr/bin/curl", &["curl", "evil"])
+        .unwrap();
     assert_eq!(told(&stray), (None, Basis::None, Explained::Unexplained));
     let child = scene.run(201, 200, "/usr/bin/ls", &["ls"]).unwrap();
     assert_eq!(told(&child), (None, Basis::None, Explained::Unexplained));
@@ -316,20 +449,34 @@ fn what_no_call_explains_is_unexplained_and_so_are_its_children() {
 fn housekeeping_is_explained_but_not_what_it_was_made_to_run() {
     let mut scene = Scene::new();
     let status = scene
-        .run(200, HARNESS, "/usr/bin/git", &["git", "--no-optional-locks", "status", "--short"])
+        .run(
+            200,
+            HARNESS,
+            "/usr/bin/git",
+            &["git", "--no-optional-locks", "status", "--short"],
+        )
         .unwrap();
     assert_eq!(told(&status), (None, Basis::Contract, Explained::Declared));
     // core.fsmonitor of a hostile repository.
-    let monitor = scene.run(201, 200, "/p/.git/monitor.sh", &["monitor.sh"]).unwrap();
+    let monitor = scene
+        .run(201, 200, "/p/.git/monitor.sh", &["monitor.sh"])
+        .unwrap();
     assert_eq!(told(&monitor), (None, Basis::None, Explained::Unexplained));
     let out = scene.connect(200, [192, 0, 2, 1]);
-    assert_eq!(told(&out).2, Explained::Unexplained, "git status does not connect");
+    assert_eq!(
+        told(&out).2,
+        Explained::Unexplained,
+        "git status does not connect"
+    );
 }
 
 #[test]
 fn a_refused_command_that_runs_all_the_same_is_known_and_unexplained() {
     let mut scene = Scene::new();
-    let kind = CallKind::Command { command: "rm -rf /".into(), background: false };
+    let kind = CallKind::Command {
+        command: "rm -rf /".into(),
+        background: false,
+    };
     scene.hook(HARNESS, Some(declaration("d1", kind, Facts::default())), true);
     let ran = scene.shell(200, "rm -rf /");
     assert_eq!(told(&ran), (Some("d1"), Basis::Argv, Explained::Unexplained));
@@ -342,18 +489,32 @@ fn a_hook_called_from_inside_a_call_is_forged() {
     let mut scene = Scene::new();
     scene.command("c1", "sh evil.sh", Facts::default());
     scene.shell(200, "sh evil.sh");
-    let kind = CallKind::Command { command: "cat /home/u/.aws/credentials".into(), background: false };
+    let kind = CallKind::Command {
+        command: "cat /home/u/.aws/credentials".into(),
+        background: false,
+    };
     let binding = scene.hook(200, Some(declaration("fake", kind, Facts::default())), false);
-    assert!(matches!(&binding, Binding::Forged { caller } if caller.contains("inside call c1")), "{binding:?}");
-    let read = scene.run(201, 200, "/usr/bin/cat", &["cat", "/home/u/.aws/credentials"]).unwrap();
-    assert_eq!(told(&read).0, Some("c1"), "the forged declaration explains nothing");
+    assert!(
+        matches!(&binding, Binding::Forged { caller } if caller.contains("inside call c1")),
+        "{binding:?}"
+    );
+    let read = scene
+        .run(201, 200, "/usr/bin/cat", &["cat", "/home/u/.aws/credentials"])
+        .unwrap();
+    assert_eq!(
+        told(&read).0,
+        Some("c1"),
+        "the forged declaration explains nothing"
+    );
 }
 
 #[test]
 fn a_hook_shell_line_with_more_than_the_hook_is_unexplained() {
     let mut scene = Scene::new();
     let line = "/usr/bin/defenseclaw-hook claude-code; curl evil";
-    let shell = scene.run(200, HARNESS, "/usr/bin/dash", &["/bin/sh", "-c", line]).unwrap();
+    let shell = scene
+        .run(200, HARNESS, "/usr/bin/dash", &["/bin/sh", "-c", line])
+        .unwrap();
     assert_eq!(told(&shell).2, Explained::Unexplained);
 }
 
@@ -383,24 +544,52 @@ fn a_new_session_in_the_same_harness_process_takes_the_harness_along() {
 fn what_ran_before_the_first_hook_is_labelled() {
     let mut host = PaperHost::default();
     host.spawn(HARNESS, 1, "/opt/claude/claude", &["claude"]);
-    host.spawn(101, HARNESS, "/usr/bin/git", &["git", "--no-optional-locks", "status", "--short"]);
+    host.spawn(
+        101,
+        HARNESS,
+        "/usr/bin/git",
+        &["git", "--no-optional-locks", "status", "--short"],
+    );
     host.spawn(102, HARNESS, "/p/helper", &["helper"]);
     host.spawn(103, 102, "/p/helper2", &["helper2"]);
     host.spawn(104, 1, "/p/stranger", &["stranger"]);
-    host.spawn(105, HARNESS, "/usr/bin/defenseclaw-hook", &["/usr/bin/defenseclaw-hook", "claude-code"]);
-    let hook = Hook { path: "/usr/bin/defenseclaw-hook".into(), file: HOOK_FILE };
+    host.spawn(
+        105,
+        HARNESS,
+        "/usr/bin/defenseclaw-hook",
+        &["/usr/bin/defenseclaw-hook", "claude-code"],
+    );
+    let hook = Hook {
+        path: "/usr/bin/defenseclaw-hook".into(),
+        file: HOOK_FILE,
+    };
     let mut attributor = Attributor::new(vec![hook]);
     let session = SessionId::new("claude-code", "s1").unwrap();
-    assert_eq!(attributor.register(&mut host, &session, 105, None, false), Binding::Bound);
+    assert_eq!(
+        attributor.register(&mut host, &session, 105, None, false),
+        Binding::Bound
+    );
     for pid in [HARNESS, 101, 102, 103, 105] {
         assert_eq!(host.labels[&pid].session, session.key().0, "pid {pid}");
     }
     assert!(!host.labels.contains_key(&104));
     assert_eq!(host.labels[&HARNESS].flags, LABEL_ROOT);
     assert_eq!(host.labels[&101].flags, 0);
-    assert_eq!(host.watched, [FileId { dev: 1, ino: 5 }], "secret files of the home are watched by identity");
-    let mut scene = Scene { host, attributor, session, next_hook: 9000 };
-    assert_eq!(told(&scene.connect(103, [192, 0, 2, 1])).2, Explained::Unexplained);
+    assert_eq!(
+        host.watched,
+        [FileId { dev: 1, ino: 5 }],
+        "secret files of the home are watched by identity"
+    );
+    let mut scene = Scene {
+        host,
+        attributor,
+        session,
+        next_hook: 9000,
+    };
+    assert_eq!(
+        told(&scene.connect(103, [192, 0, 2, 1])).2,
+        Explained::Unexplained
+    );
 }
 
 #[test]
@@ -412,8 +601,19 @@ fn a_forked_child_keeps_its_call_when_its_image_is_forgotten() {
     scene.host.spawn(201, 200, "/usr/bin/bash", &["bash"]);
     // As the kernel programs do it: the child is born with the call that was noted for its parent; then the image is lost.
     let label = scene.host.labels[&201];
-    scene.host.labels.insert(201, Label { call, exec_ns: 1, exec_tgid: 1, ..label });
-    assert_eq!(told(&scene.connect(201, [192, 0, 2, 1])), (Some("c1"), Basis::Lineage, Explained::Derived));
+    scene.host.labels.insert(
+        201,
+        Label {
+            call,
+            exec_ns: 1,
+            exec_tgid: 1,
+            ..label
+        },
+    );
+    assert_eq!(
+        told(&scene.connect(201, [192, 0, 2, 1])),
+        (Some("c1"), Basis::Lineage, Explained::Derived)
+    );
 }
 
 #[test]
@@ -426,28 +626,49 @@ fn an_agent_that_lost_its_memory_goes_on_from_the_labels() {
     // The kernel programs hand the call down at fork.
     let call = scene.host.calls[&scene.host.processes[&200].process.id];
     scene.host.labels.get_mut(&201).unwrap().call = call;
-    let hook = Hook { path: "/usr/bin/defenseclaw-hook".into(), file: HOOK_FILE };
+    let hook = Hook {
+        path: "/usr/bin/defenseclaw-hook".into(),
+        file: HOOK_FILE,
+    };
     scene.attributor = Attributor::new(vec![hook]);
-    let command = CallKind::Command { command: "other".into(), background: false };
+    let command = CallKind::Command {
+        command: "other".into(),
+        background: false,
+    };
     let open = OpenSession {
         session: scene.session.clone(),
         open_calls: vec![declaration("c2", command, Facts::default())],
         closed_calls: vec![CallId::new("c1").unwrap()],
     };
     scene.attributor.restore(&mut scene.host, vec![open]);
-    assert_eq!(told(&scene.connect(201, [192, 0, 2, 1])), (Some("c1"), Basis::Lineage, Explained::Derived));
-    assert_eq!(told(&scene.shell(300, "other")), (Some("c2"), Basis::Argv, Explained::Declared));
+    assert_eq!(
+        told(&scene.connect(201, [192, 0, 2, 1])),
+        (Some("c1"), Basis::Lineage, Explained::Derived)
+    );
+    assert_eq!(
+        told(&scene.shell(300, "other")),
+        (Some("c2"), Basis::Argv, Explained::Declared)
+    );
     assert_eq!(scene.hook(HARNESS, None, false), Binding::Bound);
 }
 
 #[test]
 fn only_watched_reads_become_activities() {
     let mut scene = Scene::new();
-    scene.command("c1", "x", Facts { reads: vec![path("/home/u/.aws/credentials")], ..Facts::default() });
+    scene.command(
+        "c1",
+        "x",
+        Facts {
+            reads: vec![path("/home/u/.aws/credentials")],
+            ..Facts::default()
+        },
+    );
     scene.shell(200, "x");
     assert!(scene.open(200, "/p/credentials", FileAccess::Read).is_none());
     assert_eq!(scene.attributor.filtered(), 1);
-    let read = scene.open(200, "/home/u/.aws/credentials", FileAccess::Read).unwrap();
+    let read = scene
+        .open(200, "/home/u/.aws/credentials", FileAccess::Read)
+        .unwrap();
     assert_eq!(told(&read).2, Explained::Declared);
     assert!(matches!(read.action, Action::Open { class: Some(_), .. }));
     let linked = Event {
@@ -461,15 +682,30 @@ fn only_watched_reads_become_activities() {
         ..scene.host.event(200, EventKind::LabelLost)
     };
     let hard_link = scene.take(&linked).unwrap();
-    assert!(matches!(hard_link.action, Action::Open { class: Some(_), .. }), "known by identity, not by name");
+    assert!(
+        matches!(hard_link.action, Action::Open { class: Some(_), .. }),
+        "known by identity, not by name"
+    );
 }
 
 #[test]
 fn the_harness_connects_to_its_model_and_fetches_for_a_call() {
     let mut scene = Scene::new();
-    assert_eq!(told(&scene.connect(HARNESS, [192, 0, 2, 9])), (None, Basis::Contract, Explained::Declared));
-    scene.declare("n1", CallKind::Network { targets: vec!["https://a".into()] }, Facts::default());
-    assert_eq!(told(&scene.connect(HARNESS, [192, 0, 2, 9])), (Some("n1"), Basis::Window, Explained::Derived));
+    assert_eq!(
+        told(&scene.connect(HARNESS, [192, 0, 2, 9])),
+        (None, Basis::Contract, Explained::Declared)
+    );
+    scene.declare(
+        "n1",
+        CallKind::Network {
+            targets: vec!["https://a".into()],
+        },
+        Facts::default(),
+    );
+    assert_eq!(
+        told(&scene.connect(HARNESS, [192, 0, 2, 9])),
+        (Some("n1"), Basis::Window, Explained::Derived)
+    );
 }
 
 #[test]

@@ -38,7 +38,9 @@ pub enum BtfError {
         what: &'static str,
     },
     /// A structure or member that the sensor needs is not there.
-    #[error("this kernel's type information has no {0}; the sensor cannot work on it. Please report the kernel version")]
+    #[error(
+        "this kernel's type information has no {0}; the sensor cannot work on it. Please report the kernel version"
+    )]
     Missing(String),
 }
 
@@ -72,25 +74,40 @@ impl<'a> Btf<'a> {
     /// Reads a blob.
     pub fn parse(blob: &'a [u8]) -> Result<Self, BtfError> {
         let word = |at: usize| -> Result<u32, BtfError> {
-            let bytes = blob.get(at..at.saturating_add(4)).ok_or(BtfError::Malformed { at, what: "cut short" })?;
+            let bytes = blob.get(at..at.saturating_add(4)).ok_or(BtfError::Malformed {
+                at,
+                what: "cut short",
+            })?;
             Ok(u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
         };
         if word(0)? & 0xffff != u32::from(MAGIC) {
-            return Err(BtfError::Malformed { at: 0, what: "wrong magic number" });
+            return Err(BtfError::Malformed {
+                at: 0,
+                what: "wrong magic number",
+            });
         }
         let header = word(4)? as usize;
         let section = |offset: u32, length: u32| -> Result<(usize, usize), BtfError> {
             let start = header.saturating_add(offset as usize);
             let end = start.saturating_add(length as usize);
             if end > blob.len() {
-                return Err(BtfError::Malformed { at: start, what: "a section reaches beyond the end" });
+                return Err(BtfError::Malformed {
+                    at: start,
+                    what: "a section reaches beyond the end",
+                });
             }
             Ok((start, end))
         };
         let (mut at, types_end) = section(word(8)?, word(12)?)?;
         let (strings_start, strings_end) = section(word(16)?, word(20)?)?;
         let mut btf = Btf {
-            types: vec![Type { kind: 0, first: 0, count: 0, refers: 0, bitfields: false }],
+            types: vec![Type {
+                kind: 0,
+                first: 0,
+                count: 0,
+                refers: 0,
+                bitfields: false,
+            }],
             members: Vec::new(),
             strings: &blob[strings_start..strings_end],
             by_name: HashMap::new(),
@@ -119,11 +136,19 @@ impl<'a> Btf<'a> {
             1 | 14 | 17 => (0, 4),                         // INT, VAR, DECL_TAG
             3 => (0, 12),                                  // ARRAY
             2 | 7..=12 | 16 | 18 => (0, 0), // PTR, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FLOAT, TYPE_TAG
-            _ => return Err(BtfError::Malformed { at, what: "unknown kind of type" }),
+            _ => {
+                return Err(BtfError::Malformed {
+                    at,
+                    what: "unknown kind of type",
+                });
+            }
         };
         let next = at + 12 + fixed + each * count as usize;
         if next > end {
-            return Err(BtfError::Malformed { at, what: "a type reaches beyond its section" });
+            return Err(BtfError::Malformed {
+                at,
+                what: "a type reaches beyond its section",
+            });
         }
         let first = self.members.len() as u32;
         let mut members = 0;
@@ -142,7 +167,13 @@ impl<'a> Btf<'a> {
                 self.by_name.entry(text).or_insert(id);
             }
         }
-        self.types.push(Type { kind, first, count: members, refers, bitfields: info >> 31 != 0 });
+        self.types.push(Type {
+            kind,
+            first,
+            count: members,
+            refers,
+            bitfields: info >> 31 != 0,
+        });
         Ok(next)
     }
 
@@ -157,7 +188,10 @@ impl<'a> Btf<'a> {
     pub fn offset(&self, path: &str) -> Result<u32, BtfError> {
         let missing = || BtfError::Missing(path.to_owned());
         let mut parts = path.split('.');
-        let mut id = *parts.next().and_then(|name| self.by_name.get(name)).ok_or_else(missing)?;
+        let mut id = *parts
+            .next()
+            .and_then(|name| self.by_name.get(name))
+            .ok_or_else(missing)?;
         let mut bytes = 0u32;
         for part in parts {
             let (bits, kind) = self.member(id, part, 0).ok_or_else(missing)?;
@@ -176,8 +210,16 @@ impl<'a> Btf<'a> {
         if depth > MAX_NESTING {
             return None;
         }
-        let members = self.members.get(holder.first as usize..(holder.first + holder.count) as usize)?;
-        let bits = |member: &Member| if holder.bitfields { member.offset & 0xff_ffff } else { member.offset };
+        let members = self
+            .members
+            .get(holder.first as usize..(holder.first + holder.count) as usize)?;
+        let bits = |member: &Member| {
+            if holder.bitfields {
+                member.offset & 0xff_ffff
+            } else {
+                member.offset
+            }
+        };
         for member in members {
             let text = self.string(member.name)?;
             if text == name {
@@ -216,7 +258,10 @@ mod tests {
     fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         let length = (types.len() * 4) as u32;
-        for word in [0x0001_eb9f, 24, 0, length, length, strings.len() as u32].iter().chain(types) {
+        for word in [0x0001_eb9f, 24, 0, length, length, strings.len() as u32]
+            .iter()
+            .chain(types)
+        {
             out.extend_from_slice(&word.to_ne_bytes());
         }
         out.extend_from_slice(strings);
@@ -227,9 +272,25 @@ mod tests {
         // struct outer { int a; struct { int b; } ; } with offsets 0 and 64 bits
         let strings = b"\0outer\0a\0b\0int\0";
         let types = [
-            11, 1 << 24, 4, 32, // 1: int
-            0, (4 << 24) | 1, 4, 9, 1, 32, // 2: anonymous struct { int b at 32 }
-            1, (4 << 24) | 2, 16, 7, 1, 0, 0, 2, 64, // 3: struct outer { int a at 0; anonymous at 64 }
+            11,
+            1 << 24,
+            4,
+            32, // 1: int
+            0,
+            (4 << 24) | 1,
+            4,
+            9,
+            1,
+            32, // 2: anonymous struct { int b at 32 }
+            1,
+            (4 << 24) | 2,
+            16,
+            7,
+            1,
+            0,
+            0,
+            2,
+            64, // 3: struct outer { int a at 0; anonymous at 64 }
         ];
         blob(&types, strings)
     }
@@ -241,7 +302,10 @@ mod tests {
         assert_eq!(btf.offset("outer.a"), Ok(0));
         assert_eq!(btf.offset("outer.b"), Ok(12));
         assert_eq!(btf.offset("outer.c"), Err(BtfError::Missing("outer.c".into())));
-        assert_eq!(btf.offset("nothing.a"), Err(BtfError::Missing("nothing.a".into())));
+        assert_eq!(
+            btf.offset("nothing.a"),
+            Err(BtfError::Missing("nothing.a".into()))
+        );
     }
 
     #[test]
@@ -250,7 +314,10 @@ mod tests {
         bytes.truncate(40);
         assert!(matches!(Btf::parse(&bytes), Err(BtfError::Malformed { .. })));
         assert!(matches!(Btf::parse(b"no"), Err(BtfError::Malformed { .. })));
-        assert!(matches!(Btf::parse(&[0; 64]), Err(BtfError::Malformed { at: 0, .. })));
+        assert!(matches!(
+            Btf::parse(&[0; 64]),
+            Err(BtfError::Malformed { at: 0, .. })
+        ));
     }
 
     proptest! {

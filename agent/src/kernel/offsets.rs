@@ -12,11 +12,15 @@ pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// Reads the BTF blob at `path`.
 pub fn read_blob(path: &Path) -> Result<Vec<u8>, BtfError> {
-    let unreadable =
-        |reason: String| BtfError::Unreadable { path: path.display().to_string(), reason };
+    let unreadable = |reason: String| BtfError::Unreadable {
+        path: path.display().to_string(),
+        reason,
+    };
     let file = std::fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
     let mut blob = Vec::new();
-    file.take(MAX_BTF_BYTES + 1).read_to_end(&mut blob).map_err(|error| unreadable(error.to_string()))?;
+    file.take(MAX_BTF_BYTES + 1)
+        .read_to_end(&mut blob)
+        .map_err(|error| unreadable(error.to_string()))?;
     if blob.len() as u64 > MAX_BTF_BYTES {
         return Err(unreadable(format!("it is larger than {MAX_BTF_BYTES} bytes")));
     }
@@ -34,7 +38,8 @@ pub fn resolve(blob: &[u8]) -> Result<Offsets, BtfError> {
         task_group_leader: at("task_struct.group_leader")?,
         task_real_parent: at("task_struct.real_parent")?,
         // Named real_start_time before Linux 5.5.
-        task_start_boottime: at("task_struct.start_boottime").or_else(|_| at("task_struct.real_start_time"))?,
+        task_start_boottime: at("task_struct.start_boottime")
+            .or_else(|_| at("task_struct.real_start_time"))?,
         task_exit_code: at("task_struct.exit_code")?,
         task_signal: at("task_struct.signal")?,
         task_mm: at("task_struct.mm")?,
@@ -76,19 +81,35 @@ pub fn resolve(blob: &[u8]) -> Result<Offsets, BtfError> {
         sk_v6_daddr: at("sock.__sk_common.skc_v6_daddr")?,
         regs_syscall: native(&btf, "pt_regs.orig_ax", "pt_regs.syscallno")?,
         regs_arg0: native(&btf, "pt_regs.di", "pt_regs.orig_x0")?,
-        regs_arg1: if cfg!(target_arch = "x86_64") { at("pt_regs.si")? } else { 8 },
+        regs_arg1: if cfg!(target_arch = "x86_64") {
+            at("pt_regs.si")?
+        } else {
+            8
+        },
         regs_compat_arg0: x86(&btf, "pt_regs.bx")?,
-        regs_pstate: if cfg!(target_arch = "aarch64") { at("pt_regs.pstate")? } else { 0 },
+        regs_pstate: if cfg!(target_arch = "aarch64") {
+            at("pt_regs.pstate")?
+        } else {
+            0
+        },
         pad: 0,
     })
 }
 
 fn native(btf: &Btf<'_>, x86_64: &str, aarch64: &str) -> Result<u32, BtfError> {
-    btf.offset(if cfg!(target_arch = "x86_64") { x86_64 } else { aarch64 })
+    btf.offset(if cfg!(target_arch = "x86_64") {
+        x86_64
+    } else {
+        aarch64
+    })
 }
 
 fn x86(btf: &Btf<'_>, path: &str) -> Result<u32, BtfError> {
-    if cfg!(target_arch = "x86_64") { btf.offset(path) } else { Ok(0) }
+    if cfg!(target_arch = "x86_64") {
+        btf.offset(path)
+    } else {
+        Ok(0)
+    }
 }
 
 #[cfg(test)]

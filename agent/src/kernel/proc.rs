@@ -13,7 +13,12 @@ pub fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The command name is in parentheses and may hold anything: the fields go on behind the last ')'.
     let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
-    std::str::from_utf8(rest).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    std::str::from_utf8(rest)
+        .ok()?
+        .split_ascii_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// Arguments of a process; empty when it is gone or a zombie.
@@ -29,17 +34,24 @@ pub fn split_arguments(bytes: &[u8]) -> Vec<String> {
     if bytes.is_empty() {
         return Vec::new();
     }
-    bytes.split(|&byte| byte == 0).map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+    bytes
+        .split(|&byte| byte == 0)
+        .map(|part| String::from_utf8_lossy(part).into_owned())
+        .collect()
 }
 
 /// Path of the executed file, or an empty string.
 pub fn executable(pid: u32) -> String {
-    fs::read_link(format!("/proc/{pid}/exe")).map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    fs::read_link(format!("/proc/{pid}/exe"))
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 /// Working directory of a process.
 pub fn cwd(pid: u32) -> Option<String> {
-    fs::read_link(format!("/proc/{pid}/cwd")).ok().map(|path| path.to_string_lossy().into_owned())
+    fs::read_link(format!("/proc/{pid}/cwd"))
+        .ok()
+        .map(|path| path.to_string_lossy().into_owned())
 }
 
 /// Real user id of a process.
@@ -50,25 +62,39 @@ pub fn uid(pid: u32) -> Option<u32> {
 /// Whether the process is there (a zombie counts as gone).
 pub fn is_alive(pid: u32) -> bool {
     fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.iter().rposition(|&byte| byte == b')').and_then(|end| stat.get(end + 2)).is_some_and(|&state| {
-            state != b'Z' && state != b'X'
-        })
+        stat.iter()
+            .rposition(|&byte| byte == b')')
+            .and_then(|end| stat.get(end + 2))
+            .is_some_and(|&state| state != b'Z' && state != b'X')
     })
 }
 
 /// Device (in the kernel's own encoding) and inode of the file at `path`.
 pub fn file_id(path: &std::path::Path) -> Option<FileId> {
     let meta = fs::metadata(path).ok()?;
-    let (major, minor) = (nix::sys::stat::major(meta.dev()), nix::sys::stat::minor(meta.dev()));
+    let (major, minor) = (
+        nix::sys::stat::major(meta.dev()),
+        nix::sys::stat::minor(meta.dev()),
+    );
     // include/linux/kdev_t.h: 12 bits major, 20 bits minor.
-    Some(FileId { dev: ((major as u32) << 20) | (minor as u32 & 0xf_ffff), ino: meta.ino() })
+    Some(FileId {
+        dev: ((major as u32) << 20) | (minor as u32 & 0xf_ffff),
+        ino: meta.ino(),
+    })
 }
 
 /// Resident memory of this process (KiB).
 pub fn own_rss_kib() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_ascii_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    let pages: u64 = statm
+        .split_ascii_whitespace()
+        .nth(1)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .unwrap_or(4096);
     pages * (page as u64) / 1024
 }
 
@@ -82,7 +108,10 @@ mod tests {
         assert_eq!(parent(pid), Some(std::os::unix::process::parent_id()));
         assert!(is_alive(pid));
         assert!(!arguments(pid).is_empty());
-        assert_eq!(executable(pid), std::env::current_exe().unwrap().to_string_lossy());
+        assert_eq!(
+            executable(pid),
+            std::env::current_exe().unwrap().to_string_lossy()
+        );
     }
 
     #[test]

@@ -23,8 +23,16 @@ use crate::kernel::offsets::{KERNEL_BTF, read_blob, resolve};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DEFENSECLAW_EBPF_OBJECT"));
 
 /// Maps by name, all pinned.
-const MAPS: [&str; 8] =
-    ["LABELS", "CALLS", "WATCH_NAMES", "WATCH_FILES", "SECURITY", "TELEMETRY", "SEQUENCE", "COUNTS"];
+const MAPS: [&str; 8] = [
+    "LABELS",
+    "CALLS",
+    "WATCH_NAMES",
+    "WATCH_FILES",
+    "SECURITY",
+    "TELEMETRY",
+    "SEQUENCE",
+    "COUNTS",
+];
 
 /// A program, its tracepoint, its family, and whether the sensor is of use without it.
 struct Probe {
@@ -35,12 +43,42 @@ struct Probe {
 }
 
 const PROBES: [Probe; 6] = [
-    Probe { program: "on_fork", tracepoint: "sched_process_fork", family: "process", required: true },
-    Probe { program: "on_exec", tracepoint: "sched_process_exec", family: "process", required: true },
-    Probe { program: "on_exit", tracepoint: "sched_process_exit", family: "process", required: true },
-    Probe { program: "on_syscall", tracepoint: "sys_exit", family: "file", required: true },
-    Probe { program: "on_tcp_state", tracepoint: "inet_sock_set_state", family: "network", required: true },
-    Probe { program: "on_io_uring", tracepoint: "io_uring_create", family: "io_uring", required: false },
+    Probe {
+        program: "on_fork",
+        tracepoint: "sched_process_fork",
+        family: "process",
+        required: true,
+    },
+    Probe {
+        program: "on_exec",
+        tracepoint: "sched_process_exec",
+        family: "process",
+        required: true,
+    },
+    Probe {
+        program: "on_exit",
+        tracepoint: "sched_process_exit",
+        family: "process",
+        required: true,
+    },
+    Probe {
+        program: "on_syscall",
+        tracepoint: "sys_exit",
+        family: "file",
+        required: true,
+    },
+    Probe {
+        program: "on_tcp_state",
+        tracepoint: "inet_sock_set_state",
+        family: "network",
+        required: true,
+    },
+    Probe {
+        program: "on_io_uring",
+        tracepoint: "io_uring_create",
+        family: "io_uring",
+        required: false,
+    },
 ];
 
 /// Why the sensor does not run.
@@ -91,7 +129,10 @@ fn refused(what: impl Display, error: &dyn std::error::Error) -> SensorError {
     // A verifier log can have megabytes; its last lines say why.
     let tail: Vec<&str> = reason.lines().rev().take(12).collect();
     let reason = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-    SensorError::Kernel { what: what.to_string(), reason }
+    SensorError::Kernel {
+        what: what.to_string(),
+        reason,
+    }
 }
 
 /// Takes over the pinned sensor of this build, or loads one and carries labels over.
@@ -99,7 +140,10 @@ pub(super) fn start(instance: &str) -> Result<Sensor, SensorError> {
     let folder = pins::instance(instance)?;
     let build = build_id();
     let mut old = pins::existing(&folder);
-    if let Some(place) = old.iter().position(|(_, found, _, complete)| *found == build && *complete) {
+    if let Some(place) = old
+        .iter()
+        .position(|(_, found, _, complete)| *found == build && *complete)
+    {
         let (pinned, _, id, _) = old.swap_remove(place);
         let sensor = open(pinned, id, true)?;
         remove_all(old);
@@ -134,7 +178,10 @@ fn random_id() -> Result<String, SensorError> {
     let mut bytes = [0u8; 8];
     File::open("/dev/urandom")
         .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(|error| SensorError::Pin { what: "draw a sensor id".into(), reason: error.to_string() })?;
+        .map_err(|error| SensorError::Pin {
+            what: "draw a sensor id".into(),
+            reason: error.to_string(),
+        })?;
     Ok(hex(&bytes))
 }
 
@@ -143,19 +190,18 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Loads and attaches everything and pins it below `pinned`.
-fn load(
-    pinned: &Path,
-    offsets: Offsets,
-    old: &[(PathBuf, String, String, bool)],
-) -> Result<(), SensorError> {
+fn load(pinned: &Path, offsets: Offsets, old: &[(PathBuf, String, String, bool)]) -> Result<(), SensorError> {
     let btf = Btf::from_sys_fs().map_err(|error| refused("the kernel's BTF", &error))?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).override_global("OFFSETS", &offsets, true);
-    let mut ebpf = loader.load(OBJECT).map_err(|error| refused("the sensor's maps", &error))?;
+    let mut ebpf = loader
+        .load(OBJECT)
+        .map_err(|error| refused("the sensor's maps", &error))?;
     start_log(&mut ebpf);
     for name in MAPS {
         let map = ebpf.map(name).ok_or_else(|| missing("map", name))?;
-        map.pin(pinned.join("maps").join(name)).map_err(|error| refused(format!("to pin map {name}"), &error))?;
+        map.pin(pinned.join("maps").join(name))
+            .map_err(|error| refused(format!("to pin map {name}"), &error))?;
     }
     // Labels and watch lists are in place before the first program runs.
     carry_labels(pinned, old)?;
@@ -183,7 +229,10 @@ fn start_log(ebpf: &mut Ebpf) {
 fn start_log(_ebpf: &mut Ebpf) {}
 
 fn missing(what: &str, name: &str) -> SensorError {
-    SensorError::Kernel { what: format!("{what} {name}"), reason: "the kernel object does not hold it".into() }
+    SensorError::Kernel {
+        what: format!("{what} {name}"),
+        reason: "the kernel object does not hold it".into(),
+    }
 }
 
 fn attach(ebpf: &mut Ebpf, btf: &Btf, probe: &Probe, pinned: &Path) -> Result<(), SensorError> {
@@ -193,9 +242,16 @@ fn attach(ebpf: &mut Ebpf, btf: &Btf, probe: &Probe, pinned: &Path) -> Result<()
         .ok_or_else(|| missing("program", probe.program))?
         .try_into()
         .map_err(|error| refused(&what, &error))?;
-    program.load(probe.tracepoint, btf).map_err(|error| refused(&what, &error))?;
-    program.pin(pinned.join("programs").join(probe.program)).map_err(|error| refused(&what, &error))?;
-    let link = program.attach().and_then(|id| program.take_link(id)).map_err(|error| refused(&what, &error))?;
+    program
+        .load(probe.tracepoint, btf)
+        .map_err(|error| refused(&what, &error))?;
+    program
+        .pin(pinned.join("programs").join(probe.program))
+        .map_err(|error| refused(&what, &error))?;
+    let link = program
+        .attach()
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| refused(&what, &error))?;
     FdLink::from(link)
         .pin(pinned.join("links").join(probe.program))
         .map_err(|error| refused(&what, &error))?;
@@ -210,9 +266,13 @@ fn attach_tasks(ebpf: &mut Ebpf, btf: &Btf, pinned: &Path) -> Result<(), SensorE
         .try_into()
         .map_err(|error| refused(what, &error))?;
     program.load("task", btf).map_err(|error| refused(what, &error))?;
-    let link = program.attach().and_then(|id| program.take_link(id)).map_err(|error| refused(what, &error))?;
+    let link = program
+        .attach()
+        .and_then(|id| program.take_link(id))
+        .map_err(|error| refused(what, &error))?;
     let link = FdLink::try_from(link).map_err(|error| refused(what, &error))?;
-    link.pin(pinned.join("links").join(tasks::PROGRAM)).map_err(|error| refused(what, &error))?;
+    link.pin(pinned.join("links").join(tasks::PROGRAM))
+        .map_err(|error| refused(what, &error))?;
     Ok(())
 }
 
@@ -222,12 +282,19 @@ fn carry_labels(pinned: &Path, old: &[(PathBuf, String, String, bool)]) -> Resul
     for (path, build, ..) in old {
         // Another ABI may have another label.
         if !build.starts_with(&format!("v{ABI_VERSION}_")) {
-            tracing::warn!(build, "labels of an older sensor are not understood; sessions bind again at their next hook");
+            tracing::warn!(
+                build,
+                "labels of an older sensor are not understood; sessions bind again at their next hook"
+            );
             continue;
         }
-        let Ok(previous) = open_map::<u32, Label>(path, "LABELS") else { continue };
+        let Ok(previous) = open_map::<u32, Label>(path, "LABELS") else {
+            continue;
+        };
         for (tgid, label) in previous.iter().filter_map(Result::ok) {
-            labels.insert(tgid, label, 0).map_err(|error| refused("a label carried over", &error))?;
+            labels
+                .insert(tgid, label, 0)
+                .map_err(|error| refused("a label carried over", &error))?;
         }
     }
     Ok(())
@@ -243,14 +310,18 @@ fn open_map<K: aya::Pod, V: aya::Pod>(
     pinned: &Path,
     name: &str,
 ) -> Result<HashMap<MapData, K, V>, SensorError> {
-    pinned_map(pinned, name)?.try_into().map_err(|error| refused(format!("to open map {name}"), &error))
+    pinned_map(pinned, name)?
+        .try_into()
+        .map_err(|error| refused(format!("to open map {name}"), &error))
 }
 
 /// Opens what is pinned below `pinned`.
 fn open(pinned: PathBuf, id: String, adopted: bool) -> Result<Sensor, SensorError> {
     macro_rules! typed {
         ($name:literal) => {
-            pinned_map(&pinned, $name)?.try_into().map_err(|error| refused(concat!("map ", $name), &error))?
+            pinned_map(&pinned, $name)?
+                .try_into()
+                .map_err(|error| refused(concat!("map ", $name), &error))?
         };
     }
     let mut programs = Vec::new();
@@ -304,7 +375,11 @@ fn families(attached: &[&str]) -> Vec<FamilyStatus> {
     let mut out: Vec<FamilyStatus> = Vec::new();
     for probe in &PROBES {
         let here = attached.contains(&probe.program);
-        let line = format!("tp_btf/{}{}", probe.tracepoint, if here { "" } else { " refused by this kernel" });
+        let line = format!(
+            "tp_btf/{}{}",
+            probe.tracepoint,
+            if here { "" } else { " refused by this kernel" }
+        );
         match out.iter_mut().find(|status| status.family == probe.family) {
             Some(status) => status.detail = format!("{}, {line}", status.detail),
             None => out.push(FamilyStatus {

@@ -12,11 +12,11 @@ mod tasks;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 
-use aya::programs::ProgramFd;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use aya::programs::ProgramFd;
 use defenseclaw_abi::{
-    COUNTERS, Counter, FileKey, Label, ProcessKey, SEQ_SECURITY, SEQ_TELEMETRY, WATCH_DIRECTORY, WATCH_LAST, WATCH_NAME,
-    WatchName,
+    COUNTERS, Counter, FileKey, Label, ProcessKey, SEQ_SECURITY, SEQ_TELEMETRY, WATCH_DIRECTORY, WATCH_LAST,
+    WATCH_NAME, WatchName,
 };
 use defenseclaw_detect::paths::{NamePlace, PathRules};
 use defenseclaw_model::activity::FileId;
@@ -130,7 +130,10 @@ impl Sensor {
     /// Losses by cause.
     pub fn counters(&self) -> Counters {
         let count = |counter: Counter| {
-            self.counts.get(&(counter as u32), 0).map(|values| values.iter().sum()).unwrap_or(0)
+            self.counts
+                .get(&(counter as u32), 0)
+                .map(|values| values.iter().sum())
+                .unwrap_or(0)
         };
         const { assert!(COUNTERS == 5) };
         Counters {
@@ -196,12 +199,24 @@ impl Sensor {
     /// Watches a file by identity.
     pub fn watch_file(&mut self, file: FileId) {
         // Watching by name goes on if the map refuses.
-        let _ = self.watch_files.insert(FileKey { ino: file.ino, dev: file.dev, pad: 0 }, 1, 0);
+        let _ = self.watch_files.insert(
+            FileKey {
+                ino: file.ino,
+                dev: file.dev,
+                pad: 0,
+            },
+            1,
+            0,
+        );
     }
 }
 
 fn key(process: ProcessId) -> ProcessKey {
-    ProcessKey { start_ns: process.start_ns, tgid: process.tgid, pad: 0 }
+    ProcessKey {
+        start_ns: process.start_ns,
+        tgid: process.tgid,
+        pad: 0,
+    }
 }
 
 /// Moves records from a ring to `events`; returns how many there were and the greatest number among them.
@@ -225,10 +240,7 @@ fn take(ring: &mut RingBuf<MapData>, events: &mut Vec<Event>, undecodable: &mut 
 }
 
 /// Fills the map of watched path components.
-fn write_watch_names(
-    map: &mut HashMap<MapData, WatchName, u8>,
-    rules: &PathRules,
-) -> Result<(), MapError> {
+fn write_watch_names(map: &mut HashMap<MapData, WatchName, u8>, rules: &PathRules) -> Result<(), MapError> {
     let mut names = std::collections::HashMap::<[u8; WATCH_NAME], u8>::new();
     for watched in rules.watched_names() {
         let mut name = [0u8; WATCH_NAME];

@@ -22,12 +22,15 @@ const COMPLETE: &str = "complete";
 
 fn pinning(what: impl Into<String>) -> impl FnOnce(io::Error) -> SensorError {
     let what = what.into();
-    move |error| SensorError::Pin { what, reason: error.to_string() }
+    move |error| SensorError::Pin {
+        what,
+        reason: error.to_string(),
+    }
 }
 
 /// The folder of one instance; mounts bpffs where it is not mounted yet.
 pub(super) fn instance(name: &str) -> Result<PathBuf, SensorError> {
-    let mounted = statfs(BPFFS).is_ok_and(|info| i64::from(info.filesystem_type().0) == BPF_FS_MAGIC);
+    let mounted = statfs(BPFFS).is_ok_and(|info| info.filesystem_type().0 == BPF_FS_MAGIC);
     if !mounted {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("bpf"), BPFFS, Some("bpf"), flags, Some("mode=0700"))
@@ -62,7 +65,9 @@ pub(super) fn complete(folder: &Path) -> Result<(), SensorError> {
 
 /// Sensors pinned for an instance: path, build, sensor id, whether complete.
 pub(super) fn existing(instance: &Path) -> Vec<(PathBuf, String, String, bool)> {
-    let Ok(entries) = fs::read_dir(instance) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(instance) else {
+        return Vec::new();
+    };
     entries
         .filter_map(Result::ok)
         .filter_map(|entry| {

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use defenseclaw_abi::{
-    ConnectRecord, ExecRecord, ExitRecord, FLAG_ARGV_TRUNCATED, FLAG_CREATED, FLAG_PATH_TRUNCATED, FLAG_WATCHED_INODE,
-    FLAG_WRITE, Header, IoUringRecord, Kind, OpenRecord,
+    ConnectRecord, ExecRecord, ExitRecord, FLAG_ARGV_TRUNCATED, FLAG_CREATED, FLAG_PATH_TRUNCATED,
+    FLAG_WATCHED_INODE, FLAG_WRITE, Header, IoUringRecord, Kind, OpenRecord,
 };
 use defenseclaw_model::activity::{ExitStatus, FileAccess, FileId, Protocol};
 use defenseclaw_model::ids::{ImageId, ProcessId};
@@ -37,7 +37,13 @@ pub struct Event {
 impl Event {
     /// Whether it came through the security ring.
     pub fn is_security(&self) -> bool {
-        !matches!(self.kind, EventKind::Open { access: FileAccess::Write | FileAccess::Create, .. })
+        !matches!(
+            self.kind,
+            EventKind::Open {
+                access: FileAccess::Write | FileAccess::Create,
+                ..
+            }
+        )
     }
 }
 
@@ -139,17 +145,29 @@ fn read<T: Plain>(bytes: &[u8]) -> Option<T> {
 
 /// Decodes one record.
 pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
-    let header: Header = read(bytes).ok_or(Undecodable { bytes: bytes.len(), kind: 0 })?;
+    let header: Header = read(bytes).ok_or(Undecodable {
+        bytes: bytes.len(),
+        kind: 0,
+    })?;
     let kind = Kind::from_u16(header.kind)
         .and_then(|kind| decode_kind(kind, bytes))
-        .ok_or(Undecodable { bytes: bytes.len(), kind: header.kind })?;
+        .ok_or(Undecodable {
+            bytes: bytes.len(),
+            kind: header.kind,
+        })?;
     Ok(Event {
         seq: header.seq,
         boot_ns: header.time_ns,
         session: header.session,
         call: header.call,
-        process: ProcessId { tgid: header.tgid, start_ns: header.start_ns },
-        image: ImageId { tgid: header.exec_tgid, exec_ns: header.exec_ns },
+        process: ProcessId {
+            tgid: header.tgid,
+            start_ns: header.start_ns,
+        },
+        image: ImageId {
+            tgid: header.exec_tgid,
+            exec_ns: header.exec_ns,
+        },
         uid: header.uid,
         comm: text(header.comm.split(|&byte| byte == 0).next().unwrap_or_default()),
         kind,
@@ -162,7 +180,9 @@ fn decode_kind(kind: Kind, bytes: &[u8]) -> Option<EventKind> {
         Kind::Exit => EventKind::Exit(exit_status(read::<ExitRecord>(bytes)?.status)),
         Kind::Open => {
             let record: OpenRecord = read(bytes)?;
-            let path = bytes.get(size_of::<OpenRecord>()..)?.get(..record.path_len.into())?;
+            let path = bytes
+                .get(size_of::<OpenRecord>()..)?
+                .get(..record.path_len.into())?;
             let flags = record.header.flags;
             EventKind::Open {
                 path: path_text(path, flags & FLAG_PATH_TRUNCATED != 0),
@@ -172,19 +192,28 @@ fn decode_kind(kind: Kind, bytes: &[u8]) -> Option<EventKind> {
                     (true, false) => FileAccess::Write,
                     (false, _) => FileAccess::Read,
                 },
-                file: FileId { dev: record.file.dev, ino: record.file.ino },
+                file: FileId {
+                    dev: record.file.dev,
+                    ino: record.file.ino,
+                },
                 watched_file: flags & FLAG_WATCHED_INODE != 0,
             }
         }
         Kind::Connect => {
             let record: ConnectRecord = read(bytes)?;
             EventKind::Connect {
-                protocol: if record.protocol == 17 { Protocol::Udp } else { Protocol::Tcp },
+                protocol: if record.protocol == 17 {
+                    Protocol::Udp
+                } else {
+                    Protocol::Tcp
+                },
                 address: address(record.family, record.address)?,
                 port: record.port,
             }
         }
-        Kind::IoUring => EventKind::IoUring { entries: read::<IoUringRecord>(bytes)?.entries },
+        Kind::IoUring => EventKind::IoUring {
+            entries: read::<IoUringRecord>(bytes)?.entries,
+        },
         Kind::LabelLost => EventKind::LabelLost,
     })
 }
@@ -202,14 +231,23 @@ fn decode_exec(bytes: &[u8]) -> Option<Exec> {
     let cwd = part(record.cwd_len)?;
     let argv = part(record.argv_len)?;
     Some(Exec {
-        parent: ImageId { tgid: record.parent_exec_tgid, exec_ns: record.parent_exec_ns },
+        parent: ImageId {
+            tgid: record.parent_exec_tgid,
+            exec_ns: record.parent_exec_ns,
+        },
         ppid: record.ppid,
         filename: text(filename.strip_suffix(b"\0").unwrap_or(filename)),
         path: path_text(path, record.header.flags & FLAG_PATH_TRUNCATED != 0),
-        cwd: path_text(cwd, record.header.flags & defenseclaw_abi::FLAG_CWD_TRUNCATED != 0),
+        cwd: path_text(
+            cwd,
+            record.header.flags & defenseclaw_abi::FLAG_CWD_TRUNCATED != 0,
+        ),
         argv: split_arguments(argv),
         argv_truncated: record.header.flags & FLAG_ARGV_TRUNCATED != 0,
-        file: FileId { dev: record.file.dev, ino: record.file.ino },
+        file: FileId {
+            dev: record.file.dev,
+            ino: record.file.ino,
+        },
     })
 }
 
@@ -264,7 +302,10 @@ mod tests {
 
     #[test]
     fn an_open_reads_back() {
-        let mut record = OpenRecord { path_len: 8, ..OpenRecord::default() };
+        let mut record = OpenRecord {
+            path_len: 8,
+            ..OpenRecord::default()
+        };
         record.header.kind = Kind::Open as u16;
         record.header.flags = FLAG_WRITE | FLAG_CREATED;
         let mut bytes = bytes_of(&record);
@@ -291,10 +332,19 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_record_is_refused() {
-        let mut record = ExecRecord { argv_len: 1, ..ExecRecord::default() };
+        let mut record = ExecRecord {
+            argv_len: 1,
+            ..ExecRecord::default()
+        };
         record.header.kind = Kind::Exec as u16;
         let bytes = bytes_of(&record);
-        assert_eq!(decode(&bytes), Err(Undecodable { bytes: bytes.len(), kind: 1 }));
+        assert_eq!(
+            decode(&bytes),
+            Err(Undecodable {
+                bytes: bytes.len(),
+                kind: 1
+            })
+        );
     }
 
     proptest! {

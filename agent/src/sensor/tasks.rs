@@ -25,11 +25,14 @@ pub(super) const PROGRAM: &str = "list_tasks";
 /// Runs the iterator once.
 pub(super) fn list(pins: &Path) -> Result<Vec<Task>, SensorError> {
     let failed = |reason: String| SensorError::Tasks { reason };
-    let link = PinnedLink::from_pin(pins.join("links").join(PROGRAM)).map_err(|error| failed(error.to_string()))?;
-    let link = aya::programs::iter::IterLink::try_from(FdLink::from(link)).map_err(|error| failed(error.to_string()))?;
+    let link =
+        PinnedLink::from_pin(pins.join("links").join(PROGRAM)).map_err(|error| failed(error.to_string()))?;
+    let link = aya::programs::iter::IterLink::try_from(FdLink::from(link))
+        .map_err(|error| failed(error.to_string()))?;
     let mut file = link.into_file().map_err(|error| failed(error.to_string()))?;
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    file.read_to_end(&mut bytes)
+        .map_err(|error| failed(error.to_string()))?;
     Ok(bytes.chunks_exact(size_of::<TaskRecord>()).map(decode).collect())
 }
 
@@ -42,5 +45,9 @@ fn decode(chunk: &[u8]) -> Task {
     };
     let mut start = [0u8; 8];
     start.copy_from_slice(&chunk[..8]);
-    Task { start_ns: u64::from_ne_bytes(start), tgid: word(8), ppid: word(12) }
+    Task {
+        start_ns: u64::from_ne_bytes(start),
+        tgid: word(8),
+        ppid: word(12),
+    }
 }

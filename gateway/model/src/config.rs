@@ -94,7 +94,10 @@ fn describe(message: &str, text: &str) -> String {
 }
 
 fn nearest(key: &str) -> Option<&'static str> {
-    let (near, distance) = KEYS.iter().map(|k| (*k, edit_distance(key, k))).min_by_key(|(_, d)| *d)?;
+    let (near, distance) = KEYS
+        .iter()
+        .map(|k| (*k, edit_distance(key, k)))
+        .min_by_key(|(_, d)| *d)?;
     (distance <= 3).then_some(near)
 }
 
@@ -206,6 +209,9 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_refused() {
-        assert!(parse("mode: enforce\n").unwrap_err().contains("mode"), "names the key");
+        assert!(
+            parse("mode: enforce\n").unwrap_err().contains("mode"),
+            "names the key"
+        );
     }
 }

@@ -117,7 +117,11 @@ pub struct Decision {
 impl Decision {
     /// The verdict that the harness is told: in `observe` mode nothing is refused.
     pub fn effective(&self) -> Verdict {
-        if self.enforced { self.verdict } else { Verdict::Allow }
+        if self.enforced {
+            self.verdict
+        } else {
+            Verdict::Allow
+        }
     }
 
     /// Whether `observe` mode let something pass that `action` mode would not have.

@@ -54,7 +54,10 @@ fn check(what: &'static str, text: &str, allowed: impl Fn(char) -> bool) -> Resu
         return Err(IdError::Empty { what });
     }
     if text.len() > MAX_ID_BYTES {
-        return Err(IdError::TooLong { what, bytes: text.len() });
+        return Err(IdError::TooLong {
+            what,
+            bytes: text.len(),
+        });
     }
     match text.chars().find(|&c| !allowed(c)) {
         Some(found) => Err(IdError::BadCharacter { what, found }),
@@ -65,9 +68,14 @@ fn check(what: &'static str, text: &str, allowed: impl Fn(char) -> bool) -> Resu
 impl SessionId {
     /// Checks both halves and joins them.
     pub fn new(connector: &str, session: &str) -> Result<Self, IdError> {
-        check("connector", connector, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')?;
+        check("connector", connector, |c| {
+            c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+        })?;
         check("session id", session, |c| !c.is_control() && !c.is_whitespace())?;
-        Ok(Self { connector: connector.to_owned(), session: session.to_owned() })
+        Ok(Self {
+            connector: connector.to_owned(),
+            session: session.to_owned(),
+        })
     }
 
     /// The harness's connector, for instance `claude-code`.
@@ -82,7 +90,11 @@ impl SessionId {
 
     /// The number that stands for this session in kernel maps; never 0.
     pub fn key(&self) -> SessionKey {
-        SessionKey(digest_u64(&[b"session", self.connector.as_bytes(), self.session.as_bytes()]))
+        SessionKey(digest_u64(&[
+            b"session",
+            self.connector.as_bytes(),
+            self.session.as_bytes(),
+        ]))
     }
 }
 
@@ -108,7 +120,9 @@ impl TryFrom<String> for SessionId {
 impl std::str::FromStr for SessionId {
     type Err = IdError;
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let (connector, session) = text.split_once('/').ok_or_else(|| IdError::NoConnector(text.to_owned()))?;
+        let (connector, session) = text
+            .split_once('/')
+            .ok_or_else(|| IdError::NoConnector(text.to_owned()))?;
         Self::new(connector, session)
     }
 }
@@ -214,10 +228,22 @@ mod tests {
 
     #[test]
     fn ids_that_could_break_a_line_or_a_path_are_refused() {
-        assert!(matches!(SessionId::new("Claude", "x"), Err(IdError::BadCharacter { .. })));
-        assert!(matches!(SessionId::new("claude-code", "a\nb"), Err(IdError::BadCharacter { .. })));
-        assert!(matches!(SessionId::new("claude-code", ""), Err(IdError::Empty { .. })));
-        assert!(matches!(CallId::new(&"x".repeat(129)), Err(IdError::TooLong { .. })));
+        assert!(matches!(
+            SessionId::new("Claude", "x"),
+            Err(IdError::BadCharacter { .. })
+        ));
+        assert!(matches!(
+            SessionId::new("claude-code", "a\nb"),
+            Err(IdError::BadCharacter { .. })
+        ));
+        assert!(matches!(
+            SessionId::new("claude-code", ""),
+            Err(IdError::Empty { .. })
+        ));
+        assert!(matches!(
+            CallId::new(&"x".repeat(129)),
+            Err(IdError::TooLong { .. })
+        ));
     }
 
     #[test]

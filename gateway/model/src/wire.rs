@@ -61,6 +61,10 @@ pub enum ToGateway {
 }
 
 /// From the gateway.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one frame lives at a time; most are the large variant"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum ToAgent {
