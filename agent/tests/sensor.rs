@@ -3,11 +3,7 @@
 //! A test starts this very program again as an actor ([`actor`]), labels it, lets it act, and looks at what the kernel
 //! programs reported.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends at the first thing that fails"
-)]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that fails")]
 
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;

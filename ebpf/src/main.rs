@@ -16,6 +16,16 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+/// A log line for debug builds (feature `log`); nothing at all otherwise.
+#[cfg(feature = "log")]
+macro_rules! log {
+    ($ctx:expr, $($line:tt)*) => { aya_log_ebpf::debug!($ctx, $($line)*) };
+}
+#[cfg(not(feature = "log"))]
+macro_rules! log {
+    ($ctx:expr, $($line:tt)*) => {};
+}
+
 mod emit;
 mod kernel;
 mod label;

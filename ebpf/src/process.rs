@@ -27,12 +27,14 @@ use crate::{
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn on_fork(ctx: BtfTracePointContext) -> i32 {
     let (parent, child) = (Object::new(ctx.arg(0)), Object::new(ctx.arg(1)));
-    let _ = inherit(parent, child);
+    if let Some(_born) = inherit(parent, child) {
+        log!(&ctx, "fork: {} inherits", _born);
+    }
     0
 }
 
 #[inline(always)]
-fn inherit(parent: Object, child: Object) -> Option<()> {
+fn inherit(parent: Object, child: Object) -> Option<u32> {
     let tgid: u32 = parent.read(offset!(task_tgid))?;
     // SAFETY: only the presence is used; it spares every unlabelled process the rest.
     unsafe { LABELS.get(tgid)? };
@@ -51,19 +53,21 @@ fn inherit(parent: Object, child: Object) -> Option<()> {
         let mut lost = header(Kind::LabelLost, &label);
         send(Ring::Security, &mut lost, |record: &mut Header| record);
     }
-    Some(())
+    Some(born)
 }
 
 /// A new image.
 #[btf_tracepoint(function = "sched_process_exec")]
 pub fn on_exec(ctx: BtfTracePointContext) -> i32 {
     let (task, binprm) = (Object::new(ctx.arg(0)), Object::new(ctx.arg(2)));
-    let _ = exec(task, binprm);
+    if let Some(_tgid) = exec(task, binprm) {
+        log!(&ctx, "exec: {}", _tgid);
+    }
     0
 }
 
 #[inline(always)]
-fn exec(task: Object, binprm: Object) -> Option<()> {
+fn exec(task: Object, binprm: Object) -> Option<u32> {
     let tgid: u32 = task.read(offset!(task_tgid))?;
     // SAFETY: only the presence is used.
     unsafe { LABELS.get(tgid)? };
@@ -95,7 +99,7 @@ fn exec(task: Object, binprm: Object) -> Option<()> {
         count(Counter::Truncated);
     }
     send_scratch(Ring::Security, scratch, &mut record.header, end);
-    Some(())
+    Some(tgid)
 }
 
 /// Fills in file, names, working directory and arguments. Returns where the record ends.
@@ -178,12 +182,14 @@ fn parent_tgid(task: Object) -> Option<u32> {
 /// The label goes with the last thread.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn on_exit(ctx: BtfTracePointContext) -> i32 {
-    let _ = exit(Object::new(ctx.arg(0)));
+    if let Some(_tgid) = exit(Object::new(ctx.arg(0))) {
+        log!(&ctx, "exit: {}", _tgid);
+    }
     0
 }
 
 #[inline(always)]
-fn exit(task: Object) -> Option<()> {
+fn exit(task: Object) -> Option<u32> {
     let tgid: u32 = task.read(offset!(task_tgid))?;
     // SAFETY: only the presence is used.
     unsafe { LABELS.get(tgid)? };
@@ -204,7 +210,7 @@ fn exit(task: Object) -> Option<()> {
         };
         send(Ring::Security, &mut record, |record| &mut record.header);
     }
-    Some(())
+    Some(tgid)
 }
 
 /// Context of a `task` iterator, as the kernel passes it (`struct bpf_iter__task`).

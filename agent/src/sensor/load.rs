@@ -197,7 +197,6 @@ fn load(pinned: &Path, offsets: Offsets, old: &[(PathBuf, String, String, bool)]
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|error| refused("the sensor's maps", &error))?;
-    start_log(&mut ebpf);
     for name in MAPS {
         let map = ebpf.map(name).ok_or_else(|| missing("map", name))?;
         map.pin(pinned.join("maps").join(name))
@@ -217,16 +216,6 @@ fn load(pinned: &Path, offsets: Offsets, old: &[(PathBuf, String, String, bool)]
     }
     Ok(())
 }
-
-#[cfg(feature = "probe-log")]
-fn start_log(ebpf: &mut Ebpf) {
-    if let Err(error) = aya_log::EbpfLogger::init(ebpf) {
-        tracing::warn!(%error, "no log lines from the kernel programs: build them with --debug-probes");
-    }
-}
-
-#[cfg(not(feature = "probe-log"))]
-fn start_log(_ebpf: &mut Ebpf) {}
 
 fn missing(what: &str, name: &str) -> SensorError {
     SensorError::Kernel {
@@ -336,6 +325,8 @@ fn open(pinned: PathBuf, id: String, adopted: bool) -> Result<Sensor, SensorErro
         id,
         adopted,
         families: families(&attached),
+        #[cfg(feature = "probe-log")]
+        log: start_log(&pinned),
         programs,
         labels: open_map(&pinned, "LABELS")?,
         calls: open_map(&pinned, "CALLS")?,
@@ -357,6 +348,15 @@ fn pinned_program(pinned: &Path, name: &str) -> Result<ProgramFd, SensorError> {
     ProgramInfo::from_pin(pinned.join("programs").join(name))
         .and_then(|info| info.fd())
         .map_err(|error| refused(format!("to open program {name}"), &error))
+}
+
+/// Log lines of programs that were built with them.
+#[cfg(feature = "probe-log")]
+fn start_log(pinned: &Path) -> Option<super::ProbeLog> {
+    let program = ProgramInfo::from_pin(pinned.join("programs").join(PROBES[1].program)).ok()?;
+    let log = aya_log::EbpfLogger::init_from_id(program.id());
+    log.inspect_err(|error| tracing::warn!(%error, "the kernel programs were built without log lines"))
+        .ok()
 }
 
 /// Times the kernel skipped a program because it was already running on that CPU. The line exists since Linux 5.12.

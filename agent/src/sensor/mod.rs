@@ -37,6 +37,8 @@ pub struct Sensor {
     id: String,
     adopted: bool,
     families: Vec<FamilyStatus>,
+    #[cfg(feature = "probe-log")]
+    log: Option<ProbeLog>,
     programs: Vec<ProgramFd>,
     labels: HashMap<MapData, u32, Label>,
     calls: HashMap<MapData, ProcessKey, u64>,
@@ -47,6 +49,10 @@ pub struct Sensor {
     telemetry: RingBuf<MapData>,
     taken: Taken,
 }
+
+/// Reader of the kernel programs' log lines.
+#[cfg(feature = "probe-log")]
+type ProbeLog = aya_log::EbpfLogger<&'static dyn log::Log>;
 
 /// What this agent took from the rings.
 #[derive(Debug, Clone, Copy, Default)]
@@ -103,6 +109,10 @@ impl Sensor {
     /// Telemetry is taken first: whatever made a telemetry record possible (the exec of its process) is then already in
     /// the security ring.
     pub fn drain(&mut self) -> Vec<Event> {
+        #[cfg(feature = "probe-log")]
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let mut events = Vec::new();
         let telemetry = take(&mut self.telemetry, &mut events, &mut self.taken.undecodable);
         self.taken.cursor.telemetry = self.taken.cursor.telemetry.max(telemetry.1);
