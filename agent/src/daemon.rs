@@ -150,14 +150,20 @@ impl Daemon {
         }
     }
 
-    /// Takes what the kernel has and attributes it.
+    /// Takes what the kernel has produced until now and attributes it. What is produced meanwhile waits for the next turn,
+    /// so that a flood cannot keep the gateway waiting.
     fn take_events(&mut self) {
+        let until = self.sensor.produced();
         loop {
             let events = self.sensor.drain();
             if events.is_empty() {
                 return;
             }
             self.attribute(&events);
+            let cursor = self.sensor.cursor();
+            if cursor.security >= until.security && cursor.telemetry >= until.telemetry {
+                return;
+            }
         }
     }
 

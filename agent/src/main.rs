@@ -1,5 +1,6 @@
 //! `defenseclaw-agent`: the root daemon.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

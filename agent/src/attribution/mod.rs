@@ -83,7 +83,7 @@ impl Attributor {
         self.sessions.values().filter(|session| !session.ended).count() as u64
     }
 
-    /// Reads that looked watched in the kernel and were not by the path rules.
+    /// Kernel records that are not told: reads that no path rule watches, the coming and going of our own hook client.
     pub fn filtered(&self) -> u64 {
         self.filtered
     }
@@ -159,6 +159,14 @@ impl Attributor {
             }
             EventKind::LabelLost => return Some(label_lost(session, event, time_ns)),
         };
+        // That our own hook client ran is in the ledger already, as the event it reported. Anything else it, or what
+        // replaced it, does is told.
+        if matches!(action, Action::Exec { .. } | Action::Exit { .. })
+            && self.role(key, event.image) == Some(&Role::Hook)
+        {
+            self.filtered += 1;
+            return None;
+        }
         let program = self
             .images
             .get(event.image)

@@ -200,7 +200,7 @@ pub struct Counters {
     pub read_faults: u64,
     /// Records with a cut path or cut arguments.
     pub truncated: u64,
-    /// Reads that looked watched in the kernel and were not by the path rules.
+    /// Records not told: reads that no path rule watches, the coming and going of our own hook client.
     pub filtered: u64,
     /// Times a kernel program was skipped by the kernel itself (recursion).
     pub program_misses: u64,
