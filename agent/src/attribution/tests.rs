@@ -519,6 +519,45 @@ fn a_hook_shell_line_with_more_than_the_hook_is_unexplained() {
 }
 
 #[test]
+fn the_hook_client_leaves_no_trail_but_what_it_is_made_to_do_does() {
+    let mut scene = Scene::new();
+    let line = "/usr/bin/defenseclaw-hook claude-code";
+    assert!(
+        scene
+            .run(200, HARNESS, "/usr/bin/dash", &["/bin/sh", "-c", line])
+            .is_none()
+    );
+    assert!(
+        scene
+            .run(
+                201,
+                200,
+                "/usr/bin/defenseclaw-hook",
+                &["/usr/bin/defenseclaw-hook", "claude-code"]
+            )
+            .is_none()
+    );
+    // A file of that name that is not ours, started by the shell of a hook.
+    let other = scene
+        .run(
+            202,
+            200,
+            "/tmp/other",
+            &["/usr/bin/defenseclaw-hook", "claude-code"],
+        )
+        .unwrap();
+    assert_eq!(told(&other).2, Explained::Unexplained);
+    assert_eq!(
+        told(&scene.connect(201, [192, 0, 2, 1])).2,
+        Explained::Unexplained
+    );
+    assert_eq!(
+        told(&scene.open(200, "/p/x", FileAccess::Create).unwrap()).2,
+        Explained::Unexplained
+    );
+}
+
+#[test]
 fn a_hook_from_outside_the_tree_does_not_take_over_a_running_session() {
     let mut scene = Scene::new();
     scene.host.spawn(500, 1, "/usr/bin/bash", &["bash"]);
@@ -664,8 +703,9 @@ fn only_watched_reads_become_activities() {
         },
     );
     scene.shell(200, "x");
+    let before = scene.attributor.filtered();
     assert!(scene.open(200, "/p/credentials", FileAccess::Read).is_none());
-    assert_eq!(scene.attributor.filtered(), 1);
+    assert_eq!(scene.attributor.filtered(), before + 1);
     let read = scene
         .open(200, "/home/u/.aws/credentials", FileAccess::Read)
         .unwrap();
