@@ -1,3 +1,43 @@
-//! Entry point.
+//! Entry point of the operator's tool.
 
-fn main() {}
+use std::io::{BufWriter, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use defenseclaw_cli::args::Cli;
+use defenseclaw_cli::settings::Settings;
+use defenseclaw_cli::view::View;
+use defenseclaw_cli::{Answer, CliError, Context, text};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut notes = std::io::stderr().lock();
+    let outcome = Settings::load().and_then(|settings| {
+        let mut context = Context {
+            settings,
+            view: View::of_stdout(),
+            out: &mut out,
+            notes_are_terminal: std::io::stderr().is_terminal(),
+            notes: &mut notes,
+        };
+        defenseclaw_cli::run(&cli.command, &mut context)
+    });
+    match outcome {
+        Ok(Answer::Yes) => ExitCode::SUCCESS,
+        Ok(Answer::No) => ExitCode::from(1),
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            report(&mut out, &mut notes, &error);
+            ExitCode::from(error.exit_status())
+        }
+    }
+}
+
+/// Prints what was already answered, then the error. Neither can do more than fail to be printed.
+fn report(out: &mut dyn Write, notes: &mut dyn Write, error: &CliError) {
+    let _ = out.flush();
+    let error = error.to_string();
+    let lines: Vec<_> = error.split('\n').map(text::safe).collect();
+    let _ = writeln!(notes, "defenseclaw-cli: {}", lines.join("\n"));
+}

@@ -1,1 +1,38 @@
 //! The server: hooks in, decisions out, one ledger.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`daemon`] | start from the configuration, run, stop in order |
+//! | [`config`] | where the configuration is found |
+//! | [`listen`] | the two sockets and their locks |
+//! | [`server`] | HTTP over the Unix socket, its routes and its limits |
+//! | [`slots`] | how much of the gateway one user may hold |
+//! | [`connector`] | one for each harness: payload in, native reply out |
+//! | [`engine`] | the one decision path |
+//! | [`redact`] | what of a call reaches the ledger, and what the agent |
+//! | [`sessions`] | sessions and calls that have not ended |
+//! | [`agent`] | the agent's connection and what the gateway asks of it |
+//! | [`judge`], [`calls`] | what the kernel saw, judged by what its call declared and did |
+//! | [`ledger_writer`] | the ledger's one writer, on its own thread |
+//! | [`status`], [`counters`] | what the gateway says of itself |
+//! | [`throttle`], [`clock`] | a limit on records of faults; the time that records carry |
+//! | [`error`] | what keeps the gateway from running |
+
+pub mod agent;
+pub mod calls;
+pub mod clock;
+pub mod config;
+pub mod connector;
+pub mod counters;
+pub mod daemon;
+pub mod engine;
+pub mod error;
+pub mod judge;
+pub mod ledger_writer;
+pub mod listen;
+pub mod redact;
+pub mod server;
+pub mod sessions;
+pub mod slots;
+pub mod status;
+pub mod throttle;

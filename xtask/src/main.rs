@@ -1,3 +1,79 @@
-//! Entry point.
+//! The only build entry point: `cargo xtask COMMAND`.
+//!
+//! | Module | Does |
+//! |---|---|
+//! | [`toolchain`] | finds a compiler and a linker for the kernel programs |
+//! | [`setup`] | says what is missing, then installs it |
+//! | [`ebpf`] | builds the kernel programs |
+//! | [`build`] | builds what is shipped into `target/dist` |
+//! | [`test`] | every check, every test, one table |
+//! | [`launch`] | demo, benchmarks and guests: builds them and hands over |
+//! | [`host`] | running commands, finding programs, paths of this checkout |
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool: what it prints is its product"
+)]
 
-fn main() {}
+mod build;
+mod ebpf;
+mod host;
+mod launch;
+mod setup;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    about = "Builds, tests and shows DefenseClaw",
+    max_term_width = 100
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Say what this machine lacks, then install it. A second run finds nothing to do.
+    Setup,
+    /// Build what is shipped into target/dist.
+    Build,
+    /// Build the kernel programs into target/ebpf.
+    BuildEbpf(ebpf::Options),
+    /// Set up, build, and run every check and test.
+    Test(test::Options),
+    /// Set up, build, drive an agent session through the whole path and print its trail.
+    Demo(launch::DemoOptions),
+    /// Measure. Without a name: everything.
+    Bench(launch::BenchOptions),
+    /// Boot a real kernel and run the sensor's smoke test in it.
+    VmTest(launch::VmOptions),
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    let host = host::Host::look()?;
+    match Arguments::parse().command {
+        Command::Setup => setup::install(&host, setup::Wanted::everything()),
+        Command::Build => build::build(&host).map(drop),
+        Command::BuildEbpf(options) => ebpf::build(&host, &options).map(drop),
+        Command::Test(options) => test::test(&host, &options),
+        Command::Demo(options) => launch::demo(&host, &options),
+        Command::Bench(options) => launch::bench(&host, &options),
+        Command::VmTest(options) => launch::vm_test(&host, &options),
+    }
+}

@@ -1,1 +1,17 @@
 //! Facts about tool calls, path classes and secret masking.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`facts`] | what a tool call declares: programs, paths, hosts, pipes, privilege |
+//! | [`paths`] | which paths matter, by `policies/paths.yaml` |
+//! | [`mask`] | secrets taken out of text before anything is stored |
+//! | `shell` | a shell's command line, read the way a shell reads it |
+//!
+//! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
+
+pub mod facts;
+pub mod mask;
+pub mod paths;
+mod shell;
+
+pub use facts::facts_of;

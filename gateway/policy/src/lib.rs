@@ -1,1 +1,170 @@
 //! Rego decisions through regorus behind one type.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`input`] | what a decision and a judgement are made from |
+//! | [`source`] | where policy text comes from, and its revision |
+//! | [`engine`] | prepared engines, bounded evaluation |
+//! | [`answer`] | the policy's answer, checked before anyone acts on it |
+//! | [`testing`] | Rego tests |
+//!
+//! [`Policy`] is prepared once and asked from any thread. It holds no rule of its own: what is allowed stands in
+//! `policies/rego`. An answer that is not exactly of the expected form is an error, and the caller's fail mode decides.
+
+mod answer;
+mod engine;
+mod input;
+mod source;
+mod testing;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use defenseclaw_model::decision::{Decision, Finding, Mode};
+
+use engine::Engines;
+pub use input::{CallEffects, DecideInput, JudgeInput};
+use source::Source;
+pub use testing::{Failure, TestReport, run_rego_tests};
+
+/// The question that decides on a tool call.
+const DECISION: &str = "data.defenseclaw.decision.decision";
+/// The question that judges an activity.
+const FINDINGS: &str = "data.defenseclaw.effect.findings";
+
+/// A prepared policy. Cheap to clone: clones share it.
+#[derive(Clone)]
+pub struct Policy {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    revision: String,
+    engines: Engines,
+}
+
+impl std::fmt::Debug for Policy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Policy")
+            .field("revision", &self.shared.revision)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a policy could not be prepared or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// A folder or file cannot be read.
+    #[error("cannot read the policy at {}: {source}", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A folder holds no policy.
+    #[error("{} holds no *.rego file; a policy has decision.rego and effect.rego", .0.display())]
+    Empty(PathBuf),
+    /// More text than a policy may have.
+    #[error("{} makes the policy larger than {} bytes; split off what is no policy", path.display(), source::MAX_BYTES)]
+    TooLarge {
+        /// The file that went over the bound.
+        path: PathBuf,
+    },
+    /// The text is no Rego.
+    #[error("the policy file {file} is not valid Rego v1: {why}")]
+    Syntax {
+        /// Its name.
+        file: String,
+        /// What the parser says.
+        why: String,
+    },
+    /// `data.json` is not valid.
+    #[error("the policy's data.json is not valid: {0}")]
+    Data(String),
+    /// A rule that must be there is not.
+    #[error("the policy does not define {rule}; it cannot decide without it: {why}")]
+    Missing {
+        /// Its path.
+        rule: &'static str,
+        /// What the engine says.
+        why: String,
+    },
+    /// The input cannot be handed over.
+    #[error("the policy's input cannot be written as JSON: {0}")]
+    Input(#[source] serde_json::Error),
+    /// The input is over the bound.
+    #[error(
+        "the policy's input has {bytes} bytes; at most {} are evaluated",
+        engine::MAX_INPUT
+    )]
+    InputTooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Evaluation failed or ran out of time.
+    #[error("evaluating {rule} failed: {why}")]
+    Evaluation {
+        /// Which rule.
+        rule: String,
+        /// What the engine says.
+        why: String,
+    },
+    /// The policy answered something that is no answer.
+    #[error("{rule} gave no usable answer: {why}; correct the policy")]
+    Answer {
+        /// Which rule.
+        rule: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl Policy {
+    /// The policy that this program was built with.
+    pub fn embedded() -> Result<Self, PolicyError> {
+        Self::prepare(Source::embedded())
+    }
+
+    /// The policy in `dir`: every `*.rego` file but the tests, and `data.json`.
+    pub fn from_dir(dir: &Path) -> Result<Self, PolicyError> {
+        Self::prepare(Source::read(dir)?)
+    }
+
+    fn prepare(source: Source) -> Result<Self, PolicyError> {
+        let revision = source.revision();
+        let engines = Engines::new(&source)?;
+        let policy = Self {
+            shared: Arc::new(Shared { revision, engines }),
+        };
+        for rule in [DECISION, FINDINGS] {
+            policy.shared.engines.require(rule)?;
+        }
+        Ok(policy)
+    }
+
+    /// The first 12 hex digits of the SHA-256 over the policy's files.
+    pub fn revision(&self) -> &str {
+        &self.shared.revision
+    }
+
+    /// Decides on a tool call.
+    pub fn decide(&self, input: &DecideInput<'_>) -> Result<Decision, PolicyError> {
+        let value = self.shared.engines.ask(DECISION, input)?;
+        let answer = answer::decision(DECISION, &value)?;
+        Ok(Decision {
+            verdict: answer.verdict,
+            severity: answer.severity,
+            reason: answer.reason,
+            findings: answer.findings,
+            policy: self.shared.revision.clone(),
+            enforced: input.mode == Mode::Action,
+        })
+    }
+
+    /// Judges an activity; gives what the rules found, the worst first.
+    pub fn judge(&self, input: &JudgeInput<'_>) -> Result<Vec<Finding>, PolicyError> {
+        let value = self.shared.engines.ask(FINDINGS, input)?;
+        answer::findings(FINDINGS, &value)
+    }
+}

@@ -1,0 +1,77 @@
+//! The operator's tool: reads the ledger and asks the gateway for its state.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`args`] | the command line |
+//! | [`settings`] | configuration file and environment |
+//! | [`view`] | how people see things: colour, width, time zone |
+//! | [`text`] | making foreign text safe for a terminal; cutting and padding |
+//! | [`table`] | stable columns |
+//! | [`time`] | instants and durations, read and written |
+//! | [`words`] | what records say, in words for a person |
+//! | [`json`] | one object per line |
+//! | [`http`] | a minimal HTTP/1.1 client over a Unix socket, with a deadline |
+//! | [`status`] | `status` |
+//! | [`ledger`] | opening, paging and following the ledger |
+//! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
+//! | [`session`] | `session list`, `session show` |
+//!
+//! Nothing here writes to the ledger, and nothing that comes from a session reaches a terminal unescaped.
+
+use std::io::Write;
+
+pub mod args;
+pub mod audit;
+pub mod error;
+pub mod http;
+pub mod json;
+pub mod ledger;
+pub mod session;
+pub mod settings;
+pub mod status;
+pub mod table;
+pub mod text;
+pub mod time;
+pub mod view;
+pub mod words;
+
+pub use error::CliError;
+
+/// What a command answers, apart from failing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Done; exit status 0.
+    Yes,
+    /// The answer is "no": nothing found, chain not valid; exit status 1.
+    No,
+}
+
+/// What a command works with.
+pub struct Context<'a> {
+    /// Configuration and environment.
+    pub settings: settings::Settings,
+    /// How people see the output.
+    pub view: view::View,
+    /// Where the answer goes.
+    pub out: &'a mut dyn Write,
+    /// Where notes for a person go.
+    pub notes: &'a mut dyn Write,
+    /// Whether `notes` is a terminal, so that progress may be drawn over itself.
+    pub notes_are_terminal: bool,
+}
+
+/// Runs one command.
+pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer, CliError> {
+    let answer = match command {
+        args::Command::Status(options) => status::run(options, context),
+        args::Command::Audit(args::AuditCommand::Tail(options)) => audit::tail(options, context),
+        args::Command::Audit(args::AuditCommand::Query(options)) => audit::query(options, context),
+        args::Command::Audit(args::AuditCommand::Show(options)) => audit::show::run(options, context),
+        args::Command::Audit(args::AuditCommand::Verify(options)) => audit::verify::run(options, context),
+        args::Command::Audit(args::AuditCommand::Export(options)) => audit::export(options, context),
+        args::Command::Session(args::SessionCommand::List(options)) => session::list::run(options, context),
+        args::Command::Session(args::SessionCommand::Show(options)) => session::show(options, context),
+    }?;
+    context.out.flush()?;
+    Ok(answer)
+}

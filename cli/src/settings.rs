@@ -1,0 +1,140 @@
+//! Configuration file and environment: the environment wins over the file, the file over the defaults.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use defenseclaw_model::config::{Config, ConfigError, DEFAULT_CONFIG, MAX_CONFIG_BYTES};
+
+use crate::CliError;
+
+/// Where the gateway listens and where the ledger lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The gateway's socket.
+    pub socket: PathBuf,
+    /// The ledger's file.
+    pub ledger: PathBuf,
+}
+
+impl Settings {
+    /// Reads the environment and the file that it names.
+    pub fn load() -> Result<Self, CliError> {
+        Self::from_lookup(|name| std::env::var_os(name))
+    }
+
+    /// As [`Settings::load`], with the environment given. An empty variable counts as unset.
+    pub fn from_lookup(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, CliError> {
+        let variable = |name| {
+            variable(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        let mut config = match variable("DEFENSECLAW_CONFIG") {
+            Some(file) => read(&file)?.ok_or_else(|| ConfigError::Unreadable {
+                file: file.clone(),
+                message: "the file that DEFENSECLAW_CONFIG names does not exist".to_owned(),
+            })?,
+            None => read(Path::new(DEFAULT_CONFIG))?.unwrap_or_default(),
+        };
+        if let Some(socket) = variable("DEFENSECLAW_SOCKET") {
+            config.socket = socket;
+        }
+        if let Some(state) = variable("DEFENSECLAW_STATE") {
+            config.state = state;
+        }
+        Ok(Self {
+            ledger: config.ledger(),
+            socket: config.socket,
+        })
+    }
+}
+
+/// The configuration in `file`, or `None` where there is no such file.
+fn read(file: &Path) -> Result<Option<Config>, CliError> {
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => CliError::NotPermitted {
+            what: format!("the configuration {} cannot be read: {error}", file.display()),
+            remedy: "Run as a user that may read it, or name another file in DEFENSECLAW_CONFIG.".to_owned(),
+        },
+        _ => ConfigError::Unreadable {
+            file: file.to_owned(),
+            message: error.to_string(),
+        }
+        .into(),
+    };
+    let open = match std::fs::File::open(file) {
+        Ok(open) => open,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut text = String::new();
+    open.take(MAX_CONFIG_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(unreadable)?;
+    if text.len() as u64 > MAX_CONFIG_BYTES {
+        let message = format!("the file is larger than {MAX_CONFIG_BYTES} bytes; no configuration is");
+        return Err(ConfigError::Invalid {
+            file: file.to_owned(),
+            message,
+        }
+        .into());
+    }
+    Ok(Some(Config::from_yaml(file, &text)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(variables: &[(&str, &str)]) -> Result<Settings, CliError> {
+        Settings::from_lookup(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        std::fs::write(&file, "socket: /a/g.sock\nstate: /a/state\n").unwrap();
+        let file = file.to_str().unwrap();
+
+        let from_file = load(&[("DEFENSECLAW_CONFIG", file)]).unwrap();
+        assert_eq!(from_file.socket, Path::new("/a/g.sock"));
+        assert_eq!(from_file.ledger, Path::new("/a/state/ledger.db"));
+
+        let both = load(&[
+            ("DEFENSECLAW_CONFIG", file),
+            ("DEFENSECLAW_STATE", "/b"),
+            ("DEFENSECLAW_SOCKET", ""),
+        ])
+        .unwrap();
+        assert_eq!(
+            both.socket,
+            Path::new("/a/g.sock"),
+            "an empty variable counts as unset"
+        );
+        assert_eq!(both.ledger, Path::new("/b/ledger.db"));
+    }
+
+    #[test]
+    fn a_named_file_must_exist_be_small_and_hold_known_keys_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("config.yaml");
+        let name = file.to_str().unwrap().to_owned();
+        let error = || load(&[("DEFENSECLAW_CONFIG", name.as_str())]).unwrap_err();
+
+        let missing = error();
+        assert_eq!(missing.exit_status(), 2);
+        assert!(missing.to_string().contains("DEFENSECLAW_CONFIG"), "{missing}");
+
+        std::fs::write(&file, "sockett: /x\n").unwrap();
+        assert!(
+            error().to_string().contains("did you mean `socket`?"),
+            "{}",
+            error()
+        );
+
+        std::fs::write(&file, "#".repeat(MAX_CONFIG_BYTES as usize + 1)).unwrap();
+        assert!(error().to_string().contains("larger than"), "{}", error());
+    }
+}

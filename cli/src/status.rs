@@ -1,0 +1,303 @@
+//! `status`: what is in force, and what was lost.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use defenseclaw_model::api::Status;
+use defenseclaw_model::decision::Mode;
+use defenseclaw_model::wire::{AgentStatus, Counters, Tier};
+
+use crate::args::StatusOptions;
+use crate::http::{self, HttpError};
+use crate::table::{self, Cell};
+use crate::text::{self, count, counted, safe};
+use crate::view::{Ink, View};
+use crate::{Answer, CliError, Context, json, time};
+
+/// How long the gateway may take, all in all.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Asks the gateway and prints its answer.
+pub fn run(options: &StatusOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
+    let status = fetch(&context.settings.socket)?;
+    if options.json {
+        json::line(context.out, &status)?;
+    } else {
+        print(&status, &context.view, context.out)?;
+    }
+    Ok(Answer::Yes)
+}
+
+/// The gateway's status.
+pub fn fetch(socket: &Path) -> Result<Status, CliError> {
+    let body = http::get(socket, "/v1/status", DEADLINE).map_err(|error| unreachable(socket, &error))?;
+    serde_json::from_slice(&body).map_err(|error| CliError::Unreachable {
+        socket: socket.to_owned(),
+        why: format!("its answer is not understood: {error}"),
+        remedy: "The gateway and this tool are probably of different versions: restart the gateway after an upgrade."
+            .to_owned(),
+    })
+}
+
+fn unreachable(socket: &Path, error: &HttpError) -> CliError {
+    let kind = match error {
+        HttpError::Io(error) => Some(error.kind()),
+        _ => None,
+    };
+    if kind == Some(io::ErrorKind::PermissionDenied) {
+        return CliError::NotPermitted {
+            what: format!(
+                "the gateway's socket {} cannot be opened: {error}",
+                socket.display()
+            ),
+            remedy: "Run as a user that may enter the socket's folder and write to the socket.".to_owned(),
+        };
+    }
+    let why = match kind {
+        Some(io::ErrorKind::NotFound) => "there is no such socket".to_owned(),
+        Some(io::ErrorKind::ConnectionRefused) => "the socket is there, but nothing listens on it".to_owned(),
+        _ => error.to_string(),
+    };
+    let remedy = match error {
+        HttpError::Io(_) => {
+            "Start defenseclaw-gateway. If it runs with another socket, name that one in DEFENSECLAW_SOCKET, or its \
+             configuration file in DEFENSECLAW_CONFIG."
+        }
+        HttpError::Late(_) => {
+            "The gateway hangs or its host is overloaded: look at its log, and restart it if that lasts."
+        }
+        HttpError::NotHttp(_) | HttpError::Refused { .. } => {
+            "Something else may listen there, or a gateway of another version: look at who owns the socket."
+        }
+    };
+    CliError::Unreachable {
+        socket: socket.to_owned(),
+        why,
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// Prints for a person.
+pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    let mut field =
+        |name: &str, value: &str| writeln!(out, "{} {value}", view.paint(Ink::Strong, &text::pad(name, 9)));
+    field(
+        "gateway",
+        &format!(
+            "{}, up {}, {}",
+            safe(&status.version),
+            time::duration(status.uptime_s.saturating_mul(1_000_000_000)),
+            memory(status.rss_kib)
+        ),
+    )?;
+    field(
+        "mode",
+        match status.mode {
+            Mode::Observe => "observe: everything is decided and recorded, nothing is refused",
+            Mode::Action => "action: decisions take effect",
+        },
+    )?;
+    field("policy", &safe(&status.policy))?;
+    field("ledger", &safe(&status.ledger.path))?;
+    let survives = match status.ledger.durability.as_str() {
+        "process" => "acknowledged records survive kill -9",
+        "power" => "acknowledged records survive power loss",
+        other => other,
+    };
+    let head = text::cut(&status.ledger.head, 13);
+    let records = counted(status.ledger.records, "record", "records");
+    field(
+        "",
+        &format!("{records}, head {}, {}", safe(&head), safe(survives)),
+    )?;
+    if let Some(error) = &status.ledger.error {
+        field(
+            "",
+            &view.paint(Ink::Bad, &format!("records cannot be appended: {}", safe(error))),
+        )?;
+    }
+    field("hooks", &hooks(status, view))?;
+    field("sessions", &format!("{} open", count(status.open_sessions)))?;
+    match &status.agent {
+        Some(agent) => print_agent(agent, view, out),
+        None => {
+            field(
+                "agent",
+                &view.paint(Ink::Bad, "none is connected: only hooks are in force"),
+            )?;
+            field(
+                "",
+                "what programs really do is neither seen nor enforced; start defenseclaw-agent as root",
+            )
+        }
+    }
+}
+
+fn hooks(status: &Status, view: &View) -> String {
+    let hooks = &status.hooks;
+    let mut line = format!(
+        "{} allowed, {} asked, {} denied",
+        count(hooks.allowed),
+        count(hooks.asked),
+        count(hooks.denied)
+    );
+    for (number, what) in [
+        (hooks.bad, "malformed"),
+        (hooks.failed, "answered by fail mode because of a fault of ours"),
+    ] {
+        if number > 0 {
+            line.push_str(", ");
+            line.push_str(&view.paint(Ink::Bad, &format!("{} {what}", count(number))));
+        }
+    }
+    line
+}
+
+fn print_agent(agent: &AgentStatus, view: &View, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    let strong = |name: &str| view.paint(Ink::Strong, &text::pad(name, 9));
+    writeln!(
+        out,
+        "{} kernel {}, {} bound, {} labelled, {}",
+        strong("agent"),
+        safe(&agent.kernel),
+        counted(agent.sessions, "session", "sessions"),
+        counted(agent.labelled_processes, "process", "processes"),
+        memory(agent.rss_kib)
+    )?;
+    let counters = &agent.counters;
+    let mut seen = format!(
+        "{} security and {} telemetry events",
+        count(counters.security_events),
+        count(counters.telemetry_events)
+    );
+    if counters.filtered > 0 {
+        seen.push_str(&format!(
+            ", {} reads looked at and of no concern",
+            count(counters.filtered)
+        ));
+    }
+    if agent.backlog > 0 {
+        seen.push_str(&format!(
+            ", {} waiting for the gateway",
+            counted(agent.backlog, "record", "records")
+        ));
+    }
+    writeln!(out, "{} {seen}", strong("seen"))?;
+    print_losses(counters, view, out)?;
+    writeln!(out)?;
+    print_families(agent, view, out)
+}
+
+/// The tiers. Their details are wrapped, not cut: why a protection is missing is the last thing to leave out.
+fn print_families(agent: &AgentStatus, view: &View, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    if agent.families.is_empty() {
+        let nothing = "the agent reports no action family: nothing is watched";
+        return writeln!(out, "{}", view.paint(Ink::Bad, nothing));
+    }
+    let columns = [
+        table::left("FAMILY", 8),
+        table::left("TIER", 8),
+        table::left("DETAIL", 0),
+    ];
+    let names = agent
+        .families
+        .iter()
+        .map(|family| text::width(&safe(&family.family)));
+    let before = names.max().unwrap_or(0).max(8) + 2 + 8 + 2;
+    let room = view.width.unwrap_or(usize::MAX).saturating_sub(before).max(20);
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    for family in &agent.families {
+        for (i, detail) in text::wrap(&safe(&family.detail), room).into_iter().enumerate() {
+            let (tier, ink) = tier(family.tier);
+            let first = |text: &str| if i == 0 { text.to_owned() } else { String::new() };
+            rows.push(vec![
+                first(&safe(&family.family)).into(),
+                Cell(first(tier), ink),
+                detail.into(),
+            ]);
+        }
+    }
+    table::whole(&columns, &rows, view)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+}
+
+fn print_losses(counters: &Counters, view: &View, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    let lost: Vec<_> = losses(counters)
+        .into_iter()
+        .filter(|(number, _, _)| *number > 0)
+        .collect();
+    let name = view.paint(Ink::Strong, "lost     ");
+    if lost.is_empty() {
+        return writeln!(out, "{name} nothing");
+    }
+    for (i, (number, cause, what)) in lost.iter().enumerate() {
+        let name = if i == 0 { name.as_str() } else { "         " };
+        writeln!(
+            out,
+            "{name} {}",
+            view.paint(Ink::Bad, &format!("{} {what} ({cause})", count(*number)))
+        )?;
+    }
+    Ok(())
+}
+
+/// The counters that mean that something was not seen, or not whole, with their stable names.
+fn losses(counters: &Counters) -> [(u64, &'static str, &'static str); 8] {
+    let c = counters;
+    [
+        (
+            c.security_ring_full,
+            "security_ring_full",
+            "security records lost: the kernel's ring was full",
+        ),
+        (
+            c.telemetry_ring_full,
+            "telemetry_ring_full",
+            "telemetry records lost: the kernel's ring was full",
+        ),
+        (
+            c.label_map_full,
+            "label_map_full",
+            "processes not labelled, so not seen: the label map was full",
+        ),
+        (
+            c.read_faults,
+            "read_faults",
+            "reads of kernel or program memory failed",
+        ),
+        (
+            c.truncated,
+            "truncated",
+            "records hold a cut path or cut arguments",
+        ),
+        (
+            c.program_misses,
+            "program_misses",
+            "times the kernel skipped a sensor program",
+        ),
+        (
+            c.agent_overflow,
+            "agent_overflow",
+            "records dropped: the agent's backlog was full",
+        ),
+        (c.undecodable, "undecodable", "records could not be decoded"),
+    ]
+}
+
+fn tier(tier: Tier) -> (&'static str, Ink) {
+    match tier {
+        Tier::Lsm => ("lsm", Ink::Good),
+        Tier::Cgroup => ("cgroup", Ink::Good),
+        Tier::Fanotify => ("fanotify", Ink::Good),
+        Tier::Landlock => ("landlock", Ink::Good),
+        Tier::Kill => ("kill", Ink::Warn),
+        Tier::Observe => ("observe", Ink::Plain),
+        Tier::None => ("none", Ink::Bad),
+    }
+}
+
+fn memory(kib: u64) -> String {
+    format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024)
+}

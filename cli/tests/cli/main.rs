@@ -1,0 +1,14 @@
+//! The tool from outside: the real binary on synthetic ledgers and against a gateway of the test's own.
+
+#[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod session;
+#[cfg(test)]
+mod status;
+#[cfg(test)]
+mod story;

@@ -1,0 +1,319 @@
+//! What a tool call declares, as typed statements.
+//!
+//! [`facts_of`] says what the call's own text says, no more: a script that the call runs is a black box here, and what
+//! it does is for the kernel's view. What the text does not tell (a variable program name, text for `eval`) stands in
+//! [`Facts::opaque`]. Every list is bounded; when a bound is hit the analysis stops with an opaque `too-large` or
+//! `too-deep`, which policy escalates.
+
+mod code;
+mod hosts;
+mod normal;
+mod programs;
+mod special;
+mod table;
+mod wrappers;
+
+use std::ops::Range;
+
+use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::facts::{Facts, HostFact, Opaque, PathFact, Pipe, Program};
+use serde_json::Value;
+
+use crate::mask::mask_text;
+use crate::paths::PathRules;
+use crate::shell::{self, Command, Field, Place, Scope, Sink};
+
+/// Longest command line that is read (bytes). The kernel takes no single argument over 128 KiB (`MAX_ARG_STRLEN`), so a
+/// longer text cannot be handed to `sh -c` as a whole.
+pub const MAX_COMMAND: usize = 128 << 10;
+
+/// Bytes that may be read, copied and expanded for one call. Ordinary commands need about twice their length; a text of
+/// [`MAX_COMMAND`] may be read again on 32 levels of nesting.
+const BUDGET: usize = 32 * MAX_COMMAND;
+
+/// Most programs in one call, far above what a person or a model writes in one line; policy looks at each.
+const MAX_PROGRAMS: usize = 512;
+/// Most read paths and most written paths.
+const MAX_PATHS: usize = 512;
+/// Most hosts.
+const MAX_HOSTS: usize = 128;
+/// Most pipes; two groups in parentheses are joined program by program.
+const MAX_PIPES: usize = 512;
+/// Most notes of what could not be resolved. More of them say no more.
+const MAX_OPAQUE: usize = 64;
+/// Longest source text that is shown in such a note (bytes).
+const MAX_OPAQUE_TEXT: usize = 160;
+/// Most strings that are looked at in the input of a tool that is not known.
+const MAX_STRINGS: usize = 1024;
+
+/// What `call` declares. `cwd` and `home` are those of the harness, where they are known.
+pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts {
+    let mut analysis = Analysis::new();
+    let mut scope = Scope::new(cwd, home);
+    match &call.kind {
+        CallKind::Command { command, .. } => analysis.command_line(command, &mut scope),
+        CallKind::FileRead { paths } | CallKind::FileSearch { paths } => {
+            analysis.plain_paths(paths, &scope, Access::Read)
+        }
+        CallKind::FileWrite { paths } => analysis.plain_paths(paths, &scope, Access::Write),
+        CallKind::Network { targets } => {
+            for target in targets {
+                if let Some(host) = hosts::url_host(target.trim()) {
+                    analysis.host(host);
+                }
+            }
+        }
+        CallKind::Other => analysis.unknown_input(&call.input, &scope),
+    }
+    analysis.facts
+}
+
+/// What is done with a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+}
+
+/// The facts as they grow, and what is left of the bounds.
+struct Analysis {
+    facts: Facts,
+    /// The substitution level of each program.
+    levels: Vec<u16>,
+    budget: usize,
+    stopped: bool,
+    rules: &'static PathRules,
+}
+
+impl Analysis {
+    fn new() -> Self {
+        Self {
+            facts: Facts::default(),
+            levels: Vec::new(),
+            budget: BUDGET,
+            stopped: false,
+            rules: PathRules::embedded(),
+        }
+    }
+
+    fn command_line(&mut self, text: &str, scope: &mut Scope<'_>) {
+        let end = text.floor_char_boundary(MAX_COMMAND);
+        shell::read(&text[..end], self, scope, Place::default());
+        if end < text.len() && !self.stopped {
+            self.stop("too-large", &text[end..]);
+        }
+    }
+
+    fn plain_paths(&mut self, paths: &[String], scope: &Scope<'_>, access: Access) {
+        for path in paths {
+            let field = match (path.strip_prefix('~'), scope.home) {
+                (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => {
+                    format!("{home}{rest}")
+                }
+                _ => path.clone(),
+            };
+            self.path(access, &Field::literal(field), scope);
+        }
+    }
+
+    /// The input of a tool that is not known: strings that are a URL as a whole, or the path of something sensitive.
+    fn unknown_input(&mut self, input: &Value, scope: &Scope<'_>) {
+        let mut waiting = vec![input];
+        let mut looked_at = 0_usize;
+        while let Some(value) = waiting.pop() {
+            match value {
+                Value::Array(items) => waiting.extend(items),
+                Value::Object(fields) => waiting.extend(fields.values()),
+                Value::String(text) if looked_at < MAX_STRINGS => {
+                    looked_at += 1;
+                    self.unknown_string(text.trim(), scope);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn unknown_string(&mut self, text: &str, scope: &Scope<'_>) {
+        const LONGEST: usize = 4096;
+        if text.len() > LONGEST || text.contains(char::is_whitespace) {
+            return;
+        }
+        if let Some(host) = hosts::url_host(text) {
+            self.host(host);
+        }
+        let path = text.strip_prefix("file://").unwrap_or(text);
+        if path.starts_with(['/', '~'])
+            && self
+                .rules
+                .classify(path)
+                .is_some_and(|class| self.rules.severity(class) > Default::default())
+        {
+            self.plain_paths(&[path.to_owned()], scope, Access::Read);
+        }
+    }
+
+    /// Notes a path that is read or written.
+    fn path(&mut self, access: Access, field: &Field, scope: &Scope<'_>) {
+        let text = field.text.as_str();
+        if text.is_empty() || text == "-" || text.contains("://") || self.stopped || text.contains('\0') {
+            return;
+        }
+        if !field.exact {
+            self.opaque(
+                if field.substitution {
+                    "substitution"
+                } else {
+                    "expansion"
+                },
+                text,
+            );
+        }
+        let cwd = if field.exact { scope.cwd.as_deref() } else { None };
+        let path = normal::normalise(text, cwd);
+        if is_plumbing(&path) {
+            return;
+        }
+        if let Some(host) = hosts::device_host(&path) {
+            self.host(host);
+        }
+        let class = if field.glob {
+            self.rules.classify_glob(&path)
+        } else {
+            self.rules.classify(&path)
+        };
+        let fact = PathFact {
+            path,
+            class: class.map(str::to_owned),
+        };
+        let list = match access {
+            Access::Read => &mut self.facts.reads,
+            Access::Write => &mut self.facts.writes,
+        };
+        if list.contains(&fact) {
+            return;
+        }
+        if list.len() >= MAX_PATHS {
+            self.stop("too-large", text);
+        } else {
+            list.push(fact);
+        }
+    }
+
+    fn host(&mut self, host: HostFact) {
+        if self.facts.hosts.contains(&host) {
+            return;
+        }
+        if self.facts.hosts.len() >= MAX_HOSTS {
+            self.stop("too-large", &host.host);
+        } else {
+            self.facts.hosts.push(host);
+        }
+    }
+
+    fn privilege(&mut self, word: &str) {
+        if !self.facts.privilege.iter().any(|known| known == word) {
+            self.facts.privilege.push(word.to_owned());
+        }
+    }
+
+    /// Adds a program; gives its index.
+    fn program(&mut self, name: String, argv: Vec<String>, level: u16) -> Option<usize> {
+        if self.facts.programs.len() >= MAX_PROGRAMS {
+            self.stop("too-large", &name);
+            return None;
+        }
+        self.spend(argv.iter().map(String::len).sum());
+        self.facts.programs.push(Program { name, argv });
+        self.levels.push(level);
+        Some(self.facts.programs.len() - 1)
+    }
+
+    /// The programs of `range` that stand at `level`.
+    fn at_level(&self, range: Range<usize>, level: u16) -> Vec<usize> {
+        range
+            .filter(|&index| self.levels.get(index) == Some(&level))
+            .collect()
+    }
+
+    fn join(&mut self, from: &[usize], to: &[usize]) {
+        for &from in from {
+            for &to in to {
+                if self.facts.pipes.len() >= MAX_PIPES {
+                    self.stop("too-large", "|");
+                    return;
+                }
+                self.facts.pipes.push(Pipe { from, to });
+            }
+        }
+    }
+}
+
+impl Sink for Analysis {
+    fn stopped(&self) -> bool {
+        self.stopped
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        match self.budget.checked_sub(bytes) {
+            Some(left) => self.budget = left,
+            None => self.stop("too-large", ""),
+        }
+    }
+
+    fn stop(&mut self, why: &'static str, text: &str) {
+        if !self.stopped {
+            self.stopped = true;
+            self.facts.opaque.push(Opaque {
+                why: why.to_owned(),
+                text: mask_text(text, MAX_OPAQUE_TEXT),
+            });
+        }
+    }
+
+    fn opaque(&mut self, why: &'static str, text: &str) {
+        if self.facts.opaque.len() < MAX_OPAQUE && !self.stopped {
+            let opaque = Opaque {
+                why: why.to_owned(),
+                text: mask_text(text, MAX_OPAQUE_TEXT),
+            };
+            if !self.facts.opaque.contains(&opaque) {
+                self.facts.opaque.push(opaque);
+            }
+        }
+    }
+
+    fn programs(&self) -> usize {
+        self.facts.programs.len()
+    }
+
+    fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16) {
+        let (from, to) = (self.at_level(from, level), self.at_level(to, level));
+        self.join(&from, &to);
+    }
+
+    fn command(&mut self, command: &Command, scope: &mut Scope<'_>, place: Place) -> Option<String> {
+        programs::simple_command(self, command, scope, place)
+    }
+}
+
+/// Devices and descriptors through which nothing is kept or learnt.
+fn is_plumbing(path: &str) -> bool {
+    matches!(
+        path,
+        "/dev/null"
+            | "/dev/zero"
+            | "/dev/full"
+            | "/dev/random"
+            | "/dev/urandom"
+            | "/dev/tty"
+            | "/dev/stdin"
+            | "/dev/stdout"
+            | "/dev/stderr"
+            | "/dev/ptmx"
+    ) || path.starts_with("/dev/fd/")
+        || path.starts_with("/dev/pts/")
+        || path.starts_with("/proc/self/fd/")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,601 @@
+//! From a simple command to facts: which program runs, and what it does with its words.
+
+use std::ops::Range;
+
+use super::table::{self, Operands, Use};
+use super::{Access, Analysis, code, hosts, special, wrappers};
+use crate::shell::{self, Command, Field, Place, RedirectKind, Scope, Sink, Word};
+
+/// One program's call within a simple command: the command's own, or the one that a wrapper runs.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'c> {
+    /// The program and its arguments.
+    pub(super) fields: &'c [(Field, usize)],
+    /// The simple command that it stands in.
+    pub(super) command: &'c Command,
+    pub(super) place: Place,
+}
+
+impl<'c> Call<'c> {
+    /// The arguments behind the program's name.
+    pub(super) fn arguments(&self) -> &'c [(Field, usize)] {
+        self.fields.get(1..).unwrap_or_default()
+    }
+
+    /// The same command, but with the program that stands at `at` of [`Call::arguments`].
+    pub(super) fn inner(&self, at: usize) -> Self {
+        let fields = self.arguments().get(at..).unwrap_or_default();
+        self.with(fields)
+    }
+
+    pub(super) fn with(&self, fields: &'c [(Field, usize)]) -> Self {
+        Self {
+            fields,
+            command: self.command,
+            place: Place {
+                depth: self.place.depth + 1,
+                ..self.place
+            },
+        }
+    }
+
+    /// The here-document, here-string or literal text that comes in on the standard input.
+    fn input(&self) -> Option<&'c str> {
+        let bodies = self
+            .command
+            .redirects
+            .iter()
+            .rev()
+            .find_map(|redirect| redirect.body.as_deref());
+        bodies.or(self.command.input.as_deref())
+    }
+
+    fn writes_to_file(&self) -> bool {
+        self.command
+            .redirects
+            .iter()
+            .any(|redirect| redirect.kind == RedirectKind::Write)
+    }
+}
+
+/// Adds what a simple command declares; gives what it is known to print.
+pub(super) fn simple_command(
+    analysis: &mut Analysis,
+    command: &Command,
+    scope: &mut Scope<'_>,
+    place: Place,
+) -> Option<String> {
+    let first = analysis.programs();
+    let printed = run(
+        analysis,
+        Call {
+            fields: &command.fields,
+            command,
+            place,
+        },
+        scope,
+    );
+    let own = analysis.at_level(first..analysis.programs(), place.level);
+    for redirect in &command.redirects {
+        for target in &redirect.targets {
+            match redirect.kind {
+                RedirectKind::Read => analysis.path(Access::Read, target, scope),
+                RedirectKind::Write => analysis.path(Access::Write, target, scope),
+                RedirectKind::ReadWrite => {
+                    analysis.path(Access::Read, target, scope);
+                    analysis.path(Access::Write, target, scope);
+                }
+                RedirectKind::Duplicate | RedirectKind::HereDocument | RedirectKind::HereString => {}
+            }
+        }
+        for feed in &redirect.feeds {
+            let inner = analysis.at_level(feed.clone(), place.level + 1);
+            match redirect.kind {
+                RedirectKind::Write => analysis.join(&own, &inner),
+                _ => analysis.join(&inner, &own),
+            }
+        }
+    }
+    printed
+}
+
+/// Adds one program's call.
+pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) -> Option<String> {
+    let (first, _) = call.fields.first()?;
+    if call.place.depth > shell::MAX_DEPTH {
+        analysis.stop("too-deep", &first.text);
+        return None;
+    }
+    let name = program_name(first);
+    if !first.exact && name == first.text {
+        analysis.opaque(
+            if first.substitution {
+                "substitution"
+            } else {
+                "expansion"
+            },
+            &first.text,
+        );
+    }
+    let words = words_of(call);
+    let argv = words.iter().map(Word::as_argument).collect();
+    let index = analysis.program(name.clone(), argv, call.place.level)?;
+    for feed in words.iter().flat_map(|word| &word.feeds) {
+        let inner = analysis.at_level(feed.clone(), call.place.level + 1);
+        analysis.join(&inner, &[index]);
+    }
+    if wrappers::run_inner(analysis, &name, call, scope) {
+        return None;
+    }
+    match name.as_str() {
+        name if table::is_shell(name) => shell_call(analysis, call, scope),
+        "eval" => eval(analysis, call, scope),
+        "cd" | "pushd" | "popd" => special::change_folder(call, scope),
+        "export" | "declare" | "local" | "readonly" | "typeset" => special::declare(call, scope),
+        "read" | "mapfile" | "readarray" | "unset" => special::forget(call, scope),
+        "find" => special::find(analysis, call, scope),
+        "tar" | "bsdtar" => special::tar(analysis, call, scope),
+        "dd" => special::dd(analysis, call, scope),
+        _ => {
+            special::privileged_options(analysis, &name, call);
+            arguments(analysis, &name, call, scope);
+        }
+    }
+    printed(&name, call)
+}
+
+/// The words that a call's fields came from.
+fn words_of<'c>(call: Call<'c>) -> &'c [Word] {
+    let range = match (call.fields.first(), call.fields.last()) {
+        (Some((_, first)), Some((_, last))) => *first..*last + 1,
+        _ => Range::default(),
+    };
+    call.command.words.get(range).unwrap_or_default()
+}
+
+/// The last path component, where that much is literal.
+fn program_name(field: &Field) -> String {
+    let last = field.text.rsplit('/').next().unwrap_or_default();
+    let literal = field.exact || !last.contains(['$', '`', '(', ')', '{', '}']);
+    if literal && !last.is_empty() {
+        last.to_owned()
+    } else {
+        field.text.clone()
+    }
+}
+
+/// What the call prints, where its text says so: `echo` and `printf` of literals, `cat` of a here-document.
+fn printed(name: &str, call: Call<'_>) -> Option<String> {
+    if call.writes_to_file() {
+        return None;
+    }
+    let arguments = call.arguments();
+    match name {
+        "echo" | "printf" if arguments.iter().all(|(field, _)| field.exact) => {
+            let words = arguments.iter().map(|(field, _)| field.text.as_str());
+            let words: Vec<_> = words
+                .skip_while(|word| matches!(*word, "-e" | "-n" | "-en" | "-ne"))
+                .collect();
+            Some(words.join(" ").replace("\\n", "\n"))
+        }
+        "cat" if arguments.iter().all(|(field, _)| field.text == "-") => call.input().map(str::to_owned),
+        _ => None,
+    }
+}
+
+/// `sh -c TEXT`, `sh FILE`, and `sh` on its standard input.
+fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
+    let mut code = false;
+    let mut rest = call.arguments().iter();
+    let mut operand = None;
+    while let Some((field, _)) = rest.next() {
+        match field.text.as_str() {
+            "-o" | "-O" | "+o" | "+O" | "--rcfile" | "--init-file" => {
+                rest.next();
+            }
+            "--" => {
+                operand = rest.next();
+                break;
+            }
+            text if text.starts_with("--") => {}
+            text if text.starts_with(['-', '+']) && text.len() > 1 => code = code || text.contains('c'),
+            _ => {
+                operand = Some(&call.fields[call.fields.len() - rest.len() - 1]);
+                break;
+            }
+        }
+    }
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
+    match (operand, code) {
+        // What it runs is what the substituted commands print: their pipe says so.
+        (Some((_, word)), true) if is_substitution(call, *word) => {}
+        (Some((field, _)), true) => nested_text(analysis, &field.text, scope, place),
+        (Some((field, _)), false) if field.text != "-" => analysis.path(Access::Read, field, scope),
+        _ => {
+            if let Some(text) = call.input() {
+                nested_text(analysis, text, scope, place);
+            }
+        }
+    }
+}
+
+fn is_substitution(call: Call<'_>, word: usize) -> bool {
+    call.command.words.get(word).is_some_and(Word::is_substitution)
+}
+
+/// Reads a text that a shell is given, in a scope of its own.
+pub(super) fn nested_text(analysis: &mut Analysis, text: &str, scope: &Scope<'_>, place: Place) {
+    analysis.spend(text.len() + scope.weight());
+    if !analysis.stopped() {
+        let mut inner = scope.clone();
+        shell::read(text, analysis, &mut inner, place);
+    }
+}
+
+fn eval(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
+    let arguments = call.arguments();
+    let text = arguments
+        .iter()
+        .map(|(field, _)| field.text.as_str())
+        .collect::<Vec<_>>()
+        .join(" ");
+    // What a substitution prints is told by the pipe from its programs; what a variable holds is told by nothing.
+    if arguments
+        .iter()
+        .any(|(field, _)| !field.exact && !field.substitution)
+    {
+        analysis.opaque("eval", &text);
+    }
+    if arguments.iter().all(|(_, word)| is_substitution(call, *word)) {
+        return;
+    }
+    analysis.spend(text.len());
+    if !analysis.stopped() {
+        // `eval` runs in the shell itself: what it sets stays set.
+        shell::read(
+            &text,
+            analysis,
+            scope,
+            Place {
+                depth: call.place.depth + 1,
+                ..call.place
+            },
+        );
+    }
+}
+
+/// Goes through a program's arguments by what the table knows of it.
+fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
+    let spec = table::of(name);
+    let parsed = split_options(call.arguments(), spec.options);
+    for (option, field) in &parsed.values {
+        let used = if name == "sed" && matches!(*option, "-e" | "--expression") {
+            Use::Ignore
+        } else {
+            option_use(&spec, option)
+        };
+        apply(analysis, used, field, scope, spec.connects && used != Use::Ignore);
+    }
+    let pattern_given = parsed
+        .values
+        .iter()
+        .any(|(option, _)| matches!(*option, "-e" | "-f" | "--expression" | "--file"))
+        && matches!(
+            name,
+            "sed" | "grep" | "egrep" | "fgrep" | "rg" | "awk" | "gawk" | "mawk" | "jq"
+        );
+    let runs_code = parsed
+        .values
+        .iter()
+        .any(|(option, _)| option_use(&spec, option) == Use::Code || *option == "-m")
+        && table::interpreter(name);
+    let operands = parsed.operands.as_slice();
+    match spec.operands {
+        Operands::All(used) => operands
+            .iter()
+            .for_each(|field| apply(analysis, used, field, scope, spec.connects)),
+        Operands::First(_, rest) if pattern_given => {
+            operands
+                .iter()
+                .for_each(|field| apply(analysis, rest, field, scope, spec.connects));
+        }
+        Operands::First(_, rest) if runs_code => {
+            operands
+                .iter()
+                .for_each(|field| apply(analysis, rest, field, scope, spec.connects));
+        }
+        Operands::First(first, rest) => {
+            first_operand(analysis, (first, rest), operands, scope, spec.connects)
+        }
+        Operands::CopyTo | Operands::MoveTo => {
+            let given = parsed
+                .values
+                .iter()
+                .any(|(option, _)| matches!(*option, "-t" | "--target-directory"));
+            let moves = spec.operands == Operands::MoveTo;
+            copy(analysis, operands, given, moves, scope, spec.connects);
+        }
+    }
+    if matches!(name, "sed" | "perl" | "ruby") && parsed.flags.iter().any(|flag| is_in_place(flag)) {
+        for field in operands.iter().skip(usize::from(!pattern_given && name == "sed")) {
+            analysis.path(Access::Write, field, scope);
+        }
+    }
+    if table::interpreter(name)
+        && !runs_code
+        && operands.first().is_none_or(|first| first.text == "-")
+        && let Some(text) = call.input()
+    {
+        code::scan(analysis, text, scope);
+    }
+}
+
+fn is_in_place(flag: &str) -> bool {
+    flag.starts_with("--in-place")
+        || (flag.starts_with('-')
+            && !flag.starts_with("--")
+            && flag[1..].starts_with(['i', 'n', 'E', 'r', 'p', 's'])
+            && flag.contains('i'))
+}
+
+fn option_use(spec: &table::Spec, option: &str) -> Use {
+    spec.options
+        .iter()
+        .find(|(known, _)| *known == option)
+        .map_or(Use::Guess, |(_, used)| *used)
+}
+
+fn first_operand(
+    analysis: &mut Analysis,
+    (first, rest): (Use, Use),
+    operands: &[&Field],
+    scope: &Scope<'_>,
+    connects: bool,
+) {
+    let Some((head, tail)) = operands.split_first() else {
+        return;
+    };
+    if let Use::Host(port) = first {
+        let port = if port == 0 {
+            tail.first().and_then(|field| field.text.parse().ok())
+        } else {
+            Some(port)
+        };
+        named_host(analysis, head, port);
+    } else {
+        apply(analysis, first, head, scope, connects);
+    }
+    // What a remote shell runs is not run here.
+    let remote = matches!(first, Use::Host(_));
+    tail.iter()
+        .for_each(|field| apply(analysis, rest, field, scope, connects && !remote));
+}
+
+fn copy(
+    analysis: &mut Analysis,
+    operands: &[&Field],
+    given: bool,
+    moves: bool,
+    scope: &Scope<'_>,
+    connects: bool,
+) {
+    let sources = if given {
+        operands.len()
+    } else {
+        operands.len().saturating_sub(1)
+    };
+    for (at, field) in operands.iter().enumerate() {
+        if connects
+            && let Some(host) =
+                hosts::url_host(&field.text).or_else(|| hosts::remote_path_host(&field.text, 22))
+        {
+            analysis.host(host);
+            continue;
+        }
+        // A single operand of `cp` is read; of `ln` and `mv` likewise.
+        if at < sources || operands.len() == 1 {
+            analysis.path(Access::Read, field, scope);
+            if moves {
+                analysis.path(Access::Write, field, scope);
+            }
+        } else {
+            analysis.path(Access::Write, field, scope);
+        }
+    }
+}
+
+fn named_host(analysis: &mut Analysis, field: &Field, port: Option<u16>) {
+    if !field.exact {
+        analysis.opaque("expansion", &field.text);
+        return;
+    }
+    if let Some(host) = hosts::url_host(&field.text).or_else(|| hosts::host_port(&field.text, port)) {
+        analysis.host(host);
+    }
+}
+
+/// Notes one argument by its use.
+fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, connects: bool) {
+    match used {
+        Use::Ignore => {}
+        Use::Read => analysis.path(Access::Read, field, scope),
+        Use::Write => analysis.path(Access::Write, field, scope),
+        Use::Edit => {
+            analysis.path(Access::Read, field, scope);
+            analysis.path(Access::Write, field, scope);
+        }
+        Use::Guess => guess(analysis, field, scope),
+        Use::AtFile => {
+            // curl: `-d @file`, `-F name=@file`, `-F name=<file`, `--data-urlencode name@file`.
+            if let Some((_, path)) = field.text.split_once(['@', '<']) {
+                let path = path.split(';').next().unwrap_or_default();
+                if !path.contains(char::is_whitespace) {
+                    let expanded = match (path.strip_prefix("~/"), scope.home) {
+                        (Some(rest), Some(home)) => format!("{home}/{rest}"),
+                        _ => path.to_owned(),
+                    };
+                    analysis.path(
+                        Access::Read,
+                        &Field {
+                            text: expanded,
+                            ..field.clone()
+                        },
+                        scope,
+                    );
+                }
+            }
+        }
+        Use::Url => {
+            if field.text.contains("://") {
+                let found = hosts::url_host(&field.text);
+                if found.is_none() && !field.exact {
+                    analysis.opaque("expansion", &field.text);
+                }
+                found.into_iter().for_each(|host| analysis.host(host));
+            } else {
+                let bare = field.text.split(['/', '?']).next().unwrap_or_default();
+                named_host(
+                    analysis,
+                    &Field {
+                        text: bare.to_owned(),
+                        ..field.clone()
+                    },
+                    Some(80),
+                );
+            }
+        }
+        Use::Host(port) => {
+            if !field.text.starts_with('+') {
+                let text = field.text.trim_start_matches('@').to_owned();
+                named_host(
+                    analysis,
+                    &Field {
+                        text,
+                        ..field.clone()
+                    },
+                    Some(port).filter(|port| *port != 0),
+                );
+            }
+        }
+        Use::HostPort => named_host(analysis, field, None),
+        Use::Code => code::scan(analysis, &field.text, scope),
+        Use::Volume => special::volume(analysis, field, scope),
+    }
+    if connects && !matches!(used, Use::Url | Use::Host(_) | Use::HostPort | Use::Code) {
+        for host in hosts::hosts_in(&field.text) {
+            analysis.host(host);
+        }
+        if field.text.contains('@') && used == Use::Ignore {
+            hosts::remote_path_host(&field.text, 22)
+                .into_iter()
+                .for_each(|host| analysis.host(host));
+        }
+    }
+}
+
+/// Reads an argument of a program that is not known, if it looks like a path.
+fn guess(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) {
+    let text = field.text.as_str();
+    let text = text.split_once('=').map_or(text, |(_, value)| value);
+    let text = text.trim_start_matches('@');
+    let looks = text.contains('/') || text.starts_with(['~', '.']) || analysis.rules.classify(text).is_some();
+    if looks
+        && !text.contains(char::is_whitespace)
+        && !text.starts_with('-')
+        && !text.trim_matches('.').is_empty()
+    {
+        let text = match (text.strip_prefix("~/"), scope.home) {
+            (Some(rest), Some(home)) => format!("{home}/{rest}"),
+            _ => text.to_owned(),
+        };
+        analysis.path(
+            Access::Read,
+            &Field {
+                text,
+                ..field.clone()
+            },
+            scope,
+        );
+    }
+}
+
+/// A program's arguments, told apart.
+pub(super) struct Arguments<'c> {
+    /// Options with their values.
+    pub(super) values: Vec<(&'c str, Field)>,
+    /// Options without.
+    pub(super) flags: Vec<&'c str>,
+    /// The rest.
+    pub(super) operands: Vec<&'c Field>,
+}
+
+/// Tells options, their values and operands apart.
+pub(super) fn split_options<'c>(
+    arguments: &'c [(Field, usize)],
+    known: &'static [(&'static str, Use)],
+) -> Arguments<'c> {
+    let takes_value = |option: &str| known.iter().any(|(name, _)| *name == option);
+    let mut parsed = Arguments {
+        values: Vec::new(),
+        flags: Vec::new(),
+        operands: Vec::new(),
+    };
+    let mut rest = arguments.iter().map(|(field, _)| field);
+    while let Some(field) = rest.next() {
+        let text = field.text.as_str();
+        if text == "--" {
+            parsed.operands.extend(rest);
+            break;
+        }
+        if !text.starts_with('-') || text == "-" {
+            parsed.operands.push(field);
+            continue;
+        }
+        if takes_value(text) {
+            if let Some(value) = rest.next() {
+                parsed.values.push((text, value.clone()));
+            }
+            continue;
+        }
+        if let Some((option, value)) = text.split_once('=').filter(|_| text.starts_with("--")) {
+            parsed.values.push((
+                option,
+                Field {
+                    text: value.to_owned(),
+                    ..field.clone()
+                },
+            ));
+            continue;
+        }
+        parsed.flags.push(text);
+        if text.starts_with("--") {
+            continue;
+        }
+        // `-ofile`, or a cluster whose last letter takes the next word: `-sLo file`.
+        let letters = &text[1..];
+        let letter = letters
+            .char_indices()
+            .find(|(_, c)| c.is_ascii() && takes_value(&format!("-{c}")));
+        let Some((at, c)) = letter else { continue };
+        let option = known
+            .iter()
+            .map(|(name, _)| *name)
+            .find(|name| name.as_bytes() == [b'-', c as u8]);
+        let attached = &letters[at + 1..];
+        let value = if attached.is_empty() {
+            rest.next().cloned()
+        } else {
+            Some(Field {
+                text: attached.to_owned(),
+                ..field.clone()
+            })
+        };
+        if let (Some(option), Some(value)) = (option, value) {
+            parsed.values.push((option, value));
+        }
+    }
+    parsed
+}

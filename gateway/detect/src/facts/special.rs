@@ -1,0 +1,262 @@
+//! Programs whose arguments follow rules of their own.
+
+use super::programs::{Call, run};
+use super::{Access, Analysis, normal};
+use crate::shell::{Field, Scope};
+
+/// `cd`, `pushd`, `popd`: relative paths behind them begin elsewhere.
+pub(super) fn change_folder(call: Call<'_>, scope: &mut Scope<'_>) {
+    let popped = call.fields.first().is_some_and(|(field, _)| field.text == "popd");
+    let target = call
+        .arguments()
+        .iter()
+        .map(|(field, _)| field)
+        .find(|field| field.text == "-" || !field.text.starts_with('-'));
+    let next = match target {
+        _ if popped => scope.previous.clone(),
+        None => scope.home.map(str::to_owned),
+        Some(field) if field.text == "-" => scope.previous.clone(),
+        Some(field) if field.exact && !field.glob => {
+            let path = normal::normalise(&field.text, scope.cwd.as_deref());
+            path.starts_with(['/', '~']).then_some(path)
+        }
+        Some(_) => None,
+    };
+    scope.previous = std::mem::replace(&mut scope.cwd, next);
+}
+
+/// `export NAME=value` and its like.
+pub(super) fn declare(call: Call<'_>, scope: &mut Scope<'_>) {
+    for (field, _) in call.arguments() {
+        if let Some((name, value)) = field.text.split_once('=') {
+            scope.set(
+                name,
+                vec![Field {
+                    text: value.to_owned(),
+                    ..field.clone()
+                }],
+            );
+        }
+    }
+}
+
+/// `read NAME`, `unset NAME`: what the variable holds is no longer known.
+pub(super) fn forget(call: Call<'_>, scope: &mut Scope<'_>) {
+    for (field, _) in call.arguments() {
+        if !field.text.starts_with('-') {
+            scope.set(&field.text, Vec::new());
+        }
+    }
+}
+
+/// `find ROOT… -name PATTERN -exec CMD {} ; -delete`.
+pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
+    let arguments = call.arguments();
+    let expression = |text: &str| text.starts_with('-') || matches!(text, "(" | "!" | ")");
+    let roots_end = arguments
+        .iter()
+        .position(|(field, _)| expression(&field.text))
+        .unwrap_or(arguments.len());
+    let (roots, tests) = arguments.split_at(roots_end);
+    let mut names: Vec<&str> = Vec::new();
+    let mut acts = None;
+    let mut at = 0;
+    while let Some((field, _)) = tests.get(at) {
+        let value = tests.get(at + 1).map(|(field, _)| field);
+        match (field.text.as_str(), value) {
+            ("-name" | "-iname" | "-path" | "-wholename", Some(value)) => {
+                names.push(value.text.rsplit('/').next().unwrap_or_default());
+                at += 1;
+            }
+            ("-fprint" | "-fprintf" | "-fls", Some(value)) => {
+                analysis.path(Access::Write, value, scope);
+                at += 1;
+            }
+            ("-delete", _) => acts = Some(Access::Write),
+            ("-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "--exec" | "-X" | "--exec-batch", Some(_)) => {
+                let end = tests[at..]
+                    .iter()
+                    .position(|(field, _)| matches!(field.text.as_str(), ";" | "+"));
+                let end = end.map_or(tests.len(), |end| at + end);
+                let inner = call.with(tests.get(at + 1..end).unwrap_or_default());
+                run(analysis, inner, scope);
+                acts = acts.or(Some(Access::Read));
+                at = end;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    let Some(access) = acts else { return };
+    let here = [(Field::literal("."), 0)];
+    for (root, _) in if roots.is_empty() { &here } else { roots } {
+        let mut found = vec![root.clone()];
+        if access == Access::Read || !names.is_empty() {
+            // What is found may lie at any depth; rules that name a file in any folder, or the folder itself, still tell.
+            found.extend(names.iter().map(|name| Field {
+                text: format!("{}/{name}", root.text),
+                glob: true,
+                ..root.clone()
+            }));
+        }
+        found.iter().for_each(|field| analysis.path(access, field, scope));
+    }
+}
+
+/// `tar -czf ARCHIVE FILES`, `tar xf ARCHIVE -C FOLDER`.
+pub(super) fn tar(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
+    let mut creates = false;
+    let mut rest = call.arguments().iter().map(|(field, _)| field).enumerate();
+    let (mut archive, mut folder, mut operands) = (None, None, Vec::new());
+    while let Some((at, field)) = rest.next() {
+        let text = field.text.as_str();
+        let letters = match text.strip_prefix('-') {
+            Some(letters) if !text.starts_with("--") => Some(letters),
+            None if at == 0 => Some(text),
+            _ => None,
+        };
+        match (letters, text.split_once('=')) {
+            (Some(letters), _) if text != "-" => {
+                creates |= letters.contains(['c', 'r', 'u']);
+                if letters.ends_with('f') {
+                    archive = rest.next().map(|(_, field)| field.clone());
+                } else if letters.ends_with('C') {
+                    folder = rest.next().map(|(_, field)| field.clone());
+                } else if letters.ends_with(['T', 'X', 'I']) {
+                    rest.next();
+                }
+            }
+            (_, Some(("--file", value))) => {
+                archive = Some(Field {
+                    text: value.to_owned(),
+                    ..field.clone()
+                })
+            }
+            (_, Some(("--directory", value))) => {
+                folder = Some(Field {
+                    text: value.to_owned(),
+                    ..field.clone()
+                })
+            }
+            _ if matches!(text, "--create" | "--append" | "--update") => creates = true,
+            _ if text.starts_with("--") => {}
+            _ => operands.push(field),
+        }
+    }
+    let (archive_access, folder_access) = if creates {
+        (Access::Write, None)
+    } else {
+        (Access::Read, Some(Access::Write))
+    };
+    archive
+        .iter()
+        .for_each(|archive| analysis.path(archive_access, archive, scope));
+    if let (Some(folder), Some(access)) = (&folder, folder_access) {
+        analysis.path(access, folder, scope);
+    }
+    if creates {
+        for operand in operands {
+            let text = match &folder {
+                Some(folder) if !operand.text.starts_with(['/', '~']) => {
+                    format!("{}/{}", folder.text, operand.text)
+                }
+                _ => operand.text.clone(),
+            };
+            analysis.path(
+                Access::Read,
+                &Field {
+                    text,
+                    ..operand.clone()
+                },
+                scope,
+            );
+        }
+    }
+}
+
+/// `dd if=FILE of=FILE`.
+pub(super) fn dd(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
+    for (field, _) in call.arguments() {
+        let (access, path) = match field.text.split_once('=') {
+            Some(("if", path)) => (Access::Read, path),
+            Some(("of", path)) => (Access::Write, path),
+            _ => continue,
+        };
+        analysis.path(
+            access,
+            &Field {
+                text: path.to_owned(),
+                ..field.clone()
+            },
+            scope,
+        );
+    }
+}
+
+/// What a container is given of this host: `/host/path:/container/path` or `type=bind,source=/host/path,…`.
+pub(super) fn volume(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) {
+    let sources = field
+        .text
+        .split(',')
+        .filter_map(|part| part.split_once('='))
+        .filter(|(key, _)| matches!(*key, "source" | "src"));
+    let source = match sources.map(|(_, source)| source).next() {
+        Some(source) => source,
+        None => field.text.split(':').next().unwrap_or_default(),
+    };
+    if !source.contains('/') && !source.starts_with(['.', '~']) {
+        return;
+    }
+    match source {
+        "/" => analysis.privilege("container-host-root"),
+        "/var/run/docker.sock" | "/run/docker.sock" => analysis.privilege("container-socket"),
+        _ => {}
+    }
+    analysis.path(
+        Access::Read,
+        &Field {
+            text: source.to_owned(),
+            ..field.clone()
+        },
+        scope,
+    );
+}
+
+/// Options that raise privilege in programs that otherwise do not.
+pub(super) fn privileged_options(analysis: &mut Analysis, name: &str, call: Call<'_>) {
+    let any = |test: &dyn Fn(&str) -> bool| call.arguments().iter().any(|(field, _)| test(&field.text));
+    match name {
+        "docker" | "podman" | "nerdctl" => {
+            let opens = |text: &str| {
+                matches!(
+                    text,
+                    "--privileged" | "--pid=host" | "--cap-add=ALL" | "--cap-add=SYS_ADMIN" | "--userns=host"
+                )
+            };
+            if any(&opens) {
+                analysis.privilege("container-privileged");
+            }
+        }
+        "chmod" => {
+            let octal = |text: &str| {
+                let digits = text.trim_start_matches('0');
+                digits.len() == 4
+                    && digits.bytes().all(|b| (b'0'..=b'7').contains(&b))
+                    && digits.starts_with(['2', '4', '6', '7'])
+            };
+            let symbolic = |text: &str| {
+                text.split_once(['+', '=']).is_some_and(|(who, what)| {
+                    who.bytes().all(|b| b"ugoa".contains(&b))
+                        && what.contains('s')
+                        && what.bytes().all(|b| b"rwxXst,".contains(&b))
+                })
+            };
+            if any(&|text| octal(text) || symbolic(text)) {
+                analysis.privilege("setuid");
+            }
+        }
+        "setcap" => analysis.privilege("setcap"),
+        "insmod" | "modprobe" => analysis.privilege("kernel-module"),
+        _ => {}
+    }
+}

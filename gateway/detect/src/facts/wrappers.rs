@@ -1,0 +1,255 @@
+//! Programs that run another program which their own arguments name: `sudo`, `env`, `timeout`, `xargs`, …
+
+use super::Analysis;
+use super::programs::{Call, nested_text, run};
+use crate::shell::{Field, Place, Scope};
+
+/// How a wrapper names the program that it runs.
+struct Wrapper {
+    /// Options that take a value.
+    values: &'static [&'static str],
+    /// Operands before the program.
+    operands: usize,
+    /// The privilege that it gives, if any.
+    privilege: Option<&'static str>,
+    /// Whether `NAME=value` may stand before the program.
+    assignments: bool,
+    /// Whether the option `-c` or the rest is a text for a shell.
+    text: Text,
+}
+
+/// Whether a wrapper takes a shell's text.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Text {
+    No,
+    /// As the value of `-c`.
+    Option,
+    /// All that follows, joined by spaces.
+    Rest,
+}
+
+const PLAIN: Wrapper = Wrapper {
+    values: &[],
+    operands: 0,
+    privilege: None,
+    assignments: false,
+    text: Text::No,
+};
+
+const fn with(values: &'static [&'static str], operands: usize) -> Wrapper {
+    Wrapper {
+        values,
+        operands,
+        ..PLAIN
+    }
+}
+
+const fn raises(privilege: &'static str, values: &'static [&'static str], text: Text) -> Wrapper {
+    Wrapper {
+        values,
+        privilege: Some(privilege),
+        assignments: true,
+        text,
+        ..PLAIN
+    }
+}
+
+fn wrapper(name: &str) -> Option<Wrapper> {
+    Some(match name {
+        "sudo" => raises(
+            "sudo",
+            &[
+                "-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user", "--group",
+                "--host", "--prompt", "--chdir", "--chroot", "--role", "--type",
+            ],
+            Text::No,
+        ),
+        "doas" => raises("doas", &["-u", "-C", "-a"], Text::No),
+        "pkexec" => raises("pkexec", &["--user"], Text::No),
+        "su" | "runuser" => raises(
+            "su",
+            &["-s", "--shell", "-g", "-G", "-u", "--user", "--group"],
+            Text::Option,
+        ),
+        "setpriv" => raises("setpriv", &[], Text::No),
+        "unshare" => raises("unshare", &["-R", "-w", "-S", "-G"], Text::No),
+        "nsenter" => raises("nsenter", &["-t", "-S", "-G", "--target"], Text::No),
+        "chroot" => Wrapper {
+            operands: 1,
+            ..raises("chroot", &[], Text::No)
+        },
+        "capsh" => raises("capsh", &[], Text::Option),
+        "env" => Wrapper {
+            assignments: true,
+            ..with(&["-u", "--unset", "-C", "--chdir"], 0)
+        },
+        "timeout" => with(&["-s", "-k", "--signal", "--kill-after"], 1),
+        "nice" => with(&["-n", "--adjustment"], 0),
+        "ionice" => with(&["-c", "-n", "-p", "--class", "--classdata"], 0),
+        "chrt" | "taskset" => with(&["-p"], 1),
+        "stdbuf" => with(&["-i", "-o", "-e", "--input", "--output", "--error"], 0),
+        "time" => with(&["-f", "-o", "--format", "--output"], 0),
+        "exec" => with(&["-a"], 0),
+        "nohup" | "setsid" | "builtin" | "busybox" | "unbuffer" | "dbus-run-session" | "xvfb-run"
+        | "catchsegv" | "toybox" => PLAIN,
+        "command" => PLAIN,
+        "xargs" => with(
+            &[
+                "-I",
+                "-n",
+                "-P",
+                "-d",
+                "-L",
+                "-s",
+                "-a",
+                "-E",
+                "--replace",
+                "--max-args",
+                "--max-procs",
+                "--delimiter",
+                "--arg-file",
+                "--max-lines",
+            ],
+            0,
+        ),
+        "parallel" => with(&["-j", "-a", "-n", "-N", "--jobs", "--colsep", "-I"], 0),
+        "strace" | "ltrace" => with(&["-o", "-e", "-p", "-s", "-u", "-a", "-P", "-S"], 0),
+        "flock" => Wrapper {
+            text: Text::Option,
+            ..with(&["-w", "-E", "--timeout"], 1)
+        },
+        "script" => Wrapper {
+            text: Text::Option,
+            ..with(&["-O", "-I", "-T", "-B"], 0)
+        },
+        "watch" => Wrapper {
+            text: Text::Rest,
+            ..with(&["-n", "--interval"], 0)
+        },
+        "systemd-run" => with(
+            &[
+                "-p",
+                "-u",
+                "-E",
+                "--unit",
+                "--property",
+                "--on-calendar",
+                "--slice",
+            ],
+            0,
+        ),
+        _ => return None,
+    })
+}
+
+/// Tools that run what follows a word of their own: `uv run CMD`.
+fn runner_word(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" => "run",
+        "bundle" | "mise" | "asdf" => "exec",
+        _ => return None,
+    })
+}
+
+/// Adds the program that the wrapper `name` runs; `false` if `name` is no wrapper.
+pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> bool {
+    let arguments = call.arguments();
+    if let Some(word) = runner_word(name) {
+        let inner = arguments.first().is_some_and(|(field, _)| field.text == word);
+        let at = arguments
+            .iter()
+            .skip(1)
+            .position(|(field, _)| !field.text.starts_with('-'))
+            .map(|at| at + 1);
+        return match at.filter(|_| inner) {
+            Some(at) => {
+                run(analysis, call.inner(at), scope);
+                true
+            }
+            None => false,
+        };
+    }
+    let Some(wrapper) = wrapper(name) else {
+        return false;
+    };
+    if let Some(privilege) = wrapper.privilege {
+        analysis.privilege(privilege);
+    }
+    if name == "command"
+        && arguments
+            .first()
+            .is_some_and(|(field, _)| matches!(field.text.as_str(), "-v" | "-V"))
+    {
+        return true;
+    }
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
+    let mut operands = wrapper.operands;
+    let mut at = 0;
+    while let Some((field, _)) = arguments.get(at) {
+        let text = field.text.as_str();
+        let value = arguments.get(at + 1).map(|(field, _)| field);
+        if let Some(code) = shell_text(name, &wrapper, text, value) {
+            nested_text(analysis, &code, scope, place);
+            return true;
+        }
+        if text == "--" {
+            at += 1;
+            break;
+        }
+        let is_option = text.starts_with('-') && text.len() > 1;
+        if wrapper.values.contains(&text) {
+            at += 2;
+        } else if is_option || (wrapper.assignments && is_assignment(text)) || (name == "su" && text == "-") {
+            at += 1;
+        } else if operands > 0 {
+            operands -= 1;
+            at += 1;
+        } else {
+            break;
+        }
+    }
+    match wrapper.text {
+        Text::Rest => {
+            let rest = arguments.get(at..).unwrap_or_default();
+            let text = rest
+                .iter()
+                .map(|(field, _)| field.text.as_str())
+                .collect::<Vec<_>>()
+                .join(" ");
+            nested_text(analysis, &text, scope, place);
+        }
+        // `su USER` opens a login shell; what follows the user are that shell's arguments.
+        Text::Option if matches!(name, "su" | "script" | "capsh") => {
+            let rest = arguments
+                .iter()
+                .position(|(field, _)| matches!(field.text.as_str(), "-c" | "--command"));
+            if let Some((code, _)) = rest.and_then(|at| arguments.get(at + 1)) {
+                nested_text(analysis, &code.text, scope, place);
+            }
+        }
+        _ => {
+            run(analysis, call.inner(at), scope);
+        }
+    }
+    true
+}
+
+/// The shell text that an option of a wrapper holds.
+fn shell_text(name: &str, wrapper: &Wrapper, text: &str, value: Option<&Field>) -> Option<String> {
+    match text {
+        "-c" | "--command" if wrapper.text == Text::Option => value.map(|value| value.text.clone()),
+        "-S" | "--split-string" if name == "env" => value.map(|value| value.text.clone()),
+        _ => text
+            .strip_prefix("--command=")
+            .filter(|_| wrapper.text == Text::Option)
+            .map(str::to_owned),
+    }
+}
+
+fn is_assignment(text: &str) -> bool {
+    text.split_once('=')
+        .is_some_and(|(name, _)| crate::shell::is_name(name))
+}

@@ -1,0 +1,86 @@
+//! What a shell knows at one point of a command line: its folder and the variables that the line itself has set.
+
+use std::borrow::Cow;
+
+use super::word::{Field, MAX_VALUE};
+
+/// Most variables that are followed. A command line that sets more is a script; what it uses beyond counts as unresolved.
+const MAX_VARIABLES: usize = 64;
+
+/// Most values of one loop variable, and most words in one value, that are followed.
+pub(crate) const MAX_ALTERNATIVES: usize = 64;
+
+/// The state of one shell.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope<'h> {
+    /// Working directory, where it is known.
+    pub(crate) cwd: Option<String>,
+    /// The folder before the last `cd`.
+    pub(crate) previous: Option<String>,
+    /// The home folder, where it is known.
+    pub(crate) home: Option<&'h str>,
+    /// Whether positional parameters may hold anything: inside functions.
+    pub(crate) positional: bool,
+    variables: Vec<(String, Option<Vec<Field>>)>,
+}
+
+impl<'h> Scope<'h> {
+    pub(crate) fn new(cwd: Option<&str>, home: Option<&'h str>) -> Self {
+        Self {
+            cwd: cwd.map(str::to_owned),
+            previous: None,
+            home,
+            positional: false,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The values that `name` may have; `None` if that cannot be told.
+    pub(crate) fn value(&self, name: &str) -> Option<Cow<'_, [Field]>> {
+        if let Some((_, values)) = self.variables.iter().find(|(known, _)| known == name) {
+            return values.as_deref().map(Cow::Borrowed);
+        }
+        let literal = |text: &str| Some(Cow::Owned(vec![Field::literal(text)]));
+        match name {
+            "HOME" => self.home.and_then(literal),
+            "PWD" => self.cwd.as_deref().and_then(literal),
+            "OLDPWD" => self.previous.as_deref().and_then(literal),
+            "IFS" => literal(" "),
+            "@" | "*" if !self.positional => literal(""),
+            _ if !self.positional && name.len() == 1 && matches!(name.as_bytes(), [b'1'..=b'9']) => {
+                literal("")
+            }
+            _ => None,
+        }
+    }
+
+    /// Sets `name`; what is too long or too many counts as unresolved.
+    pub(crate) fn set(&mut self, name: &str, mut values: Vec<Field>) {
+        values.truncate(MAX_ALTERNATIVES);
+        let follow =
+            !values.is_empty() && values.iter().map(|value| value.text.len()).sum::<usize>() <= MAX_VALUE;
+        let splits = |value: &Field| value.text.bytes().filter(u8::is_ascii_whitespace).count();
+        let resolved = follow
+            && values
+                .iter()
+                .all(|value| value.exact && splits(value) < MAX_ALTERNATIVES);
+        let values = resolved.then_some(values);
+        if let Some((_, old)) = self.variables.iter_mut().find(|(known, _)| known == name) {
+            *old = values;
+        } else if self.variables.len() < MAX_VARIABLES {
+            self.variables.push((name.to_owned(), values));
+        }
+    }
+
+    /// Bytes that a copy costs.
+    pub(crate) fn weight(&self) -> usize {
+        let values = |list: &Option<Vec<Field>>| -> usize {
+            list.iter().flatten().map(|value| value.text.len() + 32).sum()
+        };
+        self.variables
+            .iter()
+            .map(|(name, list)| name.len() + 32 + values(list))
+            .sum::<usize>()
+            + 64
+    }
+}

@@ -1,0 +1,433 @@
+//! Words before and after expansion.
+
+use std::borrow::Cow;
+
+use super::scope::Scope;
+
+/// Most fields that one word may become through brace expansion and loop variables. A person's `{a,b,c}` has a few;
+/// beyond the bound the word stays as written and counts as unresolved.
+const MAX_FIELDS: usize = 64;
+
+/// Longest value of a variable that is followed (bytes): `PATH_MAX`, as what matters here are paths and short commands.
+pub(crate) const MAX_VALUE: usize = 4096;
+
+/// How long a word may grow by variables (bytes), so that `$x$x$x…` stays linear.
+const MAX_EXPANDED: usize = 4 * MAX_VALUE;
+
+/// A part of a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// Text, and whether it stood in quotes.
+    Text { text: String, quoted: bool },
+    /// A variable; `source` is how it was written.
+    Variable {
+        name: String,
+        source: String,
+        default: Option<String>,
+        quoted: bool,
+    },
+    /// Something that only running can tell; `source` is how it was written.
+    Unknown { source: String, substitution: bool },
+}
+
+/// A word of the source.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Word {
+    pub(crate) pieces: Vec<Piece>,
+    /// As written.
+    pub(crate) source: String,
+    /// Programs (by range) whose output the word holds.
+    pub(crate) feeds: Vec<std::ops::Range<usize>>,
+}
+
+/// A word after expansion.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Field {
+    /// Its text; what could not be resolved stands as written.
+    pub(crate) text: String,
+    /// Whether all of it could be resolved.
+    pub(crate) exact: bool,
+    /// Whether it is a glob.
+    pub(crate) glob: bool,
+    /// Whether what could not be resolved is the output of a command.
+    pub(crate) substitution: bool,
+}
+
+impl Field {
+    pub(crate) fn literal(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            exact: true,
+            glob: false,
+            substitution: false,
+        }
+    }
+}
+
+impl Word {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The word's text, if it is plain text without quotes: the only form in which the shell knows its own keywords.
+    pub(crate) fn bare(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [Piece::Text { text, quoted: false }] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Whether the word is the output of commands and nothing else.
+    pub(crate) fn is_substitution(&self) -> bool {
+        let empty = |piece: &Piece| matches!(piece, Piece::Text { text, .. } if text.is_empty());
+        let mut rest = self.pieces.iter().filter(|piece| !empty(piece)).peekable();
+        rest.peek().is_some()
+            && rest.all(|piece| {
+                matches!(
+                    piece,
+                    Piece::Unknown {
+                        substitution: true,
+                        ..
+                    }
+                )
+            })
+    }
+
+    /// How the word stands in a program's arguments: its text where that is literal, else its source.
+    pub(crate) fn as_argument(&self) -> String {
+        let mut text = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text { text: part, quoted } if *quoted || !part.starts_with('~') => {
+                    text.push_str(part)
+                }
+                _ => return self.source.clone(),
+            }
+        }
+        text
+    }
+
+    /// Splits `NAME=value` into the name and the value's pieces.
+    pub(crate) fn assignment(&self) -> Option<(&str, Self)> {
+        let Some(Piece::Text { text, quoted: false }) = self.pieces.first() else {
+            return None;
+        };
+        let (name, rest) = text.split_once('=')?;
+        let name = name.strip_suffix('+').unwrap_or(name);
+        if !is_name(name) {
+            return None;
+        }
+        let mut pieces = self.pieces.clone();
+        if rest.is_empty() {
+            pieces.remove(0);
+        } else if let Some(first) = pieces.first_mut() {
+            *first = Piece::Text {
+                text: rest.to_owned(),
+                quoted: false,
+            };
+        }
+        let source = self
+            .source
+            .split_once('=')
+            .map_or("", |(_, source)| source)
+            .to_owned();
+        Some((
+            name,
+            Self {
+                pieces,
+                source,
+                feeds: Vec::new(),
+            },
+        ))
+    }
+
+    /// The fields that the word becomes.
+    pub(crate) fn expand(&self, scope: &Scope<'_>) -> Vec<Field> {
+        let mut fields = Vec::new();
+        for pieces in brace_expand(&self.pieces) {
+            expand_pieces(&pieces, scope, true, &mut fields);
+            if fields.len() > MAX_FIELDS {
+                return vec![Field {
+                    text: self.source.clone(),
+                    exact: false,
+                    glob: false,
+                    substitution: false,
+                }];
+            }
+        }
+        fields
+    }
+
+    /// The word as one field: an assignment's value, a redirection's target, a here-string.
+    pub(crate) fn expand_whole(&self, scope: &Scope<'_>) -> Vec<Field> {
+        let mut fields = Vec::new();
+        expand_pieces(&self.pieces, scope, false, &mut fields);
+        fields
+    }
+}
+
+pub(crate) fn is_name(text: &str) -> bool {
+    text.bytes()
+        .enumerate()
+        .all(|(at, b)| b == b'_' || b.is_ascii_alphabetic() || (at > 0 && b.is_ascii_digit()))
+        && !text.is_empty()
+}
+
+/// A field under construction, once for each value that a loop variable in it may have.
+struct Draft {
+    fields: Vec<Field>,
+    /// Whether anything was added that makes even an empty field one (quotes).
+    present: bool,
+}
+
+impl Draft {
+    fn new() -> Self {
+        Self {
+            fields: vec![Field {
+                exact: true,
+                ..Field::default()
+            }],
+            present: false,
+        }
+    }
+
+    fn push(&mut self, text: &str, change: impl Fn(&mut Field)) {
+        for field in &mut self.fields {
+            field.text.push_str(text);
+            change(field);
+        }
+        self.present = self.present || !text.is_empty();
+    }
+
+    fn bytes(&self) -> usize {
+        self.fields.iter().map(|field| field.text.len()).sum()
+    }
+
+    fn finish(&mut self, out: &mut Vec<Field>) {
+        let done = std::mem::replace(self, Self::new());
+        if done.present {
+            out.extend(done.fields);
+        }
+    }
+}
+
+fn expand_pieces(pieces: &[Piece], scope: &Scope<'_>, split: bool, out: &mut Vec<Field>) {
+    let mut draft = Draft::new();
+    for (at, piece) in pieces.iter().enumerate() {
+        match piece {
+            Piece::Text { text, quoted: true } => {
+                draft.push(text, |_| {});
+                draft.present = true;
+            }
+            Piece::Text { text, quoted: false } => {
+                let (head, rest) = if at == 0 {
+                    tilde(text, pieces.len() == 1, scope)
+                } else {
+                    (None, text.as_str())
+                };
+                if let Some(head) = head {
+                    draft.push(&head, |_| {});
+                }
+                draft.push(rest, |field| field.glob |= rest.contains(['*', '?', '[']));
+            }
+            Piece::Unknown { source, substitution } => draft.push(source, |field| {
+                field.exact = false;
+                field.substitution |= substitution;
+            }),
+            Piece::Variable {
+                name,
+                source,
+                default,
+                quoted,
+            } => {
+                let default = || {
+                    default
+                        .as_ref()
+                        .map(|text| Cow::Owned(vec![Field::literal(text)]))
+                };
+                match scope.value(name).or_else(default) {
+                    None => draft.push(source, |field| field.exact = false),
+                    Some(_) if draft.bytes() > MAX_EXPANDED => {
+                        draft.push(source, |field| field.exact = false)
+                    }
+                    Some(values) => variable(&values, split && !quoted, source, &mut draft, out),
+                }
+            }
+        }
+    }
+    draft.finish(out);
+}
+
+/// Adds a variable's values: one is text, several are alternatives.
+fn variable(values: &[Field], split: bool, source: &str, draft: &mut Draft, out: &mut Vec<Field>) {
+    if let [value] = values {
+        let mut parts = value.text.split([' ', '\t', '\n']);
+        let spaces = split && value.text.contains([' ', '\t', '\n']);
+        let first = if spaces {
+            parts.next().unwrap_or_default()
+        } else {
+            &value.text
+        };
+        let merge = |field: &mut Field| {
+            field.exact &= value.exact;
+            field.glob |= value.glob;
+            field.substitution |= value.substitution;
+        };
+        draft.push(first, merge);
+        if spaces {
+            for part in parts {
+                draft.finish(out);
+                draft.push(part, merge);
+            }
+        }
+        return;
+    }
+    if draft.fields.len().saturating_mul(values.len()) > MAX_FIELDS {
+        draft.push(source, |field| field.exact = false);
+        return;
+    }
+    let before = std::mem::take(&mut draft.fields);
+    for field in &before {
+        for value in values {
+            draft.fields.push(Field {
+                text: format!("{}{}", field.text, value.text),
+                exact: field.exact && value.exact,
+                glob: field.glob || value.glob,
+                substitution: field.substitution || value.substitution,
+            });
+        }
+    }
+    draft.present = true;
+}
+
+/// Expands a leading `~` or `~user`.
+fn tilde<'t>(text: &'t str, alone: bool, scope: &Scope<'_>) -> (Option<String>, &'t str) {
+    let Some(rest) = text.strip_prefix('~') else {
+        return (None, text);
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    if end == rest.len() && !alone {
+        return (None, text);
+    }
+    let (user, rest) = rest.split_at(end);
+    let plain = user
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+    match user {
+        "" => (Some(scope.home.unwrap_or("~").to_owned()), rest),
+        "root" => (Some("/root".to_owned()), rest),
+        _ if plain && user.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+            (Some(format!("/home/{user}")), rest)
+        }
+        _ => (None, text),
+    }
+}
+
+/// Expands `{a,b}` where it is unquoted; beyond [`MAX_FIELDS`] the word stays as written.
+fn brace_expand(pieces: &[Piece]) -> Vec<Vec<Piece>> {
+    let unquoted = |c: char| {
+        pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Text { text, quoted: false } if text.contains(c)))
+    };
+    if !unquoted('{') || !unquoted(',') {
+        return vec![pieces.to_vec()];
+    }
+    let mut done: Vec<Vec<Piece>> = vec![Vec::new()];
+    let mut rest = pieces.to_vec();
+    // Each turn takes one brace group off the front; nested groups are opened by a turn of their own on each alternative.
+    while let Some((before, alternatives, after)) = first_group(&rest) {
+        let mut grown = Vec::new();
+        for head in &done {
+            for alternative in &alternatives {
+                for inner in if has_group(alternative) {
+                    brace_expand(alternative)
+                } else {
+                    vec![alternative.clone()]
+                } {
+                    grown.push(head.iter().chain(&before).chain(&inner).cloned().collect());
+                    if grown.len() > MAX_FIELDS {
+                        return vec![pieces.to_vec()];
+                    }
+                }
+            }
+        }
+        done = grown;
+        rest = after;
+    }
+    done.into_iter()
+        .map(|head| head.into_iter().chain(rest.iter().cloned()).collect())
+        .collect()
+}
+
+fn has_group(pieces: &[Piece]) -> bool {
+    first_group(pieces).is_some()
+}
+
+type Group = (Vec<Piece>, Vec<Vec<Piece>>, Vec<Piece>);
+
+/// Deepest nesting of brace groups that is opened; real commands have one or two.
+const MAX_BRACES: usize = 4;
+
+/// The first complete `{…,…}`: what stands before, the alternatives, what stands after.
+fn first_group(pieces: &[Piece]) -> Option<Group> {
+    let (mut before, mut alternatives, mut after) = (Vec::new(), vec![Vec::new()], Vec::new());
+    let (mut depth, mut commas, mut closed) = (0_usize, 0_usize, false);
+    for piece in pieces {
+        let Piece::Text { text, quoted: false } = piece else {
+            match (closed, depth) {
+                (true, _) => after.push(piece.clone()),
+                (false, 0) => before.push(piece.clone()),
+                _ => alternatives.last_mut()?.push(piece.clone()),
+            }
+            continue;
+        };
+        let mut run = String::new();
+        let flush = |run: &mut String, to: &mut Vec<Piece>| {
+            if !run.is_empty() {
+                to.push(Piece::Text {
+                    text: std::mem::take(run),
+                    quoted: false,
+                });
+            }
+        };
+        for c in text.chars() {
+            match (c, closed, depth) {
+                ('{', false, 0) => {
+                    flush(&mut run, &mut before);
+                    depth = 1;
+                }
+                ('}', false, 1) if commas > 0 => {
+                    flush(&mut run, alternatives.last_mut()?);
+                    (depth, closed) = (0, true);
+                }
+                (',', false, 1) => {
+                    flush(&mut run, alternatives.last_mut()?);
+                    alternatives.push(Vec::new());
+                    commas += 1;
+                }
+                ('{', false, _) if depth >= MAX_BRACES => return None,
+                ('{', false, _) => {
+                    depth += 1;
+                    run.push(c);
+                }
+                ('}', false, 2..) => {
+                    depth -= 1;
+                    run.push(c);
+                }
+                // `{}` and `{x}` are no groups.
+                ('}', false, 1) => return None,
+                _ => run.push(c),
+            }
+        }
+        let to = if closed {
+            &mut after
+        } else if depth == 0 {
+            &mut before
+        } else {
+            alternatives.last_mut()?
+        };
+        flush(&mut run, to);
+    }
+    closed.then_some((before, alternatives, after))
+}

@@ -1,0 +1,56 @@
+//! What a decision and a judgement are made from: the `input` document of the Rego packages.
+
+use defenseclaw_model::activity::Activity;
+use defenseclaw_model::call::CallKind;
+use defenseclaw_model::decision::Mode;
+use defenseclaw_model::facts::Facts;
+use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::record::Binding;
+use serde::Serialize;
+
+/// A tool call to decide on.
+#[derive(Debug, Serialize)]
+pub struct DecideInput<'a> {
+    /// The harness's connector.
+    pub connector: &'a str,
+    /// The session.
+    pub session: &'a SessionId,
+    /// Whether decisions take effect. Rules give the same answer in both modes.
+    pub mode: Mode,
+    /// Working directory at the event.
+    pub cwd: Option<&'a str>,
+    /// The tool's name.
+    pub tool: &'a str,
+    /// What kind of action it is.
+    pub call_kind: &'a CallKind,
+    /// What it declares.
+    pub facts: &'a Facts,
+    /// Whether the kernel view is bound to the call, or why not.
+    pub binding: &'a Binding,
+}
+
+/// An activity to judge.
+#[derive(Debug, Serialize)]
+pub struct JudgeInput<'a> {
+    /// What a process did, with its attribution.
+    pub activity: &'a Activity,
+    /// What the call that it is attributed to declares; `None` without such a call or where its facts are not known.
+    pub declared: Option<&'a Facts>,
+    /// That call's tool.
+    pub tool: Option<&'a str>,
+    /// What the same call did before.
+    pub call_effects: CallEffects,
+}
+
+/// What a call has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CallEffects {
+    /// Paths of secret classes that its processes read.
+    pub credential_reads: Vec<String>,
+    /// Destinations that they connected to, as `address:port`.
+    pub connects: Vec<String>,
+    /// Files opened for writing.
+    pub writes: u64,
+    /// Programs executed.
+    pub execs: u64,
+}

@@ -1,0 +1,129 @@
+//! Where policy text comes from.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::PolicyError;
+
+/// Most bytes that a policy may have, tests included. Ours has 60 KB; an engine keeps about ten times its text in memory.
+pub(crate) const MAX_BYTES: usize = 4 << 20;
+
+/// The name of the data document.
+const DATA: &str = "data.json";
+
+/// A policy's files.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    /// Name and text of each Rego file, by name.
+    pub(crate) modules: Vec<(String, String)>,
+    /// Name and text of each Rego file with tests, by name.
+    pub(crate) tests: Vec<(String, String)>,
+    /// The data document.
+    pub(crate) data: String,
+}
+
+/// Our own policy's files, by name.
+macro_rules! embedded {
+    ($($name:literal),+ $(,)?) => {
+        [$(($name, include_str!(concat!("../../../policies/rego/", $name)))),+]
+    };
+}
+
+impl Source {
+    /// The policy that this program was built with.
+    pub(crate) fn embedded() -> Self {
+        let modules = embedded![
+            "decision.rego",
+            "decision_code.rego",
+            "decision_credentials.rego",
+            "decision_damage.rego",
+            "decision_guarded.rego",
+            "effect.rego",
+            "facts.rego",
+        ];
+        Self {
+            modules: modules
+                .map(|(name, text)| (name.to_owned(), text.to_owned()))
+                .into(),
+            tests: Vec::new(),
+            data: include_str!("../../../policies/rego/data.json").to_owned(),
+        }
+    }
+
+    /// The policy in `dir`.
+    pub(crate) fn read(dir: &Path) -> Result<Self, PolicyError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PolicyError::Read { path, source }
+        };
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(dir).map_err(failed(dir))? {
+            paths.push(entry.map_err(failed(dir))?.path());
+        }
+        paths.sort();
+        let mut source = Self {
+            data: "{}".to_owned(),
+            ..Self::default()
+        };
+        let mut left = MAX_BYTES;
+        for path in paths {
+            let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
+                continue;
+            };
+            if name != DATA && !name.ends_with(".rego") {
+                continue;
+            }
+            let text = read_bounded(&path, left)?;
+            left -= text.len();
+            match name.as_str() {
+                DATA => source.data = text,
+                _ if name.ends_with("_test.rego") => source.tests.push((name, text)),
+                _ => source.modules.push((name, text)),
+            }
+        }
+        if source.modules.is_empty() {
+            return Err(PolicyError::Empty(dir.to_owned()));
+        }
+        Ok(source)
+    }
+
+    /// The first 12 hex digits of the SHA-256 over names and texts of all files but the tests.
+    pub(crate) fn revision(&self) -> String {
+        let mut digest = Sha256::new_with_prefix(b"defenseclaw.policy.v1\0");
+        let files = self
+            .modules
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        for (name, text) in files.chain([(DATA, self.data.as_str())]) {
+            for part in [name, text] {
+                digest.update((part.len() as u64).to_le_bytes());
+                digest.update(part.as_bytes());
+            }
+        }
+        digest
+            .finalize()
+            .iter()
+            .take(6)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+}
+
+fn read_bounded(path: &PathBuf, left: usize) -> Result<String, PolicyError> {
+    let failed = |source| PolicyError::Read {
+        path: path.clone(),
+        source,
+    };
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(left as u64 + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() > left {
+        return Err(PolicyError::TooLarge { path: path.clone() });
+    }
+    Ok(text)
+}

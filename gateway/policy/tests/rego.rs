@@ -1,0 +1,104 @@
+//! The Rego tests, and the agreement of the policy's data with what other crates derive facts from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use defenseclaw_detect::paths::PathRules;
+use defenseclaw_policy::{Policy, PolicyError, run_rego_tests};
+use serde_json::{Value, json};
+
+fn rego() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../policies/rego"))
+}
+
+#[test]
+fn the_rego_tests_pass() {
+    let report = run_rego_tests(&rego()).unwrap();
+    assert!(report.failed.is_empty(), "{:#?}", report.failed);
+    assert!(report.passed.len() > 40, "only {} tests ran", report.passed.len());
+}
+
+#[test]
+fn a_failing_rego_test_is_reported() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("a.rego", "package a\n\nx := 1\n");
+    write(
+        "a_test.rego",
+        "package a_test\n\ntest_good if data.a.x == 1\n\ntest_bad if data.a.x == 2\n\ntest_odd := 3\n",
+    );
+    let report = run_rego_tests(folder.path()).unwrap();
+    assert_eq!(report.passed, ["data.a_test.test_good"]);
+    let failed: Vec<_> = report
+        .failed
+        .iter()
+        .map(|failure| failure.test.as_str())
+        .collect();
+    assert_eq!(failed, ["data.a_test.test_bad", "data.a_test.test_odd"]);
+}
+
+#[test]
+fn the_embedded_policy_is_the_one_in_the_folder() {
+    assert_eq!(
+        Policy::embedded().unwrap().revision(),
+        Policy::from_dir(&rego()).unwrap().revision()
+    );
+}
+
+#[test]
+fn the_policy_knows_the_path_classes_as_they_are() {
+    let data = std::fs::read_to_string(rego().join("data.json")).unwrap();
+    let data: BTreeMap<String, Value> = serde_json::from_str(&data).unwrap();
+    let rules = PathRules::embedded();
+    let classes: serde_json::Map<_, _> = rules
+        .classes()
+        .map(|class| {
+            let traits = json!({
+                "description": rules.describes(class),
+                "guarded": rules.is_guarded(class),
+                "secret": rules.is_secret(class),
+                "severity": rules.severity(class),
+            });
+            (class.to_owned(), traits)
+        })
+        .collect();
+    assert_eq!(
+        data["classes"],
+        Value::Object(classes),
+        "bring policies/rego/data.json in line with policies/paths.yaml"
+    );
+}
+
+#[test]
+fn a_policy_that_cannot_decide_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    assert!(matches!(
+        Policy::from_dir(folder.path()),
+        Err(PolicyError::Empty(_))
+    ));
+    assert!(matches!(
+        Policy::from_dir(&folder.path().join("none")),
+        Err(PolicyError::Read { .. })
+    ));
+    write("a.rego", "package a\n\nx := \n");
+    assert!(matches!(
+        Policy::from_dir(folder.path()),
+        Err(PolicyError::Syntax { .. })
+    ));
+    write("a.rego", "package a\n\nx := 1\n");
+    assert!(matches!(
+        Policy::from_dir(folder.path()),
+        Err(PolicyError::Missing { .. })
+    ));
+    write("data.json", "{");
+    assert!(matches!(
+        Policy::from_dir(folder.path()),
+        Err(PolicyError::Data(_))
+    ));
+    write("data.json", &" ".repeat(5 << 20));
+    assert!(matches!(
+        Policy::from_dir(folder.path()),
+        Err(PolicyError::TooLarge { .. })
+    ));
+}

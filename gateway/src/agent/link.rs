@@ -1,0 +1,162 @@
+//! What the rest of the gateway sees of the agent: register a call, send a notice, read the state.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use defenseclaw_model::call::CallDeclaration;
+use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::record::Binding;
+use defenseclaw_model::wire::{AgentStatus, REGISTER_DEADLINE_MS, ToAgent};
+use tokio::sync::{mpsc, oneshot};
+
+use super::frame::encode;
+
+/// Frames that may wait for an agent that does not read. Past that it is disconnected: it will connect anew and be told
+/// the whole state, which loses nothing.
+pub(super) const QUEUE: usize = 1024;
+
+/// The agent, if one is connected.
+#[derive(Debug, Default)]
+pub struct AgentLink {
+    live: Mutex<Option<Live>>,
+    numbers: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Live {
+    connection: u64,
+    out: mpsc::Sender<Vec<u8>>,
+    waiting: HashMap<u64, oneshot::Sender<Binding>>,
+    status: AgentStatus,
+    close: oneshot::Sender<&'static str>,
+}
+
+/// One connection's end of the link.
+pub(super) struct Attached {
+    /// Its number.
+    pub(super) connection: u64,
+    /// Why the gateway ends it, if it does.
+    pub(super) close: oneshot::Receiver<&'static str>,
+}
+
+impl AgentLink {
+    fn live(&self) -> MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an agent is connected.
+    pub fn connected(&self) -> bool {
+        self.live().is_some()
+    }
+
+    /// Which connection it is; every new one has another number.
+    pub fn connection(&self) -> Option<u64> {
+        self.live().as_ref().map(|live| live.connection)
+    }
+
+    /// What the agent last said of itself.
+    pub fn status(&self) -> Option<AgentStatus> {
+        self.live().as_ref().map(|live| live.status.clone())
+    }
+
+    /// Tells the agent of a hook event and waits for its word, no longer than [`REGISTER_DEADLINE_MS`].
+    pub async fn register(
+        &self,
+        session: &SessionId,
+        hook_pid: u32,
+        call: Option<CallDeclaration>,
+        denied: bool,
+    ) -> Binding {
+        if !self.connected() {
+            return Binding::NoAgent;
+        }
+        let failed = |reason: String| Binding::Failed { reason };
+        let request = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let frame = ToAgent::Register { request, session: session.clone(), hook_pid, call, denied };
+        let bytes = match encode(&frame) {
+            Ok(bytes) => bytes,
+            Err(error) => return failed(format!("the call cannot be told to the agent: {error}")),
+        };
+        let answer = {
+            let mut guard = self.live();
+            let Some(live) = guard.as_mut() else { return Binding::NoAgent };
+            if live.out.try_send(bytes).is_err() {
+                disconnect(&mut guard, "it does not read what it is sent");
+                return failed("the agent does not read what it is sent; it was disconnected".into());
+            }
+            let (waiting, answer) = oneshot::channel();
+            live.waiting.insert(request, waiting);
+            answer
+        };
+        match tokio::time::timeout(Duration::from_millis(REGISTER_DEADLINE_MS), answer).await {
+            Ok(Ok(binding)) => binding,
+            Ok(Err(_)) => failed("the connection to the agent broke before it answered".into()),
+            Err(_) => {
+                if let Some(live) = self.live().as_mut() {
+                    live.waiting.remove(&request);
+                }
+                failed(format!("the agent did not answer within {REGISTER_DEADLINE_MS} ms; see its log"))
+            }
+        }
+    }
+
+    /// Tells the agent something that needs no answer. An agent that does not take it is disconnected.
+    pub fn tell(&self, frame: &ToAgent) {
+        let mut guard = self.live();
+        let Some(live) = guard.as_ref() else { return };
+        match encode(frame) {
+            Ok(bytes) => {
+                if live.out.try_send(bytes).is_err() {
+                    disconnect(&mut guard, "it does not read what it is sent");
+                }
+            }
+            Err(error) => tracing::error!("a frame for the agent was not sent: {error}"),
+        }
+    }
+
+    /// Ends the connection, if there is one.
+    pub fn close(&self, reason: &'static str) {
+        disconnect(&mut self.live(), reason);
+    }
+
+    /// Takes the one place. `None`: another agent has it.
+    pub(super) fn attach(&self, out: mpsc::Sender<Vec<u8>>, status: AgentStatus) -> Option<Attached> {
+        let mut guard = self.live();
+        if guard.is_some() {
+            return None;
+        }
+        let connection = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let (close, closed) = oneshot::channel();
+        *guard = Some(Live { connection, out, waiting: HashMap::new(), status, close });
+        Some(Attached { connection, close: closed })
+    }
+
+    /// Frees the place; whoever waits for an answer is told that the connection broke.
+    pub(super) fn detach(&self, connection: u64) {
+        let mut guard = self.live();
+        guard.take_if(|live| live.connection == connection);
+    }
+
+    pub(super) fn registered(&self, connection: u64, request: u64, binding: Binding) {
+        let mut guard = self.live();
+        let live = guard.as_mut().filter(|live| live.connection == connection);
+        // Nobody may be waiting any more: the deadline passed.
+        if let Some(waiting) = live.and_then(|live| live.waiting.remove(&request)) {
+            let _ = waiting.send(binding);
+        }
+    }
+
+    pub(super) fn set_status(&self, connection: u64, status: AgentStatus) {
+        if let Some(live) = self.live().as_mut().filter(|live| live.connection == connection) {
+            live.status = status;
+        }
+    }
+}
+
+fn disconnect(live: &mut Option<Live>, reason: &'static str) {
+    if let Some(live) = live.take() {
+        let _ = live.close.send(reason);
+    }
+}

@@ -1,0 +1,136 @@
+//! Starts the gateway from its configuration and stops it in order.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use defenseclaw_audit::Ledger;
+use defenseclaw_model::config::Config;
+use defenseclaw_model::record::{Draft, RecordBody};
+use defenseclaw_policy::Policy;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::agent::{AgentLink, Agents};
+use crate::clock;
+use crate::engine::Engine;
+use crate::error::GatewayError;
+use crate::judge::Judge;
+use crate::ledger_writer::{Bundle, Ended, LedgerWriter};
+use crate::listen::{self, Socket};
+use crate::server::Server;
+use crate::sessions::Sessions;
+use crate::slots::Slots;
+
+/// How long requests in flight may take to finish at the end. A decision waits at most one second for the agent.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Threads for large payloads, the agent's batches and user look-ups. Few, because each has its own part of the heap.
+const HELPERS: usize = 3;
+/// How long such a thread waits for more work.
+const HELPER_IDLE: Duration = Duration::from_secs(2);
+
+/// Runs the gateway until it is told to stop (`SIGTERM`, `SIGINT`).
+pub fn run(config: &Config, allow_root: bool) -> Result<(), GatewayError> {
+    if nix::unistd::geteuid().is_root() && !allow_root {
+        return Err(GatewayError::Root);
+    }
+    // One thread answers everything that is short; what is long goes elsewhere.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(HELPERS)
+        .thread_keep_alive(HELPER_IDLE)
+        .build()
+        .map_err(|source| GatewayError::System { what: "cannot start the event loop", source })?;
+    runtime.block_on(Gateway::start(config)?.run())
+}
+
+/// Everything that is set up before the first connection is taken.
+struct Gateway {
+    config: Config,
+    engine: Arc<Engine>,
+    agents: Arc<Agents>,
+    link: Arc<AgentLink>,
+    ledger: LedgerWriter,
+    writer_ended: Ended,
+}
+
+impl Gateway {
+    fn start(config: &Config) -> Result<Self, GatewayError> {
+        let policy = match &config.policies {
+            Some(folder) => Policy::from_dir(folder)?,
+            None => Policy::embedded()?,
+        };
+        if let Some(folder) = config.socket.parent() {
+            listen::make_folder(folder, 0o755)?;
+        }
+        listen::make_folder(&config.state, 0o750)?;
+        let path = config.ledger();
+        let ledger = Ledger::open(&path, config.durability)?;
+        let sessions = Arc::new(Mutex::new(Sessions::rebuild(&path, clock::now_ns())?));
+        let (ledger, writer_ended) = LedgerWriter::start(ledger, config.durability)
+            .map_err(|source| GatewayError::System { what: "cannot start the ledger's thread", source })?;
+        let judge = Judge::new(policy.clone(), path);
+        let link = Arc::new(AgentLink::default());
+        let agents = Arc::new(Agents {
+            link: Arc::clone(&link),
+            sessions: Arc::clone(&sessions),
+            ledger: ledger.clone(),
+            judge: judge.clone(),
+        });
+        let engine = Arc::new(Engine::new(config, policy, ledger.clone(), sessions, judge, Arc::clone(&link)));
+        Ok(Self { config: config.clone(), engine, agents, link, ledger, writer_ended })
+    }
+
+    async fn run(mut self) -> Result<(), GatewayError> {
+        let signals = |kind| {
+            signal(kind).map_err(|source| GatewayError::System { what: "cannot wait for signals", source })
+        };
+        let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
+        let (hook_socket, hooks) = Socket::bind(&self.config.socket, listen::FOR_ANYONE)?;
+        let (agent_socket, agents) = Socket::bind(&self.config.agent_socket(), listen::FOR_THE_AGENT)?;
+        self.record("started", self.summary()).await;
+        tracing::info!("listening on {}", self.config.socket.display());
+
+        let (stop, stopping) = watch::channel(false);
+        let slots = Arc::new(Slots::default());
+        let server =
+            Arc::new(Server { engine: Arc::clone(&self.engine), slots: Arc::clone(&slots), started: Instant::now() });
+        let server = tokio::spawn(server.serve(hooks, stopping));
+        let own_uid = nix::unistd::geteuid().as_raw();
+        let agents = tokio::spawn(Arc::clone(&self.agents).serve(agents, own_uid));
+
+        let reason = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = &mut self.writer_ended => return Err(GatewayError::WriterStopped),
+        };
+        tracing::info!("stopping on {reason}");
+        let _ = stop.send(true);
+        // The listeners go first, so that a hook client that comes now is told at once.
+        let _ = server.await;
+        if tokio::time::timeout(DRAIN, slots.idle()).await.is_err() {
+            tracing::warn!("requests are still in flight after {} s; stopping all the same", DRAIN.as_secs());
+        }
+        agents.abort();
+        self.link.close("the gateway stops");
+        self.record("stopped", reason.to_owned()).await;
+        drop((hook_socket, agent_socket));
+        Ok(())
+    }
+
+    fn summary(&self) -> String {
+        let mode = match self.config.mode {
+            defenseclaw_model::decision::Mode::Observe => "observe",
+            defenseclaw_model::decision::Mode::Action => "action",
+        };
+        let version = env!("CARGO_PKG_VERSION");
+        format!("version {version}, mode {mode}, policy {}", self.engine.policy().revision())
+    }
+
+    async fn record(&self, state: &str, detail: String) {
+        let body = RecordBody::Daemon { daemon: "gateway".into(), state: state.into(), detail };
+        let draft = Draft { time_ns: clock::now_ns(), session: None, call: None, body };
+        if let Err(error) = self.ledger.append(Bundle::one(draft)).await {
+            tracing::error!("that the gateway has {state} could not be recorded: {error}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The one decision path: a payload in, a record in the ledger, the harness's native reply out.
+
+mod homes;
+mod tool_call;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use defenseclaw_model::call::{CallDeclaration, HookEventKind};
+use defenseclaw_model::config::{Config, FailMode};
+use defenseclaw_model::decision::{Finding, Mode, Severity, Verdict};
+use defenseclaw_model::ids::{CallId, SessionId};
+use defenseclaw_model::record::{Binding, Draft, RecordBody};
+use defenseclaw_model::wire::ToAgent;
+use defenseclaw_policy::Policy;
+
+use crate::agent::AgentLink;
+use crate::clock;
+use crate::connector::{Connector, Fault, Parsed, Reply};
+use crate::counters::Counters;
+use crate::judge::Judge;
+use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
+use crate::redact;
+use crate::sessions::Sessions;
+use crate::throttle::Throttle;
+use homes::Homes;
+
+/// A payload up to this size is parsed and decided where it arrived, in well under a millisecond; a larger one is handed
+/// to another thread, so that it holds up nobody else.
+const INLINE_BYTES: usize = 8 * 1024;
+
+/// Who called the hook, as the kernel tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// The hook client. `None` if it runs in another pid namespace.
+    pub pid: Option<u32>,
+    /// Its user.
+    pub uid: u32,
+}
+
+/// One hook request.
+#[derive(Clone, Copy)]
+struct Request {
+    connector: &'static dyn Connector,
+    peer: Peer,
+    arrived: Instant,
+}
+
+/// Everything that a decision needs.
+pub struct Engine {
+    mode: Mode,
+    fail_mode: FailMode,
+    policy: Policy,
+    ledger: LedgerWriter,
+    sessions: Arc<Mutex<Sessions>>,
+    judge: Judge,
+    agent: Arc<AgentLink>,
+    counters: Counters,
+    faults: Throttle,
+    homes: Homes,
+}
+
+impl Engine {
+    /// Puts the parts together.
+    pub fn new(
+        config: &Config,
+        policy: Policy,
+        ledger: LedgerWriter,
+        sessions: Arc<Mutex<Sessions>>,
+        judge: Judge,
+        agent: Arc<AgentLink>,
+    ) -> Self {
+        Self {
+            mode: config.mode,
+            fail_mode: config.fail_mode,
+            policy,
+            ledger,
+            sessions,
+            judge,
+            agent,
+            counters: Counters::default(),
+            faults: Throttle::default(),
+            homes: Homes::default(),
+        }
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    pub(crate) fn ledger(&self) -> &LedgerWriter {
+        &self.ledger
+    }
+
+    pub(crate) fn agent(&self) -> &AgentLink {
+        &self.agent
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers one hook request. Everything that was decided is in the ledger before this returns it.
+    pub async fn hook(
+        &self,
+        connector: &'static dyn Connector,
+        payload: Bytes,
+        peer: Peer,
+        arrived: Instant,
+    ) -> Reply {
+        let request = Request { connector, peer, arrived };
+        let size = payload.len();
+        let parsed = match off_loop(size, move || connector.parse(&payload)).await {
+            Some(Ok(parsed)) => parsed,
+            Some(Err(fault)) => return self.bad_payload(connector, fault).await,
+            None => return self.failed_inside(connector),
+        };
+        self.event(request, parsed, size).await
+    }
+
+    async fn event(&self, request: Request, parsed: Parsed, size: usize) -> Reply {
+        let Parsed { event, home } = parsed;
+        let session = event.session;
+        match event.kind {
+            HookEventKind::PreToolUse(call) => {
+                self.tool_call(request, tool_call::Asked { session, cwd: event.cwd, home, call, size }).await
+            }
+            kind => {
+                self.notice(request, session, event.cwd, kind).await;
+                Reply::silence()
+            }
+        }
+    }
+
+    /// An event that reports and asks nothing. Whatever fails, the harness goes on.
+    async fn notice(&self, request: Request, session: SessionId, cwd: Option<String>, kind: HookEventKind) {
+        let binding = self.bind(request.peer, &session, None, false).await;
+        if let Binding::Forged { caller } = &binding {
+            self.counters.bad();
+            return self.forged(session, &kind, caller).await;
+        }
+        let (body, call) = body_of(&kind, cwd, request.peer.uid, binding);
+        let draft =
+            Draft { time_ns: clock::now_ns(), session: Some(session.clone()), call: call.cloned(), body };
+        match self.ledger.append(Bundle::one(draft)).await {
+            Ok(()) => self.counters.answered(Verdict::Allow),
+            // The writer has logged why; status tells it.
+            Err(_) => self.counters.failed(),
+        }
+        // It happened, recorded or not.
+        match kind {
+            HookEventKind::PostToolUse { call, .. } => {
+                self.sessions().close_call(&session, &call);
+                self.agent.tell(&ToAgent::CallEnd { session, call });
+            }
+            HookEventKind::SessionEnd { .. } => {
+                self.sessions().end(&session);
+                self.agent.tell(&ToAgent::SessionEnd { session });
+            }
+            _ => {}
+        }
+    }
+
+    /// Asks whether the caller is the session's own harness, and tells the agent of the event.
+    async fn bind(
+        &self,
+        peer: Peer,
+        session: &SessionId,
+        call: Option<CallDeclaration>,
+        denied: bool,
+    ) -> Binding {
+        let owner = self.sessions().claim(session, peer.uid);
+        if owner != peer.uid {
+            return Binding::Forged { caller: format!("user {}; the session is user {owner}'s", peer.uid) };
+        }
+        match peer.pid {
+            Some(pid) => self.agent.register(session, pid, call, denied).await,
+            None if self.agent.connected() => Binding::Failed {
+                reason: "the hook client runs in another pid namespace, so that its process cannot be told".into(),
+            },
+            None => Binding::NoAgent,
+        }
+    }
+
+    /// A report that did not come from the harness: noted as what it is, and not acted on.
+    async fn forged(&self, session: SessionId, kind: &HookEventKind, caller: &str) {
+        let event = match kind {
+            HookEventKind::SessionStart { .. } => "session start",
+            HookEventKind::UserPromptSubmit { .. } => "prompt",
+            HookEventKind::PreToolUse(_) => "tool call",
+            HookEventKind::PostToolUse { .. } => "end of a call",
+            HookEventKind::Stop => "end of a turn",
+            HookEventKind::SessionEnd { .. } => "session end",
+        };
+        let finding = Finding {
+            rule: "trust.forged-hook".into(),
+            category: "trust".into(),
+            severity: Severity::High,
+            message: format!("a {event} was reported by {caller}, not by the session's harness; it was not acted on"),
+            evidence: vec![caller.to_owned()],
+            confidence: 90,
+        };
+        self.record_fault(Some(session), finding).await;
+    }
+
+    /// A payload that cannot be understood: recorded, and refused only if it may be a tool call.
+    pub(crate) async fn bad_payload(&self, connector: &dyn Connector, fault: Fault) -> Reply {
+        self.counters.bad();
+        let message = fault.to_string();
+        tracing::warn!(connector = connector.name(), "{message}");
+        let finding = Finding {
+            rule: fault.kind.rule().into(),
+            category: "hook".into(),
+            severity: fault.kind.severity(),
+            message: message.clone(),
+            evidence: Vec::new(),
+            confidence: 100,
+        };
+        self.record_fault(fault.session, finding).await;
+        if fault.may_be_call && self.fail_refuses() { connector.refused(&message) } else { Reply::silence() }
+    }
+
+    /// A panic of ours while a request was answered.
+    pub(crate) fn failed_inside(&self, connector: &dyn Connector) -> Reply {
+        self.counters.failed();
+        if self.fail_refuses() {
+            connector.refused("the gateway failed inside while it decided. Please report this with the gateway's log")
+        } else {
+            Reply::silence()
+        }
+    }
+
+    /// Whether a tool call that cannot be decided or recorded is refused. In `observe` mode nothing is.
+    fn fail_refuses(&self) -> bool {
+        self.mode == Mode::Action && self.fail_mode == FailMode::Closed
+    }
+
+    async fn record_fault(&self, session: Option<SessionId>, mut finding: Finding) {
+        let Some(held_back) = self.faults.pass(Instant::now()) else { return };
+        redact::finding(&mut finding);
+        if held_back > 0 {
+            finding.evidence.push(format!("{held_back} faults before this one were counted and not recorded"));
+        }
+        let body = RecordBody::Finding { finding, about_seq: None };
+        let draft = Draft { time_ns: clock::now_ns(), session, call: None, body };
+        let outcome: Result<(), AppendError> = self.ledger.append(Bundle::one(draft)).await;
+        if let Err(error) = outcome {
+            tracing::error!("a fault could not be recorded: {error}");
+        }
+    }
+}
+
+/// The record of a notice.
+fn body_of(
+    kind: &HookEventKind,
+    cwd: Option<String>,
+    uid: u32,
+    binding: Binding,
+) -> (RecordBody, Option<&CallId>) {
+    match kind {
+        HookEventKind::SessionStart { source, .. } => {
+            (RecordBody::SessionStart { source: source.clone(), cwd, uid, binding }, None)
+        }
+        HookEventKind::UserPromptSubmit { prompt } => (RecordBody::Prompt { text: redact::prompt(prompt) }, None),
+        HookEventKind::PostToolUse { call, tool, failed } => {
+            (RecordBody::CallEnd { tool: redact::tool(tool), failed: *failed }, Some(call))
+        }
+        HookEventKind::SessionEnd { reason } => (RecordBody::SessionEnd { reason: reason.clone() }, None),
+        // A tool call never comes here; were it to, it would be the least that can be said of it.
+        HookEventKind::Stop | HookEventKind::PreToolUse(_) => (RecordBody::Stop {}, None),
+    }
+}
+
+/// Runs `work` here if its input is small, else on another thread. `None`: it panicked there.
+async fn off_loop<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    if bytes <= INLINE_BYTES { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
+}

@@ -1,0 +1,268 @@
+//! A tool call: facts, decision, the agent's word, the record, the reply, in this order.
+
+use std::sync::Arc;
+
+use defenseclaw_detect::facts_of;
+use defenseclaw_model::call::{CallDeclaration, ToolCall};
+use defenseclaw_model::config::FailMode;
+use defenseclaw_model::decision::{Decision, Finding, Mode, Severity, Verdict};
+use defenseclaw_model::facts::Facts;
+use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::record::{Binding, Draft, RecordBody};
+use defenseclaw_model::wire::ToAgent;
+use defenseclaw_policy::{DecideInput, Policy, PolicyError};
+
+use super::{Engine, Request, off_loop};
+use crate::clock;
+use crate::connector::Reply;
+use crate::judge::Declared;
+use crate::ledger_writer::{AppendError, Bundle};
+use crate::redact;
+
+/// A tool call and where it came from.
+pub(super) struct Asked {
+    pub(super) session: SessionId,
+    pub(super) cwd: Option<String>,
+    pub(super) home: Option<String>,
+    pub(super) call: ToolCall,
+    /// The payload's size (bytes).
+    pub(super) size: usize,
+}
+
+/// What is known of a call once the policy was asked.
+struct Considered {
+    asked: Asked,
+    facts: Facts,
+    outcome: Outcome,
+    declaration: CallDeclaration,
+    /// As the ledger keeps them.
+    recorded: Facts,
+}
+
+struct Outcome {
+    decision: Decision,
+    /// The policy could not decide; the fail mode did.
+    policy_failed: bool,
+}
+
+impl Engine {
+    pub(super) async fn tool_call(&self, request: Request, mut asked: Asked) -> Reply {
+        if asked.home.is_none() {
+            asked.home = self.homes.of(request.peer.uid).await;
+        }
+        // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
+        let expected = if self.agent.connected() { Binding::Bound } else { Binding::NoAgent };
+        let Some(considered) = self.consider(asked, &expected).await else {
+            return self.failed_inside(request.connector);
+        };
+        let Considered { asked, facts, mut outcome, declaration, recorded } = considered;
+        let mut runs = outcome.decision.effective() != Verdict::Deny;
+        let binding = self.register(request, &asked, declaration, runs).await;
+        if binding != expected {
+            outcome = self.decide(&asked, &facts, &binding);
+        }
+        redact::decision(&mut outcome.decision);
+        let verdict = outcome.decision.effective();
+        // A forged declaration was not noted, and must not end the call whose id it may bear.
+        let forged = matches!(binding, Binding::Forged { .. });
+        if runs && verdict == Verdict::Deny && !forged {
+            self.withdraw(&asked);
+        }
+        runs = verdict != Verdict::Deny && !forged;
+        let reply = request.connector.decided(&outcome.decision);
+        let failed = outcome.policy_failed;
+        match self.record(request, &asked, recorded, outcome.decision, binding, runs).await {
+            Ok(()) if failed => self.counters.failed(),
+            Ok(()) => self.counters.answered(verdict),
+            Err(error) => {
+                self.counters.failed();
+                // The decision is not in the ledger, so it is not given out; the fail mode answers. A refusal stands all
+                // the same: a full disk must not open what the policy closes.
+                if verdict != Verdict::Deny {
+                    return self.unrecorded(request, &asked, runs, &error);
+                }
+            }
+        }
+        reply
+    }
+
+    /// Tells the agent of the call, and notes it as open if it is going to run.
+    async fn register(&self, request: Request, asked: &Asked, declaration: CallDeclaration, runs: bool) -> Binding {
+        let before = self.agent.connection();
+        let binding = self.bind(request.peer, &asked.session, Some(declaration.clone()), !runs).await;
+        if matches!(binding, Binding::Forged { .. }) || !runs {
+            return binding;
+        }
+        let declaration = Arc::new(declaration);
+        self.sessions().open_call(&asked.session, Arc::clone(&declaration));
+        // An agent that connected before the line above was not told of the call, and one that connects after it is.
+        let now = self.agent.connection();
+        if now.is_none() || now == before {
+            return binding;
+        }
+        self.bind(request.peer, &asked.session, Some(CallDeclaration::clone(&declaration)), !runs).await
+    }
+
+    /// Facts and the policy's word. `None`: it panicked.
+    async fn consider(&self, asked: Asked, binding: &Binding) -> Option<Considered> {
+        let decider = Decider { policy: self.policy.clone(), mode: self.mode, fail_mode: self.fail_mode };
+        let binding = binding.clone();
+        off_loop(asked.size, move || {
+            let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
+            let outcome = decider.decide(&asked, &facts, &binding);
+            let declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
+            let recorded = redact::facts(&facts);
+            Considered { asked, facts, outcome, declaration, recorded }
+        })
+        .await
+    }
+
+    fn decide(&self, asked: &Asked, facts: &Facts, binding: &Binding) -> Outcome {
+        Decider { policy: self.policy.clone(), mode: self.mode, fail_mode: self.fail_mode }
+            .decide(asked, facts, binding)
+    }
+
+    /// The call will not run after all.
+    fn withdraw(&self, asked: &Asked) {
+        self.sessions().forget_call(&asked.session, &asked.call.call);
+        self.agent.tell(&ToAgent::CallEnd { session: asked.session.clone(), call: asked.call.call.clone() });
+    }
+
+    async fn record(
+        &self,
+        request: Request,
+        asked: &Asked,
+        facts: Facts,
+        decision: Decision,
+        binding: Binding,
+        runs: bool,
+    ) -> Result<(), AppendError> {
+        let decision_us = u64::try_from(request.arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let body = RecordBody::ToolCall {
+            tool: redact::tool(&asked.call.tool),
+            call_kind: redact::kind(&asked.call.kind),
+            input: redact::input(&asked.call.input),
+            facts: facts.clone(),
+            decision,
+            decision_us,
+            binding,
+        };
+        let (session, call) = (asked.session.clone(), asked.call.call.clone());
+        let draft =
+            Draft { time_ns: clock::now_ns(), session: Some(session.clone()), call: Some(call.clone()), body };
+        self.ledger.append(Bundle::one(draft)).await?;
+        if runs {
+            self.judge.declare(Declared { session, call, tool: redact::tool(&asked.call.tool), facts });
+        }
+        Ok(())
+    }
+
+    fn unrecorded(&self, request: Request, asked: &Asked, noted: bool, error: &AppendError) -> Reply {
+        if !self.fail_refuses() {
+            return Reply::silence();
+        }
+        if noted {
+            self.withdraw(asked);
+        }
+        request.connector.refused(&format!("the decision on this call could not be recorded: {error}"))
+    }
+}
+
+/// What is needed to decide, apart from the engine, so that it can be done on another thread.
+struct Decider {
+    policy: Policy,
+    mode: Mode,
+    fail_mode: FailMode,
+}
+
+impl Decider {
+    fn decide(&self, asked: &Asked, facts: &Facts, binding: &Binding) -> Outcome {
+        let input = DecideInput {
+            connector: asked.session.connector(),
+            session: &asked.session,
+            mode: self.mode,
+            cwd: asked.cwd.as_deref(),
+            tool: &asked.call.tool,
+            call_kind: &asked.call.kind,
+            facts,
+            binding,
+        };
+        match self.policy.decide(&input) {
+            Ok(decision) => Outcome { decision, policy_failed: false },
+            Err(error) => {
+                tracing::error!(session = %asked.session, call = %asked.call.call, "the policy cannot decide: {error}");
+                Outcome { decision: self.by_fail_mode(&error), policy_failed: true }
+            }
+        }
+    }
+
+    fn by_fail_mode(&self, error: &PolicyError) -> Decision {
+        let message = format!("the policy could not decide on this call: {error}");
+        let verdict = match self.fail_mode {
+            FailMode::Closed => Verdict::Deny,
+            FailMode::Open => Verdict::Allow,
+        };
+        let finding = Finding {
+            rule: "policy.failed".into(),
+            category: "policy".into(),
+            severity: Severity::High,
+            message: message.clone(),
+            evidence: Vec::new(),
+            confidence: 100,
+        };
+        Decision {
+            verdict,
+            severity: Severity::High,
+            reason: message,
+            findings: vec![finding],
+            policy: self.policy.revision().to_owned(),
+            enforced: self.mode == Mode::Action,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use defenseclaw_model::call::CallKind;
+    use defenseclaw_model::ids::CallId;
+
+    use super::*;
+
+    fn asked() -> Asked {
+        let call = ToolCall {
+            call: CallId::new("c").unwrap(),
+            tool: "Bash".into(),
+            kind: CallKind::Command { command: "ls".into(), background: false },
+            input: serde_json::json!({"command": "ls"}),
+        };
+        Asked { session: "claude-code/s".parse().unwrap(), cwd: None, home: None, call, size: 10 }
+    }
+
+    /// A policy whose output is not a decision.
+    fn broken_policy() -> (tempfile::TempDir, Policy) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(
+            folder.path().join("broken.rego"),
+            "package defenseclaw\n\nimport rego.v1\n\ndecision := {\"verdict\": \"maybe\"}\n\neffect := []\n",
+        )
+        .unwrap();
+        let policy = Policy::from_dir(folder.path()).unwrap();
+        (folder, policy)
+    }
+
+    #[test]
+    fn a_policy_that_cannot_decide_is_answered_by_fail_mode() {
+        let (_folder, policy) = broken_policy();
+        for (mode, fail_mode, effective) in [
+            (Mode::Action, FailMode::Closed, Verdict::Deny),
+            (Mode::Action, FailMode::Open, Verdict::Allow),
+            (Mode::Observe, FailMode::Closed, Verdict::Allow),
+        ] {
+            let decider = Decider { policy: policy.clone(), mode, fail_mode };
+            let outcome = decider.decide(&asked(), &Facts::default(), &Binding::NoAgent);
+            assert!(outcome.policy_failed);
+            assert_eq!(outcome.decision.effective(), effective, "{mode:?} {fail_mode:?}");
+            assert_eq!(outcome.decision.findings[0].rule, "policy.failed");
+        }
+    }
+}

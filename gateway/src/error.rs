@@ -1,0 +1,81 @@
+//! What keeps the gateway from starting or running.
+
+use std::path::PathBuf;
+
+use defenseclaw_audit::LedgerError;
+use defenseclaw_model::config::ConfigError;
+use defenseclaw_policy::PolicyError;
+
+/// Why the gateway stopped or did not start. The text tells a person what failed, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The configuration was refused.
+    #[error("configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// Started as root.
+    #[error(
+        "the gateway parses what agents send and must not run as root. Start it as an unprivileged user (the package's \
+         service uses `defenseclaw`), or pass --allow-root where you accept that"
+    )]
+    Root,
+    /// A folder is missing and cannot be made.
+    #[error("cannot create the folder {}: {source}. Create it, or let the gateway's user write its parent", path.display())]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Another gateway serves that socket.
+    #[error("another gateway already serves {}: it holds {}. Stop that one first", socket.display(), lock.display())]
+    Running {
+        /// The socket.
+        socket: PathBuf,
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// A socket cannot be served.
+    #[error("cannot listen on {}: {source}. {}", path.display(), listen_remedy(source))]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The socket's path does not fit a socket address.
+    #[error(
+        "the socket path {} has {} bytes, and the system takes at most {limit}. Configure a shorter one",
+        path.display(), path.as_os_str().len()
+    )]
+    SocketPath {
+        /// The socket.
+        path: PathBuf,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// The ledger cannot be opened, or its open sessions cannot be read.
+    #[error("ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The policy was refused.
+    #[error("policy: {0}")]
+    Policy(#[from] PolicyError),
+    /// The system refused something basic.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The ledger's thread ended, so nothing can be recorded.
+    #[error("the ledger's writer stopped unexpectedly. Start the gateway again and see the log before this line")]
+    WriterStopped,
+}
+
+fn listen_remedy(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => "Let the gateway's user write that folder",
+        std::io::ErrorKind::StorageFull => "Free space on its file system",
+        _ => "See whether its folder exists and what lies at that path",
+    }
+}

@@ -1,0 +1,107 @@
+//! Boots a kernel and an archive in an emulator under a deadline and reads the verdict off the console.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::VERDICT;
+
+/// How long a guest may take. It takes seconds; a busy machine may need ten times as long.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// What a guest said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Whether its program ended well.
+    pub success: bool,
+    /// The verdict's words.
+    pub verdict: String,
+    /// Boot to power-off.
+    pub took: Duration,
+}
+
+/// Boots and waits. `lsm` is the kernel's list of security modules. Every console line is passed to `show`.
+pub fn boot(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&str)) -> Result<Report> {
+    let start = Instant::now();
+    let mut command = emulator(lsm);
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| {
+            format!(
+                "cannot start {:?}: run `cargo xtask setup`",
+                command.get_program()
+            )
+        })?;
+    let console = child.stdout.take().context("the console was not piped")?;
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut verdict = None;
+    loop {
+        match lines.recv_timeout(DEADLINE.saturating_sub(start.elapsed())) {
+            Ok(line) => {
+                show(&line);
+                if let Some((_, words)) = line.split_once(VERDICT) {
+                    verdict = Some(words.to_owned());
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                child.kill()?;
+                child.wait()?;
+                bail!("the guest did not power off within {} s", DEADLINE.as_secs());
+            }
+        }
+    }
+    child.wait()?;
+    let verdict = verdict
+        .context("the guest ended without a verdict: its kernel or its init failed (see the console)")?;
+    Ok(Report {
+        success: verdict.starts_with("success"),
+        verdict,
+        took: start.elapsed(),
+    })
+}
+
+/// Emulated, not virtualised: works in any container, and boots in seconds all the same.
+fn emulator(lsm: &str) -> Command {
+    let (program, machine, console): (_, &[&str], _) = if cfg!(target_arch = "aarch64") {
+        (
+            "qemu-system-aarch64",
+            &["-M", "virt", "-cpu", "max,pauth-impdef=on"],
+            "ttyAMA0",
+        )
+    } else {
+        ("qemu-system-x86_64", &["-cpu", "max"], "ttyS0")
+    };
+    let mut command = Command::new(program);
+    command.args(machine).args([
+        "-accel",
+        "tcg",
+        "-m",
+        "768",
+        "-smp",
+        "2",
+        "-no-reboot",
+        "-net",
+        "none",
+    ]);
+    command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+    command
+        .arg("-append")
+        .arg(format!("console={console} panic=-1 quiet rdinit=/init lsm={lsm}"));
+    command
+}

@@ -1,0 +1,95 @@
+//! Builds what is shipped into `target/dist`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::ebpf;
+use crate::host::{Host, copy_if_changed, run, step};
+use crate::setup::{self, Wanted};
+
+/// Daemons and the operator's tool: package and program share their name.
+const PROGRAMS: [&str; 3] = ["defenseclaw-gateway", "defenseclaw-agent", "defenseclaw-cli"];
+
+/// Builds everything and returns the folder that holds it.
+pub(crate) fn build(host: &Host) -> Result<PathBuf> {
+    setup::install(host, Wanted::build())?;
+    let object = ebpf::build(host, &ebpf::Options::default())?;
+    step("gateway, agent, cli", || {
+        let mut command = host.cargo(["build", "--release"]);
+        command.args(PROGRAMS.map(|name| format!("--package={name}")));
+        command.args(PROGRAMS.map(|name| format!("--bin={name}")));
+        // The demo's and the guests' programs, in the same invocation so that nothing is compiled twice.
+        command.args([
+            "--package=defenseclaw-testkit",
+            "--bin=demo",
+            "--bin=scripted-agent",
+            "--bin=actor",
+        ]);
+        command.args([
+            "--package=defenseclaw-vm-tests",
+            "--bin=vm-test",
+            "--bin=guest-init",
+        ]);
+        run(command.env("DEFENSECLAW_EBPF_OBJECT", &object))
+    })?;
+    let hook = step("hook client", || {
+        small_static(host, "defenseclaw-hook", "defenseclaw-hook")
+    })?;
+    let dist = host.dist();
+    for name in PROGRAMS {
+        copy_if_changed(&host.target.join("release").join(name), &dist.join(name))?;
+    }
+    copy_if_changed(&hook, &dist.join("defenseclaw-hook"))?;
+    Ok(dist)
+}
+
+/// Builds a program with the profile `hook` and without shared libraries, in an output folder of its own so that the
+/// other flags rebuild nothing else. Naming the target keeps the flags away from build scripts.
+pub(crate) fn small_static(host: &Host, package: &str, program: &str) -> Result<PathBuf> {
+    let folder = host.target.join("hook");
+    let mut command = host.cargo([
+        "build",
+        "--profile",
+        "hook",
+        "--target",
+        &host.triple,
+        "--package",
+        package,
+    ]);
+    command.args(["--bin", program, "--target-dir"]).arg(&folder);
+    command
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run(&mut command)?;
+    let built = folder.join(&host.triple).join("hook").join(program);
+    if needs_dynamic_linker(&built)? {
+        bail!(
+            "{} was to be static, but asks for a dynamic linker",
+            built.display()
+        );
+    }
+    Ok(built)
+}
+
+/// Whether an ELF file has a program header of type `PT_INTERP`.
+fn needs_dynamic_linker(program: &Path) -> Result<bool> {
+    const PT_INTERP: u32 = 3;
+    let bytes = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let number = |at: usize, width: usize| -> Result<u64> {
+        let field = bytes.get(at..at + width).context("the ELF file is cut short")?;
+        Ok(field
+            .iter()
+            .rev()
+            .fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    // 64-bit little-endian ELF: e_phoff at 32, e_phentsize at 54, e_phnum at 56; p_type leads each entry.
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    for entry in 0..count {
+        if number(usize::try_from(table + entry * size)?, 4)? == u64::from(PT_INTERP) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

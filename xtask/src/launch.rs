@@ -1,0 +1,129 @@
+//! Demo, benchmarks and guests: builds what they need and hands over to them.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::build;
+use crate::host::{Host, find_in_path, run, step, succeeds};
+use crate::setup::{self, Wanted};
+
+/// Which session to show.
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// Who plays the agent.
+    #[arg(long, value_enum, default_value_t = Client::Scripted)]
+    client: Client,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Client {
+    /// A small agent of ours that speaks Claude Code's hook protocol and really runs the tools.
+    Scripted,
+    /// The real Claude Code (from npm), driven by a scripted model server on loopback.
+    ClaudeCode,
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// One of hook, decision, append, memory.
+    #[arg(value_parser = ["hook", "decision", "append", "memory"])]
+    name: Option<String>,
+    /// One JSON object per result.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which guest to boot.
+#[derive(Debug, Args)]
+pub(crate) struct VmOptions {
+    /// The kernel's version.
+    #[arg(long, default_value = "6.12", value_parser = ["6.12"])]
+    kernel: String,
+}
+
+pub(crate) fn demo(host: &Host, options: &DemoOptions) -> Result<()> {
+    let wanted = Wanted {
+        client: options.client == Client::ClaudeCode,
+        ..Wanted::build()
+    };
+    setup::install(host, wanted)?;
+    let dist = build::build(host)?;
+    let mut command = as_root(host, "demo");
+    command.arg("--bin-dir").arg(dist);
+    if options.client == Client::ClaudeCode {
+        command.arg("--claude-code").arg(host.target.join("npm"));
+    }
+    run(&mut command)
+}
+
+/// A program of the test kit: as we are if we are root, else through sudo where that asks for no password.
+fn as_root(host: &Host, program: &str) -> Command {
+    let program = host.target.join("release").join(program);
+    let sudo = find_in_path("sudo").is_some_and(|sudo| succeeds(Command::new(sudo).args(["-n", "true"])));
+    if !setup::is_root() && sudo {
+        eprintln!("The sensor needs root; going on through sudo.");
+        let mut command = Command::new("sudo");
+        command.args(["-n", "--"]).arg(program);
+        return command;
+    }
+    Command::new(program)
+}
+
+pub(crate) fn bench(host: &Host, options: &BenchOptions) -> Result<()> {
+    setup::install(
+        host,
+        Wanted {
+            bench: true,
+            ..Wanted::build()
+        },
+    )?;
+    let dist = build::build(host)?;
+    step("benchmark programs", || {
+        let client = build::small_static(host, "defenseclaw-testkit", "echo-client")?;
+        crate::host::copy_if_changed(&client, &host.target.join("release/echo-client-static"))?;
+        run(&mut host.cargo([
+            "build",
+            "--release",
+            "--package=defenseclaw-testkit",
+            "--bin=bench",
+        ]))?;
+        run(&mut host.cargo([
+            "build",
+            "--release",
+            "--package=defenseclaw-audit",
+            "--example=append_cost",
+        ]))
+    })?;
+    let mut command = as_root(host, "bench");
+    command.arg("--bin-dir").arg(dist).args(&options.name);
+    if options.json {
+        command.arg("--json");
+    }
+    run(&mut command)
+}
+
+pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
+    setup::install(
+        host,
+        Wanted {
+            guests: true,
+            ..Wanted::build()
+        },
+    )?;
+    build::build(host)?;
+    run(&mut guest(host, &options.kernel))
+}
+
+/// The command that boots a guest, once everything is built.
+pub(crate) fn guest(host: &Host, kernel: &str) -> Command {
+    let mut command = Command::new(host.target.join("release/vm-test"));
+    command
+        .args(["--kernel", kernel, "--cache"])
+        .arg(host.target.join("vm"));
+    command.arg("--agent").arg(host.dist().join("defenseclaw-agent"));
+    command.arg("--init").arg(host.target.join("release/guest-init"));
+    command
+}

@@ -1,0 +1,416 @@
+//! Says what is missing, then installs it.
+//!
+//! Everything is found by looking at what is there, never by a distribution's name. A plan is made, printed and carried
+//! out; then the machine is looked at again, because what comes next can depend on it (the linker's LLVM on the
+//! compiler). When nothing is missing, nothing is printed and nothing is run.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::host::{Host, describe, find_in_path, run, step, succeeds};
+use crate::toolchain;
+
+/// What the caller is going to do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted {
+    /// Build the kernel programs.
+    pub(crate) ebpf: bool,
+    /// Boot guests.
+    pub(crate) guests: bool,
+    /// Run the real client.
+    pub(crate) client: bool,
+    /// Check licences.
+    pub(crate) deny: bool,
+    /// Compare with `bash`, `curl` and `jq`.
+    pub(crate) bench: bool,
+}
+
+impl Wanted {
+    pub(crate) fn everything() -> Self {
+        Self {
+            ebpf: true,
+            guests: true,
+            client: true,
+            deny: true,
+            bench: true,
+        }
+    }
+
+    pub(crate) fn build() -> Self {
+        Self {
+            ebpf: true,
+            ..Self::default()
+        }
+    }
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Action {
+    why: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
+    /// The distribution's lists of packages.
+    AptLists,
+    /// Packages of the distribution.
+    Apt(Vec<String>),
+    /// A rustup toolchain with the library source.
+    Rustup,
+    /// A program from crates.io, built with these variables.
+    Cargo {
+        name: &'static str,
+        arguments: Vec<String>,
+        variables: Vec<(&'static str, PathBuf)>,
+    },
+}
+
+/// Installs what `wanted` needs and the machine lacks.
+pub(crate) fn install(host: &Host, wanted: Wanted) -> Result<()> {
+    let mut rustup_failed = false;
+    let mut before = Vec::new();
+    loop {
+        let plan = plan(host, wanted, rustup_failed)?;
+        if plan.is_empty() {
+            return Ok(());
+        }
+        if plan == before {
+            bail!("set-up ran, and still this is missing:\n{}", list(host, &plan));
+        }
+        eprintln!(
+            "This machine lacks something that is needed. About to run:\n{}",
+            list(host, &plan)
+        );
+        check_privilege(host, &plan)?;
+        for action in &plan {
+            let outcome = step(&action.kind.title(), || action.kind.run(host));
+            match (&action.kind, outcome) {
+                // No network to rustup's server, or no such component: the distribution may have a compiler.
+                (Kind::Rustup, Err(error)) => {
+                    eprintln!(
+                        "{error:#}\nrustup cannot provide it; looking for the distribution's compiler instead."
+                    );
+                    rustup_failed = true;
+                }
+                (_, outcome) => outcome?,
+            }
+        }
+        before = plan;
+    }
+}
+
+fn plan(host: &Host, wanted: Wanted, rustup_failed: bool) -> Result<Vec<Action>> {
+    let mut plan = Vec::new();
+    let mut packages: BTreeSet<String> = BTreeSet::new();
+    let mut reasons = Vec::new();
+    for (needed, what, names, why) in PROGRAMS {
+        let there = if what.starts_with('/') {
+            Path::new(what).exists()
+        } else {
+            find_in_path(what).is_some()
+        };
+        if needed(&wanted) && !there {
+            packages.extend(names.iter().map(ToString::to_string));
+            reasons.push(format!("{what} ({why})"));
+        }
+    }
+    if wanted.ebpf
+        && apt_never_updated()
+        && toolchain::compiler().is_none_or(|c| toolchain::linker(host, c.llvm).is_none())
+    {
+        let why = "this machine never fetched its lists of packages".into();
+        return Ok(vec![Action {
+            why,
+            kind: Kind::AptLists,
+        }]);
+    }
+    if wanted.ebpf {
+        plan_ebpf(host, rustup_failed, &mut plan)?;
+    }
+    if wanted.deny && host.find("cargo-deny").is_none() {
+        plan.push(Action {
+            why: "checks licences and sources of every dependency".into(),
+            kind: Kind::Cargo {
+                name: "cargo-deny",
+                arguments: ["--locked", "--version", DENY_VERSION].map(Into::into).into(),
+                variables: Vec::new(),
+            },
+        });
+    }
+    if !packages.is_empty() {
+        let packages = packages.into_iter().collect();
+        plan.insert(
+            0,
+            Action {
+                why: reasons.join(", "),
+                kind: Kind::Apt(packages),
+            },
+        );
+    }
+    Ok(plan)
+}
+
+/// Who needs it, the program or file to look for, the packages that bring it, and what it is for.
+type Program = (
+    fn(&Wanted) -> bool,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+);
+
+const PROGRAMS: [Program; 7] = [
+    (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
+    (
+        |_| true,
+        "git",
+        &["git"],
+        "the sessions work in small repositories",
+    ),
+    (
+        |w| w.guests,
+        "qemu-system-x86_64",
+        &["qemu-system-x86", "ipxe-qemu", "seabios"],
+        "boots the test guests",
+    ),
+    (
+        |w| w.guests,
+        DEBIAN_KEYS,
+        &["debian-archive-keyring"],
+        "checks the test guests' kernels",
+    ),
+    (|w| w.client, "npm", &["npm"], "fetches the real Claude Code"),
+    (|w| w.bench, "curl", &["curl"], "the benchmark's comparison"),
+    (|w| w.bench, "jq", &["jq"], "the benchmark's comparison"),
+];
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Pinned: it is built from source, and a newer one may want a newer compiler.
+const DENY_VERSION: &str = "0.20.2";
+/// Pinned, for the same reason.
+const LINKER_VERSION: &str = "0.13.0";
+
+/// A compiler with its library source; then LLVM's development files; then the linker.
+fn plan_ebpf(host: &Host, rustup_failed: bool, plan: &mut Vec<Action>) -> Result<()> {
+    let Some(compiler) = toolchain::compiler() else {
+        plan.push(plan_compiler(rustup_failed)?);
+        return Ok(());
+    };
+    let llvm = compiler.llvm;
+    if toolchain::linker(host, llvm).is_some() {
+        return Ok(());
+    }
+    let Some(prefix) = toolchain::llvm_prefix(llvm) else {
+        let names = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
+        if !apt_has(&names[0]) {
+            bail!(
+                "bpf-linker needs LLVM {llvm}, the one inside {} ({}), and this machine's apt sources have no {}.\n\
+                 Add LLVM's own repository, then run this again:\n  \
+                 wget https://apt.llvm.org/llvm.sh && sudo bash llvm.sh {llvm} && sudo apt-get install {}",
+                compiler.rustc.display(),
+                compiler.release,
+                names[0],
+                names.join(" "),
+            );
+        }
+        let why = format!(
+            "LLVM {llvm}, as in {}, to build bpf-linker with",
+            compiler.rustc.display()
+        );
+        plan.push(Action {
+            why,
+            kind: Kind::Apt(names.into()),
+        });
+        return Ok(());
+    };
+    plan.push(Action {
+        why: format!(
+            "links the kernel programs; it must hold LLVM {llvm}, as {} does",
+            compiler.rustc.display()
+        ),
+        kind: Kind::Cargo {
+            name: "bpf-linker",
+            arguments: [
+                "--locked",
+                "--version",
+                LINKER_VERSION,
+                "--no-default-features",
+                "--features",
+                &format!("llvm-{llvm}"),
+            ]
+            .map(Into::into)
+            .into(),
+            variables: vec![("LLVM_PREFIX", prefix)],
+        },
+    });
+    Ok(())
+}
+
+fn plan_compiler(rustup_failed: bool) -> Result<Action> {
+    let why =
+        "a Rust compiler with its library source: the kernel programs need `core` built for the BPF target"
+            .into();
+    if find_in_path("rustup").is_some() && !rustup_failed {
+        return Ok(Action {
+            why,
+            kind: Kind::Rustup,
+        });
+    }
+    // Debian names its newest compiler, the one that its browsers are built with, `rustc-web`.
+    for (compiler, source) in [("rustc-web", "rust-web-src"), ("rustc", "rust-src")] {
+        if apt_has(compiler) && apt_has(source) {
+            return Ok(Action {
+                why,
+                kind: Kind::Apt(vec![compiler.into(), source.into()]),
+            });
+        }
+    }
+    bail!(
+        "the kernel programs need a Rust compiler with its library source. Either of these provides one:\n  \
+         rustup toolchain install nightly --profile minimal --component rust-src\n  \
+         apt-get install rustc-web rust-web-src      (Debian)"
+    )
+}
+
+/// Whether apt knows a package that it could install.
+fn apt_has(package: &str) -> bool {
+    let policy = crate::host::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
+    policy
+        .lines()
+        .any(|line| line.trim().starts_with("Candidate: ") && !line.contains("(none)"))
+}
+
+/// Whether this machine has apt, but never fetched its lists of packages: then `apt_has` would deny everything.
+fn apt_never_updated() -> bool {
+    let lists = std::fs::read_dir("/var/lib/apt/lists").map(|entries| {
+        let names = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.contains("_Packages")).count()
+    });
+    find_in_path("apt-get").is_some() && lists.is_ok_and(|count| count == 0)
+}
+
+impl Kind {
+    fn title(&self) -> String {
+        match self {
+            Self::AptLists => "apt-get update".into(),
+            Self::Apt(packages) => format!("apt-get install {}", packages.join(" ")),
+            Self::Rustup => "rustup toolchain install nightly".into(),
+            Self::Cargo { name, .. } => format!("cargo install {name}"),
+        }
+    }
+
+    fn commands(&self, host: &Host) -> Vec<Command> {
+        match self {
+            Self::AptLists => {
+                let mut update = privileged("apt-get");
+                update.arg("update");
+                vec![update]
+            }
+            Self::Apt(packages) => {
+                let mut install = privileged("apt-get");
+                install
+                    .args(["install", "-y", "--no-install-recommends"])
+                    .args(packages);
+                vec![install]
+            }
+            Self::Rustup => {
+                let mut command = Command::new("rustup");
+                command.args([
+                    "toolchain",
+                    "install",
+                    "nightly",
+                    "--profile",
+                    "minimal",
+                    "--component",
+                    "rust-src",
+                ]);
+                vec![command]
+            }
+            Self::Cargo {
+                name,
+                arguments,
+                variables,
+            } => {
+                let mut command = host.cargo(["install", name]);
+                command.args(arguments).arg("--root").arg(host.tools());
+                command.env("CARGO_TARGET_DIR", host.tools().join("build"));
+                command.envs(variables.iter().map(|(name, value)| (name, value)));
+                vec![command]
+            }
+        }
+    }
+
+    fn run(&self, host: &Host) -> Result<()> {
+        self.commands(host).iter_mut().try_for_each(run)
+    }
+}
+
+/// A command as root: as we are, or through sudo.
+fn privileged(program: &str) -> Command {
+    if is_root() {
+        let mut command = Command::new(program);
+        command.env("DEBIAN_FRONTEND", "noninteractive");
+        return command;
+    }
+    let mut command = Command::new("sudo");
+    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    command
+}
+
+/// Whether this process may do everything: the effective uid in `/proc/self/status` is 0.
+pub(crate) fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    uids.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
+}
+
+/// Without root and without sudo there is nothing to run: the list that was just printed is what a person can do.
+fn check_privilege(host: &Host, plan: &[Action]) -> Result<()> {
+    let apt: Vec<&Action> = plan
+        .iter()
+        .filter(|action| matches!(action.kind, Kind::Apt(_) | Kind::AptLists))
+        .collect();
+    if apt.is_empty() || is_root() {
+        return Ok(());
+    }
+    if find_in_path("apt-get").is_none() {
+        bail!("this machine has no apt-get: install what the list above names with its own package manager");
+    }
+    let sudo = find_in_path("sudo").is_some()
+        && (succeeds(Command::new("sudo").args(["-n", "true"])) || std::io::stdin().is_terminal());
+    if sudo {
+        return Ok(());
+    }
+    let commands: Vec<String> = apt
+        .iter()
+        .flat_map(|action| action.kind.commands(host))
+        .map(|command| describe(&command).replace("sudo DEBIAN_FRONTEND=noninteractive ", ""))
+        .collect();
+    bail!(
+        "this needs root, and neither root nor sudo is at hand. As root, run:\n  {}",
+        commands.join("\n  ")
+    )
+}
+
+fn list(host: &Host, plan: &[Action]) -> String {
+    let mut text = String::new();
+    for action in plan {
+        text.push_str(&format!("  # {}\n", action.why));
+        for command in action.kind.commands(host) {
+            let variables: String = command
+                .get_envs()
+                .filter(|(name, _)| *name == "LLVM_PREFIX")
+                .filter_map(|(name, value)| Some(format!("{}={} ", name.to_str()?, value?.to_str()?)))
+                .collect();
+            text.push_str(&format!("  {variables}{}\n", describe(&command)));
+        }
+    }
+    text
+}

@@ -1,0 +1,62 @@
+//! What a test needs and a host may lack.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::claude_code;
+
+/// Something that not every host has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Effective uid 0.
+    Root,
+    /// A kernel with BTF that lets root load BPF programs.
+    Bpf,
+    /// The real Claude Code, or npm and a registry to get it from.
+    ClaudeCode,
+    /// A program in `PATH`.
+    Program(&'static str),
+}
+
+impl Need {
+    /// Why the host lacks it; `None` if it does not.
+    fn missing(self) -> Option<String> {
+        match self {
+            Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "needs root".to_owned()),
+            Self::Bpf => (!Path::new("/sys/kernel/btf/vmlinux").exists())
+                .then(|| "needs a kernel with BTF (/sys/kernel/btf/vmlinux)".to_owned()),
+            Self::ClaudeCode => claude_code::ensure()
+                .err()
+                .map(|error| format!("needs Claude Code: {error:#}")),
+            Self::Program(name) => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+                (!found).then(|| format!("needs the program {name}"))
+            }
+        }
+    }
+}
+
+/// Whether this host has everything that the running test needs. If not, the test's name and the reason go to standard
+/// error and to the file that `DEFENSECLAW_SKIPPED` names, and the test returns without having run.
+pub fn require(needs: &[Need]) -> bool {
+    let Some(reason) = needs.iter().find_map(|need| need.missing()) else {
+        return true;
+    };
+    let thread = std::thread::current();
+    let line = format!("{}: {reason}", thread.name().unwrap_or("a test"));
+    eprintln!("NOT RUN  {line}");
+    if let Some(file) = std::env::var_os("DEFENSECLAW_SKIPPED") {
+        let opened = OpenOptions::new().create(true).append(true).open(&file);
+        // A test that cannot be accounted for must not pass as run.
+        let noted = opened.and_then(|mut file| writeln!(file, "{}", line.replace('\n', " ")));
+        if let Err(error) = noted {
+            panic!(
+                "cannot note that {line} in {}: {error}",
+                Path::new(&file).display()
+            );
+        }
+    }
+    false
+}
