@@ -48,12 +48,21 @@ pub struct Calls {
 impl Calls {
     /// None so far; `ledger` is where lost ones are looked up.
     pub fn new(ledger: PathBuf) -> Self {
-        Self { calls: HashMap::new(), order: VecDeque::new(), weight: 0, ledger }
+        Self {
+            calls: HashMap::new(),
+            order: VecDeque::new(),
+            weight: 0,
+            ledger,
+        }
     }
 
     /// Notes what a call declares, as its record says it.
     pub fn declare(&mut self, session: &SessionId, call: &CallId, tool: &str, facts: Facts) {
-        let known = Known { tool: tool.to_owned(), facts: Some(facts), effects: CallEffects::default() };
+        let known = Known {
+            tool: tool.to_owned(),
+            facts: Some(facts),
+            effects: CallEffects::default(),
+        };
         self.keep((session.clone(), call.clone()), known);
     }
 
@@ -73,7 +82,11 @@ impl Calls {
 
     fn keep(&mut self, key: (SessionId, CallId), known: Known) {
         let empty = Facts::default();
-        let weight = redact::weight(&known.tool, &CallKind::Other, known.facts.as_ref().unwrap_or(&empty));
+        let weight = redact::weight(
+            &known.tool,
+            &CallKind::Other,
+            known.facts.as_ref().unwrap_or(&empty),
+        );
         self.weight += weight;
         if self.calls.insert(key.clone(), known).is_some() {
             // The same id again: its older place in the order goes.
@@ -91,7 +104,11 @@ impl Calls {
     }
 
     fn recall(&self, session: &SessionId, call: &CallId) -> Known {
-        let mut known = Known { tool: String::new(), facts: None, effects: CallEffects::default() };
+        let mut known = Known {
+            tool: String::new(),
+            facts: None,
+            effects: CallEffects::default(),
+        };
         let query = Query {
             session: Some(session.clone()),
             call: Some(call.clone()),
@@ -100,7 +117,11 @@ impl Calls {
             ..Query::default()
         };
         // Asked for apart, because the activities of a busy call would crowd it out.
-        let declared = Query { kinds: vec!["tool_call".into()], newest: Some(16), ..query.clone() };
+        let declared = Query {
+            kinds: vec!["tool_call".into()],
+            newest: Some(16),
+            ..query.clone()
+        };
         let records = Reader::open(&self.ledger).and_then(|reader| {
             let mut records = reader.query(&declared)?;
             records.extend(reader.query(&query)?);
@@ -109,13 +130,18 @@ impl Calls {
         match records {
             Ok(records) => records.into_iter().for_each(|record| match record.draft.body {
                 // A forged declaration declares nothing.
-                RecordBody::ToolCall { binding: Binding::Forged { .. }, .. } => {}
+                RecordBody::ToolCall {
+                    binding: Binding::Forged { .. },
+                    ..
+                } => {}
                 RecordBody::ToolCall { tool, facts, .. } => (known.tool, known.facts) = (tool, Some(facts)),
                 RecordBody::Activity { activity } => note(&mut known.effects, &activity),
                 _ => {}
             }),
             // Judged as a call that declared nothing: stricter than it may deserve, and said.
-            Err(error) => tracing::error!(%session, %call, "cannot read a call back from the ledger: {error}"),
+            Err(error) => {
+                tracing::error!(%session, %call, "cannot read a call back from the ledger: {error}")
+            }
         }
         known
     }
@@ -130,14 +156,25 @@ pub fn note(effects: &mut CallEffects, activity: &Activity) {
     };
     match &activity.action {
         Action::Exec { .. } => effects.execs += 1,
-        Action::Open { path, access: FileAccess::Read, class, .. } => {
-            if class.as_deref().is_some_and(|class| PathRules::embedded().is_secret(class)) {
+        Action::Open {
+            path,
+            access: FileAccess::Read,
+            class,
+            ..
+        } => {
+            if class
+                .as_deref()
+                .is_some_and(|class| PathRules::embedded().is_secret(class))
+            {
                 add(&mut effects.credential_reads, path.clone());
             }
         }
         Action::Open { .. } => effects.writes += 1,
         Action::Connect { address, port, .. } => {
-            add(&mut effects.connects, std::net::SocketAddr::new(*address, *port).to_string());
+            add(
+                &mut effects.connects,
+                std::net::SocketAddr::new(*address, *port).to_string(),
+            );
         }
         Action::Exit { .. } | Action::IoUring { .. } => {}
     }
@@ -148,7 +185,10 @@ mod tests {
     use super::*;
 
     fn ids(call: &str) -> (SessionId, CallId) {
-        (SessionId::new("claude-code", "s").unwrap(), CallId::new(call).unwrap())
+        (
+            SessionId::new("claude-code", "s").unwrap(),
+            CallId::new(call).unwrap(),
+        )
     }
 
     #[test]
@@ -160,7 +200,10 @@ mod tests {
             calls.declare(&session, &call, "Bash", Facts::default());
         }
         assert_eq!((calls.calls.len(), calls.order.len()), (MAX_CALLS, MAX_CALLS));
-        let heavy = Facts { privilege: vec!["x".repeat(MAX_WEIGHT / 3)], ..Facts::default() };
+        let heavy = Facts {
+            privilege: vec!["x".repeat(MAX_WEIGHT / 3)],
+            ..Facts::default()
+        };
         for number in 0..10 {
             let (session, call) = ids(&format!("heavy{number}"));
             calls.declare(&session, &call, "Bash", heavy.clone());

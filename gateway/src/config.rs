@@ -13,7 +13,11 @@ pub fn load() -> Result<Config, ConfigError> {
 }
 
 fn load_with(variable: impl Fn(&str) -> Option<OsString>, default: &Path) -> Result<Config, ConfigError> {
-    let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let path = |name| {
+        variable(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     let named = path("DEFENSECLAW_CONFIG");
     let file = named.as_deref().unwrap_or(default);
     let mut config = match read(file)? {
@@ -21,7 +25,10 @@ fn load_with(variable: impl Fn(&str) -> Option<OsString>, default: &Path) -> Res
         None if named.is_none() => Config::default(),
         None => {
             let message = "there is no such file; DEFENSECLAW_CONFIG names it".to_owned();
-            return Err(ConfigError::Unreadable { file: file.to_owned(), message });
+            return Err(ConfigError::Unreadable {
+                file: file.to_owned(),
+                message,
+            });
         }
     };
     let (mut socket_from, mut state_from) = ("socket", "state");
@@ -34,7 +41,10 @@ fn load_with(variable: impl Fn(&str) -> Option<OsString>, default: &Path) -> Res
     for (path, from) in [(&config.socket, socket_from), (&config.state, state_from)] {
         if !path.is_absolute() || path.file_name().is_none() {
             let message = format!("{from} is {}; it must be an absolute path", path.display());
-            return Err(ConfigError::Invalid { file: file.to_owned(), message });
+            return Err(ConfigError::Invalid {
+                file: file.to_owned(),
+                message,
+            });
         }
     }
     Ok(config)
@@ -42,7 +52,10 @@ fn load_with(variable: impl Fn(&str) -> Option<OsString>, default: &Path) -> Res
 
 /// The file's text; `None` if there is no such file.
 fn read(file: &Path) -> Result<Option<String>, ConfigError> {
-    let unreadable = |message: String| ConfigError::Unreadable { file: file.to_owned(), message };
+    let unreadable = |message: String| ConfigError::Unreadable {
+        file: file.to_owned(),
+        message,
+    };
     let opened = match std::fs::File::open(file) {
         Ok(opened) => opened,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -54,7 +67,9 @@ fn read(file: &Path) -> Result<Option<String>, ConfigError> {
         .read_to_string(&mut text)
         .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
     if text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(unreadable(format!("is over {MAX_CONFIG_BYTES} bytes; that is no configuration of ours")));
+        return Err(unreadable(format!(
+            "is over {MAX_CONFIG_BYTES} bytes; that is no configuration of ours"
+        )));
     }
     Ok(Some(text))
 }
@@ -66,7 +81,10 @@ mod tests {
     fn load_from(file: &Path, more: &[(&str, &str)]) -> Result<Config, String> {
         let variable = |name: &str| match name {
             "DEFENSECLAW_CONFIG" => Some(file.as_os_str().to_owned()),
-            _ => more.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()),
+            _ => more
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.into()),
         };
         load_with(variable, Path::new("/nowhere")).map_err(|error| error.to_string())
     }
@@ -78,13 +96,27 @@ mod tests {
         std::fs::write(&file, "mode: action\nsocket: /a/b.sock\nstate: /a/state\n").unwrap();
         let plain = load_from(&file, &[]).unwrap();
         assert_eq!(plain.socket, Path::new("/a/b.sock"));
-        let other = load_from(&file, &[("DEFENSECLAW_SOCKET", "/c/d.sock"), ("DEFENSECLAW_STATE", "/c/s")]).unwrap();
-        assert_eq!(other, Config { socket: "/c/d.sock".into(), state: "/c/s".into(), ..plain });
+        let other = load_from(
+            &file,
+            &[("DEFENSECLAW_SOCKET", "/c/d.sock"), ("DEFENSECLAW_STATE", "/c/s")],
+        )
+        .unwrap();
+        assert_eq!(
+            other,
+            Config {
+                socket: "/c/d.sock".into(),
+                state: "/c/s".into(),
+                ..plain
+            }
+        );
     }
 
     #[test]
     fn only_the_default_file_may_be_missing() {
-        assert_eq!(load_with(|_| None, Path::new("/nowhere/c.yaml")).unwrap(), Config::default());
+        assert_eq!(
+            load_with(|_| None, Path::new("/nowhere/c.yaml")).unwrap(),
+            Config::default()
+        );
         let error = load_from(Path::new("/nowhere/c.yaml"), &[]).unwrap_err();
         assert!(error.contains("no such file"), "{error}");
     }
@@ -110,7 +142,11 @@ mod tests {
         std::fs::write(&file, b"mode: \xff\n").unwrap();
         assert!(load_from(&file, &[]).unwrap_err().contains("cannot be read"));
         std::fs::write(&file, "mod: action\n").unwrap();
-        assert!(load_from(&file, &[]).unwrap_err().contains("did you mean `mode`?"));
+        assert!(
+            load_from(&file, &[])
+                .unwrap_err()
+                .contains("did you mean `mode`?")
+        );
         assert!(load_from(folder.path(), &[]).unwrap_err().contains("cannot be"));
     }
 }

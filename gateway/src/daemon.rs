@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use defenseclaw_audit::Ledger;
 use defenseclaw_model::config::Config;
+use defenseclaw_model::decision::Mode;
 use defenseclaw_model::record::{Draft, RecordBody};
 use defenseclaw_policy::Policy;
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -17,6 +19,7 @@ use crate::error::GatewayError;
 use crate::judge::Judge;
 use crate::ledger_writer::{Bundle, Ended, LedgerWriter};
 use crate::listen::{self, Socket};
+use crate::redact;
 use crate::server::Server;
 use crate::sessions::Sessions;
 use crate::slots::Slots;
@@ -39,8 +42,15 @@ pub fn run(config: &Config, allow_root: bool) -> Result<(), GatewayError> {
         .max_blocking_threads(HELPERS)
         .thread_keep_alive(HELPER_IDLE)
         .build()
-        .map_err(|source| GatewayError::System { what: "cannot start the event loop", source })?;
-    runtime.block_on(Gateway::start(config)?.run())
+        .map_err(|source| GatewayError::System {
+            what: "cannot start the event loop",
+            source,
+        })?;
+    let gateway = {
+        let _entered = runtime.enter();
+        Gateway::start(config)?
+    };
+    runtime.block_on(gateway.run())
 }
 
 /// Everything that is set up before the first connection is taken.
@@ -51,6 +61,8 @@ struct Gateway {
     link: Arc<AgentLink>,
     ledger: LedgerWriter,
     writer_ended: Ended,
+    hooks: (Socket, UnixListener),
+    agent: (Socket, UnixListener),
 }
 
 impl Gateway {
@@ -59,15 +71,22 @@ impl Gateway {
             Some(folder) => Policy::from_dir(folder)?,
             None => Policy::embedded()?,
         };
+        redact::warm_up();
         if let Some(folder) = config.socket.parent() {
             listen::make_folder(folder, 0o755)?;
         }
+        // Before the ledger is touched: a gateway that cannot listen leaves no trace. Who connects meanwhile waits.
+        let hooks = Socket::bind(&config.socket, listen::FOR_ANYONE)?;
+        let agent = Socket::bind(&config.agent_socket(), listen::FOR_THE_AGENT)?;
         listen::make_folder(&config.state, 0o750)?;
         let path = config.ledger();
         let ledger = Ledger::open(&path, config.durability)?;
         let sessions = Arc::new(Mutex::new(Sessions::rebuild(&path, clock::now_ns())?));
-        let (ledger, writer_ended) = LedgerWriter::start(ledger, config.durability)
-            .map_err(|source| GatewayError::System { what: "cannot start the ledger's thread", source })?;
+        let (ledger, writer_ended) =
+            LedgerWriter::start(ledger, config.durability).map_err(|source| GatewayError::System {
+                what: "cannot start the ledger's thread",
+                source,
+            })?;
         let judge = Judge::new(policy.clone(), path);
         let link = Arc::new(AgentLink::default());
         let agents = Arc::new(Agents {
@@ -76,61 +95,102 @@ impl Gateway {
             ledger: ledger.clone(),
             judge: judge.clone(),
         });
-        let engine = Arc::new(Engine::new(config, policy, ledger.clone(), sessions, judge, Arc::clone(&link)));
-        Ok(Self { config: config.clone(), engine, agents, link, ledger, writer_ended })
+        let engine = Arc::new(Engine::new(
+            config,
+            policy,
+            ledger.clone(),
+            sessions,
+            judge,
+            Arc::clone(&link),
+        ));
+        Ok(Self {
+            config: config.clone(),
+            engine,
+            agents,
+            link,
+            ledger,
+            writer_ended,
+            hooks,
+            agent,
+        })
     }
 
-    async fn run(mut self) -> Result<(), GatewayError> {
+    async fn run(self) -> Result<(), GatewayError> {
         let signals = |kind| {
-            signal(kind).map_err(|source| GatewayError::System { what: "cannot wait for signals", source })
+            signal(kind).map_err(|source| GatewayError::System {
+                what: "cannot wait for signals",
+                source,
+            })
         };
-        let (mut terminate, mut interrupt) = (signals(SignalKind::terminate())?, signals(SignalKind::interrupt())?);
-        let (hook_socket, hooks) = Socket::bind(&self.config.socket, listen::FOR_ANYONE)?;
-        let (agent_socket, agents) = Socket::bind(&self.config.agent_socket(), listen::FOR_THE_AGENT)?;
-        self.record("started", self.summary()).await;
+        let (mut terminate, mut interrupt) = (
+            signals(SignalKind::terminate())?,
+            signals(SignalKind::interrupt())?,
+        );
+        record(&self.ledger, "started", self.summary()).await;
         tracing::info!("listening on {}", self.config.socket.display());
 
+        let ((hook_socket, hooks), (agent_socket, agents)) = (self.hooks, self.agent);
         let (stop, stopping) = watch::channel(false);
         let slots = Arc::new(Slots::default());
-        let server =
-            Arc::new(Server { engine: Arc::clone(&self.engine), slots: Arc::clone(&slots), started: Instant::now() });
-        let server = tokio::spawn(server.serve(hooks, stopping));
+        let server = Server {
+            engine: self.engine,
+            slots: Arc::clone(&slots),
+            started: Instant::now(),
+        };
+        let mut server = tokio::spawn(Arc::new(server).serve(hooks, stopping));
         let own_uid = nix::unistd::geteuid().as_raw();
-        let agents = tokio::spawn(Arc::clone(&self.agents).serve(agents, own_uid));
+        let agents = tokio::spawn(self.agents.serve(agents, own_uid));
+        let mut writer_ended = self.writer_ended;
 
         let reason = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
-            _ = &mut self.writer_ended => return Err(GatewayError::WriterStopped),
+            _ = &mut writer_ended => return Err(GatewayError::Stopped("the ledger's writer")),
+            _ = &mut server => return Err(GatewayError::Stopped("the server of hooks")),
         };
         tracing::info!("stopping on {reason}");
         let _ = stop.send(true);
         // The listeners go first, so that a hook client that comes now is told at once.
         let _ = server.await;
         if tokio::time::timeout(DRAIN, slots.idle()).await.is_err() {
-            tracing::warn!("requests are still in flight after {} s; stopping all the same", DRAIN.as_secs());
+            let seconds = DRAIN.as_secs();
+            tracing::warn!("requests are still in flight after {seconds} s; stopping all the same");
         }
         agents.abort();
         self.link.close("the gateway stops");
-        self.record("stopped", reason.to_owned()).await;
+        record(&self.ledger, "stopped", reason.to_owned()).await;
+        self.ledger.stop().await;
+        let _ = writer_ended.await;
         drop((hook_socket, agent_socket));
         Ok(())
     }
 
     fn summary(&self) -> String {
         let mode = match self.config.mode {
-            defenseclaw_model::decision::Mode::Observe => "observe",
-            defenseclaw_model::decision::Mode::Action => "action",
+            Mode::Observe => "observe",
+            Mode::Action => "action",
         };
         let version = env!("CARGO_PKG_VERSION");
-        format!("version {version}, mode {mode}, policy {}", self.engine.policy().revision())
+        format!(
+            "version {version}, mode {mode}, policy {}",
+            self.engine.policy().revision()
+        )
     }
+}
 
-    async fn record(&self, state: &str, detail: String) {
-        let body = RecordBody::Daemon { daemon: "gateway".into(), state: state.into(), detail };
-        let draft = Draft { time_ns: clock::now_ns(), session: None, call: None, body };
-        if let Err(error) = self.ledger.append(Bundle::one(draft)).await {
-            tracing::error!("that the gateway has {state} could not be recorded: {error}");
-        }
+async fn record(ledger: &LedgerWriter, state: &str, detail: String) {
+    let body = RecordBody::Daemon {
+        daemon: "gateway".into(),
+        state: state.into(),
+        detail,
+    };
+    let draft = Draft {
+        time_ns: clock::now_ns(),
+        session: None,
+        call: None,
+        body,
+    };
+    if let Err(error) = ledger.append(Bundle::one(draft)).await {
+        tracing::error!("that the gateway has {state} could not be recorded: {error}");
     }
 }

@@ -67,9 +67,9 @@ pub enum GatewayError {
         /// Why.
         source: std::io::Error,
     },
-    /// The ledger's thread ended, so nothing can be recorded.
-    #[error("the ledger's writer stopped unexpectedly. Start the gateway again and see the log before this line")]
-    WriterStopped,
+    /// A part without which there is no gateway ended.
+    #[error("{0} stopped unexpectedly. Start the gateway again and see the log before this line")]
+    Stopped(&'static str),
 }
 
 fn listen_remedy(source: &std::io::Error) -> &'static str {

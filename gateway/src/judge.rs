@@ -49,7 +49,11 @@ pub struct NotAnAgentsRecord(&'static str);
 impl Judge {
     /// A judge that knows no call yet; `ledger` is where it looks them up.
     pub fn new(policy: Policy, ledger: PathBuf) -> Self {
-        Self { policy, calls: Arc::new(Mutex::new(Calls::new(ledger))), inbox: Arc::default() }
+        Self {
+            policy,
+            calls: Arc::new(Mutex::new(Calls::new(ledger))),
+            inbox: Arc::default(),
+        }
     }
 
     /// Notes a call whose activities may come. Never waits for long.
@@ -67,7 +71,13 @@ impl Judge {
         let mut policy_failed = false;
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let declared = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
-        for Declared { session, call, tool, facts } in declared {
+        for Declared {
+            session,
+            call,
+            tool,
+            facts,
+        } in declared
+        {
             calls.declare(&session, &call, &tool, facts);
         }
         for mut record in records {
@@ -87,8 +97,19 @@ impl Judge {
             let about = bundle.push(record);
             for mut finding in findings {
                 redact::finding(&mut finding);
-                let body = RecordBody::Finding { finding, about_seq: None };
-                bundle.push_about(Draft { time_ns, session: session.clone(), call: call.clone(), body }, about);
+                let body = RecordBody::Finding {
+                    finding,
+                    about_seq: None,
+                };
+                bundle.push_about(
+                    Draft {
+                        time_ns,
+                        session: session.clone(),
+                        call: call.clone(),
+                        body,
+                    },
+                    about,
+                );
             }
         }
         Ok(bundle)
@@ -100,7 +121,13 @@ impl Judge {
         };
         let known = calls.get(&activity.session, call);
         let tool = (!known.tool.is_empty()).then_some(known.tool.as_str());
-        let findings = self.ask(activity, known.facts.as_ref(), tool, &mut known.effects, policy_failed);
+        let findings = self.ask(
+            activity,
+            known.facts.as_ref(),
+            tool,
+            &mut known.effects,
+            policy_failed,
+        );
         note(&mut known.effects, activity);
         findings
     }
@@ -114,7 +141,12 @@ impl Judge {
         policy_failed: &mut bool,
     ) -> Vec<Finding> {
         // Lent to the input and taken back: it holds lists, and there is one input for every activity.
-        let input = JudgeInput { activity, declared, tool, call_effects: std::mem::take(effects) };
+        let input = JudgeInput {
+            activity,
+            declared,
+            tool,
+            call_effects: std::mem::take(effects),
+        };
         let judged = self.policy.judge(&input);
         *effects = input.call_effects;
         match judged {

@@ -29,7 +29,10 @@ pub struct Bundle {
 impl Bundle {
     /// One record.
     pub fn one(draft: Draft) -> Self {
-        Self { drafts: vec![draft], about: Vec::new() }
+        Self {
+            drafts: vec![draft],
+            about: Vec::new(),
+        }
     }
 
     /// Adds a record and gives its index.
@@ -52,7 +55,11 @@ impl Bundle {
     /// Names in each finding the record that it is about, now that the first record's place is known.
     fn place(&mut self, first: u64) {
         for &(finding, about) in &self.about {
-            if let Some(Draft { body: RecordBody::Finding { about_seq, .. }, .. }) = self.drafts.get_mut(finding) {
+            if let Some(Draft {
+                body: RecordBody::Finding { about_seq, .. },
+                ..
+            }) = self.drafts.get_mut(finding)
+            {
                 *about_seq = Some(first + about as u64);
             }
         }
@@ -82,9 +89,19 @@ pub enum AppendError {
 }
 
 enum Job {
-    Append { bundle: Bundle, done: oneshot::Sender<Result<(), AppendError>> },
-    Batch { batch: SensorBatch, done: oneshot::Sender<Result<bool, AppendError>> },
-    Position { sensor: String, done: oneshot::Sender<Result<(u64, Cursor), AppendError>> },
+    Append {
+        bundle: Bundle,
+        done: oneshot::Sender<Result<(), AppendError>>,
+    },
+    Batch {
+        batch: SensorBatch,
+        done: oneshot::Sender<Result<bool, AppendError>>,
+    },
+    Stop,
+    Position {
+        sensor: String,
+        done: oneshot::Sender<Result<(u64, Cursor), AppendError>>,
+    },
 }
 
 /// A sensor's batch, to be appended once.
@@ -106,7 +123,7 @@ struct State {
     error: Option<String>,
 }
 
-/// Hands jobs to the writer's thread. The thread ends when the last handle is gone and its queue is empty.
+/// Hands jobs to the writer's thread. The thread ends when told to, or when the last handle is gone.
 #[derive(Debug, Clone)]
 pub struct LedgerWriter {
     jobs: mpsc::Sender<Job>,
@@ -122,16 +139,31 @@ impl LedgerWriter {
     /// Starts the thread.
     pub fn start(ledger: Ledger, durability: Durability) -> std::io::Result<(Self, Ended)> {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let state = Arc::new(Mutex::new(State { head: ledger.head(), error: None }));
+        let state = Arc::new(Mutex::new(State {
+            head: ledger.head(),
+            error: None,
+        }));
         let path: Arc<Path> = ledger.path().into();
         let (end, ended) = oneshot::channel();
         let shared = Arc::clone(&state);
         std::thread::Builder::new().name("ledger".into()).spawn(move || {
-            Writer { ledger, state: shared }.run(queue);
+            Writer {
+                ledger,
+                state: shared,
+            }
+            .run(queue);
             // Dropped during a panic too, which is what a waiting receiver sees.
             drop(end);
         })?;
-        Ok((Self { jobs, state, path, durability }, ended))
+        Ok((
+            Self {
+                jobs,
+                state,
+                path,
+                durability,
+            },
+            ended,
+        ))
     }
 
     /// Appends; when this returns `Ok`, the records are acknowledged.
@@ -155,8 +187,17 @@ impl LedgerWriter {
         job: impl FnOnce(oneshot::Sender<Result<T, AppendError>>) -> Job,
     ) -> Result<T, AppendError> {
         let (done, answer) = oneshot::channel();
-        self.jobs.send(job(done)).await.map_err(|_| AppendError::Stopped)?;
+        self.jobs
+            .send(job(done))
+            .await
+            .map_err(|_| AppendError::Stopped)?;
         answer.await.unwrap_or(Err(AppendError::Stopped))
+    }
+
+    /// Ends the thread once everything handed over before is written. Later appends are refused.
+    pub async fn stop(&self) {
+        // An error means that it has ended already.
+        let _ = self.jobs.send(Job::Stop).await;
     }
 
     /// The ledger's file.
@@ -196,12 +237,20 @@ impl Writer {
                         self.append_group(&mut group);
                         let _ = done.send(self.append_batch(batch));
                     }
+                    Job::Stop => {
+                        // The ledger is closed in order when this writer is dropped.
+                        return self.append_group(&mut group);
+                    }
                     Job::Position { sensor, done } => {
                         let _ = done.send(self.ledger.sensor_position(&sensor).map_err(shared));
                     }
                 }
                 let records: usize = group.iter().map(|(bundle, _)| bundle.drafts.len()).sum();
-                next = if records < GROUP_RECORDS { queue.try_recv().ok() } else { None };
+                next = if records < GROUP_RECORDS {
+                    queue.try_recv().ok()
+                } else {
+                    None
+                };
             }
             self.append_group(&mut group);
             let quiet = queue.is_empty();
@@ -218,7 +267,12 @@ impl Writer {
             for (bundle, _) in group.iter() {
                 let offset = whole.drafts.len();
                 whole.drafts.extend_from_slice(&bundle.drafts);
-                whole.about.extend(bundle.about.iter().map(|(finding, about)| (finding + offset, about + offset)));
+                whole.about.extend(
+                    bundle
+                        .about
+                        .iter()
+                        .map(|(finding, about)| (finding + offset, about + offset)),
+                );
             }
             if self.append(&mut whole).is_ok() {
                 group.drain(..).for_each(|(_, done)| {
@@ -241,7 +295,12 @@ impl Writer {
     }
 
     fn append_batch(&mut self, mut batch: SensorBatch) -> Result<bool, AppendError> {
-        let SensorBatch { sensor, number, cursor, bundle } = &mut batch;
+        let SensorBatch {
+            sensor,
+            number,
+            cursor,
+            bundle,
+        } = &mut batch;
         let outcome = with_gaps(bundle, &mut self.ledger, |ledger, drafts| {
             ledger.append_batch(sensor, *number, *cursor, drafts)
         });
@@ -298,8 +357,17 @@ mod tests {
     use super::*;
 
     fn note(detail: &str) -> Draft {
-        let body = RecordBody::Daemon { daemon: "test".into(), state: "noted".into(), detail: detail.into() };
-        Draft { time_ns: 1, session: None, call: None, body }
+        let body = RecordBody::Daemon {
+            daemon: "test".into(),
+            state: "noted".into(),
+            detail: detail.into(),
+        };
+        Draft {
+            time_ns: 1,
+            session: None,
+            call: None,
+            body,
+        }
     }
 
     fn finding() -> Draft {
@@ -311,11 +379,22 @@ mod tests {
             evidence: Vec::new(),
             confidence: 100,
         };
-        Draft { time_ns: 1, session: None, call: None, body: RecordBody::Finding { finding, about_seq: None } }
+        Draft {
+            time_ns: 1,
+            session: None,
+            call: None,
+            body: RecordBody::Finding {
+                finding,
+                about_seq: None,
+            },
+        }
     }
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
     }
 
     #[test]
@@ -364,9 +443,17 @@ mod tests {
             let (writer, _ended) = LedgerWriter::start(ledger, Durability::Process).unwrap();
             let mut bundle = Bundle::one(note("small"));
             bundle.push(note(&"x".repeat(defenseclaw_audit::MAX_BODY_BYTES)));
-            let batch = SensorBatch { sensor: "s".into(), number: 1, cursor: Cursor::default(), bundle };
+            let batch = SensorBatch {
+                sensor: "s".into(),
+                number: 1,
+                cursor: Cursor::default(),
+                bundle,
+            };
             assert!(writer.append_batch(batch.clone()).await.unwrap());
-            assert!(!writer.append_batch(batch).await.unwrap(), "the same number again does nothing");
+            assert!(
+                !writer.append_batch(batch).await.unwrap(),
+                "the same number again does nothing"
+            );
             assert_eq!(writer.sensor_position("s").await.unwrap(), (1, Cursor::default()));
             assert_eq!(writer.status().error, None);
         });

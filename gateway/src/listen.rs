@@ -29,21 +29,35 @@ impl Socket {
     /// Takes the lock beside `path`, removes what an earlier gateway left there, and listens.
     pub fn bind(path: &Path, mode: u32) -> Result<(Self, UnixListener), GatewayError> {
         if path.as_os_str().len() > MAX_SOCKET_PATH {
-            return Err(GatewayError::SocketPath { path: path.to_owned(), limit: MAX_SOCKET_PATH });
+            return Err(GatewayError::SocketPath {
+                path: path.to_owned(),
+                limit: MAX_SOCKET_PATH,
+            });
         }
-        let failed = |source| GatewayError::Listen { path: path.to_owned(), source };
+        let failed = |source| GatewayError::Listen {
+            path: path.to_owned(),
+            source,
+        };
         let lock = lock(path)?;
         match fs::symlink_metadata(path) {
             // Only ever a socket: a mistaken path must not cost somebody a file.
             Ok(meta) if std::os::unix::fs::FileTypeExt::is_socket(&meta.file_type()) => {
                 fs::remove_file(path).map_err(failed)?;
             }
-            Ok(_) => return Err(failed(std::io::Error::new(ErrorKind::AlreadyExists, "something that is no socket lies there"))),
+            Ok(_) => {
+                return Err(failed(std::io::Error::new(
+                    ErrorKind::AlreadyExists,
+                    "something that is no socket lies there",
+                )));
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        let socket = Self { path: path.to_owned(), _lock: lock };
+        let socket = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
         fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         Ok((socket, listener))
     }
@@ -68,10 +82,19 @@ fn lock(socket: &Path) -> Result<Flock<File>, GatewayError> {
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(&path)
-        .map_err(|source| GatewayError::Listen { path: path.clone(), source })?;
+        .map_err(|source| GatewayError::Listen {
+            path: path.clone(),
+            source,
+        })?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => GatewayError::Running { socket: socket.to_owned(), lock: path.clone() },
-        errno => GatewayError::Listen { path: path.clone(), source: errno.into() },
+        nix::errno::Errno::EWOULDBLOCK => GatewayError::Running {
+            socket: socket.to_owned(),
+            lock: path.clone(),
+        },
+        errno => GatewayError::Listen {
+            path: path.clone(),
+            source: errno.into(),
+        },
     })
 }
 
@@ -81,7 +104,10 @@ pub fn make_folder(path: &Path, mode: u32) -> Result<(), GatewayError> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .map_err(|source| GatewayError::Folder { path: path.to_owned(), source })
+        .map_err(|source| GatewayError::Folder {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -89,7 +115,10 @@ mod tests {
     use super::*;
 
     fn bind(path: &Path) -> Result<(Socket, UnixListener), String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
         let _entered = runtime.enter();
         Socket::bind(path, FOR_ANYONE).map_err(|error| error.to_string())
     }
@@ -100,7 +129,11 @@ mod tests {
         let path = folder.path().join("g.sock");
         let (socket, _listener) = bind(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
-        assert!(bind(&path).unwrap_err().contains("another gateway already serves"));
+        assert!(
+            bind(&path)
+                .unwrap_err()
+                .contains("another gateway already serves")
+        );
         drop(socket);
         assert!(!path.exists());
     }
@@ -120,7 +153,14 @@ mod tests {
     #[test]
     fn a_path_that_is_too_long_is_named() {
         let error = bind(&Path::new("/tmp").join("x".repeat(120))).unwrap_err();
-        assert!(error.contains("125 bytes") && error.contains("at most 107"), "{error}");
-        assert!(bind(Path::new("/nowhere/g.sock")).unwrap_err().contains("cannot listen on /nowhere/g.sock.lock"));
+        assert!(
+            error.contains("125 bytes") && error.contains("at most 107"),
+            "{error}"
+        );
+        assert!(
+            bind(Path::new("/nowhere/g.sock"))
+                .unwrap_err()
+                .contains("cannot listen on /nowhere/g.sock.lock")
+        );
     }
 }

@@ -58,6 +58,13 @@ fn main() -> ExitCode {
 
 /// Logs to standard error, which a service manager keeps. Payloads are never logged.
 fn start_log() {
-    let level = std::env::var("DEFENSECLAW_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
-    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(false).init();
+    let level = std::env::var("DEFENSECLAW_LOG")
+        .ok()
+        .and_then(|level| level.parse().ok())
+        .unwrap_or(Level::INFO);
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
 }

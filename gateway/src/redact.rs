@@ -5,11 +5,12 @@
 
 use std::borrow::Cow;
 
-use defenseclaw_detect::mask::{mask, mask_text, mask_value};
+use defenseclaw_detect::mask::{mask, mask_arguments, mask_text, mask_value};
+use defenseclaw_detect::paths::PathRules;
 use defenseclaw_model::activity::{Action, Activity};
 use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::decision::{Decision, Finding};
-use defenseclaw_model::facts::{Facts, Opaque, PathFact, Pipe};
+use defenseclaw_model::facts::{Facts, Opaque, PathFact, Pipe, Program};
 use serde_json::Value;
 
 /// Longest text of a tool's input, a prompt or a command in a record (bytes).
@@ -25,6 +26,14 @@ const MAX_COMMAND: usize = 128 * 1024;
 /// All texts of the facts that the agent gets (bytes).
 const MAX_DECLARED_FACTS: usize = 256 * 1024;
 
+/// Builds what masking and classifying need, once, so that a fault in it shows at start and no hook waits for it.
+pub fn warm_up() {
+    // Long enough not to be passed over.
+    let masked = mask("nothing that is a secret");
+    let class = PathRules::embedded().classify("/nothing/of/note");
+    tracing::debug!(masked = masked.len(), ?class, "masking and path rules are ready");
+}
+
 /// A prompt for its record.
 pub fn prompt(text: &str) -> String {
     mask_text(text, MAX_TEXT)
@@ -38,7 +47,13 @@ pub fn input(input: &Value) -> Value {
     if bytes <= MAX_INPUT {
         return masked;
     }
-    let keys: Vec<&str> = input.as_object().into_iter().flat_map(|o| o.keys()).map(String::as_str).take(32).collect();
+    let keys: Vec<&str> = input
+        .as_object()
+        .into_iter()
+        .flat_map(|o| o.keys())
+        .map(String::as_str)
+        .take(32)
+        .collect();
     let keys: Vec<String> = keys.into_iter().map(|key| mask_text(key, 128)).collect();
     serde_json::json!({ "not_recorded": "the input is too large for a record", "bytes": bytes, "keys": keys })
 }
@@ -47,20 +62,29 @@ pub fn input(input: &Value) -> Value {
 pub fn kind(kind: &CallKind) -> CallKind {
     let texts = |texts: &[String]| texts.iter().map(|text| mask_text(text, MAX_ARGUMENT)).collect();
     match kind {
-        CallKind::Command { command, background } => {
-            CallKind::Command { command: mask_text(command, MAX_TEXT), background: *background }
-        }
+        CallKind::Command { command, background } => CallKind::Command {
+            command: mask_text(command, MAX_TEXT),
+            background: *background,
+        },
         CallKind::FileWrite { paths } => CallKind::FileWrite { paths: texts(paths) },
         CallKind::FileRead { paths } => CallKind::FileRead { paths: texts(paths) },
         CallKind::FileSearch { paths } => CallKind::FileSearch { paths: texts(paths) },
-        CallKind::Network { targets } => CallKind::Network { targets: texts(targets) },
+        CallKind::Network { targets } => CallKind::Network {
+            targets: texts(targets),
+        },
         CallKind::Other => CallKind::Other,
     }
 }
 
 /// What a call declares, for its record and for judging what it did. Masked and bounded; what was cut is said.
 pub fn facts(facts: &Facts) -> Facts {
-    bounded(facts, MAX_FACTS, |text| mask_text(text, MAX_ARGUMENT))
+    let words = |words: &[String]| {
+        mask_arguments(words)
+            .into_iter()
+            .map(|word| shortened(word, MAX_ARGUMENT))
+            .collect()
+    };
+    bounded(facts, MAX_FACTS, |text| mask_text(text, MAX_ARGUMENT), words)
 }
 
 /// What the agent gets of a call.
@@ -77,8 +101,14 @@ pub fn declaration(call: &ToolCall, cwd: Option<&str>, facts: &Facts) -> CallDec
     let mut tool = call.tool.clone();
     cut(&mut tool, MAX_ARGUMENT);
     let cwd = cwd.filter(|cwd| cwd.len() <= MAX_ARGUMENT).map(str::to_owned);
-    let facts = bounded(facts, MAX_DECLARED_FACTS, str::to_owned);
-    CallDeclaration { call: call.call.clone(), tool, kind, cwd, facts }
+    let facts = bounded(facts, MAX_DECLARED_FACTS, str::to_owned, <[String]>::to_vec);
+    CallDeclaration {
+        call: call.call.clone(),
+        tool,
+        kind,
+        cwd,
+        facts,
+    }
 }
 
 /// A tool's name, bounded.
@@ -89,11 +119,7 @@ pub fn tool(name: &str) -> String {
 /// Masks what an executed program was given. Paths stay as they are: they are compared with what calls declare.
 pub fn activity(activity: &mut Activity) {
     if let Action::Exec { argv, .. } = &mut activity.action {
-        for argument in argv {
-            if let Cow::Owned(masked) = mask(argument) {
-                *argument = masked;
-            }
-        }
+        *argv = mask_arguments(argv);
     }
 }
 
@@ -121,6 +147,11 @@ fn cut(text: &mut String, max: usize) {
     }
 }
 
+fn shortened(mut text: String, max: usize) -> String {
+    cut(&mut text, max);
+    text
+}
+
 /// About how much memory a declared call takes (bytes).
 pub fn weight(tool: &str, kind: &CallKind, facts: &Facts) -> usize {
     // What any entry costs beside its text.
@@ -129,20 +160,35 @@ pub fn weight(tool: &str, kind: &CallKind, facts: &Facts) -> usize {
     let paths = |paths: &[PathFact]| paths.iter().map(|fact| fact.path.len() + ENTRY).sum::<usize>();
     let kind = match kind {
         CallKind::Command { command, .. } => command.len(),
-        CallKind::FileWrite { paths } | CallKind::FileRead { paths } | CallKind::FileSearch { paths } => sum(paths),
+        CallKind::FileWrite { paths } | CallKind::FileRead { paths } | CallKind::FileSearch { paths } => {
+            sum(paths)
+        }
         CallKind::Network { targets } => sum(targets),
         CallKind::Other => 0,
     };
-    let programs: usize = facts.programs.iter().map(|program| sum(&program.argv) + 2 * ENTRY).sum();
+    let programs: usize = facts
+        .programs
+        .iter()
+        .map(|program| sum(&program.argv) + 2 * ENTRY)
+        .sum();
     let hosts: usize = facts.hosts.iter().map(|host| host.host.len() + ENTRY).sum();
-    let opaque: usize = facts.opaque.iter().map(|opaque| opaque.text.len() + 2 * ENTRY).sum();
+    let opaque: usize = facts
+        .opaque
+        .iter()
+        .map(|opaque| opaque.text.len() + 2 * ENTRY)
+        .sum();
     let rest = programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
     4 * ENTRY + tool.len() + kind + paths(&facts.reads) + paths(&facts.writes) + rest
 }
 
 /// The facts with every text passed through `show`, as far as `budget` bytes reach; then a remark that something is
 /// missing, so that policy and reader do not take the rest for the whole.
-fn bounded(facts: &Facts, budget: usize, show: impl Fn(&str) -> String) -> Facts {
+fn bounded(
+    facts: &Facts,
+    budget: usize,
+    show: impl Fn(&str) -> String,
+    show_words: impl Fn(&[String]) -> Vec<String>,
+) -> Facts {
     // What any entry costs beside its text, once it is JSON or on the heap.
     const ENTRY: usize = 64;
     let mut left = budget;
@@ -160,7 +206,10 @@ fn bounded(facts: &Facts, budget: usize, show: impl Fn(&str) -> String) -> Facts
     let mut out = Facts::default();
     for opaque in &facts.opaque {
         if take(opaque.text.len()) {
-            out.opaque.push(Opaque { why: opaque.why.clone(), text: show(&opaque.text) });
+            out.opaque.push(Opaque {
+                why: opaque.why.clone(),
+                text: show(&opaque.text),
+            });
         }
     }
     for (from, into) in [(&facts.reads, &mut out.reads), (&facts.writes, &mut out.writes)] {
@@ -172,44 +221,56 @@ fn bounded(facts: &Facts, budget: usize, show: impl Fn(&str) -> String) -> Facts
             }
         }
     }
-    out.hosts.extend(facts.hosts.iter().filter(|host| take(host.host.len())).cloned());
-    out.privilege.extend(facts.privilege.iter().filter(|word| take(word.len())).cloned());
+    out.hosts
+        .extend(facts.hosts.iter().filter(|host| take(host.host.len())).cloned());
+    out.privilege
+        .extend(facts.privilege.iter().filter(|word| take(word.len())).cloned());
     // Indices of pipes stay valid only if programs are cut at the end.
     for program in &facts.programs {
         let bytes: usize = program.argv.iter().map(|word| word.len() + ENTRY).sum();
         if !take(bytes) {
             break;
         }
-        let mut program = program.clone();
-        program.argv.iter_mut().for_each(|word| *word = show(word));
-        out.programs.push(program);
+        out.programs.push(Program {
+            name: show(&program.name),
+            argv: show_words(&program.argv),
+        });
     }
     let programs = out.programs.len();
     let kept = |pipe: &&Pipe| pipe.from < programs && pipe.to < programs;
-    out.pipes.extend(facts.pipes.iter().filter(kept).filter(|_| take(0)));
+    out.pipes
+        .extend(facts.pipes.iter().filter(kept).filter(|_| take(0)));
     if short {
-        out.opaque.push(Opaque { why: "too-large".into(), text: "not everything that the call declares is kept".into() });
+        out.opaque.push(Opaque {
+            why: "too-large".into(),
+            text: "not everything that the call declares is kept".into(),
+        });
     }
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use defenseclaw_model::facts::Program;
     use defenseclaw_model::ids::CallId;
     use serde_json::json;
 
     use super::*;
 
     fn program(words: &[&str]) -> Program {
-        Program { name: words[0].into(), argv: words.iter().map(|word| (*word).into()).collect() }
+        Program {
+            name: words[0].into(),
+            argv: words.iter().map(|word| (*word).into()).collect(),
+        }
     }
 
     #[test]
     fn facts_keep_within_their_budget_and_say_what_is_missing() {
         let many = Facts {
             programs: vec![program(&["echo", &"x".repeat(1000)]); 1000],
-            reads: vec![PathFact { path: "/a".into(), class: None }],
+            reads: vec![PathFact {
+                path: "/a".into(),
+                class: None,
+            }],
             pipes: vec![Pipe { from: 0, to: 1 }, Pipe { from: 998, to: 999 }],
             ..Facts::default()
         };
@@ -217,15 +278,24 @@ mod tests {
         assert!(serde_json::to_vec(&kept).unwrap().len() < 2 * MAX_FACTS);
         assert_eq!(kept.reads, many.reads);
         assert!(kept.programs.len() < 1000 && !kept.programs.is_empty());
-        assert_eq!(kept.pipes, [Pipe { from: 0, to: 1 }], "no pipe to a program that was cut");
+        assert_eq!(
+            kept.pipes,
+            [Pipe { from: 0, to: 1 }],
+            "no pipe to a program that was cut"
+        );
         assert_eq!(kept.opaque.last().unwrap().why, "too-large");
-        let few = Facts { programs: vec![program(&["ls", "-l"])], ..Facts::default() };
+        let few = Facts {
+            programs: vec![program(&["ls", "-l"])],
+            ..Facts::default()
+        };
         assert_eq!(facts(&few), few);
     }
 
     #[test]
     fn a_large_input_is_replaced_by_an_account_of_it() {
-        let large: Value = (0..20_000).map(|n| (format!("key{n}"), json!("some text"))).collect();
+        let large: Value = (0..500)
+            .map(|n| (format!("field{n}"), json!("some text ".repeat(100))))
+            .collect();
         let kept = input(&large);
         assert!(serde_json::to_vec(&kept).unwrap().len() < 8 * 1024);
         assert!(kept["bytes"].as_u64().unwrap() > MAX_INPUT as u64);
@@ -238,11 +308,16 @@ mod tests {
         let call = |command: String| ToolCall {
             call: CallId::new("c").unwrap(),
             tool: "Bash".into(),
-            kind: CallKind::Command { command, background: false },
+            kind: CallKind::Command {
+                command,
+                background: false,
+            },
             input: Value::Null,
         };
         let long = declaration(&call("ä".repeat(MAX_COMMAND)), None, &Facts::default());
-        let CallKind::Command { command, .. } = &long.kind else { panic!("{long:?}") };
+        let CallKind::Command { command, .. } = &long.kind else {
+            panic!("{long:?}")
+        };
         assert_eq!(command.len(), MAX_COMMAND);
         let short = declaration(&call("TOKEN=abc make".into()), Some("/w"), &Facts::default());
         assert_eq!(short.kind, call("TOKEN=abc make".into()).kind);

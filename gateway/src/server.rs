@@ -32,7 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Says the exit status that the hook client is to end with.
 const EXIT: &str = "x-defenseclaw-exit";
-const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 62\r\n\
+const BUSY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 62\r\n\
 connection: close\r\n\r\n{\"error\":\"too many connections of this user; try again later\"}";
 
 /// The server of hooks and operators.
@@ -67,8 +68,16 @@ impl Server {
 
     fn accepted(self: &Arc<Self>, stream: UnixStream, stop: watch::Receiver<bool>) {
         let peer = match stream.peer_cred() {
-            Ok(peer) => Peer { pid: peer.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0), uid: peer.uid() },
-            Err(error) => return tracing::warn!("a connection was refused: its user cannot be told: {error}"),
+            Ok(peer) => Peer {
+                pid: peer
+                    .pid()
+                    .and_then(|pid| u32::try_from(pid).ok())
+                    .filter(|&pid| pid > 0),
+                uid: peer.uid(),
+            },
+            Err(error) => {
+                return tracing::warn!("a connection was refused: its user cannot be told: {error}");
+            }
         };
         let Some(slot) = self.slots.connection(peer.uid) else {
             tracing::warn!(uid = peer.uid, "a connection was refused: too many are open");
@@ -80,7 +89,13 @@ impl Server {
         tokio::spawn(server.connection(stream, peer, Arc::new(slot), stop));
     }
 
-    async fn connection(self: Arc<Self>, stream: UnixStream, peer: Peer, slot: Arc<Slot>, mut stop: watch::Receiver<bool>) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: UnixStream,
+        peer: Peer,
+        slot: Arc<Slot>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let service = service_fn(|request| {
             let (server, slot) = (Arc::clone(&self), Arc::clone(&slot));
             async move { Ok::<_, Infallible>(server.route(request, peer, slot).await) }
@@ -123,10 +138,16 @@ impl Server {
         match (path, request.method()) {
             ("/v1/status", &Method::GET) => match serde_json::to_vec(&status(&self.engine, self.started)) {
                 Ok(json) => answer(StatusCode::OK, json),
-                Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &format!("the status cannot be told: {error}")),
+                Err(error) => problem(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    &format!("the status cannot be told: {error}"),
+                ),
             },
             ("/v1/status", _) => not_allowed("GET"),
-            _ => problem(StatusCode::NOT_FOUND, "there is nothing at this path; known: /v1/status, /v1/hooks/CONNECTOR"),
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                "there is nothing at this path; known: /v1/status, /v1/hooks/CONNECTOR",
+            ),
         }
     }
 
@@ -139,19 +160,31 @@ impl Server {
         arrived: Instant,
     ) -> Answer {
         let Some(length) = length(&request) else {
-            return problem(StatusCode::LENGTH_REQUIRED, "a hook request needs a Content-Length");
+            return problem(
+                StatusCode::LENGTH_REQUIRED,
+                "a hook request needs a Content-Length",
+            );
         };
         if length > MAX_PAYLOAD as u64 {
             let fault = Fault::unreadable(FaultKind::TooLarge);
             return native(self.engine.bad_payload(connector, fault).await);
         }
         let Some(room) = slot.bytes(length as usize) else {
-            return problem(StatusCode::SERVICE_UNAVAILABLE, "too many large payloads of this user wait; try again later");
+            return problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many large payloads of this user wait; try again later",
+            );
         };
-        let payload = match tokio::time::timeout(BODY, read_body(request.into_body(), length as usize)).await {
+        let payload = match tokio::time::timeout(BODY, read_body(request.into_body(), length as usize)).await
+        {
             Ok(Some(payload)) => payload,
             Ok(None) => return problem(StatusCode::BAD_REQUEST, "the request's body was cut short"),
-            Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the request's body did not arrive in time"),
+            Err(_) => {
+                return problem(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the request's body did not arrive in time",
+                );
+            }
         };
         let engine = Arc::clone(&self.engine);
         // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
@@ -195,23 +228,35 @@ async fn read_body(mut body: Incoming, length: usize) -> Option<Bytes> {
 fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }
 
 fn native(reply: Reply) -> Answer {
     let mut answer = answer(StatusCode::OK, reply.body);
-    answer.headers_mut().insert(EXIT, HeaderValue::from(u16::from(reply.exit)));
+    answer
+        .headers_mut()
+        .insert(EXIT, HeaderValue::from(u16::from(reply.exit)));
     answer
 }
 
 fn problem(status: StatusCode, message: &str) -> Answer {
-    answer(status, serde_json::json!({ "error": message }).to_string().into_bytes())
+    answer(
+        status,
+        serde_json::json!({ "error": message }).to_string().into_bytes(),
+    )
 }
 
 fn not_allowed(method: &'static str) -> Answer {
-    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("this path takes {method}"));
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
+    let mut answer = problem(
+        StatusCode::METHOD_NOT_ALLOWED,
+        &format!("this path takes {method}"),
+    );
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(method));
     answer
 }
 
@@ -231,7 +276,11 @@ mod tests {
     fn the_busy_answer_states_its_own_length() {
         let text = std::str::from_utf8(BUSY).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
         serde_json::from_str::<serde_json::Value>(body).unwrap();
     }
 }

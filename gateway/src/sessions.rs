@@ -64,7 +64,9 @@ impl Session {
 
     /// Gives whether the call was open.
     fn forget_call(&mut self, call: &CallId) -> bool {
-        let Some(at) = self.open.iter().position(|open| open.call == *call) else { return false };
+        let Some(at) = self.open.iter().position(|open| open.call == *call) else {
+            return false;
+        };
         self.weight -= weight(&self.open.remove(at));
         true
     }
@@ -104,7 +106,9 @@ impl Sessions {
         for summary in open.into_iter().rev() {
             let query = Query {
                 session: Some(summary.session.clone()),
-                kinds: ["session_start", "tool_call", "call_end"].map(str::to_owned).to_vec(),
+                kinds: ["session_start", "tool_call", "call_end"]
+                    .map(str::to_owned)
+                    .to_vec(),
                 newest: Some(REBUILD_RECORDS),
                 ..Query::default()
             };
@@ -169,12 +173,20 @@ impl Sessions {
         for (id, session) in by_use {
             let open = OpenSession {
                 session: id.clone(),
-                open_calls: session.open.iter().map(|call| CallDeclaration::clone(call)).collect(),
+                open_calls: session
+                    .open
+                    .iter()
+                    .map(|call| CallDeclaration::clone(call))
+                    .collect(),
                 closed_calls: session.closed.iter().cloned().collect(),
             };
             bytes += serde_json::to_vec(&open).map_or(0, |json| json.len());
             if bytes > WELCOME_BYTES {
-                tracing::warn!(told = told.len(), of = self.sessions.len(), "not all open sessions fit into a frame");
+                tracing::warn!(
+                    told = told.len(),
+                    of = self.sessions.len(),
+                    "not all open sessions fit into a frame"
+                );
                 break;
             }
             told.push(open);
@@ -201,7 +213,11 @@ impl Sessions {
     }
 
     fn forget_oldest(&mut self) {
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used).map(|(id, _)| id.clone());
+        let oldest = self
+            .sessions
+            .iter()
+            .min_by_key(|(_, session)| session.used)
+            .map(|(id, _)| id.clone());
         if let Some(oldest) = oldest {
             tracing::warn!(session = %oldest, "too many open sessions: the one unused for longest is forgotten");
             self.end(&oldest);
@@ -213,11 +229,30 @@ fn replay(session: &mut Session, record: Record) {
     match (record.draft.body, record.draft.call) {
         (RecordBody::SessionStart { uid, .. }, _) => session.owner = Some(uid),
         // A forged declaration was never acted on.
-        (RecordBody::ToolCall { binding: Binding::Forged { .. }, .. }, _) => {}
-        (RecordBody::ToolCall { tool, call_kind, facts, decision, .. }, Some(call))
-            if decision.effective() != Verdict::Deny =>
-        {
-            session.open(Arc::new(CallDeclaration { call, tool, kind: call_kind, cwd: None, facts }));
+        (
+            RecordBody::ToolCall {
+                binding: Binding::Forged { .. },
+                ..
+            },
+            _,
+        ) => {}
+        (
+            RecordBody::ToolCall {
+                tool,
+                call_kind,
+                facts,
+                decision,
+                ..
+            },
+            Some(call),
+        ) if decision.effective() != Verdict::Deny => {
+            session.open(Arc::new(CallDeclaration {
+                call,
+                tool,
+                kind: call_kind,
+                cwd: None,
+                facts,
+            }));
         }
         (RecordBody::CallEnd { .. }, Some(call)) => session.close(&call),
         _ => {}
@@ -254,7 +289,12 @@ mod tests {
     }
 
     fn draft(session_id: &str, call_id: Option<&str>, body: RecordBody) -> Draft {
-        Draft { time_ns: 1_000, session: Some(session(session_id)), call: call_id.map(call), body }
+        Draft {
+            time_ns: 1_000,
+            session: Some(session(session_id)),
+            call: call_id.map(call),
+            body,
+        }
     }
 
     fn tool_call(session_id: &str, call_id: &str, verdict: Verdict, enforced: bool) -> Draft {
@@ -282,8 +322,16 @@ mod tests {
     fn open_sessions_and_calls_come_back_from_the_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
-        let start = RecordBody::SessionStart { source: None, cwd: None, uid: 7, binding: Binding::NoAgent };
-        let ended = RecordBody::CallEnd { tool: "Bash".into(), failed: false };
+        let start = RecordBody::SessionStart {
+            source: None,
+            cwd: None,
+            uid: 7,
+            binding: Binding::NoAgent,
+        };
+        let ended = RecordBody::CallEnd {
+            tool: "Bash".into(),
+            failed: false,
+        };
         Ledger::open(&path, Durability::Process)
             .unwrap()
             .append(&[
@@ -323,15 +371,24 @@ mod tests {
         }
         assert_eq!(sessions.count(), MAX_SESSIONS);
         assert_eq!(sessions.for_agent().len(), MAX_SESSIONS);
-        assert!(sessions.sessions.contains_key(&session("keep")), "what is in use stays");
+        assert!(
+            sessions.sessions.contains_key(&session("keep")),
+            "what is in use stays"
+        );
     }
 
     #[test]
     fn all_calls_together_are_bounded() {
         let mut sessions = Sessions::default();
         let large = |id: &str| {
-            let kind = CallKind::Command { command: "x".repeat(MAX_WEIGHT / 4), background: false };
-            Arc::new(CallDeclaration { kind, ..CallDeclaration::clone(&declared(id)) })
+            let kind = CallKind::Command {
+                command: "x".repeat(MAX_WEIGHT / 4),
+                background: false,
+            };
+            Arc::new(CallDeclaration {
+                kind,
+                ..CallDeclaration::clone(&declared(id))
+            })
         };
         for number in 0..6 {
             sessions.open_call(&session(&format!("s{number}")), large("1"));

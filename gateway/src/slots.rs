@@ -47,7 +47,10 @@ impl Slots {
         }
         held.all.connections += 1;
         held.users.entry(uid).or_default().connections += 1;
-        Some(Slot { slots: Arc::clone(self), uid })
+        Some(Slot {
+            slots: Arc::clone(self),
+            uid,
+        })
     }
 
     /// Returns once nothing is held.
@@ -79,7 +82,10 @@ impl Slot {
         }
         held.all.bytes += bytes;
         held.users.entry(self.uid).or_default().bytes += bytes;
-        Some(Room { slot: Arc::clone(self), bytes })
+        Some(Room {
+            slot: Arc::clone(self),
+            bytes,
+        })
     }
 }
 
@@ -133,14 +139,18 @@ mod tests {
         assert!(other.bytes(16 << 20).is_some());
         drop((rooms, first, other));
         let held = slots.held();
-        assert_eq!((held.all.connections, held.all.bytes, held.users.len()), (0, 0, 0));
+        assert_eq!(
+            (held.all.connections, held.all.bytes, held.users.len()),
+            (0, 0, 0)
+        );
     }
 
     #[test]
     fn all_users_together_are_bounded() {
         let slots = Arc::new(Slots::default());
-        let held: Vec<_> =
-            (0..10).flat_map(|uid| (0..100).filter_map(|_| slots.connection(uid)).collect::<Vec<_>>()).collect();
+        let held: Vec<_> = (0..10)
+            .flat_map(|uid| (0..100).filter_map(|_| slots.connection(uid)).collect::<Vec<_>>())
+            .collect();
         assert_eq!(held.len(), CONNECTIONS);
     }
 }

@@ -15,7 +15,10 @@ pub fn status(engine: &Engine, started: Instant) -> Status {
         policy: engine.policy().revision().to_owned(),
         ledger: engine.ledger().status(),
         agent: engine.agent().status(),
-        rss_kib: std::fs::read_to_string("/proc/self/status").ok().and_then(|text| rss_kib(&text)).unwrap_or(0),
+        rss_kib: std::fs::read_to_string("/proc/self/status")
+            .ok()
+            .and_then(|text| rss_kib(&text))
+            .unwrap_or(0),
         open_sessions: engine.sessions().count() as u64,
         hooks: engine.counters().read(),
     }
@@ -33,7 +36,10 @@ mod tests {
 
     #[test]
     fn resident_memory_is_read_in_kib() {
-        assert_eq!(rss_kib("Name:\tx\nVmRSS:\t    9812 kB\nRssAnon:\t 1 kB\n"), Some(9812));
+        assert_eq!(
+            rss_kib("Name:\tx\nVmRSS:\t    9812 kB\nRssAnon:\t 1 kB\n"),
+            Some(9812)
+        );
         assert_eq!(rss_kib("Name:\tx\n"), None);
         assert!(rss_kib(&std::fs::read_to_string("/proc/self/status").unwrap()).unwrap() > 100);
     }

@@ -21,7 +21,11 @@ struct State {
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self(Mutex::new(State { tokens: BURST, filled: Instant::now(), held_back: 0 }))
+        Self(Mutex::new(State {
+            tokens: BURST,
+            filled: Instant::now(),
+            held_back: 0,
+        }))
     }
 }
 

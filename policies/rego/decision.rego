@@ -31,6 +31,44 @@ decision := {"verdict": worst.verdict, "severity": severity, "reason": reason, "
 	findings := [finding(objection) | some objection in objections]
 }
 
+# --- What there is to look at: most calls have nothing of it, and no rule is tried on them -----------------------------
+
+classed_reads := [read | some read in input.facts.reads; read.class]
+
+classed_writes := [write | some write in input.facts.writes; write.class]
+
+# The programs that rules look at word by word; for all others the name is enough.
+suspects := array.concat(listed_suspects, unresolved_programs)
+
+listed_suspects := [program | some program in input.facts.programs; data.lists.suspects[program.name]]
+
+# What runs is the value of a variable or the output of a command; the facts say so as opaque.
+unresolved_programs := [program |
+	count(input.facts.opaque) > 0
+	some program in input.facts.programs
+	substring(program.name, 0, 1) in {"$", "`"}
+]
+
+objections contains objection if {
+	count(classed_reads) > 0
+	some objection in credentials_objections
+}
+
+objections contains objection if {
+	count(suspects) + count(input.facts.opaque) > 0
+	some objection in code_objections
+}
+
+objections contains objection if {
+	count(suspects) + count(classed_writes) > 0
+	some objection in damage_objections
+}
+
+objections contains objection if {
+	count(suspects) + count(classed_writes) + count(input.facts.privilege) > 0
+	some objection in guarded_objections
+}
+
 # The declaration itself is not to be trusted.
 objections contains {
 	"rule": "trust.forged-hook",

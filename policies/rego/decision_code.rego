@@ -116,7 +116,7 @@ unknown_code := code_through({at | some at, program in input.facts.programs; not
 
 program_name(at) := input.facts.programs[at].name
 
-objections contains {
+code_objections contains {
 	"rule": "command.network-to-interpreter",
 	"category": "command",
 	"verdict": "deny",
@@ -129,7 +129,7 @@ objections contains {
 	pipe := network_code[0]
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.decoded-code",
 	"category": "command",
 	"verdict": "ask",
@@ -142,7 +142,7 @@ objections contains {
 	pipe := decoded_code[0]
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.decoded-code",
 	"category": "command",
 	"verdict": "ask",
@@ -156,7 +156,7 @@ objections contains {
 	opaque.why == "encoding"
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.unknown-code",
 	"category": "command",
 	"verdict": "ask",
@@ -169,7 +169,7 @@ objections contains {
 	pipe := unknown_code[0]
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.unknown-code",
 	"category": "command",
 	"verdict": "ask",
@@ -183,7 +183,7 @@ objections contains {
 	opaque.why == "eval"
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.unknown-program",
 	"category": "command",
 	"verdict": "ask",
@@ -193,13 +193,13 @@ objections contains {
 	"evidence": [],
 	"confidence": 60,
 } if {
-	some program in input.facts.programs
+	some program in suspects
 	substituted(program.name)
 	not startswith(program.name, "$(which ")
 	not startswith(program.name, "$(command -v ")
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.unreadable",
 	"category": "command",
 	"verdict": "ask",
@@ -227,26 +227,26 @@ opens_socket if {
 # `/dev/tcp` also serves to see whether a port is open; a shell on it does not.
 reverse_shell contains "a shell is connected to a network socket" if {
 	opens_socket
-	some program in input.facts.programs
+	some program in suspects
 	data.lists.shells[program.name]
 	not runs_own_words(program)
 }
 
 reverse_shell contains "commands read from a network socket are run" if {
 	opens_socket
-	some program in input.facts.programs
+	some program in suspects
 	startswith(program.name, "$")
 }
 
 reverse_shell contains "netcat runs a program for whoever is connected" if {
-	some program in input.facts.programs
+	some program in suspects
 	program.name in {"nc", "ncat", "netcat"}
 	some word in program.argv
 	word in {"-e", "-c", "--exec", "--sh-exec", "--lua-exec"}
 }
 
 reverse_shell contains "socat runs a program for whoever is connected" if {
-	some program in input.facts.programs
+	some program in suspects
 	program.name == "socat"
 	some word in program.argv
 	some start in ["exec:", "system:"]
@@ -261,7 +261,7 @@ reverse_shell contains "a shell's output is sent to netcat, whose output is run"
 }
 
 reverse_shell contains "inline code connects a shell to a network socket" if {
-	some program in input.facts.programs
+	some program in suspects
 	data.lists.interpreters[program.name]
 	some word in program.argv
 	contains(lower(word), "socket")
@@ -269,7 +269,7 @@ reverse_shell contains "inline code connects a shell to a network socket" if {
 	contains(word, hands_over)
 }
 
-objections contains {
+code_objections contains {
 	"rule": "command.reverse-shell",
 	"category": "command",
 	"verdict": "deny",

@@ -9,7 +9,7 @@ holds_secret(class) if class == "credential-folder"
 
 secret_reads := [read |
 	not data.lists.listing_tools[input.tool]
-	some read in input.facts.reads
+	some read in classed_reads
 	holds_secret(read.class)
 ]
 
@@ -24,7 +24,7 @@ reaches_network if {
 	data.lists.network_programs[program.name]
 }
 
-objections contains {
+credentials_objections contains {
 	"rule": "credential.read",
 	"category": "secret",
 	"verdict": "deny",
@@ -37,7 +37,7 @@ objections contains {
 	read := secret_reads[0]
 }
 
-objections contains {
+credentials_objections contains {
 	"rule": "credential.to-network",
 	"category": "exfiltration",
 	"verdict": "deny",
@@ -51,7 +51,7 @@ objections contains {
 	reaches_network
 }
 
-env_paths := [read.path | some read in input.facts.reads; read.class == "env-file"]
+env_paths := [read.path | some read in classed_reads; read.class == "env-file"]
 
 # Loading an environment file into a process (`source .env`, `docker --env-file`) shows it to nobody.
 shows_env_file if input.call_kind.kind != "command"
@@ -64,7 +64,7 @@ shows_env_file if {
 	contains(word, facts.basename(path))
 }
 
-objections contains {
+credentials_objections contains {
 	"rule": "credential.env-file",
 	"category": "secret",
 	"verdict": "ask",
@@ -79,7 +79,7 @@ objections contains {
 	shows_env_file
 }
 
-objections contains {
+credentials_objections contains {
 	"rule": "credential.process-secrets",
 	"category": "secret",
 	"verdict": "ask",
@@ -89,6 +89,6 @@ objections contains {
 	"evidence": [read.path],
 	"confidence": 80,
 } if {
-	some read in input.facts.reads
+	some read in classed_reads
 	read.class == "process-secrets"
 }

@@ -20,7 +20,7 @@ recursive(program) if {
 }
 
 wipes if {
-	some program in input.facts.programs
+	some program in suspects
 	data.lists.wipe_programs[program.name]
 	recursive(program)
 }
@@ -50,14 +50,14 @@ wiped contains fact.path if {
 }
 
 wiped contains word if {
-	some program in input.facts.programs
+	some program in suspects
 	data.lists.wipe_programs[program.name]
 	recursive(program)
 	some word in program.argv
 	word in home_word
 }
 
-objections contains {
+damage_objections contains {
 	"rule": "damage.system-tree",
 	"category": "destructive",
 	"verdict": "deny",
@@ -78,13 +78,13 @@ formats(program) if program.name in {"wipefs", "blkdiscard", "sfdisk", "mkswap"}
 disks := [fact.path | some fact in input.facts.writes; fact.class == "block-device"]
 
 formatted := [word |
-	some program in input.facts.programs
+	some program in suspects
 	formats(program)
 	some word in program.argv
 	startswith(word, "/dev/")
 ]
 
-objections contains {
+damage_objections contains {
 	"rule": "damage.disk",
 	"category": "destructive",
 	"verdict": "deny",
@@ -98,7 +98,7 @@ objections contains {
 	count(targets) > 0
 }
 
-objections contains {
+damage_objections contains {
 	"rule": "damage.permissions",
 	"category": "destructive",
 	"verdict": "ask",
@@ -108,7 +108,7 @@ objections contains {
 	"evidence": [word],
 	"confidence": 85,
 } if {
-	some program in input.facts.programs
+	some program in suspects
 	data.lists.mode_programs[program.name]
 	recursive(program)
 	some word in program.argv
@@ -121,7 +121,7 @@ protected_folder(word) if data.lists.system_folders[trim_suffix(word, "/")]
 
 protected_folder(word) if word in home_word
 
-objections contains {
+damage_objections contains {
 	"rule": "damage.fork-bomb",
 	"category": "destructive",
 	"verdict": "deny",

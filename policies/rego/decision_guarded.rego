@@ -30,13 +30,13 @@ exempt(class) if {
 }
 
 guarded_writes[class] contains write.path if {
-	some write in input.facts.writes
+	some write in classed_writes
 	class := write.class
 	guard[class]
 	not exempt(class)
 }
 
-objections contains {
+guarded_objections contains {
 	"rule": guard[class].rule,
 	"category": "sensitive-path",
 	"verdict": guard[class].verdict,
@@ -71,12 +71,7 @@ plants(program) if {
 	startswith(word, "--on-")
 }
 
-plants(program) if {
-	program.name == "git"
-	"core.hooksPath" in program.argv
-}
-
-objections contains {
+guarded_objections contains {
 	"rule": "persistence.autostart",
 	"category": "persistence",
 	"verdict": "ask",
@@ -86,13 +81,29 @@ objections contains {
 	"evidence": [program.name],
 	"confidence": 80,
 } if {
-	some program in input.facts.programs
+	some program in suspects
 	plants(program)
+}
+
+# `git` is no suspect, or no call would be without one.
+objections contains {
+	"rule": "persistence.git-hooks",
+	"category": "persistence",
+	"verdict": "ask",
+	"severity": "MEDIUM",
+	"message": "this would name another folder whose programs git runs by itself",
+	"remedy": "Let the person set it",
+	"evidence": ["core.hooksPath"],
+	"confidence": 80,
+} if {
+	some program in input.facts.programs
+	program.name == "git"
+	"core.hooksPath" in program.argv
 }
 
 # --- Privilege --------------------------------------------------------------------------------------------------------
 
-objections contains {
+guarded_objections contains {
 	"rule": "privilege.raise",
 	"category": "privilege",
 	"verdict": "ask",
@@ -157,7 +168,7 @@ tampers(program) if {
 	program.argv[2] in {"freeze", "lock", "kill"}
 }
 
-objections contains {
+guarded_objections contains {
 	"rule": "tamper.defenseclaw",
 	"category": "tampering",
 	"verdict": "deny",
@@ -167,6 +178,6 @@ objections contains {
 	"evidence": [program.name],
 	"confidence": 95,
 } if {
-	some program in input.facts.programs
+	some program in suspects
 	tampers(program)
 }

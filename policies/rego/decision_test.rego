@@ -144,3 +144,22 @@ test_unresolved_words_are_free if {
 		answer.verdict == "allow"
 	}
 }
+
+# Rules look at the words of suspects only, so a list that rules use on suspects must be part of them.
+test_lists_that_rules_look_into_are_suspects if {
+	every list in ["interpreters", "shells", "evaluators", "wipe_programs", "mode_programs"] {
+		every name, _ in data.lists[list] {
+			data.lists.suspects[name]
+		}
+	}
+}
+
+test_another_hooks_folder_is_asked_about if {
+	answer := decision.decision with input as call("Bash", {"programs": [program(["git", "config", "core.hooksPath", "/tmp/x"])]})
+	rules(answer) == {"persistence.git-hooks"}
+}
+
+test_other_git_settings_are_free if {
+	answer := decision.decision with input as call("Bash", {"programs": [program(["git", "config", "user.name", "x"])]})
+	answer.verdict == "allow"
+}

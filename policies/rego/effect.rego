@@ -3,6 +3,8 @@
 # `input` is a JudgeInput of the crate defenseclaw-policy: the activity with its attribution, the facts of the call that
 # it is attributed to, and what the same call did before. The answer is `findings`.
 #
+# Each rule begins with the kind of action and how it is explained: most rules end there for most activities.
+#
 # An activity is `declared` (named in the call, or the harness's own housekeeping: no finding), `derived` (a consequence of
 # the call: a finding where it goes beyond what such a call is for), or `unexplained` (a finding by itself). That a process
 # outlives its call is no finding.
@@ -100,8 +102,6 @@ expected_connection if declared_program(data.lists.connecting)
 
 # --- Unexplained -------------------------------------------------------------------------------------------------------
 
-unexplained if explained == "unexplained"
-
 # Where programs are installed by an administrator.
 installed(path) if {
 	some start in ["/usr/", "/bin/", "/sbin/", "/lib/", "/opt/", "/nix/", "/snap/"]
@@ -116,8 +116,8 @@ findings contains {
 	"evidence": [action.path],
 	"confidence": 80,
 } if {
-	unexplained
 	action.action == "exec"
+	explained == "unexplained"
 	severity := {true: "LOW", false: "MEDIUM"}[installed_program]
 }
 
@@ -133,8 +133,9 @@ findings contains {
 	"evidence": [action.path],
 	"confidence": 80,
 } if {
-	unexplained
-	writes
+	action.action == "open"
+	explained == "unexplained"
+	action.access in written
 	severity := {true: "HIGH", false: "MEDIUM"}[guarded_path]
 }
 
@@ -150,8 +151,10 @@ findings contains {
 	"evidence": [action.path],
 	"confidence": 85,
 } if {
-	unexplained
-	reads_secret
+	action.action == "open"
+	explained == "unexplained"
+	action.access == "read"
+	data.classes[action.class].secret
 }
 
 findings contains {
@@ -162,8 +165,8 @@ findings contains {
 	"evidence": [destination],
 	"confidence": 80,
 } if {
-	unexplained
 	action.action == "connect"
+	explained == "unexplained"
 	not local_lookup
 	severity := {true: "MEDIUM", false: "HIGH"}[stays_here]
 }
@@ -174,18 +177,7 @@ stays_here if loopback
 
 # --- Beyond what the call declared ---------------------------------------------------------------------------------------
 
-derived if explained == "derived"
-
-reads_secret if {
-	action.action == "open"
-	action.access == "read"
-	data.classes[action.class].secret
-}
-
-writes if {
-	action.action == "open"
-	action.access in {"write", "create"}
-}
+written := {"write", "create"}
 
 findings contains {
 	"rule": "effect.undeclared-credential-read",
@@ -195,8 +187,10 @@ findings contains {
 	"evidence": [action.path],
 	"confidence": 90,
 } if {
-	derived
-	reads_secret
+	action.action == "open"
+	explained == "derived"
+	action.access == "read"
+	data.classes[action.class].secret
 	not facts.named(declared.reads, action.path)
 	not expected_reader(action.path)
 }
@@ -224,6 +218,7 @@ findings contains {
 	"evidence": array.concat([destination], held),
 	"confidence": 90,
 } if {
+	action.action == "connect"
 	sends_secret
 	not declares_name
 }
@@ -237,13 +232,14 @@ findings contains {
 	"evidence": array.concat([destination], held),
 	"confidence": 60,
 } if {
+	action.action == "connect"
 	sends_secret
 	declares_name
 }
 
 undeclared_connection if {
-	derived
 	action.action == "connect"
+	explained == "derived"
 	not sends_secret
 	not declared_destination
 	not declares_name
@@ -259,6 +255,7 @@ findings contains {
 	"evidence": [destination],
 	"confidence": 60,
 } if {
+	action.action == "connect"
 	undeclared_connection
 	severity := {true: "LOW", false: "MEDIUM"}[expected_or_here]
 }
@@ -304,8 +301,10 @@ findings contains {
 	"evidence": [action.path],
 	"confidence": 85,
 } if {
-	derived
-	writes
+	action.action == "open"
+	explained == "derived"
+	action.access in written
+	sensitive_write_severity[action.class]
 	not facts.named(declared.writes, action.path)
 	not expected_writer
 }
@@ -332,8 +331,8 @@ findings contains {
 	"evidence": [action.path],
 	"confidence": 75,
 } if {
-	derived
 	action.action == "exec"
+	explained == "derived"
 	facts.basename(action.path) in {"sudo", "su", "doas", "pkexec", "runuser"}
 	count(declared.privilege) == 0
 }

@@ -58,9 +58,8 @@ impl Architecture {
 /// Builds and returns the object's path. Does nothing if neither sources nor tools have changed.
 pub(crate) fn build(host: &Host, options: &Options) -> Result<PathBuf> {
     setup::install(host, Wanted::build())?;
-    let compiler = toolchain::compiler().context("set-up found no compiler for the kernel programs")?;
-    let linker =
-        toolchain::linker(host, compiler.llvm).context("set-up found no linker for the kernel programs")?;
+    let (compiler, linker) =
+        toolchain::complete(host).context("set-up found no compiler and linker for the kernel programs")?;
     let folder = host.target.join("ebpf").join(options.arch.rust());
     let object = folder.join("defenseclaw-ebpf.o");
     let stamp = folder.join("inputs.sha256");

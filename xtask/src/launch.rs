@@ -1,5 +1,6 @@
 //! Demo, benchmarks and guests: builds what they need and hands over to them.
 
+use std::io::IsTerminal as _;
 use std::process::Command;
 
 use anyhow::Result;
@@ -52,24 +53,29 @@ pub(crate) fn demo(host: &Host, options: &DemoOptions) -> Result<()> {
     setup::install(host, wanted)?;
     let dist = build::build(host)?;
     let mut command = as_root(host, "demo");
-    command.arg("--bin-dir").arg(dist);
+    command
+        .arg("--bin-dir")
+        .arg(dist)
+        .arg("--keep")
+        .arg(host.target.join("demo"));
     if options.client == Client::ClaudeCode {
         command.arg("--claude-code").arg(host.target.join("npm"));
     }
     run(&mut command)
 }
 
-/// A program of the test kit: as we are if we are root, else through sudo where that asks for no password.
+/// A program of the test kit: as we are if we are root, else through sudo where it lets us or can ask for a password.
 fn as_root(host: &Host, program: &str) -> Command {
     let program = host.target.join("release").join(program);
-    let sudo = find_in_path("sudo").is_some_and(|sudo| succeeds(Command::new(sudo).args(["-n", "true"])));
-    if !setup::is_root() && sudo {
-        eprintln!("The sensor needs root; going on through sudo.");
-        let mut command = Command::new("sudo");
-        command.args(["-n", "--"]).arg(program);
-        return command;
+    let quiet = succeeds(Command::new("sudo").args(["-n", "true"]));
+    let asks = find_in_path("sudo").is_some() && std::io::stdin().is_terminal();
+    if setup::is_root() || !(quiet || asks) {
+        return Command::new(program);
     }
-    Command::new(program)
+    eprintln!("The sensor needs root; going on through sudo.");
+    let mut command = Command::new("sudo");
+    command.arg("--").arg(program);
+    command
 }
 
 pub(crate) fn bench(host: &Host, options: &BenchOptions) -> Result<()> {

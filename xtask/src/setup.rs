@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::host::{Host, describe, find_in_path, run, step, succeeds};
-use crate::toolchain;
+use crate::toolchain::{self, Compiler};
 
 /// What the caller is going to do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -120,26 +120,26 @@ fn plan(host: &Host, wanted: Wanted, rustup_failed: bool) -> Result<Vec<Action>>
             reasons.push(format!("{what} ({why})"));
         }
     }
-    if wanted.ebpf
-        && apt_never_updated()
-        && toolchain::compiler().is_none_or(|c| toolchain::linker(host, c.llvm).is_none())
-    {
-        let why = "this machine never fetched its lists of packages".into();
-        return Ok(vec![Action {
-            why,
-            kind: Kind::AptLists,
-        }]);
-    }
-    if wanted.ebpf {
-        plan_ebpf(host, rustup_failed, &mut plan)?;
+    if wanted.ebpf && toolchain::complete(host).is_none() {
+        if apt_never_updated() {
+            let why = "this machine never fetched its lists of packages".into();
+            return Ok(vec![Action {
+                why,
+                kind: Kind::AptLists,
+            }]);
+        }
+        plan.push(plan_ebpf(rustup_failed)?);
     }
     if wanted.deny && host.find("cargo-deny").is_none() {
         plan.push(Action {
             why: "checks licences and sources of every dependency".into(),
             kind: Kind::Cargo {
                 name: "cargo-deny",
-                arguments: ["--locked", "--version", DENY_VERSION].map(Into::into).into(),
-                variables: Vec::new(),
+                arguments: ["--locked", "--debug", "--version", DENY_VERSION]
+                    .map(Into::into)
+                    .into(),
+                // It runs for a second: optimising it would take minutes.
+                variables: vec![("CARGO_PROFILE_DEV_DEBUG", "0".into())],
             },
         });
     }
@@ -195,60 +195,73 @@ const DENY_VERSION: &str = "0.20.2";
 /// Pinned, for the same reason.
 const LINKER_VERSION: &str = "0.13.0";
 
-/// A compiler with its library source; then LLVM's development files; then the linker.
-fn plan_ebpf(host: &Host, rustup_failed: bool, plan: &mut Vec<Action>) -> Result<()> {
-    let Some(compiler) = toolchain::compiler() else {
-        plan.push(plan_compiler(rustup_failed)?);
-        return Ok(());
-    };
-    let llvm = compiler.llvm;
-    if toolchain::linker(host, llvm).is_some() {
-        return Ok(());
+/// What comes next on the way to a compiler with its library source and the linker that holds its LLVM.
+fn plan_ebpf(rustup_failed: bool) -> Result<Action> {
+    let compilers: Vec<Compiler> = toolchain::compilers().collect();
+    if let Some((compiler, prefix)) = compilers
+        .iter()
+        .find_map(|c| Some((c, toolchain::llvm_prefix(c.llvm)?)))
+    {
+        return Ok(plan_linker(compiler, prefix));
     }
-    let Some(prefix) = toolchain::llvm_prefix(llvm) else {
-        let names = [format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
-        if !apt_has(&names[0]) {
-            bail!(
-                "bpf-linker needs LLVM {llvm}, the one inside {} ({}), and this machine's apt sources have no {}.\n\
-                 Add LLVM's own repository, then run this again:\n  \
-                 wget https://apt.llvm.org/llvm.sh && sudo bash llvm.sh {llvm} && sudo apt-get install {}",
-                compiler.rustc.display(),
-                compiler.release,
-                names[0],
-                names.join(" "),
-            );
-        }
+    let names = |llvm: u32| vec![format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
+    if let Some(compiler) = compilers
+        .iter()
+        .find(|c| names(c.llvm).iter().all(|name| apt_has(name)))
+    {
         let why = format!(
-            "LLVM {llvm}, as in {}, to build bpf-linker with",
+            "LLVM {}, as in {}, to build bpf-linker with",
+            compiler.llvm,
             compiler.rustc.display()
         );
-        plan.push(Action {
+        return Ok(Action {
             why,
-            kind: Kind::Apt(names.into()),
+            kind: Kind::Apt(names(compiler.llvm)),
         });
-        return Ok(());
-    };
-    plan.push(Action {
+    }
+    // A compiler whose LLVM is not to be had does not help: another one may.
+    let pinned = compilers
+        .iter()
+        .any(|compiler| compiler.release == toolchain::RUSTUP_RELEASE);
+    match plan_compiler(rustup_failed || pinned) {
+        Ok(action) => Ok(action),
+        Err(error) => match compilers.first() {
+            None => Err(error),
+            Some(compiler) => bail!(
+                "bpf-linker needs LLVM {llvm}, the one inside {} ({}), and this machine's apt sources lack {names}.\n\
+                 Add LLVM's own repository, then run this again:\n  \
+                 wget https://apt.llvm.org/llvm.sh && sudo bash llvm.sh {llvm} && sudo apt-get install {names}",
+                compiler.rustc.display(),
+                compiler.release,
+                llvm = compiler.llvm,
+                names = names(compiler.llvm).join(" "),
+            ),
+        },
+    }
+}
+
+fn plan_linker(compiler: &Compiler, prefix: PathBuf) -> Action {
+    let feature = format!("llvm-{}", compiler.llvm);
+    let arguments = [
+        "--locked",
+        "--version",
+        LINKER_VERSION,
+        "--no-default-features",
+        "--features",
+        &feature,
+    ];
+    Action {
         why: format!(
-            "links the kernel programs; it must hold LLVM {llvm}, as {} does",
+            "links the kernel programs; it must hold LLVM {}, as {} does",
+            compiler.llvm,
             compiler.rustc.display()
         ),
         kind: Kind::Cargo {
             name: "bpf-linker",
-            arguments: [
-                "--locked",
-                "--version",
-                LINKER_VERSION,
-                "--no-default-features",
-                "--features",
-                &format!("llvm-{llvm}"),
-            ]
-            .map(Into::into)
-            .into(),
+            arguments: arguments.map(Into::into).into(),
             variables: vec![("LLVM_PREFIX", prefix)],
         },
-    });
-    Ok(())
+    }
 }
 
 fn plan_compiler(rustup_failed: bool) -> Result<Action> {
@@ -263,7 +276,7 @@ fn plan_compiler(rustup_failed: bool) -> Result<Action> {
     }
     // Debian names its newest compiler, the one that its browsers are built with, `rustc-web`.
     for (compiler, source) in [("rustc-web", "rust-web-src"), ("rustc", "rust-src")] {
-        if apt_has(compiler) && apt_has(source) {
+        if apt_has(compiler) && apt_has(source) && !Path::new("/usr/lib/rustlib/src/rust").exists() {
             return Ok(Action {
                 why,
                 kind: Kind::Apt(vec![compiler.into(), source.into()]),
@@ -272,8 +285,9 @@ fn plan_compiler(rustup_failed: bool) -> Result<Action> {
     }
     bail!(
         "the kernel programs need a Rust compiler with its library source. Either of these provides one:\n  \
-         rustup toolchain install nightly --profile minimal --component rust-src\n  \
-         apt-get install rustc-web rust-web-src      (Debian)"
+         rustup toolchain install {} --profile minimal --component rust-src\n  \
+         apt-get install rustc-web rust-web-src      (Debian)",
+        toolchain::RUSTUP_RELEASE
     )
 }
 
@@ -301,7 +315,7 @@ impl Kind {
         match self {
             Self::AptLists => "apt-get update".into(),
             Self::Apt(packages) => format!("apt-get install {}", packages.join(" ")),
-            Self::Rustup => "rustup toolchain install nightly".into(),
+            Self::Rustup => format!("rustup toolchain install {}", toolchain::RUSTUP_RELEASE),
             Self::Cargo { name, .. } => format!("cargo install {name}"),
         }
     }
@@ -325,12 +339,10 @@ impl Kind {
                 command.args([
                     "toolchain",
                     "install",
-                    "nightly",
-                    "--profile",
-                    "minimal",
-                    "--component",
-                    "rust-src",
+                    toolchain::RUSTUP_RELEASE,
+                    "--no-self-update",
                 ]);
+                command.args(["--profile", "minimal", "--component", "rust-src"]);
                 vec![command]
             }
             Self::Cargo {
@@ -406,7 +418,7 @@ fn list(host: &Host, plan: &[Action]) -> String {
         for command in action.kind.commands(host) {
             let variables: String = command
                 .get_envs()
-                .filter(|(name, _)| *name == "LLVM_PREFIX")
+                .filter(|(name, _)| *name != "CARGO_TARGET_DIR")
                 .filter_map(|(name, value)| Some(format!("{}={} ", name.to_str()?, value?.to_str()?)))
                 .collect();
             text.push_str(&format!("  {variables}{}\n", describe(&command)));

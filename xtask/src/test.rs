@@ -145,9 +145,9 @@ fn deny(host: &Host) -> Result<()> {
         let mut command = Command::new(&program);
         command
             .current_dir(&host.root)
-            .args(["--manifest-path", manifest, "--workspace"]);
+            .args(["--config", "deny.toml", "--manifest-path", manifest]);
         command
-            .args(["check", "--config", "deny.toml", "--hide-inclusion-graph"])
+            .args(["--workspace", "check", "--hide-inclusion-graph"])
             .args(what);
         command
     };

@@ -22,22 +22,35 @@ pub(crate) struct Compiler {
     pub(crate) llvm: u32,
 }
 
-/// The first compiler on this machine that will do: rustup's nightly, the active one, the distribution's.
-pub(crate) fn compiler() -> Option<Compiler> {
-    let nightly = || {
-        let rustup = find_in_path("rustup")?;
-        let path = output(Command::new(rustup).args(["which", "--toolchain", "nightly", "rustc"])).ok()?;
-        Some(PathBuf::from(path.trim()))
-    };
+/// The release that set-up asks rustup for. Not the newest: its LLVM must be one that distributions have packages of.
+pub(crate) const RUSTUP_RELEASE: &str = "1.95.0";
+
+/// A compiler together with the linker that fits it.
+pub(crate) fn complete(host: &Host) -> Option<(Compiler, PathBuf)> {
+    compilers().find_map(|compiler| linker(host, compiler.llvm).map(|linker| (compiler, linker)))
+}
+
+/// Every compiler on this machine that will do: the active one, rustup's others, the distribution's.
+pub(crate) fn compilers() -> impl Iterator<Item = Compiler> {
     let active = || {
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"])).ok()?;
         Some(Path::new(sysroot.trim()).join("bin/rustc"))
     };
-    let distribution = || Some(PathBuf::from("/usr/bin/rustc"));
-    nightly()
-        .and_then(|rustc| inspect(&rustc))
-        .or_else(|| active().and_then(|rustc| inspect(&rustc)))
-        .or_else(|| distribution().and_then(|rustc| inspect(&rustc)))
+    let rustup = |toolchain: &str| {
+        let path =
+            output(Command::new(find_in_path("rustup")?).args(["which", "--toolchain", toolchain, "rustc"]));
+        Some(PathBuf::from(path.ok()?.trim()))
+    };
+    // Asked for one by one: a run that finds what it needs at once does not start the rest.
+    (0..4).filter_map(move |candidate| {
+        let rustc = match candidate {
+            0 => active(),
+            1 => rustup(RUSTUP_RELEASE),
+            2 => rustup("nightly"),
+            _ => Some(PathBuf::from("/usr/bin/rustc")),
+        };
+        inspect(&rustc?)
+    })
 }
 
 /// The compiler at `rustc`, if it has its library source and an LLVM that bpf-linker takes.
@@ -62,7 +75,7 @@ fn inspect(rustc: &Path) -> Option<Compiler> {
 }
 
 /// A bpf-linker that was built with LLVM `llvm`.
-pub(crate) fn linker(host: &Host, llvm: u32) -> Option<PathBuf> {
+fn linker(host: &Host, llvm: u32) -> Option<PathBuf> {
     let own = host.tools().join("bin/bpf-linker");
     [Some(own), find_in_path("bpf-linker")]
         .into_iter()

@@ -73,7 +73,9 @@ pub(crate) enum Failure {
 
 fn remedy(errno: Errno) -> &'static str {
     match errno {
-        Errno::ENOENT | Errno::ECONNREFUSED => "Start it (systemctl start defenseclaw-gateway) or correct the socket's path",
+        Errno::ENOENT | Errno::ECONNREFUSED => {
+            "Start it (systemctl start defenseclaw-gateway) or correct the socket's path"
+        }
         Errno::EACCES | Errno::EPERM => "Let this user reach the socket and its folder",
         _ => "See its log for why",
     }
@@ -92,14 +94,18 @@ impl Deadline {
     }
 
     fn left(self) -> Option<Duration> {
-        self.allowed.checked_sub(self.started.elapsed()).filter(|left| !left.is_zero())
+        self.allowed
+            .checked_sub(self.started.elapsed())
+            .filter(|left| !left.is_zero())
     }
 }
 
 /// Waits until `fd` is ready for `what`. `Ok(false)`: the deadline came first.
 fn wait(fd: BorrowedFd<'_>, what: PollFlags, deadline: Deadline) -> Result<bool, Errno> {
     loop {
-        let Some(left) = deadline.left() else { return Ok(false) };
+        let Some(left) = deadline.left() else {
+            return Ok(false);
+        };
         // Rounded up: a poll of 0 ms would spin through the last millisecond.
         let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd, what)], timeout) {
@@ -150,19 +156,34 @@ pub(crate) fn ask(
     );
     match send_all(&stream, head.as_bytes(), payload, deadline) {
         Ok(true) => {}
-        Ok(false) => return Err(Failure::Silent { path: path.clone(), waited: deadline.allowed }),
+        Ok(false) => {
+            return Err(Failure::Silent {
+                path: path.clone(),
+                waited: deadline.allowed,
+            });
+        }
         // A gateway that refuses a request early closes its end; its answer may still be waiting.
         Err(Errno::EPIPE | Errno::ECONNRESET) => {}
-        Err(source) => return Err(Failure::Broken { path: path.clone(), source }),
+        Err(source) => {
+            return Err(Failure::Broken {
+                path: path.clone(),
+                source,
+            });
+        }
     }
     receive(&stream, path, deadline)
 }
 
 fn open(path: &Path, deadline: Deadline) -> Result<OwnedFd, Failure> {
     if path.as_os_str().len() > MAX_SOCKET_PATH || path.as_os_str().as_bytes().contains(&0) {
-        return Err(Failure::SocketPath { path: path.to_owned() });
+        return Err(Failure::SocketPath {
+            path: path.to_owned(),
+        });
     }
-    let failed = |source| Failure::Connect { path: path.to_owned(), source };
+    let failed = |source| Failure::Connect {
+        path: path.to_owned(),
+        source,
+    };
     let address = UnixAddr::new(path).map_err(failed)?;
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let stream = socket(AddressFamily::Unix, SockType::Stream, flags, None).map_err(failed)?;
@@ -173,7 +194,12 @@ fn open(path: &Path, deadline: Deadline) -> Result<OwnedFd, Failure> {
             // On a Unix socket this means a full backlog.
             Err(Errno::EAGAIN) => match deadline.left() {
                 Some(left) => std::thread::sleep(left.min(BACKLOG_PAUSE)),
-                None => return Err(Failure::Backlog { path: path.to_owned(), waited: deadline.allowed }),
+                None => {
+                    return Err(Failure::Backlog {
+                        path: path.to_owned(),
+                        waited: deadline.allowed,
+                    });
+                }
             },
             Err(errno) => return Err(failed(errno)),
         }
@@ -182,11 +208,21 @@ fn open(path: &Path, deadline: Deadline) -> Result<OwnedFd, Failure> {
 
 /// The gateway runs as root or as the user to whom its folder was given. Anyone else who managed to listen there is not it.
 fn check_server(stream: &OwnedFd, path: &Path) -> Result<(), Failure> {
-    let failed = |source| Failure::Connect { path: path.to_owned(), source };
+    let failed = |source| Failure::Connect {
+        path: path.to_owned(),
+        source,
+    };
     let uid = getsockopt(stream, PeerCredentials).map_err(failed)?.uid();
     let folder = path.parent().unwrap_or(Path::new("/"));
     let owner = std::fs::metadata(folder).map(|meta| meta.uid()).ok();
-    if uid == 0 || owner == Some(uid) { Ok(()) } else { Err(Failure::Impostor { path: path.to_owned(), uid }) }
+    if uid == 0 || owner == Some(uid) {
+        Ok(())
+    } else {
+        Err(Failure::Impostor {
+            path: path.to_owned(),
+            uid,
+        })
+    }
 }
 
 /// Sends `head` and `body`, in one system call where they fit. `Ok(false)`: the deadline came first.
@@ -218,13 +254,22 @@ fn send_all(stream: &OwnedFd, head: &[u8], body: &[u8], deadline: Deadline) -> R
 }
 
 fn receive(stream: &OwnedFd, path: &Path, deadline: Deadline) -> Result<Reply, Failure> {
-    let broken = |source| Failure::Broken { path: path.to_owned(), source };
-    let refused = |source| Failure::Answer { path: path.to_owned(), source };
+    let broken = |source| Failure::Broken {
+        path: path.to_owned(),
+        source,
+    };
+    let refused = |source| Failure::Answer {
+        path: path.to_owned(),
+        source,
+    };
     let mut reader = Reader::default();
     let mut chunk = [0u8; 8 * 1024];
     loop {
         if !wait(stream.as_fd(), PollFlags::POLLIN, deadline).map_err(broken)? {
-            return Err(Failure::Silent { path: path.to_owned(), waited: deadline.allowed });
+            return Err(Failure::Silent {
+                path: path.to_owned(),
+                waited: deadline.allowed,
+            });
         }
         match recv(stream.as_raw_fd(), &mut chunk, MsgFlags::empty()) {
             Ok(0) => return Err(refused(reader.cut())),
@@ -246,7 +291,10 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Says something to a person. Where nobody listens it is lost; there is nowhere else to say it.
 pub(crate) fn complain(message: &str) {
-    let _ = write_all(std::io::stderr().as_fd(), format!("defenseclaw-hook: {message}\n").as_bytes());
+    let _ = write_all(
+        std::io::stderr().as_fd(),
+        format!("defenseclaw-hook: {message}\n").as_bytes(),
+    );
 }
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {

@@ -28,7 +28,12 @@ pub(crate) struct Answer {
 impl Answer {
     /// The gateway's word, unchanged.
     pub(crate) fn from_gateway(reply: Reply) -> Self {
-        Self { stdout: reply.body, stderr: String::new(), exit: reply.exit, decides_call: true }
+        Self {
+            stdout: reply.body,
+            stderr: String::new(),
+            exit: reply.exit,
+            decides_call: true,
+        }
     }
 }
 
@@ -38,10 +43,18 @@ pub(crate) fn answer(payload: &[u8], fail: FailMode, failure: &str) -> Answer {
     let (stdout, stderr) = match (fail, decides_call) {
         (FailMode::Closed, true) => (deny(failure), String::new()),
         (FailMode::Closed, false) => (Vec::new(), format!("{failure}. This event was not recorded.")),
-        (FailMode::Open, true) => (Vec::new(), format!("{failure}. The call runs unchecked, as configured.")),
+        (FailMode::Open, true) => (
+            Vec::new(),
+            format!("{failure}. The call runs unchecked, as configured."),
+        ),
         (FailMode::Open, false) => (Vec::new(), format!("{failure}. This event was not recorded.")),
     };
-    Answer { stdout, stderr, exit: 0, decides_call }
+    Answer {
+        stdout,
+        stderr,
+        exit: 0,
+        decides_call,
+    }
 }
 
 /// Whether `payload` announces a tool call, or could.
@@ -118,22 +131,37 @@ mod tests {
     use super::*;
 
     fn denies(payload: &str) -> bool {
-        !answer(payload.as_bytes(), FailMode::Closed, "x").stdout.is_empty()
+        !answer(payload.as_bytes(), FailMode::Closed, "x")
+            .stdout
+            .is_empty()
     }
 
     #[test]
     fn closed_refuses_calls_only() {
         assert!(denies(r#"{"hook_event_name":"PreToolUse","tool_name":"Bash"}"#));
-        for other in ["SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "Notification"] {
+        for other in [
+            "SessionStart",
+            "UserPromptSubmit",
+            "PostToolUse",
+            "Stop",
+            "SessionEnd",
+            "Notification",
+        ] {
             assert!(!denies(&format!(r#"{{"hook_event_name":"{other}"}}"#)), "{other}");
         }
     }
 
     #[test]
     fn an_event_s_name_inside_the_tool_s_input_does_not_count() {
-        assert!(denies(r#"{"tool_input":{"hook_event_name":"Stop"},"hook_event_name":"PreToolUse"}"#));
-        assert!(denies(r#"{"hook_event_name":"PreToolUse","tool_input":{"command":"\"hook_event_name\":\"Stop\""}}"#));
-        assert!(!denies(r#"{"tool_input":{"hook_event_name":"PreToolUse"},"hook_event_name":"PostToolUse"}"#));
+        assert!(denies(
+            r#"{"tool_input":{"hook_event_name":"Stop"},"hook_event_name":"PreToolUse"}"#
+        ));
+        assert!(denies(
+            r#"{"hook_event_name":"PreToolUse","tool_input":{"command":"\"hook_event_name\":\"Stop\""}}"#
+        ));
+        assert!(!denies(
+            r#"{"tool_input":{"hook_event_name":"PreToolUse"},"hook_event_name":"PostToolUse"}"#
+        ));
     }
 
     #[test]
@@ -153,15 +181,25 @@ mod tests {
         ] {
             assert!(denies(payload), "{payload}");
         }
-        assert!(denies(&format!(r#"{{"hook_event_name":"Stop","x":{}"#, "[".repeat(100_000))));
+        assert!(denies(&format!(
+            r#"{{"hook_event_name":"Stop","x":{}"#,
+            "[".repeat(100_000)
+        )));
     }
 
     #[test]
     fn open_lets_everything_through_and_says_so() {
-        let given = answer(br#"{"hook_event_name":"PreToolUse"}"#, FailMode::Open, "no gateway");
+        let given = answer(
+            br#"{"hook_event_name":"PreToolUse"}"#,
+            FailMode::Open,
+            "no gateway",
+        );
         assert_eq!(given.stdout, b"");
         assert_eq!(given.exit, 0);
-        assert_eq!(given.stderr, "no gateway. The call runs unchecked, as configured.");
+        assert_eq!(
+            given.stderr,
+            "no gateway. The call runs unchecked, as configured."
+        );
     }
 
     #[test]
@@ -185,13 +223,22 @@ mod tests {
     fn a_panic_ends_as_a_refusal() {
         for (mode, refused) in [("closed", true), ("open", false)] {
             let output = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "fallback::tests::panics_when_told", "--nocapture", "--test-threads=1"])
+                .args([
+                    "--exact",
+                    "fallback::tests::panics_when_told",
+                    "--nocapture",
+                    "--test-threads=1",
+                ])
                 .env("PANIC_IN_MODE", mode)
                 .output()
                 .unwrap();
             let stdout = String::from_utf8_lossy(&output.stdout);
             assert_eq!(output.status.code(), Some(0), "{stdout}");
-            assert_eq!(stdout.contains(std::str::from_utf8(PLAIN_DENY).unwrap()), refused, "{stdout}");
+            assert_eq!(
+                stdout.contains(std::str::from_utf8(PLAIN_DENY).unwrap()),
+                refused,
+                "{stdout}"
+            );
             assert!(String::from_utf8_lossy(&output.stderr).contains("failed inside"));
         }
     }
@@ -199,9 +246,15 @@ mod tests {
     /// The child of the test above; on its own it does nothing.
     #[test]
     fn panics_when_told() {
-        let Ok(mode) = std::env::var("PANIC_IN_MODE") else { return };
+        let Ok(mode) = std::env::var("PANIC_IN_MODE") else {
+            return;
+        };
         guard_against_panics();
-        set_fail_mode(if mode == "open" { FailMode::Open } else { FailMode::Closed });
+        set_fail_mode(if mode == "open" {
+            FailMode::Open
+        } else {
+            FailMode::Closed
+        });
         panic!("told to");
     }
 }

@@ -65,9 +65,10 @@ fn connector() -> Result<&'static str, String> {
     let known = CONNECTORS.into_iter().find(|name| given == *name);
     match (known, arguments.next()) {
         (Some(name), None) => Ok(name),
-        (Some(_), Some(_)) => {
-            Err("too many arguments. Use: defenseclaw-hook CONNECTOR, with the hook's payload on standard input".into())
-        }
+        (Some(_), Some(_)) => Err(
+            "too many arguments. Use: defenseclaw-hook CONNECTOR, with the hook's payload on standard input"
+                .into(),
+        ),
         (None, _) => Err(format!(
             "unknown connector {given:?}; known: {}. Use: defenseclaw-hook CONNECTOR, with the hook's payload on \
              standard input",

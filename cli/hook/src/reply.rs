@@ -56,7 +56,9 @@ impl Reader {
         let searched = self.bytes.len().saturating_sub(3);
         self.bytes.extend_from_slice(chunk);
         if self.head.is_none() {
-            let end = self.bytes[searched..].windows(4).position(|four| four == b"\r\n\r\n");
+            let end = self.bytes[searched..]
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n");
             match end.map(|at| searched + at + 4) {
                 Some(end) if end <= MAX_HEAD => self.head = Some(parse_head(&self.bytes[..end])?),
                 None if self.bytes.len() < MAX_HEAD => return Ok(None),
@@ -73,9 +75,15 @@ impl Reader {
         }
         let body = &self.bytes[head.end..];
         match (head.status, head.exit) {
-            (200, Some(exit)) => Ok(Some(Reply { exit, body: body.to_vec() })),
+            (200, Some(exit)) => Ok(Some(Reply {
+                exit,
+                body: body.to_vec(),
+            })),
             (200, None) => Err(ReplyError::Malformed("it names no exit status")),
-            (code, _) => Err(ReplyError::Status { code, text: printable(body) }),
+            (code, _) => Err(ReplyError::Status {
+                code,
+                text: printable(body),
+            }),
         }
     }
 
@@ -87,19 +95,31 @@ impl Reader {
 
 fn printable(body: &[u8]) -> String {
     let start = &body[..body.len().min(512)];
-    String::from_utf8_lossy(start).chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+    String::from_utf8_lossy(start)
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect::<String>()
+        .trim()
+        .to_owned()
 }
 
 /// `head` ends with the empty line.
 fn parse_head(head: &[u8]) -> Result<Head, ReplyError> {
     let bad = ReplyError::Malformed;
     let text = std::str::from_utf8(head).map_err(|_| bad("its headers are not text"))?;
-    let mut lines = text.strip_suffix("\r\n\r\n").ok_or(bad("its headers do not end"))?.split("\r\n");
+    let mut lines = text
+        .strip_suffix("\r\n\r\n")
+        .ok_or(bad("its headers do not end"))?
+        .split("\r\n");
     let status = parse_status(lines.next().unwrap_or_default())?;
     let (mut length, mut exit) = (None, None);
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(bad("a header has no colon"))?;
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
             return Err(bad("a header's name is not a word"));
         }
         if value.bytes().any(|b| b.is_ascii_control()) {
@@ -109,23 +129,34 @@ fn parse_head(head: &[u8]) -> Result<Head, ReplyError> {
         if name.eq_ignore_ascii_case("transfer-encoding") {
             return Err(bad("it is sent in chunks"));
         } else if name.eq_ignore_ascii_case("content-length") {
-            let number = digits(value).filter(|n| *n <= MAX_BODY).ok_or(bad("its length is no number in range"))?;
+            let number = digits(value)
+                .filter(|n| *n <= MAX_BODY)
+                .ok_or(bad("its length is no number in range"))?;
             if length.replace(number).is_some() {
                 return Err(bad("it has two lengths"));
             }
         } else if name.eq_ignore_ascii_case("x-defenseclaw-exit") {
-            let number = digits(value).and_then(|n| u8::try_from(n).ok()).ok_or(bad("its exit status is not 0 to 255"))?;
+            let number = digits(value)
+                .and_then(|n| u8::try_from(n).ok())
+                .ok_or(bad("its exit status is not 0 to 255"))?;
             if exit.replace(number).is_some() {
                 return Err(bad("it has two exit statuses"));
             }
         }
     }
     let length = length.ok_or(bad("it has no length"))?;
-    Ok(Head { status, exit, length, end: head.len() })
+    Ok(Head {
+        status,
+        exit,
+        length,
+        end: head.len(),
+    })
 }
 
 fn parse_status(line: &str) -> Result<u16, ReplyError> {
-    let rest = line.strip_prefix("HTTP/1.1 ").ok_or(ReplyError::Malformed("it is not HTTP/1.1"))?;
+    let rest = line
+        .strip_prefix("HTTP/1.1 ")
+        .ok_or(ReplyError::Malformed("it is not HTTP/1.1"))?;
     let code = rest.split(' ').next().unwrap_or_default();
     match digits(code).and_then(|n| u16::try_from(n).ok()) {
         Some(status @ 200..=599) if code.len() == 3 => Ok(status),
@@ -161,14 +192,32 @@ mod tests {
 
     #[test]
     fn a_whole_answer_is_taken() {
-        assert_eq!(read(&answer(b"{}")).unwrap(), Some(Reply { exit: 7, body: b"{}".to_vec() }));
-        assert_eq!(read(&answer(b"")).unwrap(), Some(Reply { exit: 7, body: Vec::new() }));
+        assert_eq!(
+            read(&answer(b"{}")).unwrap(),
+            Some(Reply {
+                exit: 7,
+                body: b"{}".to_vec()
+            })
+        );
+        assert_eq!(
+            read(&answer(b"")).unwrap(),
+            Some(Reply {
+                exit: 7,
+                body: Vec::new()
+            })
+        );
     }
 
     #[test]
     fn a_refusal_carries_what_was_said() {
         let error = read(b"HTTP/1.1 503 Busy\r\ncontent-length: 9\r\n\r\nbusy\x1b[2J\n").unwrap_err();
-        assert_eq!(error, ReplyError::Status { code: 503, text: "busy [2J".into() });
+        assert_eq!(
+            error,
+            ReplyError::Status {
+                code: 503,
+                text: "busy [2J".into()
+            }
+        );
         assert_eq!(error.to_string(), "it answered with status 503: busy [2J");
     }
 
@@ -179,24 +228,51 @@ mod tests {
             (format!("HTTP/1.0 200 OK\r\n{ok}\r\n"), "HTTP/1.1"),
             (format!("HTTP/1.1 2000 OK\r\n{ok}\r\n"), "status"),
             (format!("HTTP/1.1 +20 OK\r\n{ok}\r\n"), "status"),
-            (format!("HTTP/1.1 200 OK\r\n{ok}content-length: 0\r\n\r\n"), "two lengths"),
-            (format!("HTTP/1.1 200 OK\r\n{ok}x-defenseclaw-exit: 0\r\n\r\n"), "two exit"),
-            (format!("HTTP/1.1 200 OK\r\n{ok}transfer-encoding: chunked\r\n\r\n"), "chunks"),
+            (
+                format!("HTTP/1.1 200 OK\r\n{ok}content-length: 0\r\n\r\n"),
+                "two lengths",
+            ),
+            (
+                format!("HTTP/1.1 200 OK\r\n{ok}x-defenseclaw-exit: 0\r\n\r\n"),
+                "two exit",
+            ),
+            (
+                format!("HTTP/1.1 200 OK\r\n{ok}transfer-encoding: chunked\r\n\r\n"),
+                "chunks",
+            ),
             (format!("HTTP/1.1 200 OK\r\n{ok} folded: x\r\n\r\n"), "word"),
             (format!("HTTP/1.1 200 OK\r\n{ok}bare\nfeed: x\r\n\r\n"), "word"),
             (format!("HTTP/1.1 200 OK\r\n{ok}no colon\r\n\r\n"), "colon"),
             (format!("HTTP/1.1 200 OK\r\n{ok}\r\nmore"), "follow"),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into(), "no exit status"),
-            ("HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 0\r\n\r\n".into(), "no length"),
-            ("HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 256\r\ncontent-length: 0\r\n\r\n".into(), "0 to 255"),
-            ("HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 0\r\ncontent-length: 99999999\r\n\r\n".into(), "range"),
-            (format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(MAX_HEAD)), "too long"),
+            (
+                "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".into(),
+                "no exit status",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 0\r\n\r\n".into(),
+                "no length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 256\r\ncontent-length: 0\r\n\r\n".into(),
+                "0 to 255",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 0\r\ncontent-length: 99999999\r\n\r\n".into(),
+                "range",
+            ),
+            (
+                format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(MAX_HEAD)),
+                "too long",
+            ),
         ] {
             let message = read(text.as_bytes()).unwrap_err().to_string();
             assert!(message.contains(why), "{text:.80}: {message}");
         }
         assert_eq!(read(b"").unwrap(), None);
-        assert!(read(&vec![b'x'; MAX_HEAD]).is_err(), "an endless head is not collected for ever");
+        assert!(
+            read(&vec![b'x'; MAX_HEAD]).is_err(),
+            "an endless head is not collected for ever"
+        );
     }
 
     proptest! {

@@ -101,16 +101,27 @@ fn choose(conf: Conf, variable: impl Fn(&str) -> Option<OsString>) -> Result<Set
 }
 
 fn read_conf(path: &Path) -> Conf {
-    let opened = std::fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK).open(path);
+    let opened = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
+        .open(path);
     let mut file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Conf::Absent,
         Err(_) => return Conf::Untrusted,
     };
     // Asked of the open file, so that what was checked is what is read.
-    let trusted = file.metadata().is_ok_and(|meta| meta.is_file() && meta.uid() == 0 && meta.mode() & 0o022 == 0);
+    let trusted = file
+        .metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.uid() == 0 && meta.mode() & 0o022 == 0);
     let mut text = String::new();
-    if !trusted || file.by_ref().take(MAX_CONF_BYTES).read_to_string(&mut text).is_err() {
+    if !trusted
+        || file
+            .by_ref()
+            .take(MAX_CONF_BYTES)
+            .read_to_string(&mut text)
+            .is_err()
+    {
         return Conf::Untrusted;
     }
     Conf::Text(text)
@@ -121,25 +132,37 @@ fn parse(text: &str) -> Result<Settings, SettingsError> {
     let mut settings = Settings::default();
     let mut seen: Vec<&str> = Vec::new();
     for (index, raw) in text.lines().enumerate() {
-        let refuse = |what: String| SettingsError::Line { line: index + 1, what };
+        let refuse = |what: String| SettingsError::Line {
+            line: index + 1,
+            what,
+        };
         let line = raw.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let (key, value) =
-            line.split_once('=').ok_or_else(|| refuse(format!("{line:?} is not of the form key = value")))?;
+        let (key, value) = line
+            .split_once('=')
+            .ok_or_else(|| refuse(format!("{line:?} is not of the form key = value")))?;
         let (key, value) = (key.trim(), value.trim());
         if seen.contains(&key) {
             return Err(refuse(format!("{key} stands there twice")));
         }
         seen.push(key);
         match key {
-            "socket" => settings.socket = absolute(OsStr::new(value)).map_err(|what| refuse(format!("socket is {what}")))?,
+            "socket" => {
+                settings.socket =
+                    absolute(OsStr::new(value)).map_err(|what| refuse(format!("socket is {what}")))?
+            }
             "fail" => {
-                settings.fail = fail_mode(OsStr::new(value)).map_err(|what| refuse(format!("fail is {what}")))?;
+                settings.fail =
+                    fail_mode(OsStr::new(value)).map_err(|what| refuse(format!("fail is {what}")))?;
             }
             "deadline_ms" => settings.deadline = deadline(value).map_err(refuse)?,
-            _ => return Err(refuse(format!("unknown key {key:?}; known: socket, fail, deadline_ms"))),
+            _ => {
+                return Err(refuse(format!(
+                    "unknown key {key:?}; known: socket, fail, deadline_ms"
+                )));
+            }
         }
     }
     Ok(settings)
@@ -150,20 +173,30 @@ fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Setti
     const FAIL_MODE: &str = "DEFENSECLAW_FAIL_MODE";
     let mut settings = Settings::default();
     if let Some(value) = variable(SOCKET).filter(|value| !value.is_empty()) {
-        settings.socket =
-            absolute(&value).map_err(|what| SettingsError::Variable { name: SOCKET, value, what })?;
+        settings.socket = absolute(&value).map_err(|what| SettingsError::Variable {
+            name: SOCKET,
+            value,
+            what,
+        })?;
         settings.check_server = false;
     }
     if let Some(value) = variable(FAIL_MODE).filter(|value| !value.is_empty()) {
-        settings.fail =
-            fail_mode(&value).map_err(|what| SettingsError::Variable { name: FAIL_MODE, value, what })?;
+        settings.fail = fail_mode(&value).map_err(|what| SettingsError::Variable {
+            name: FAIL_MODE,
+            value,
+            what,
+        })?;
     }
     Ok(settings)
 }
 
 fn absolute(value: &OsStr) -> Result<PathBuf, &'static str> {
     let path = Path::new(value);
-    if path.is_absolute() { Ok(path.to_owned()) } else { Err("not an absolute path") }
+    if path.is_absolute() {
+        Ok(path.to_owned())
+    } else {
+        Err("not an absolute path")
+    }
 }
 
 fn fail_mode(value: &OsStr) -> Result<FailMode, &'static str> {
@@ -221,7 +254,10 @@ mod tests {
             }
         );
         // What the file leaves out comes from the built-in settings, not from the environment.
-        assert_eq!(choose(Conf::Text(String::new()), hostile).unwrap(), Settings::default());
+        assert_eq!(
+            choose(Conf::Text(String::new()), hostile).unwrap(),
+            Settings::default()
+        );
     }
 
     #[test]
@@ -236,7 +272,10 @@ mod tests {
         assert_eq!(settings.fail, FailMode::Open);
         assert!(!settings.check_server);
         assert_eq!(choose(Conf::Absent, |_| None).unwrap(), Settings::default());
-        assert_eq!(choose(Conf::Absent, |_| Some(OsString::new())).unwrap(), Settings::default());
+        assert_eq!(
+            choose(Conf::Absent, |_| Some(OsString::new())).unwrap(),
+            Settings::default()
+        );
     }
 
     #[test]
@@ -251,16 +290,29 @@ mod tests {
             ("sockets = /x", 1, "known: socket"),
         ] {
             let message = parse(text).unwrap_err().to_string();
-            assert!(message.contains(&format!("line {line}:")) && message.contains(word), "{text:?}: {message}");
+            assert!(
+                message.contains(&format!("line {line}:")) && message.contains(word),
+                "{text:?}: {message}"
+            );
         }
     }
 
     #[test]
     fn a_bad_variable_is_named() {
         let bad = |name: &str| (name == "DEFENSECLAW_FAIL_MODE").then(|| OsString::from("never"));
-        assert!(choose(Conf::Absent, bad).unwrap_err().to_string().contains("DEFENSECLAW_FAIL_MODE"));
+        assert!(
+            choose(Conf::Absent, bad)
+                .unwrap_err()
+                .to_string()
+                .contains("DEFENSECLAW_FAIL_MODE")
+        );
         let relative = |name: &str| (name == "DEFENSECLAW_SOCKET").then(|| OsString::from("x.sock"));
-        assert!(choose(Conf::Absent, relative).unwrap_err().to_string().contains("absolute"));
+        assert!(
+            choose(Conf::Absent, relative)
+                .unwrap_err()
+                .to_string()
+                .contains("absolute")
+        );
     }
 
     #[test]
@@ -271,7 +323,11 @@ mod tests {
         std::fs::write(&path, "fail = open\n").unwrap();
         let ours = std::fs::metadata(&path).unwrap().uid();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let expected = if ours == 0 { Conf::Text("fail = open\n".into()) } else { Conf::Untrusted };
+        let expected = if ours == 0 {
+            Conf::Text("fail = open\n".into())
+        } else {
+            Conf::Untrusted
+        };
         assert_eq!(read_conf(&path), expected);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o664)).unwrap();
         assert_eq!(read_conf(&path), Conf::Untrusted, "its group may write it");
@@ -282,7 +338,11 @@ mod tests {
         }
         let link = folder.path().join("link.conf");
         std::os::unix::fs::symlink("/etc/hostname", &link).unwrap();
-        assert_eq!(read_conf(&link), Conf::Untrusted, "a link leads where its owner likes");
+        assert_eq!(
+            read_conf(&link),
+            Conf::Untrusted,
+            "a link leads where its owner likes"
+        );
         assert_eq!(read_conf(folder.path()), Conf::Untrusted, "a folder");
     }
 }

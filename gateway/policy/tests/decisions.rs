@@ -1,5 +1,7 @@
 //! What the embedded policy says of whole calls: from a command line through its facts to the verdict.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use defenseclaw_detect::facts_of;
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::{Decision, Mode, Severity, Verdict};

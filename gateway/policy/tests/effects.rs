@@ -1,5 +1,7 @@
 //! What the embedded policy says of what the kernel saw: whole sequences of activities of one call.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::net::IpAddr;
 
 use defenseclaw_detect::facts_of;

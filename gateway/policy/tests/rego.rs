@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use defenseclaw_detect::paths::PathRules;
-use defenseclaw_policy::{Policy, PolicyError, run_rego_tests};
+use defenseclaw_model::call::CallKind;
+use defenseclaw_model::decision::{Decision, Mode, Verdict};
+use defenseclaw_model::facts::{Facts, PathFact};
+use defenseclaw_model::record::Binding;
+use defenseclaw_policy::{DecideInput, Policy, PolicyError, run_rego_tests};
 use serde_json::{Value, json};
 
 fn rego() -> PathBuf {
@@ -101,4 +106,73 @@ fn a_policy_that_cannot_decide_is_refused() {
         Policy::from_dir(folder.path()),
         Err(PolicyError::TooLarge { .. })
     ));
+}
+
+/// Asks `policy` about a read of this path.
+fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
+    let Ok(session) = &"claude-code/s".parse() else {
+        panic!("it is a session id")
+    };
+    let facts = Facts {
+        reads: vec![PathFact {
+            path: path.to_owned(),
+            class: Some("credential".to_owned()),
+        }],
+        ..Facts::default()
+    };
+    policy.decide(&DecideInput {
+        connector: "claude-code",
+        session,
+        mode: Mode::Observe,
+        cwd: None,
+        tool: "Read",
+        call_kind: &CallKind::Other,
+        facts: &facts,
+        binding: &Binding::Bound,
+    })
+}
+
+#[test]
+fn evaluation_is_bounded_in_time_and_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = "package defenseclaw.decision\n\ndecision := 1 if {\n\tcount(input.facts.reads) > 0\n\tsome a in numbers.range(1, 20000)\n\t\
+                some b in numbers.range(1, 20000)\n\ta + b < 0\n}\n";
+    std::fs::write(folder.path().join("decision.rego"), slow).unwrap();
+    std::fs::write(
+        folder.path().join("effect.rego"),
+        "package defenseclaw.effect\n\nfindings := set()\n",
+    )
+    .unwrap();
+    let policy = Policy::from_dir(folder.path()).unwrap();
+    let started = Instant::now();
+    assert!(matches!(
+        ask_about(&policy, "/x"),
+        Err(PolicyError::Evaluation { .. })
+    ));
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+    let huge = ask_about(&Policy::embedded().unwrap(), &"x".repeat(3 << 20));
+    assert!(matches!(huge, Err(PolicyError::InputTooLarge { .. })));
+}
+
+#[test]
+fn one_policy_answers_many_threads() {
+    let policy = Policy::embedded().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let policy = policy.clone();
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let path = format!("/home/u/{thread}/{round}");
+                    let decision = ask_about(&policy, &path).unwrap();
+                    assert_eq!(decision.verdict, Verdict::Deny);
+                    assert_eq!(decision.findings[0].evidence, [path]);
+                    assert!(decision.would_block());
+                }
+            });
+        }
+    });
 }

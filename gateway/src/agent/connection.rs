@@ -1,5 +1,6 @@
 //! One agent's connection from its first frame to its end.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,7 +56,9 @@ enum End {
     Silent,
     #[error("it sent {0} out of turn")]
     OutOfTurn(&'static str),
-    #[error("it speaks version {0} of the protocol and this gateway version {WIRE_VERSION}: install the same release of both")]
+    #[error(
+        "it speaks version {0} of the protocol and this gateway version {WIRE_VERSION}: install the same release of both"
+    )]
     Wire(u32),
     #[error("another agent is connected, and there can be one: stop one of them")]
     Second,
@@ -88,7 +91,9 @@ impl Agents {
     pub async fn serve(self: Arc<Self>, listener: UnixListener, own_uid: u32) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                return;
+            };
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
@@ -100,7 +105,10 @@ impl Agents {
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == 0 || peer.uid() == own_uid => {}
                 Ok(peer) => {
-                    tracing::warn!(uid = peer.uid(), "refused an agent that is neither root nor the gateway's user");
+                    tracing::warn!(
+                        uid = peer.uid(),
+                        "refused an agent that is neither root nor the gateway's user"
+                    );
                     continue;
                 }
                 Err(error) => {
@@ -148,8 +156,12 @@ impl Agents {
         let attached = {
             // One lock over both: a call that is noted from now on is registered, one before is in the welcome.
             let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            let welcome =
-                ToAgent::Welcome { wire: WIRE_VERSION, last_batch, cursor, sessions: sessions.for_agent() };
+            let welcome = ToAgent::Welcome {
+                wire: WIRE_VERSION,
+                last_batch,
+                cursor,
+                sessions: sessions.for_agent(),
+            };
             // The channel is new, so there is room.
             let _ = out.try_send(encode(&welcome)?);
             self.link.attach(out.clone(), hello.status).ok_or(End::Second)?
@@ -174,11 +186,30 @@ impl Agents {
         tokio::pin!(both);
         let end = tokio::select! {
             end = &mut both => end,
-            end = write_frames(frames, write) => end,
+            never = self.write(connection, frames, write) => match never {},
             Ok(reason) = &mut close => End::Gateway(reason),
         };
         self.link.detach(connection);
         Ok(end)
+    }
+
+    /// Sends what is in the queue; returns never. Once that fails nothing more is asked of the agent, but what it sent
+    /// is still read to its end.
+    async fn write(
+        &self,
+        connection: u64,
+        mut frames: mpsc::Receiver<Vec<u8>>,
+        mut write: WriteHalf<UnixStream>,
+    ) -> Infallible {
+        while let Some(frame) = frames.recv().await {
+            if let Err(error) = write.write_all(&frame).await {
+                tracing::debug!("nothing more can be sent to the agent: {error}");
+                self.link.detach(connection);
+                break;
+            }
+        }
+        drop(frames);
+        std::future::pending().await
     }
 
     async fn read(
@@ -195,11 +226,27 @@ impl Agents {
                 Err(_) => return End::Silent,
             };
             match frame {
-                ToGateway::Registered { request, binding } => self.link.registered(connection, request, binding),
+                ToGateway::Registered { request, binding } => {
+                    self.link.registered(connection, request, binding)
+                }
                 ToGateway::Status { status } => self.link.set_status(connection, status),
-                ToGateway::Batch { records, .. } if records.len() > MAX_BATCH => return End::Batch(records.len()),
-                ToGateway::Batch { batch, records, cursor } => {
-                    if batches.send(Batch { number: batch, records, cursor }).await.is_err() {
+                ToGateway::Batch { records, .. } if records.len() > MAX_BATCH => {
+                    return End::Batch(records.len());
+                }
+                ToGateway::Batch {
+                    batch,
+                    records,
+                    cursor,
+                } => {
+                    if batches
+                        .send(Batch {
+                            number: batch,
+                            records,
+                            cursor,
+                        })
+                        .await
+                        .is_err()
+                    {
                         return End::Gateway("its batches are no longer taken");
                     }
                 }
@@ -216,11 +263,21 @@ impl Agents {
         mut batches: mpsc::Receiver<Batch>,
         out: mpsc::Sender<Vec<u8>>,
     ) -> Result<(), End> {
-        while let Some(Batch { number, records, cursor }) = batches.recv().await {
+        while let Some(Batch {
+            number,
+            records,
+            cursor,
+        }) = batches.recv().await
+        {
             // What is in already is not judged again: it would count twice in what its call did.
             if number > last {
                 let bundle = self.judged(records).await?;
-                let batch = SensorBatch { sensor: sensor.to_owned(), number, cursor, bundle };
+                let batch = SensorBatch {
+                    sensor: sensor.to_owned(),
+                    number,
+                    cursor,
+                    bundle,
+                };
                 while let Err(error) = self.ledger.append_batch(batch.clone()).await {
                     if batches.is_closed() || matches!(error, AppendError::Stopped) {
                         return Err(error.into());
@@ -229,10 +286,8 @@ impl Agents {
                 }
                 last = number;
             }
-            let ack = encode(&ToAgent::Ack { batch: number })?;
-            if out.send(ack).await.is_err() {
-                return Ok(());
-            }
+            // Where it cannot be sent any more, the agent sends the batch again, and it is known.
+            let _ = out.send(encode(&ToAgent::Ack { batch: number })?).await;
         }
         Ok(())
     }
@@ -246,16 +301,35 @@ impl Agents {
             // It would fail again: better a gap that is seen than a stream that stands still.
             Err(error) => {
                 tracing::error!("judging a batch failed inside; please report this: {error}");
-                let detail = "a batch of what the kernel saw could not be judged; see the gateway's log".into();
-                let body = RecordBody::Gap { cause: "judge_failed".into(), missing: Some(missing), detail };
-                Ok(Bundle::one(Draft { time_ns: clock::now_ns(), session: None, call: None, body }))
+                let detail =
+                    "a batch of what the kernel saw could not be judged; see the gateway's log".into();
+                let body = RecordBody::Gap {
+                    cause: "judge_failed".into(),
+                    missing: Some(missing),
+                    detail,
+                };
+                Ok(Bundle::one(Draft {
+                    time_ns: clock::now_ns(),
+                    session: None,
+                    call: None,
+                    body,
+                }))
             }
         }
     }
 
     async fn record(&self, state: &str, detail: String) {
-        let body = RecordBody::Daemon { daemon: "agent".into(), state: state.into(), detail };
-        let draft = Draft { time_ns: clock::now_ns(), session: None, call: None, body };
+        let body = RecordBody::Daemon {
+            daemon: "agent".into(),
+            state: state.into(),
+            detail,
+        };
+        let draft = Draft {
+            time_ns: clock::now_ns(),
+            session: None,
+            call: None,
+            body,
+        };
         if let Err(error) = self.ledger.append(Bundle::one(draft)).await {
             tracing::error!("that the agent is {state} could not be recorded: {error}");
         }
@@ -264,7 +338,16 @@ impl Agents {
 
 async fn hello(read: &mut ReadHalf<UnixStream>, decoder: &mut Decoder) -> Result<Hello, End> {
     match next_frame(read, decoder).await? {
-        ToGateway::Hello { wire: WIRE_VERSION, version, sensor, status } => Ok(Hello { version, sensor, status }),
+        ToGateway::Hello {
+            wire: WIRE_VERSION,
+            version,
+            sensor,
+            status,
+        } => Ok(Hello {
+            version,
+            sensor,
+            status,
+        }),
         ToGateway::Hello { wire, .. } => Err(End::Wire(wire)),
         _ => Err(End::OutOfTurn("something before its introduction")),
     }
@@ -277,17 +360,11 @@ async fn next_frame(read: &mut ReadHalf<UnixStream>, decoder: &mut Decoder) -> R
             return Ok(frame);
         }
         if read.read_buf(decoder.buffer()).await? == 0 {
-            return Err(if decoder.is_mid_frame() { End::Cut } else { End::Closed });
+            return Err(if decoder.is_mid_frame() {
+                End::Cut
+            } else {
+                End::Closed
+            });
         }
     }
-}
-
-async fn write_frames(mut frames: mpsc::Receiver<Vec<u8>>, mut write: WriteHalf<UnixStream>) -> End {
-    while let Some(frame) = frames.recv().await {
-        if let Err(error) = write.write_all(&frame).await {
-            return error.into();
-        }
-    }
-    // Every sender is gone: the link was detached and the last batch is in.
-    std::future::pending().await
 }

@@ -28,12 +28,16 @@ impl Decoder {
 
     /// The next whole frame. A length is believed only as far as bytes have arrived: nothing is allocated for it.
     pub fn next_frame(&mut self) -> Result<Option<ToGateway>, FrameError> {
-        let Some(head) = self.buffer.first_chunk::<4>() else { return Ok(None) };
+        let Some(head) = self.buffer.first_chunk::<4>() else {
+            return Ok(None);
+        };
         let length = u32::from_le_bytes(*head) as usize;
         if length == 0 || length > MAX_FRAME {
             return Err(FrameError::Length(length));
         }
-        let Some(content) = self.buffer.get(4..4 + length) else { return Ok(None) };
+        let Some(content) = self.buffer.get(4..4 + length) else {
+            return Ok(None);
+        };
         let frame = serde_json::from_slice(content)?;
         self.buffer.advance(4 + length);
         Ok(Some(frame))
@@ -86,7 +90,10 @@ mod tests {
     fn lengths_out_of_range_are_refused_at_once() {
         for length in [0u32, MAX_FRAME as u32 + 1, u32::MAX] {
             let (frames, end) = decode(&length.to_le_bytes());
-            assert!(frames.is_empty() && matches!(end, Err(FrameError::Length(_))), "{length}");
+            assert!(
+                frames.is_empty() && matches!(end, Err(FrameError::Length(_))),
+                "{length}"
+            );
         }
         let (_, end) = decode(&(MAX_FRAME as u32).to_le_bytes());
         assert!(end.is_ok(), "the largest may follow");
@@ -102,9 +109,18 @@ mod tests {
             cwd: None,
             facts: Default::default(),
         };
-        let frame = ToAgent::Register { request: 1, session, hook_pid: 1, call: Some(call), denied: false };
+        let frame = ToAgent::Register {
+            request: 1,
+            session,
+            hook_pid: 1,
+            call: Some(call),
+            denied: false,
+        };
         assert!(matches!(encode(&frame), Err(FrameError::Length(_))));
-        assert_eq!(encode(&ToAgent::Ack { batch: 3 }).unwrap()[4..], *br#"{"frame":"ack","batch":3}"#);
+        assert_eq!(
+            encode(&ToAgent::Ack { batch: 3 }).unwrap()[4..],
+            *br#"{"frame":"ack","batch":3}"#
+        );
     }
 
     proptest! {

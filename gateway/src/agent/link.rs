@@ -74,14 +74,22 @@ impl AgentLink {
         }
         let failed = |reason: String| Binding::Failed { reason };
         let request = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        let frame = ToAgent::Register { request, session: session.clone(), hook_pid, call, denied };
+        let frame = ToAgent::Register {
+            request,
+            session: session.clone(),
+            hook_pid,
+            call,
+            denied,
+        };
         let bytes = match encode(&frame) {
             Ok(bytes) => bytes,
             Err(error) => return failed(format!("the call cannot be told to the agent: {error}")),
         };
         let answer = {
             let mut guard = self.live();
-            let Some(live) = guard.as_mut() else { return Binding::NoAgent };
+            let Some(live) = guard.as_mut() else {
+                return Binding::NoAgent;
+            };
             if live.out.try_send(bytes).is_err() {
                 disconnect(&mut guard, "it does not read what it is sent");
                 return failed("the agent does not read what it is sent; it was disconnected".into());
@@ -97,7 +105,9 @@ impl AgentLink {
                 if let Some(live) = self.live().as_mut() {
                     live.waiting.remove(&request);
                 }
-                failed(format!("the agent did not answer within {REGISTER_DEADLINE_MS} ms; see its log"))
+                failed(format!(
+                    "the agent did not answer within {REGISTER_DEADLINE_MS} ms; see its log"
+                ))
             }
         }
     }
@@ -129,8 +139,17 @@ impl AgentLink {
         }
         let connection = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
         let (close, closed) = oneshot::channel();
-        *guard = Some(Live { connection, out, waiting: HashMap::new(), status, close });
-        Some(Attached { connection, close: closed })
+        *guard = Some(Live {
+            connection,
+            out,
+            waiting: HashMap::new(),
+            status,
+            close,
+        });
+        Some(Attached {
+            connection,
+            close: closed,
+        })
     }
 
     /// Frees the place; whoever waits for an answer is told that the connection broke.
@@ -158,5 +177,79 @@ impl AgentLink {
 fn disconnect(live: &mut Option<Live>, reason: &'static str) {
     if let Some(live) = live.take() {
         let _ = live.close.send(reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    fn session() -> SessionId {
+        SessionId::new("claude-code", "s").unwrap()
+    }
+
+    #[test]
+    fn an_agent_that_does_not_read_is_disconnected_before_it_costs_memory() {
+        block_on(async {
+            let link = AgentLink::default();
+            let (out, _frames) = mpsc::channel(2);
+            let attached = link.attach(out, AgentStatus::default()).unwrap();
+            for batch in 0..3 {
+                link.tell(&ToAgent::Ack { batch });
+            }
+            assert!(!link.connected());
+            assert!(attached.close.await.unwrap().contains("does not read"));
+            assert_eq!(link.register(&session(), 1, None, false).await, Binding::NoAgent);
+        });
+    }
+
+    #[test]
+    fn a_late_answer_is_nobody_s() {
+        block_on(async {
+            let link = AgentLink::default();
+            let (out, mut frames) = mpsc::channel(2);
+            let attached = link.attach(out, AgentStatus::default()).unwrap();
+            let binding = link.register(&session(), 1, None, false).await;
+            assert!(matches!(binding, Binding::Failed { reason } if reason.contains("did not answer")));
+            assert!(frames.recv().await.is_some());
+            assert!(
+                link.live().as_ref().unwrap().waiting.is_empty(),
+                "nothing is left of it"
+            );
+            link.registered(attached.connection, 2, Binding::Bound);
+            assert!(link.connected());
+        });
+    }
+
+    #[test]
+    fn the_place_is_freed_by_its_holder_only() {
+        block_on(async {
+            let link = AgentLink::default();
+            let attach = || link.attach(mpsc::channel(1).0, AgentStatus::default());
+            let first = attach().unwrap();
+            assert!(attach().is_none());
+            link.detach(first.connection + 1);
+            assert!(attach().is_none());
+            link.detach(first.connection);
+            let second = attach().unwrap();
+            link.set_status(
+                first.connection,
+                AgentStatus {
+                    sessions: 9,
+                    ..AgentStatus::default()
+                },
+            );
+            assert_eq!(link.status().unwrap().sessions, 0);
+            assert_ne!(first.connection, second.connection);
+        });
     }
 }

@@ -20,7 +20,11 @@ pub struct Fault {
 impl Fault {
     /// A fault in a payload of which nothing could be read.
     pub fn unreadable(kind: FaultKind) -> Self {
-        Self { kind, may_be_call: true, session: None }
+        Self {
+            kind,
+            may_be_call: true,
+            session: None,
+        }
     }
 }
 
@@ -43,10 +47,14 @@ pub enum FaultKind {
     #[error("the hook payload holds more than {MAX_VALUES} values. Pass such data in a file")]
     TooMany,
     /// Not JSON, or not an object.
-    #[error("the hook payload is not a JSON object: {0}. See that the hook hands its standard input on unchanged")]
+    #[error(
+        "the hook payload is not a JSON object: {0}. See that the hook hands its standard input on unchanged"
+    )]
     Malformed(String),
     /// A field is missing.
-    #[error("the hook payload of {event} has no {field}. This version of the harness may need a newer DefenseClaw")]
+    #[error(
+        "the hook payload of {event} has no {field}. This version of the harness may need a newer DefenseClaw"
+    )]
     Missing {
         /// The event; "an event" where that is what is missing.
         event: String,
@@ -54,7 +62,9 @@ pub enum FaultKind {
         field: &'static str,
     },
     /// A field has the wrong type.
-    #[error("{field} in the hook payload is not {expected}. This version of the harness may need a newer DefenseClaw")]
+    #[error(
+        "{field} in the hook payload is not {expected}. This version of the harness may need a newer DefenseClaw"
+    )]
     WrongType {
         /// The field.
         field: &'static str,

@@ -32,7 +32,10 @@ pub struct Reply {
 impl Reply {
     /// Nothing to say: the harness goes on by its own rules.
     pub fn silence() -> Self {
-        Self { exit: 0, body: Vec::new() }
+        Self {
+            exit: 0,
+            body: Vec::new(),
+        }
     }
 }
 

@@ -14,7 +14,9 @@ pub(super) fn check_bounds(payload: &[u8]) -> Result<&str, FaultKind> {
     if payload.len() > MAX_PAYLOAD {
         return Err(FaultKind::TooLarge);
     }
-    let text = std::str::from_utf8(payload).map_err(|error| FaultKind::NotUtf8 { at: error.valid_up_to() })?;
+    let text = std::str::from_utf8(payload).map_err(|error| FaultKind::NotUtf8 {
+        at: error.valid_up_to(),
+    })?;
     let (mut depth, mut values, mut in_string, mut escaped) = (0usize, 0usize, false, false);
     for &byte in payload {
         if in_string {
@@ -51,12 +53,18 @@ mod tests {
     fn bounds_are_exact() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
         assert!(check_bounds(nested(MAX_DEPTH).as_bytes()).is_ok());
-        assert_eq!(check_bounds(nested(MAX_DEPTH + 1).as_bytes()), Err(FaultKind::TooDeep));
+        assert_eq!(
+            check_bounds(nested(MAX_DEPTH + 1).as_bytes()),
+            Err(FaultKind::TooDeep)
+        );
         let many = |count: usize| format!("[0{}]", ",0".repeat(count));
         assert!(check_bounds(many(MAX_VALUES - 1).as_bytes()).is_ok());
         assert_eq!(check_bounds(many(MAX_VALUES).as_bytes()), Err(FaultKind::TooMany));
         assert!(check_bounds(&vec![b' '; MAX_PAYLOAD]).is_ok());
-        assert_eq!(check_bounds(&vec![b' '; MAX_PAYLOAD + 1]), Err(FaultKind::TooLarge));
+        assert_eq!(
+            check_bounds(&vec![b' '; MAX_PAYLOAD + 1]),
+            Err(FaultKind::TooLarge)
+        );
         assert_eq!(check_bounds(b"ab\xffc"), Err(FaultKind::NotUtf8 { at: 2 }));
     }
 

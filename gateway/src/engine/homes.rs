@@ -18,7 +18,9 @@ impl Homes {
         if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid) {
             return known.clone();
         }
-        let found = tokio::task::spawn_blocking(move || look_up(uid)).await.unwrap_or_default();
+        let found = tokio::task::spawn_blocking(move || look_up(uid))
+            .await
+            .unwrap_or_default();
         let mut homes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if homes.len() >= MAX_USERS {
             homes.clear();
@@ -30,7 +32,10 @@ impl Homes {
 
 fn look_up(uid: u32) -> Option<String> {
     let user = User::from_uid(Uid::from_raw(uid)).ok()??;
-    user.dir.to_str().filter(|home| home.starts_with('/')).map(str::to_owned)
+    user.dir
+        .to_str()
+        .filter(|home| home.starts_with('/'))
+        .map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use homes::Homes;
 
 /// A payload up to this size is parsed and decided where it arrived, in well under a millisecond; a larger one is handed
 /// to another thread, so that it holds up nobody else.
-const INLINE_BYTES: usize = 8 * 1024;
+const INLINE_BYTES: usize = 2 * 1024;
 
 /// Who called the hook, as the kernel tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +117,11 @@ impl Engine {
         peer: Peer,
         arrived: Instant,
     ) -> Reply {
-        let request = Request { connector, peer, arrived };
+        let request = Request {
+            connector,
+            peer,
+            arrived,
+        };
         let size = payload.len();
         let parsed = match off_loop(size, move || connector.parse(&payload)).await {
             Some(Ok(parsed)) => parsed,
@@ -132,7 +136,17 @@ impl Engine {
         let session = event.session;
         match event.kind {
             HookEventKind::PreToolUse(call) => {
-                self.tool_call(request, tool_call::Asked { session, cwd: event.cwd, home, call, size }).await
+                self.tool_call(
+                    request,
+                    tool_call::Asked {
+                        session,
+                        cwd: event.cwd,
+                        home,
+                        call,
+                        size,
+                    },
+                )
+                .await
             }
             kind => {
                 self.notice(request, session, event.cwd, kind).await;
@@ -149,8 +163,12 @@ impl Engine {
             return self.forged(session, &kind, caller).await;
         }
         let (body, call) = body_of(&kind, cwd, request.peer.uid, binding);
-        let draft =
-            Draft { time_ns: clock::now_ns(), session: Some(session.clone()), call: call.cloned(), body };
+        let draft = Draft {
+            time_ns: clock::now_ns(),
+            session: Some(session.clone()),
+            call: call.cloned(),
+            body,
+        };
         match self.ledger.append(Bundle::one(draft)).await {
             Ok(()) => self.counters.answered(Verdict::Allow),
             // The writer has logged why; status tells it.
@@ -180,12 +198,15 @@ impl Engine {
     ) -> Binding {
         let owner = self.sessions().claim(session, peer.uid);
         if owner != peer.uid {
-            return Binding::Forged { caller: format!("user {}; the session is user {owner}'s", peer.uid) };
+            return Binding::Forged {
+                caller: format!("user {}; the session is user {owner}'s", peer.uid),
+            };
         }
         match peer.pid {
             Some(pid) => self.agent.register(session, pid, call, denied).await,
             None if self.agent.connected() => Binding::Failed {
-                reason: "the hook client runs in another pid namespace, so that its process cannot be told".into(),
+                reason: "the hook client runs in another pid namespace, so that its process cannot be told"
+                    .into(),
             },
             None => Binding::NoAgent,
         }
@@ -205,7 +226,9 @@ impl Engine {
             rule: "trust.forged-hook".into(),
             category: "trust".into(),
             severity: Severity::High,
-            message: format!("a {event} was reported by {caller}, not by the session's harness; it was not acted on"),
+            message: format!(
+                "a {event} was reported by {caller}, not by the session's harness; it was not acted on"
+            ),
             evidence: vec![caller.to_owned()],
             confidence: 90,
         };
@@ -226,14 +249,20 @@ impl Engine {
             confidence: 100,
         };
         self.record_fault(fault.session, finding).await;
-        if fault.may_be_call && self.fail_refuses() { connector.refused(&message) } else { Reply::silence() }
+        if fault.may_be_call && self.fail_refuses() {
+            connector.refused(&message)
+        } else {
+            Reply::silence()
+        }
     }
 
     /// A panic of ours while a request was answered.
     pub(crate) fn failed_inside(&self, connector: &dyn Connector) -> Reply {
         self.counters.failed();
         if self.fail_refuses() {
-            connector.refused("the gateway failed inside while it decided. Please report this with the gateway's log")
+            connector.refused(
+                "the gateway failed inside while it decided. Please report this with the gateway's log",
+            )
         } else {
             Reply::silence()
         }
@@ -245,13 +274,25 @@ impl Engine {
     }
 
     async fn record_fault(&self, session: Option<SessionId>, mut finding: Finding) {
-        let Some(held_back) = self.faults.pass(Instant::now()) else { return };
+        let Some(held_back) = self.faults.pass(Instant::now()) else {
+            return;
+        };
         redact::finding(&mut finding);
         if held_back > 0 {
-            finding.evidence.push(format!("{held_back} faults before this one were counted and not recorded"));
+            finding.evidence.push(format!(
+                "{held_back} faults before this one were counted and not recorded"
+            ));
         }
-        let body = RecordBody::Finding { finding, about_seq: None };
-        let draft = Draft { time_ns: clock::now_ns(), session, call: None, body };
+        let body = RecordBody::Finding {
+            finding,
+            about_seq: None,
+        };
+        let draft = Draft {
+            time_ns: clock::now_ns(),
+            session,
+            call: None,
+            body,
+        };
         let outcome: Result<(), AppendError> = self.ledger.append(Bundle::one(draft)).await;
         if let Err(error) = outcome {
             tracing::error!("a fault could not be recorded: {error}");
@@ -267,14 +308,34 @@ fn body_of(
     binding: Binding,
 ) -> (RecordBody, Option<&CallId>) {
     match kind {
-        HookEventKind::SessionStart { source, .. } => {
-            (RecordBody::SessionStart { source: source.clone(), cwd, uid, binding }, None)
-        }
-        HookEventKind::UserPromptSubmit { prompt } => (RecordBody::Prompt { text: redact::prompt(prompt) }, None),
-        HookEventKind::PostToolUse { call, tool, failed } => {
-            (RecordBody::CallEnd { tool: redact::tool(tool), failed: *failed }, Some(call))
-        }
-        HookEventKind::SessionEnd { reason } => (RecordBody::SessionEnd { reason: reason.clone() }, None),
+        HookEventKind::SessionStart { source, .. } => (
+            RecordBody::SessionStart {
+                source: source.clone(),
+                cwd,
+                uid,
+                binding,
+            },
+            None,
+        ),
+        HookEventKind::UserPromptSubmit { prompt } => (
+            RecordBody::Prompt {
+                text: redact::prompt(prompt),
+            },
+            None,
+        ),
+        HookEventKind::PostToolUse { call, tool, failed } => (
+            RecordBody::CallEnd {
+                tool: redact::tool(tool),
+                failed: *failed,
+            },
+            Some(call),
+        ),
+        HookEventKind::SessionEnd { reason } => (
+            RecordBody::SessionEnd {
+                reason: reason.clone(),
+            },
+            None,
+        ),
         // A tool call never comes here; were it to, it would be the least that can be said of it.
         HookEventKind::Stop | HookEventKind::PreToolUse(_) => (RecordBody::Stop {}, None),
     }
@@ -282,5 +343,159 @@ fn body_of(
 
 /// Runs `work` here if its input is small, else on another thread. `None`: it panicked there.
 async fn off_loop<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    if bytes <= INLINE_BYTES { Some(work()) } else { tokio::task::spawn_blocking(work).await.ok() }
+    if bytes <= INLINE_BYTES {
+        Some(work())
+    } else {
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use defenseclaw_audit::{Ledger, Query, Reader};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::connector::ClaudeCode;
+
+    /// Runs `test` with an engine on a ledger of its own; gives the records that it left.
+    fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Arc<Engine>) -> F) -> Vec<RecordBody> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.db");
+        let config = Config {
+            mode: Mode::Action,
+            ..Config::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let ledger = Ledger::open(&path, config.durability).unwrap();
+            let (ledger, _ended) = LedgerWriter::start(ledger, config.durability).unwrap();
+            let policy = Policy::embedded().unwrap();
+            let judge = Judge::new(policy.clone(), path.clone());
+            test(Arc::new(Engine::new(
+                &config,
+                policy,
+                ledger,
+                Arc::default(),
+                judge,
+                Arc::default(),
+            )))
+            .await;
+        });
+        let records = Reader::open(&path).unwrap().query(&Query::default()).unwrap();
+        records.into_iter().map(|record| record.draft.body).collect()
+    }
+
+    async fn hook(engine: &Engine, uid: u32, event: &str, more: Value) -> Reply {
+        let mut payload = json!({"session_id": "s", "cwd": "/w", "hook_event_name": event});
+        payload
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let peer = Peer { pid: Some(1), uid };
+        engine
+            .hook(&ClaudeCode, payload.to_string().into(), peer, Instant::now())
+            .await
+    }
+
+    fn bash(call: &str, command: &str) -> Value {
+        json!({"tool_name": "Bash", "tool_use_id": call, "tool_input": {"command": command}})
+    }
+
+    #[test]
+    fn another_user_has_no_say_in_a_session() {
+        let records = with_engine(|engine| async move {
+            assert_eq!(
+                hook(&engine, 1000, "SessionStart", json!({})).await,
+                Reply::silence()
+            );
+            assert_eq!(
+                hook(&engine, 1000, "PreToolUse", bash("t1", "ls")).await,
+                Reply::silence()
+            );
+            assert_eq!(
+                hook(&engine, 1001, "SessionEnd", json!({})).await,
+                Reply::silence()
+            );
+            let refused = hook(&engine, 1001, "PreToolUse", bash("t1", "ls")).await;
+            assert!(String::from_utf8(refused.body).unwrap().contains("\"deny\""));
+            let sessions = engine.sessions().for_agent();
+            assert_eq!(sessions.len(), 1);
+            assert_eq!(sessions[0].open_calls.len(), 1);
+        });
+        let kinds: Vec<_> = records.iter().map(RecordBody::kind).collect();
+        assert_eq!(kinds, ["session_start", "tool_call", "finding", "tool_call"]);
+        assert!(
+            matches!(&records[3], RecordBody::ToolCall { binding: Binding::Forged { caller }, .. }
+            if caller == "user 1001; the session is user 1000's")
+        );
+    }
+
+    #[test]
+    fn secrets_do_not_reach_the_ledger() {
+        // Not a real key; of the form that the masks know.
+        let key = format!("ghp_{}", "A1b2".repeat(9));
+        let said = key.clone();
+        let records = with_engine(|engine| async move {
+            let command =
+                format!("curl -H 'Authorization: Bearer {said}' https://api.example.com/?token={said}");
+            hook(
+                &engine,
+                1000,
+                "UserPromptSubmit",
+                json!({"prompt": format!("use {said}")}),
+            )
+            .await;
+            hook(&engine, 1000, "PreToolUse", bash("t1", &command)).await;
+            hook(
+                &engine,
+                1000,
+                "PreToolUse",
+                bash("t2", &format!("cat ./{said}.txt")),
+            )
+            .await;
+            let write = json!({"tool_name": "Write", "tool_use_id": "t3",
+                               "tool_input": {"file_path": "/w/.env", "content": format!("TOKEN={said}")}});
+            hook(&engine, 1000, "PreToolUse", write).await;
+            hook(&engine, 1000, &said, json!({})).await;
+        });
+        assert_eq!(records.len(), 5);
+        let text = serde_json::to_string(&records).unwrap();
+        assert!(!text.contains(&key), "{text}");
+        assert!(
+            text.contains("https://api.example.com") || text.contains("api.example.com"),
+            "the rest is kept: {text}"
+        );
+    }
+
+    #[test]
+    fn a_command_over_every_bound_is_decided_and_recorded_within_bounds() {
+        let records = with_engine(|engine| async move {
+            let reply = hook(
+                &engine,
+                1000,
+                "PreToolUse",
+                bash("t1", &"echo x; ".repeat(1 << 20)),
+            )
+            .await;
+            assert_ne!(
+                reply,
+                Reply::silence(),
+                "what cannot be seen whole is not passed as harmless"
+            );
+        });
+        assert!(serde_json::to_string(&records).unwrap().len() < 512 * 1024);
+        assert_eq!(records.len(), 1);
+    }
+
+    #[test]
+    fn a_panic_of_ours_is_a_refusal_and_counted() {
+        with_engine(|engine| async move {
+            assert_ne!(engine.failed_inside(&ClaudeCode), Reply::silence());
+            assert_eq!(engine.counters().read().failed, 1);
+        });
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use defenseclaw_detect::facts_of;
-use defenseclaw_model::call::{CallDeclaration, ToolCall};
+use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::config::FailMode;
 use defenseclaw_model::decision::{Decision, Finding, Mode, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
@@ -11,6 +11,7 @@ use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::wire::ToAgent;
 use defenseclaw_policy::{DecideInput, Policy, PolicyError};
+use serde_json::Value;
 
 use super::{Engine, Request, off_loop};
 use crate::clock;
@@ -35,8 +36,15 @@ struct Considered {
     facts: Facts,
     outcome: Outcome,
     declaration: CallDeclaration,
-    /// As the ledger keeps them.
-    recorded: Facts,
+    shown: Shown,
+}
+
+/// The call as the ledger keeps it.
+struct Shown {
+    tool: String,
+    kind: CallKind,
+    input: Value,
+    facts: Facts,
 }
 
 struct Outcome {
@@ -51,28 +59,40 @@ impl Engine {
             asked.home = self.homes.of(request.peer.uid).await;
         }
         // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
-        let expected = if self.agent.connected() { Binding::Bound } else { Binding::NoAgent };
+        let expected = if self.agent.connected() {
+            Binding::Bound
+        } else {
+            Binding::NoAgent
+        };
         let Some(considered) = self.consider(asked, &expected).await else {
             return self.failed_inside(request.connector);
         };
-        let Considered { asked, facts, mut outcome, declaration, recorded } = considered;
-        let mut runs = outcome.decision.effective() != Verdict::Deny;
-        let binding = self.register(request, &asked, declaration, runs).await;
+        let Considered {
+            asked,
+            facts,
+            mut outcome,
+            declaration,
+            shown,
+        } = considered;
+        let ran = outcome.decision.effective() != Verdict::Deny;
+        let binding = self.register(request, &asked, &declaration, ran).await;
         if binding != expected {
-            outcome = self.decide(&asked, &facts, &binding);
+            outcome = self.decider().decide(&asked, &declaration.kind, &facts, &binding);
         }
         redact::decision(&mut outcome.decision);
         let verdict = outcome.decision.effective();
         // A forged declaration was not noted, and must not end the call whose id it may bear.
         let forged = matches!(binding, Binding::Forged { .. });
-        if runs && verdict == Verdict::Deny && !forged {
+        if ran && verdict == Verdict::Deny && !forged {
             self.withdraw(&asked);
         }
-        runs = verdict != Verdict::Deny && !forged;
+        let runs = verdict != Verdict::Deny && !forged;
         let reply = request.connector.decided(&outcome.decision);
-        let failed = outcome.policy_failed;
-        match self.record(request, &asked, recorded, outcome.decision, binding, runs).await {
-            Ok(()) if failed => self.counters.failed(),
+        match self
+            .record(request, &asked, shown, outcome.decision, binding, runs)
+            .await
+        {
+            Ok(()) if outcome.policy_failed => self.counters.failed(),
             Ok(()) => self.counters.answered(verdict),
             Err(error) => {
                 self.counters.failed();
@@ -86,73 +106,108 @@ impl Engine {
         reply
     }
 
+    /// Facts, the policy's word, and what is kept and told of the call. `None`: it panicked.
+    async fn consider(&self, asked: Asked, binding: &Binding) -> Option<Considered> {
+        let decider = self.decider();
+        let binding = binding.clone();
+        off_loop(asked.size, move || {
+            let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
+            let declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
+            let outcome = decider.decide(&asked, &declaration.kind, &facts, &binding);
+            let shown = Shown {
+                tool: redact::tool(&asked.call.tool),
+                kind: redact::kind(&asked.call.kind),
+                input: redact::input(&asked.call.input),
+                facts: redact::facts(&facts),
+            };
+            Considered {
+                asked,
+                facts,
+                outcome,
+                declaration,
+                shown,
+            }
+        })
+        .await
+    }
+
+    fn decider(&self) -> Decider {
+        Decider {
+            policy: self.policy.clone(),
+            mode: self.mode,
+            fail_mode: self.fail_mode,
+        }
+    }
+
     /// Tells the agent of the call, and notes it as open if it is going to run.
-    async fn register(&self, request: Request, asked: &Asked, declaration: CallDeclaration, runs: bool) -> Binding {
+    async fn register(
+        &self,
+        request: Request,
+        asked: &Asked,
+        declaration: &CallDeclaration,
+        runs: bool,
+    ) -> Binding {
         let before = self.agent.connection();
-        let binding = self.bind(request.peer, &asked.session, Some(declaration.clone()), !runs).await;
+        let binding = self
+            .bind(request.peer, &asked.session, Some(declaration.clone()), !runs)
+            .await;
         if matches!(binding, Binding::Forged { .. }) || !runs {
             return binding;
         }
-        let declaration = Arc::new(declaration);
-        self.sessions().open_call(&asked.session, Arc::clone(&declaration));
+        self.sessions()
+            .open_call(&asked.session, Arc::new(declaration.clone()));
         // An agent that connected before the line above was not told of the call, and one that connects after it is.
         let now = self.agent.connection();
         if now.is_none() || now == before {
             return binding;
         }
-        self.bind(request.peer, &asked.session, Some(CallDeclaration::clone(&declaration)), !runs).await
-    }
-
-    /// Facts and the policy's word. `None`: it panicked.
-    async fn consider(&self, asked: Asked, binding: &Binding) -> Option<Considered> {
-        let decider = Decider { policy: self.policy.clone(), mode: self.mode, fail_mode: self.fail_mode };
-        let binding = binding.clone();
-        off_loop(asked.size, move || {
-            let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
-            let outcome = decider.decide(&asked, &facts, &binding);
-            let declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
-            let recorded = redact::facts(&facts);
-            Considered { asked, facts, outcome, declaration, recorded }
-        })
-        .await
-    }
-
-    fn decide(&self, asked: &Asked, facts: &Facts, binding: &Binding) -> Outcome {
-        Decider { policy: self.policy.clone(), mode: self.mode, fail_mode: self.fail_mode }
-            .decide(asked, facts, binding)
+        self.bind(request.peer, &asked.session, Some(declaration.clone()), !runs)
+            .await
     }
 
     /// The call will not run after all.
     fn withdraw(&self, asked: &Asked) {
         self.sessions().forget_call(&asked.session, &asked.call.call);
-        self.agent.tell(&ToAgent::CallEnd { session: asked.session.clone(), call: asked.call.call.clone() });
+        self.agent.tell(&ToAgent::CallEnd {
+            session: asked.session.clone(),
+            call: asked.call.call.clone(),
+        });
     }
 
     async fn record(
         &self,
         request: Request,
         asked: &Asked,
-        facts: Facts,
+        shown: Shown,
         decision: Decision,
         binding: Binding,
         runs: bool,
     ) -> Result<(), AppendError> {
-        let decision_us = u64::try_from(request.arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let (session, call) = (asked.session.clone(), asked.call.call.clone());
+        let declared = Declared {
+            session,
+            call,
+            tool: shown.tool.clone(),
+            facts: shown.facts.clone(),
+        };
         let body = RecordBody::ToolCall {
-            tool: redact::tool(&asked.call.tool),
-            call_kind: redact::kind(&asked.call.kind),
-            input: redact::input(&asked.call.input),
-            facts: facts.clone(),
+            tool: shown.tool,
+            call_kind: shown.kind,
+            input: shown.input,
+            facts: shown.facts,
             decision,
-            decision_us,
+            decision_us: u64::try_from(request.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
             binding,
         };
-        let (session, call) = (asked.session.clone(), asked.call.call.clone());
-        let draft =
-            Draft { time_ns: clock::now_ns(), session: Some(session.clone()), call: Some(call.clone()), body };
+        let draft = Draft {
+            time_ns: clock::now_ns(),
+            session: Some(asked.session.clone()),
+            call: Some(asked.call.call.clone()),
+            body,
+        };
         self.ledger.append(Bundle::one(draft)).await?;
         if runs {
-            self.judge.declare(Declared { session, call, tool: redact::tool(&asked.call.tool), facts });
+            self.judge.declare(declared);
         }
         Ok(())
     }
@@ -164,7 +219,9 @@ impl Engine {
         if noted {
             self.withdraw(asked);
         }
-        request.connector.refused(&format!("the decision on this call could not be recorded: {error}"))
+        request.connector.refused(&format!(
+            "the decision on this call could not be recorded: {error}"
+        ))
     }
 }
 
@@ -176,22 +233,29 @@ struct Decider {
 }
 
 impl Decider {
-    fn decide(&self, asked: &Asked, facts: &Facts, binding: &Binding) -> Outcome {
+    /// `kind` is the call's, within the bounds of what can be executed; the facts say what was cut.
+    fn decide(&self, asked: &Asked, kind: &CallKind, facts: &Facts, binding: &Binding) -> Outcome {
         let input = DecideInput {
             connector: asked.session.connector(),
             session: &asked.session,
             mode: self.mode,
             cwd: asked.cwd.as_deref(),
             tool: &asked.call.tool,
-            call_kind: &asked.call.kind,
+            call_kind: kind,
             facts,
             binding,
         };
         match self.policy.decide(&input) {
-            Ok(decision) => Outcome { decision, policy_failed: false },
+            Ok(decision) => Outcome {
+                decision,
+                policy_failed: false,
+            },
             Err(error) => {
                 tracing::error!(session = %asked.session, call = %asked.call.call, "the policy cannot decide: {error}");
-                Outcome { decision: self.by_fail_mode(&error), policy_failed: true }
+                Outcome {
+                    decision: self.by_fail_mode(&error),
+                    policy_failed: true,
+                }
             }
         }
     }
@@ -223,7 +287,6 @@ impl Decider {
 
 #[cfg(test)]
 mod tests {
-    use defenseclaw_model::call::CallKind;
     use defenseclaw_model::ids::CallId;
 
     use super::*;
@@ -232,20 +295,28 @@ mod tests {
         let call = ToolCall {
             call: CallId::new("c").unwrap(),
             tool: "Bash".into(),
-            kind: CallKind::Command { command: "ls".into(), background: false },
+            kind: CallKind::Command {
+                command: "ls".into(),
+                background: false,
+            },
             input: serde_json::json!({"command": "ls"}),
         };
-        Asked { session: "claude-code/s".parse().unwrap(), cwd: None, home: None, call, size: 10 }
+        Asked {
+            session: "claude-code/s".parse().unwrap(),
+            cwd: None,
+            home: None,
+            call,
+            size: 10,
+        }
     }
 
     /// A policy whose output is not a decision.
     fn broken_policy() -> (tempfile::TempDir, Policy) {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(
-            folder.path().join("broken.rego"),
-            "package defenseclaw\n\nimport rego.v1\n\ndecision := {\"verdict\": \"maybe\"}\n\neffect := []\n",
-        )
-        .unwrap();
+        let text = "package defenseclaw.decision\n\ndecision := {\"verdict\": \"maybe\"}\n";
+        std::fs::write(folder.path().join("decision.rego"), text).unwrap();
+        let text = "package defenseclaw.effect\n\nfindings := []\n";
+        std::fs::write(folder.path().join("effect.rego"), text).unwrap();
         let policy = Policy::from_dir(folder.path()).unwrap();
         (folder, policy)
     }
@@ -258,8 +329,12 @@ mod tests {
             (Mode::Action, FailMode::Open, Verdict::Allow),
             (Mode::Observe, FailMode::Closed, Verdict::Allow),
         ] {
-            let decider = Decider { policy: policy.clone(), mode, fail_mode };
-            let outcome = decider.decide(&asked(), &Facts::default(), &Binding::NoAgent);
+            let decider = Decider {
+                policy: policy.clone(),
+                mode,
+                fail_mode,
+            };
+            let outcome = decider.decide(&asked(), &CallKind::Other, &Facts::default(), &Binding::NoAgent);
             assert!(outcome.policy_failed);
             assert_eq!(outcome.decision.effective(), effective, "{mode:?} {fail_mode:?}");
             assert_eq!(outcome.decision.findings[0].rule, "policy.failed");

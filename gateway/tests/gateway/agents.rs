@@ -39,7 +39,12 @@ fn acted(call_id: Option<&str>, action: Action) -> Draft {
         },
     };
     let body = RecordBody::Activity { activity };
-    Draft { time_ns: 1_000, session: Some(session()), call: call_id.map(call), body }
+    Draft {
+        time_ns: 1_000,
+        session: Some(session()),
+        call: call_id.map(call),
+        body,
+    }
 }
 
 fn read_credentials(call_id: Option<&str>) -> Draft {
@@ -66,7 +71,14 @@ fn exec(argv: &[&str]) -> Draft {
 }
 
 fn batch(number: u64, records: Vec<Draft>) -> ToGateway {
-    ToGateway::Batch { batch: number, records, cursor: Cursor { security: number * 10, telemetry: number } }
+    ToGateway::Batch {
+        batch: number,
+        records,
+        cursor: Cursor {
+            security: number * 10,
+            telemetry: number,
+        },
+    }
 }
 
 fn bindings(world: &World) -> Vec<Binding> {
@@ -107,8 +119,17 @@ fn a_call_is_registered_before_the_harness_is_answered_and_ended_after_its_recor
         assert!(!hook.is_finished(), "it waits for the agent");
         assert_eq!(world.kinds(), [] as [&str; 0]);
         match agent.answer(Binding::Bound) {
-            ToAgent::Register { session: of, hook_pid, call: Some(declared), denied, .. } => {
-                assert_eq!((of, declared.call, declared.tool.as_str()), (session(), call("t1"), "Bash"));
+            ToAgent::Register {
+                session: of,
+                hook_pid,
+                call: Some(declared),
+                denied,
+                ..
+            } => {
+                assert_eq!(
+                    (of, declared.call, declared.tool.as_str()),
+                    (session(), call("t1"), "Bash")
+                );
                 assert_eq!((hook_pid, denied), (std::process::id(), false));
                 assert_eq!(declared.cwd.as_deref(), Some("/work"));
             }
@@ -118,8 +139,17 @@ fn a_call_is_registered_before_the_harness_is_answered_and_ended_after_its_recor
         assert_eq!(bindings(&world), [Binding::Bound]);
 
         let end = scope.spawn(|| world.event("PostToolUse", bash("t1", "make all")));
-        assert!(matches!(agent.answer(Binding::Bound), ToAgent::Register { call: None, .. }));
-        assert_eq!(agent.receive(), Some(ToAgent::CallEnd { session: session(), call: call("t1") }));
+        assert!(matches!(
+            agent.answer(Binding::Bound),
+            ToAgent::Register { call: None, .. }
+        ));
+        assert_eq!(
+            agent.receive(),
+            Some(ToAgent::CallEnd {
+                session: session(),
+                call: call("t1")
+            })
+        );
         assert_eq!(world.kinds(), ["tool_call", "call_end"], "the record comes first");
         assert!(end.join().unwrap().is_silence());
 
@@ -129,7 +159,10 @@ fn a_call_is_registered_before_the_harness_is_answered_and_ended_after_its_recor
         assert!(end.join().unwrap().is_silence());
 
         let denied = scope.spawn(|| world.bash("t2", "deny-me"));
-        assert!(matches!(agent.answer(Binding::Bound), ToAgent::Register { denied: true, .. }));
+        assert!(matches!(
+            agent.answer(Binding::Bound),
+            ToAgent::Register { denied: true, .. }
+        ));
         assert!(denied.join().unwrap().is_denied());
     });
 }
@@ -141,8 +174,13 @@ fn an_agent_that_never_answers_costs_one_second_and_is_named() {
     let start = Instant::now();
     assert!(world.bash("t1", "make").is_silence());
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(900) && took < Duration::from_millis(2500), "{took:?}");
-    assert!(matches!(&bindings(&world)[..], [Binding::Failed { reason }] if reason.contains("did not answer")));
+    assert!(
+        took >= Duration::from_millis(900) && took < Duration::from_millis(2500),
+        "{took:?}"
+    );
+    assert!(
+        matches!(&bindings(&world)[..], [Binding::Failed { reason }] if reason.contains("did not answer"))
+    );
 }
 
 #[test]
@@ -172,9 +210,22 @@ fn agents_that_do_not_keep_to_the_protocol_are_disconnected() {
     let oversize = (MAX_FRAME as u32 + 1).to_le_bytes();
     let mut garbage = 20u32.to_le_bytes().to_vec();
     garbage.extend_from_slice(b"this is no JSON text");
-    let hello = ToGateway::Hello { wire: WIRE_VERSION, version: "x".into(), sensor: "s".into(), status: Default::default() };
+    let hello = ToGateway::Hello {
+        wire: WIRE_VERSION,
+        version: "x".into(),
+        sensor: "s".into(),
+        status: Default::default(),
+    };
     let too_many = batch(1, vec![exec(&["x"]); MAX_BATCH + 1]);
-    let tool_call = batch(1, vec![Draft { time_ns: 1, session: None, call: None, body: RecordBody::Stop {} }]);
+    let tool_call = batch(
+        1,
+        vec![Draft {
+            time_ns: 1,
+            session: None,
+            call: None,
+            body: RecordBody::Stop {},
+        }],
+    );
     type Misbehaviour<'a> = &'a dyn Fn(&mut FakeAgent);
     let cases: [(&str, Misbehaviour<'_>); 6] = [
         ("frame of 16777217 bytes", &|agent| agent.send_bytes(&oversize)),
@@ -191,14 +242,31 @@ fn agents_that_do_not_keep_to_the_protocol_are_disconnected() {
         let mut agent = world.agent();
         misbehave(&mut agent);
         assert_eq!(agent.receive(), None, "{said}");
-        world.until("it is told", |world| world.daemons().last().is_some_and(|(_, _, detail)| detail.contains(said)));
+        world.until("it is told", |world| {
+            world
+                .daemons()
+                .last()
+                .is_some_and(|(_, _, detail)| detail.contains(said))
+        });
         world.until("its place is free", |world| world.status().agent.is_none());
         assert!(world.bash("t", "ls").is_silence(), "and hooks go on");
     }
-    let (mut agent, _) = (FakeAgent { stream: std::os::unix::net::UnixStream::connect(world.agent_socket()).unwrap() }, ());
-    agent.send(&ToGateway::Hello { wire: 99, version: "x".into(), sensor: "s".into(), status: Default::default() });
+    let (mut agent, _) = (
+        FakeAgent {
+            stream: std::os::unix::net::UnixStream::connect(world.agent_socket()).unwrap(),
+        },
+        (),
+    );
+    agent.send(&ToGateway::Hello {
+        wire: 99,
+        version: "x".into(),
+        sensor: "s".into(),
+        status: Default::default(),
+    });
     assert_eq!(agent.receive(), None);
-    world.until("the version is told", |world| world.log().contains("speaks version 99"));
+    world.until("the version is told", |world| {
+        world.log().contains("speaks version 99")
+    });
 }
 
 #[test]
@@ -219,13 +287,28 @@ fn what_the_kernel_saw_is_judged_with_what_its_call_declared_and_did() {
     let world = World::start(ACTION);
     let mut agent = world.agent();
     one_call(&world, &mut agent);
-    agent.send(&batch(1, vec![read_credentials(Some("t1")), exec(&["ls"]), read_credentials(Some("t1")), read_credentials(None)]));
+    agent.send(&batch(
+        1,
+        vec![
+            read_credentials(Some("t1")),
+            exec(&["ls"]),
+            read_credentials(Some("t1")),
+            read_credentials(None),
+        ],
+    ));
     assert_eq!(agent.receive(), Some(ToAgent::Ack { batch: 1 }));
     let found = findings(&world);
-    let messages: Vec<_> = found.iter().map(|(finding, _)| finding.message.as_str()).collect();
+    let messages: Vec<_> = found
+        .iter()
+        .map(|(finding, _)| finding.message.as_str())
+        .collect();
     assert_eq!(
         messages,
-        ["declared true, by Bash, after 0", "declared true, by Bash, after 1", "declared false, by no tool, after 0"]
+        [
+            "declared true, by Bash, after 0",
+            "declared true, by Bash, after 1",
+            "declared false, by no tool, after 0"
+        ]
     );
     let records = world.records();
     for (_, about) in found {
@@ -254,8 +337,19 @@ fn a_batch_is_appended_once_and_acknowledged_each_time() {
     assert_eq!(world.kinds(), ["activity"; 3]);
     let (mut agent, welcome) = FakeAgent::connect(&world, "sensor-1");
     match welcome {
-        Some(ToAgent::Welcome { last_batch, cursor, .. }) => {
-            assert_eq!((last_batch, cursor), (3, Cursor { security: 30, telemetry: 3 }));
+        Some(ToAgent::Welcome {
+            last_batch, cursor, ..
+        }) => {
+            assert_eq!(
+                (last_batch, cursor),
+                (
+                    3,
+                    Cursor {
+                        security: 30,
+                        telemetry: 3
+                    }
+                )
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -285,7 +379,9 @@ fn open_calls_and_what_they_did_survive_a_killed_gateway() {
     world.end(Signal::SIGKILL);
     world.start_gateway();
     let (mut agent, welcome) = FakeAgent::connect(&world, "sensor-1");
-    let Some(ToAgent::Welcome { sessions, .. }) = welcome else { panic!("{welcome:?}") };
+    let Some(ToAgent::Welcome { sessions, .. }) = welcome else {
+        panic!("{welcome:?}")
+    };
     assert_eq!(sessions.len(), 1);
     assert_eq!(sessions[0].session, session());
     assert_eq!(sessions[0].open_calls[0].call, call("t1"));
@@ -299,7 +395,9 @@ fn a_forged_hook_is_denied_and_changes_nothing() {
     let world = World::start(ACTION);
     let mut agent = world.agent();
     one_call(&world, &mut agent);
-    let forged = || Binding::Forged { caller: "pid 7 (/usr/bin/python3)".into() };
+    let forged = || Binding::Forged {
+        caller: "pid 7 (/usr/bin/python3)".into(),
+    };
     std::thread::scope(|scope| {
         // The same id as the call that runs: it must not take that call's place.
         let call = scope.spawn(|| world.bash("t1", "cat ~/.aws/credentials"));
@@ -317,7 +415,11 @@ fn a_forged_hook_is_denied_and_changes_nothing() {
     });
     let forged: Vec<_> = findings(&world);
     assert_eq!(forged.len(), 4);
-    assert!(forged.iter().all(|(finding, _)| finding.rule == "trust.forged-hook" && finding.severity == Severity::High));
+    assert!(
+        forged
+            .iter()
+            .all(|(finding, _)| finding.rule == "trust.forged-hook" && finding.severity == Severity::High)
+    );
     assert_eq!(world.status().open_sessions, 1);
     agent.send(&batch(1, vec![read_credentials(Some("t1"))]));
     // No notice that the call ended came before this.
@@ -325,7 +427,9 @@ fn a_forged_hook_is_denied_and_changes_nothing() {
     agent.hang_up();
     world.until("the place is free", |world| world.status().agent.is_none());
     let (_agent, welcome) = FakeAgent::connect(&world, "sensor-1");
-    let Some(ToAgent::Welcome { sessions, .. }) = welcome else { panic!("{welcome:?}") };
+    let Some(ToAgent::Welcome { sessions, .. }) = welcome else {
+        panic!("{welcome:?}")
+    };
     let open = &sessions[0].open_calls[0];
     assert_eq!(serde_json::to_value(&open.kind).unwrap()["command"], "make");
 }
@@ -335,9 +439,14 @@ fn the_agent_s_word_about_itself_is_shown() {
     let world = World::start(ACTION);
     let mut agent = world.agent();
     assert_eq!(world.status().agent.unwrap().kernel, "test");
-    let status = defenseclaw_model::wire::AgentStatus { sessions: 5, ..Default::default() };
+    let status = defenseclaw_model::wire::AgentStatus {
+        sessions: 5,
+        ..Default::default()
+    };
     agent.send(&ToGateway::Status { status });
-    world.until("the new status is known", |world| world.status().agent.is_some_and(|agent| agent.sessions == 5));
+    world.until("the new status is known", |world| {
+        world.status().agent.is_some_and(|agent| agent.sessions == 5)
+    });
 }
 
 #[test]
@@ -345,7 +454,10 @@ fn many_calls_at_once_are_all_registered_recorded_and_answered() {
     let world = World::start(ACTION);
     let mut agent = world.agent();
     std::thread::scope(|scope| {
-        let hooks: Vec<_> = (0..40).map(|n| (n, &world)).map(|(n, world)| scope.spawn(move || world.bash(&format!("t{n}"), "make"))).collect();
+        let hooks: Vec<_> = (0..40)
+            .map(|n| (n, &world))
+            .map(|(n, world)| scope.spawn(move || world.bash(&format!("t{n}"), "make")))
+            .collect();
         // Answered in another order than asked.
         let requests: Vec<_> = (0..40)
             .map(|_| match agent.receive() {
@@ -354,7 +466,10 @@ fn many_calls_at_once_are_all_registered_recorded_and_answered() {
             })
             .collect();
         for request in requests.into_iter().rev() {
-            agent.send(&ToGateway::Registered { request, binding: Binding::Bound });
+            agent.send(&ToGateway::Registered {
+                request,
+                binding: Binding::Bound,
+            });
         }
         for hook in hooks {
             assert!(hook.join().unwrap().is_silence());

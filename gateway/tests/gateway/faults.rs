@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use defenseclaw_model::wire::ToAgent;
+use defenseclaw_testkit::{Need, require};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -48,41 +49,90 @@ fn with_full_disk(config: &str) -> World {
 
 #[test]
 fn a_full_disk_is_answered_by_fail_mode_told_and_got_over() {
+    if !require(&[Need::Program("prlimit")]) {
+        return;
+    }
     let world = with_full_disk(ACTION);
     let before = world.records().len();
     let (verdict, reason) = world.bash("t1", "ls").permission();
     assert_eq!(verdict, "deny");
-    assert!(reason.contains("could not be recorded") && reason.contains("ledger.db"), "{reason}");
-    assert!(world.event("Stop", json!({})).is_silence(), "only calls are refused");
+    assert!(
+        reason.contains("could not be recorded") && reason.contains("ledger.db"),
+        "{reason}"
+    );
+    assert!(
+        world.event("Stop", json!({})).is_silence(),
+        "only calls are refused"
+    );
     assert!(world.post("nonsense").is_denied());
     let status = world.status();
-    assert!(status.ledger.error.is_some_and(|error| error.contains("ledger.db")));
+    assert!(
+        status
+            .ledger
+            .error
+            .is_some_and(|error| error.contains("ledger.db"))
+    );
     assert_eq!(status.hooks.failed, 2);
     limit_files(&world, "unlimited");
     assert!(world.bash("t2", "ls").is_silence());
     assert_eq!(world.status().ledger.error, None);
-    assert_eq!(world.records().len(), before + 1, "what was not recorded was not half recorded");
+    assert_eq!(
+        world.records().len(),
+        before + 1,
+        "what was not recorded was not half recorded"
+    );
     world.verify();
 }
 
 #[test]
 fn a_full_disk_does_not_open_what_the_policy_closes() {
+    if !require(&[Need::Program("prlimit")]) {
+        return;
+    }
     let world = with_full_disk("mode: action\nfail_mode: open");
     assert!(world.bash("t1", "ls").is_silence());
-    assert!(world.bash("t2", "deny-me").permission().1.contains("told to deny"));
+    assert!(
+        world
+            .bash("t2", "deny-me")
+            .permission()
+            .1
+            .contains("told to deny")
+    );
     assert_eq!(world.status().hooks.failed, 2);
 }
 
 #[test]
 fn a_batch_waits_for_the_disk_and_is_acknowledged_only_then() {
+    if !require(&[Need::Program("prlimit")]) {
+        return;
+    }
     let world = with_full_disk(ACTION);
     let mut agent = world.agent();
-    let gap = defenseclaw_model::record::RecordBody::Gap { cause: "ring_full".into(), missing: Some(3), detail: "x".into() };
-    let record = defenseclaw_model::record::Draft { time_ns: 1, session: None, call: None, body: gap };
-    agent.send(&defenseclaw_model::wire::ToGateway::Batch { batch: 1, records: vec![record], cursor: Default::default() });
-    agent.stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let gap = defenseclaw_model::record::RecordBody::Gap {
+        cause: "ring_full".into(),
+        missing: Some(3),
+        detail: "x".into(),
+    };
+    let record = defenseclaw_model::record::Draft {
+        time_ns: 1,
+        session: None,
+        call: None,
+        body: gap,
+    };
+    agent.send(&defenseclaw_model::wire::ToGateway::Batch {
+        batch: 1,
+        records: vec![record],
+        cursor: Default::default(),
+    });
+    agent
+        .stream
+        .set_read_timeout(Some(Duration::from_millis(700)))
+        .unwrap();
     assert_eq!(agent.receive(), None, "not acknowledged");
-    agent.stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    agent
+        .stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     limit_files(&world, "unlimited");
     assert_eq!(agent.receive(), Some(ToAgent::Ack { batch: 1 }));
     assert_eq!(world.kinds(), ["tool_call", "gap"]);
@@ -113,7 +163,10 @@ fn slow_clients_are_cut_off_and_hold_up_nobody() {
         let _ = stream.read_to_end(&mut rest);
     }
     let took = start.elapsed();
-    assert!(took > Duration::from_secs(4) && took < Duration::from_secs(18), "{took:?}");
+    assert!(
+        took > Duration::from_secs(4) && took < Duration::from_secs(18),
+        "{took:?}"
+    );
     assert!(world.bash("t2", "ls").is_silence());
     assert_eq!(world.kinds(), ["tool_call", "tool_call"]);
 }
@@ -142,7 +195,9 @@ fn a_client_that_hangs_up_does_not_stop_its_decision_half_way() {
     let mut stream = world.connect();
     write_hook(&mut stream, payload("PreToolUse", bash("t1", "ls")).as_bytes());
     let frame = agent.receive();
-    let Some(ToAgent::Register { request, .. }) = frame else { panic!("{frame:?}") };
+    let Some(ToAgent::Register { request, .. }) = frame else {
+        panic!("{frame:?}")
+    };
     drop(stream);
     std::thread::sleep(Duration::from_millis(100));
     let binding = defenseclaw_model::record::Binding::Bound;

@@ -16,8 +16,14 @@ fn every_event_is_recorded_and_answered_with_silence() {
         ("UserPromptSubmit", json!({"prompt": "build it"})),
         ("PreToolUse", bash("t1", "make")),
         ("PostToolUse", bash("t1", "make")),
-        ("PreToolUse", json!({"tool_name": "Edit", "tool_use_id": "t2", "tool_input": {"file_path": "a.c"}})),
-        ("PostToolUseFailure", json!({"tool_name": "Edit", "tool_use_id": "t2", "error": "no such file"})),
+        (
+            "PreToolUse",
+            json!({"tool_name": "Edit", "tool_use_id": "t2", "tool_input": {"file_path": "a.c"}}),
+        ),
+        (
+            "PostToolUseFailure",
+            json!({"tool_name": "Edit", "tool_use_id": "t2", "error": "no such file"}),
+        ),
         ("Stop", json!({})),
     ];
     for (event, more) in events {
@@ -28,7 +34,16 @@ fn every_event_is_recorded_and_answered_with_silence() {
     assert!(world.event("SessionEnd", json!({"reason": "exit"})).is_silence());
     assert_eq!(
         world.kinds(),
-        ["session_start", "prompt", "tool_call", "call_end", "tool_call", "call_end", "stop", "session_end"]
+        [
+            "session_start",
+            "prompt",
+            "tool_call",
+            "call_end",
+            "tool_call",
+            "call_end",
+            "stop",
+            "session_end"
+        ]
     );
     let failed: Vec<bool> = world
         .records()
@@ -40,7 +55,10 @@ fn every_event_is_recorded_and_answered_with_silence() {
         .collect();
     assert_eq!(failed, [false, true]);
     let status = world.status();
-    assert_eq!((status.hooks.allowed, status.hooks.bad, status.hooks.failed), (8, 0, 0));
+    assert_eq!(
+        (status.hooks.allowed, status.hooks.bad, status.hooks.failed),
+        (8, 0, 0)
+    );
     assert_eq!((status.open_sessions, status.agent), (0, None));
     assert_eq!(status.ledger.records, 9, "the start of the gateway is one");
     world.verify();
@@ -51,14 +69,22 @@ fn verdicts_are_given_natively_and_only_after_their_record() {
     let world = World::start(ACTION);
     assert!(world.bash("t1", "ls").is_silence());
     let (verdict, reason) = world.bash("t2", "ask-me").permission();
-    assert_eq!((verdict.as_str(), reason.as_str()), ("ask", "DefenseClaw: told to ask"));
+    assert_eq!(
+        (verdict.as_str(), reason.as_str()),
+        ("ask", "DefenseClaw: told to ask")
+    );
     let (verdict, reason) = world.bash("t3", "deny-me").permission();
-    assert_eq!((verdict.as_str(), reason.as_str()), ("deny", "DefenseClaw: told to deny"));
+    assert_eq!(
+        (verdict.as_str(), reason.as_str()),
+        ("deny", "DefenseClaw: told to deny")
+    );
     let decisions: Vec<_> = world
         .records()
         .into_iter()
         .filter_map(|record| match record.draft.body {
-            RecordBody::ToolCall { decision, binding, .. } => Some((decision, binding)),
+            RecordBody::ToolCall {
+                decision, binding, ..
+            } => Some((decision, binding)),
             _ => None,
         })
         .collect();
@@ -88,30 +114,69 @@ fn in_observe_mode_nothing_is_refused() {
             _ => None,
         })
         .collect();
-    assert_eq!(would_block, [false, true, true, true], "what was let through is known");
+    assert_eq!(
+        would_block,
+        [false, true, true, true],
+        "what was let through is known"
+    );
 }
 
 /// Payloads that are wrong, the rule that their record names, and whether they may be a tool call.
 fn bad_payloads() -> Vec<(Vec<u8>, &'static str, bool)> {
-    let deep = format!(r#"{{"hook_event_name":"PreToolUse","session_id":"s","x":{}{}}}"#, "[".repeat(70), "]".repeat(70));
-    let many = format!(r#"{{"hook_event_name":"PreToolUse","session_id":"s","x":[0{}]}}"#, ",0".repeat(300_000));
+    let deep = format!(
+        r#"{{"hook_event_name":"PreToolUse","session_id":"s","x":{}{}}}"#,
+        "[".repeat(70),
+        "]".repeat(70)
+    );
+    let many = format!(
+        r#"{{"hook_event_name":"PreToolUse","session_id":"s","x":[0{}]}}"#,
+        ",0".repeat(300_000)
+    );
     let pre = |more| payload("PreToolUse", more).into_bytes();
     vec![
         (b"".to_vec(), "hook.malformed", true),
-        (b"{\"hook_event_name\":\"PreToolUse\"".to_vec(), "hook.malformed", true),
+        (
+            b"{\"hook_event_name\":\"PreToolUse\"".to_vec(),
+            "hook.malformed",
+            true,
+        ),
         (b"[]".to_vec(), "hook.malformed", true),
         (b"{\"a\":\"\xff\"}".to_vec(), "hook.not-utf8", true),
         (deep.into_bytes(), "hook.too-deep", true),
         (many.into_bytes(), "hook.too-many-values", true),
         (b"{}".to_vec(), "hook.missing-field", true),
         (pre(json!({"tool_input": {}})), "hook.missing-field", true),
-        (pre(json!({"tool_name": "Bash", "tool_use_id": "t", "tool_input": {}})), "hook.missing-field", true),
+        (
+            pre(json!({"tool_name": "Bash", "tool_use_id": "t", "tool_input": {}})),
+            "hook.missing-field",
+            true,
+        ),
         (pre(json!({"tool_name": 7})), "hook.wrong-type", true),
-        (pre(json!({"tool_name": "X", "tool_use_id": "a b"})), "hook.bad-id", true),
-        (pre(json!({"session_id": "x".repeat(200), "tool_name": "X"})), "hook.bad-id", true),
-        (payload("Notification", json!({})).into_bytes(), "hook.unknown-event", false),
-        (payload("UserPromptSubmit", json!({})).into_bytes(), "hook.missing-field", false),
-        (payload("PostToolUse", json!({})).into_bytes(), "hook.missing-field", false),
+        (
+            pre(json!({"tool_name": "X", "tool_use_id": "a b"})),
+            "hook.bad-id",
+            true,
+        ),
+        (
+            pre(json!({"session_id": "x".repeat(200), "tool_name": "X"})),
+            "hook.bad-id",
+            true,
+        ),
+        (
+            payload("Notification", json!({})).into_bytes(),
+            "hook.unknown-event",
+            false,
+        ),
+        (
+            payload("UserPromptSubmit", json!({})).into_bytes(),
+            "hook.missing-field",
+            false,
+        ),
+        (
+            payload("PostToolUse", json!({})).into_bytes(),
+            "hook.missing-field",
+            false,
+        ),
     ]
 }
 
@@ -140,7 +205,11 @@ fn in_fail_mode_open_a_bad_payload_passes() {
     for (payload, rule, _) in bad_payloads() {
         assert!(world.post(payload).is_silence(), "{rule}");
     }
-    assert_eq!(world.rules().len(), bad_payloads().len(), "and is recorded all the same");
+    assert_eq!(
+        world.rules().len(),
+        bad_payloads().len(),
+        "and is recorded all the same"
+    );
 }
 
 #[test]
@@ -160,7 +229,10 @@ fn a_policy_that_fails_is_answered_by_fail_mode_and_recorded() {
         let world = World::start(config);
         let answer = world.bash("t1", "fail-me");
         if denied {
-            assert!(answer.permission().1.contains("the policy could not decide"), "{answer:?}");
+            assert!(
+                answer.permission().1.contains("the policy could not decide"),
+                "{answer:?}"
+            );
         } else {
             assert!(answer.is_silence());
         }
@@ -175,15 +247,23 @@ fn the_largest_payload_is_taken_and_a_larger_one_is_not() {
     let write = |size: usize| {
         let empty = json!({"tool_name": "Write", "tool_use_id": "t", "tool_input": {"file_path": "/a", "content": ""}});
         let empty = payload("PreToolUse", empty);
-        empty.replace("\"content\":\"\"", &format!("\"content\":\"{}\"", "x".repeat(size - empty.len())))
+        empty.replace(
+            "\"content\":\"\"",
+            &format!("\"content\":\"{}\"", "x".repeat(size - empty.len())),
+        )
     };
     let limit = 16 << 20;
     assert!(world.post(write(limit)).is_silence());
     assert_eq!(world.kinds(), ["tool_call"]);
-    let stored = serde_json::to_vec(&world.records().last().unwrap().draft).unwrap().len();
+    let stored = serde_json::to_vec(&world.records().last().unwrap().draft)
+        .unwrap()
+        .len();
     assert!(stored < 100_000, "{stored} bytes in the ledger");
     // Refused by its length, before it is sent.
-    let head = format!("POST /v1/hooks/claude-code HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", limit + 1);
+    let head = format!(
+        "POST /v1/hooks/claude-code HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+        limit + 1
+    );
     let answer = world.raw(head.as_bytes());
     assert!(answer.permission().1.contains("16 MiB"), "{answer:?}");
     assert_eq!(world.rules(), ["hook.too-large"]);
@@ -195,15 +275,23 @@ fn a_call_without_an_id_gets_one_that_its_end_shares() {
     let call = json!({"tool_name": "Bash", "tool_input": {"command": "ls"}});
     assert!(world.event("PreToolUse", call.clone()).is_silence());
     assert!(world.event("PostToolUse", call).is_silence());
-    let ids: Vec<_> = world.records().into_iter().filter_map(|record| record.draft.call).collect();
+    let ids: Vec<_> = world
+        .records()
+        .into_iter()
+        .filter_map(|record| record.draft.call)
+        .collect();
     assert_eq!(ids.len(), 2);
-    assert!(ids[0] == ids[1] && ids[0].as_str().starts_with("derived-"), "{ids:?}");
+    assert!(
+        ids[0] == ids[1] && ids[0].as_str().starts_with("derived-"),
+        "{ids:?}"
+    );
 }
 
 #[test]
 fn requests_that_are_no_hook_calls_are_refused_in_words() {
     let world = World::start(ACTION);
-    let ask = |request: &str| world.raw(format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes());
+    let ask =
+        |request: &str| world.raw(format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes());
     let unknown = ask("POST /v1/hooks/other HTTP/1.1\r\ncontent-length: 0");
     assert_eq!(unknown.status, 404);
     assert!(unknown.body.contains("claude-code"), "{unknown:?}");
@@ -216,7 +304,10 @@ fn requests_that_are_no_hook_calls_are_refused_in_words() {
     let two = "POST /v1/hooks/claude-code HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 3";
     assert_eq!(ask(two).status, 400);
     assert_eq!(ask("nonsense").status, 400);
-    assert_eq!(ask(&format!("GET /v1/status HTTP/1.1\r\nx: {}", "x".repeat(20_000))).status, 431);
+    assert_eq!(
+        ask(&format!("GET /v1/status HTTP/1.1\r\nx: {}", "x".repeat(20_000))).status,
+        431
+    );
     assert_eq!(world.status().hooks, Default::default());
 }
 
@@ -227,8 +318,12 @@ fn a_connection_can_carry_one_request_after_another() {
     let mut stream = world.connect();
     for _ in 0..3 {
         let body = payload("Stop", json!({}));
-        write!(stream, "POST /v1/hooks/claude-code HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len())
-            .unwrap();
+        write!(
+            stream,
+            "POST /v1/hooks/claude-code HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
         let mut answer = [0; 4096];
         let count = stream.read(&mut answer).unwrap();
         assert!(answer[..count].starts_with(b"HTTP/1.1 200 OK\r\n"));

@@ -5,6 +5,7 @@ use std::process::Output;
 use std::time::Duration;
 
 use defenseclaw_model::record::Binding;
+use defenseclaw_testkit::{Need, require};
 use nix::sys::signal::Signal;
 
 use crate::world::World;
@@ -24,16 +25,29 @@ fn told_to_stop_it_finishes_what_it_began_and_leaves_nothing_behind() {
             move || world.bash("t1", "deny-me")
         });
         let frame = agent.receive().unwrap();
-        let defenseclaw_model::wire::ToAgent::Register { request, .. } = frame else { panic!("{frame:?}") };
+        let defenseclaw_model::wire::ToAgent::Register { request, .. } = frame else {
+            panic!("{frame:?}")
+        };
         let pid = nix::unistd::Pid::from_raw(world.pid() as i32);
         nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
         std::thread::sleep(Duration::from_millis(200));
-        agent.send(&defenseclaw_model::wire::ToGateway::Registered { request, binding: Binding::Bound });
+        agent.send(&defenseclaw_model::wire::ToGateway::Registered {
+            request,
+            binding: Binding::Bound,
+        });
         assert!(hook.join().unwrap().is_denied());
     });
     assert!(world.end(Signal::SIGTERM).success());
     assert!(!world.socket().exists() && !world.agent_socket().exists());
-    let states: Vec<_> = world.daemons().into_iter().map(|(daemon, state, _)| format!("{daemon} {state}")).collect();
+    assert!(
+        !world.path("state/ledger.db-wal").exists(),
+        "the ledger was closed in order"
+    );
+    let states: Vec<_> = world
+        .daemons()
+        .into_iter()
+        .map(|(daemon, state, _)| format!("{daemon} {state}"))
+        .collect();
     assert_eq!(states.first().unwrap(), "gateway started");
     assert!(states.contains(&"gateway stopped".to_owned()), "{states:?}");
     world.verify();
@@ -45,8 +59,17 @@ fn a_second_gateway_for_the_same_socket_or_ledger_is_refused() {
     let message = refused(world.command().output().unwrap());
     assert!(message.contains("already"), "{message}");
     let elsewhere = world.path("other/gateway.sock");
-    let message = refused(world.command().env("DEFENSECLAW_SOCKET", elsewhere).output().unwrap());
-    assert!(message.contains("ledger.db is already being written"), "{message}");
+    let message = refused(
+        world
+            .command()
+            .env("DEFENSECLAW_SOCKET", elsewhere)
+            .output()
+            .unwrap(),
+    );
+    assert!(
+        message.contains("ledger.db is already being written"),
+        "{message}"
+    );
     assert!(world.bash("t", "ls").is_silence(), "the first goes on");
     // One that was killed is no obstacle.
     world.end(Signal::SIGKILL);
@@ -64,22 +87,36 @@ fn what_it_cannot_start_with_is_named() {
     };
     let none = ("X", "y");
     let message = run("mod: action", none);
-    assert!(message.contains("config.yaml") && message.contains("did you mean `mode`"), "{message}");
+    assert!(
+        message.contains("config.yaml") && message.contains("did you mean `mode`"),
+        "{message}"
+    );
     let message = run("", ("DEFENSECLAW_STATE", "/proc/defenseclaw"));
-    assert!(message.contains("cannot create the folder /proc/defenseclaw"), "{message}");
+    assert!(
+        message.contains("cannot create the folder /proc/defenseclaw"),
+        "{message}"
+    );
     let message = run("", ("DEFENSECLAW_SOCKET", &format!("/tmp/{}", "x".repeat(120))));
     assert!(message.contains("at most 107"), "{message}");
     let message = run("policies: /nowhere", none);
-    assert!(message.contains("policy") && message.contains("/nowhere"), "{message}");
-    fs::create_dir_all(world.path("state")).unwrap();
-    fs::write(world.path("state/ledger.db"), "not a database, but long enough to be mistaken for one".repeat(10)).unwrap();
+    assert!(
+        message.contains("policy") && message.contains("/nowhere"),
+        "{message}"
+    );
+    assert!(!world.path("state").exists(), "nothing of it left a trace");
+    fs::create_dir(world.path("state")).unwrap();
+    fs::write(
+        world.path("state/ledger.db"),
+        "not a database, but long enough to be mistaken for one".repeat(10),
+    )
+    .unwrap();
     let message = run("", none);
     assert!(message.contains("ledger.db"), "{message}");
 }
 
 #[test]
 fn it_runs_as_root_only_if_told() {
-    if !nix::unistd::geteuid().is_root() {
+    if !require(&[Need::Root]) {
         return;
     }
     let world = World::prepare("");
@@ -99,10 +136,18 @@ fn a_wrong_command_line_is_a_matter_of_usage() {
     let world = World::prepare("");
     let output = world.command().arg("--listen").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("unknown argument \"--listen\""));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("unknown argument \"--listen\"")
+    );
     let output = world.command().arg("--version").output().unwrap();
     assert!(output.status.success());
-    assert!(String::from_utf8(output.stdout).unwrap().starts_with("defenseclaw-gateway "));
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .starts_with("defenseclaw-gateway ")
+    );
 }
 
 #[test]

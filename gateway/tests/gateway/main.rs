@@ -1,5 +1,11 @@
 //! The real gateway on a socket of its own, driven by plain sockets.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on fails; helpers are part of tests"
+)]
+
 mod agents;
 mod faults;
 mod hooks;

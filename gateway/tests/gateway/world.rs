@@ -18,74 +18,83 @@ use tempfile::TempDir;
 /// No step of a test takes longer on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
     gateway: Option<Child>,
 }
 
 /// An HTTP answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    pub status: u16,
-    pub exit: Option<u8>,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) exit: Option<u8>,
+    pub(crate) body: String,
 }
 
 impl Answer {
     /// A hook's answer that says nothing.
-    pub fn is_silence(&self) -> bool {
+    pub(crate) fn is_silence(&self) -> bool {
         self.status == 200 && self.exit == Some(0) && self.body.is_empty()
     }
 
     /// Claude Code's permission decision and its reason.
-    pub fn permission(&self) -> (String, String) {
+    pub(crate) fn permission(&self) -> (String, String) {
         assert_eq!((self.status, self.exit), (200, Some(0)), "{self:?}");
-        let json: Value = serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        let json: Value =
+            serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         let output = &json["hookSpecificOutput"];
         assert_eq!(output["hookEventName"], "PreToolUse");
         let text = |key: &str| output[key].as_str().unwrap().to_owned();
         (text("permissionDecision"), text("permissionDecisionReason"))
     }
 
-    pub fn is_denied(&self) -> bool {
+    pub(crate) fn is_denied(&self) -> bool {
         self.permission().0 == "deny"
     }
 }
 
 impl World {
     /// A running gateway with the test policy and these lines of configuration.
-    pub fn start(config: &str) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         let mut world = Self::prepare(config);
         world.start_gateway();
         world
     }
 
     /// The same, not started yet.
-    pub fn prepare(config: &str) -> Self {
+    pub(crate) fn prepare(config: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("dc-gw-").tempdir().unwrap();
         let policy = folder.path().join("policy");
         fs::create_dir(&policy).unwrap();
-        fs::write(policy.join("test.rego"), include_str!("policy/test.rego")).unwrap();
+        fs::write(policy.join("decision.rego"), include_str!("policy/decision.rego")).unwrap();
+        fs::write(policy.join("effect.rego"), include_str!("policy/effect.rego")).unwrap();
         let config = format!("policies: {}\n{config}\n", policy.display());
         fs::write(folder.path().join("config.yaml"), config).unwrap();
-        Self { folder, gateway: None }
+        Self {
+            folder,
+            gateway: None,
+        }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.path("run/gateway.sock")
     }
 
     /// The gateway's command line, for a test that wants to see it fail.
-    pub fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         self.wrapped(&[])
     }
 
     fn wrapped(&self, wrapper: &[&str]) -> Command {
-        let words = [wrapper, &[env!("CARGO_BIN_EXE_defenseclaw-gateway"), "--allow-root"]].concat();
+        let words = [
+            wrapper,
+            &[env!("CARGO_BIN_EXE_defenseclaw-gateway"), "--allow-root"],
+        ]
+        .concat();
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
@@ -97,94 +106,111 @@ impl World {
         command
     }
 
-    pub fn start_gateway(&mut self) {
+    pub(crate) fn start_gateway(&mut self) {
         self.start_wrapped(&[]);
     }
 
     /// Starts the gateway through another program that replaces itself by it.
-    pub fn start_wrapped(&mut self, wrapper: &[&str]) {
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+    pub(crate) fn start_wrapped(&mut self, wrapper: &[&str]) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
         let child = self.wrapped(wrapper).stderr(log).spawn().unwrap();
         self.gateway = Some(child);
         self.until("the gateway answers", |world| world.try_status().is_some());
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.gateway.as_ref().unwrap().id()
     }
 
     /// Ends the gateway and waits for it.
-    pub fn end(&mut self, signal: nix::sys::signal::Signal) -> ExitStatus {
+    pub(crate) fn end(&mut self, signal: nix::sys::signal::Signal) -> ExitStatus {
         let mut child = self.gateway.take().unwrap();
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
         child.wait().unwrap()
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
     /// Waits until something holds.
-    pub fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
-            assert!(Instant::now() < deadline, "waited too long until {what}\n{}", self.log());
+            assert!(
+                Instant::now() < deadline,
+                "waited too long until {what}\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    pub fn connect(&self) -> UnixStream {
+    pub(crate) fn connect(&self) -> UnixStream {
         connect(&self.socket())
     }
 
     /// Sends raw bytes and reads the answer.
-    pub fn raw(&self, request: &[u8]) -> Answer {
+    pub(crate) fn raw(&self, request: &[u8]) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
         read_answer(&mut stream).unwrap()
     }
 
     /// A hook call with this payload.
-    pub fn post(&self, payload: impl AsRef<[u8]>) -> Answer {
+    pub(crate) fn post(&self, payload: impl AsRef<[u8]>) -> Answer {
         let mut stream = self.connect();
         write_hook(&mut stream, payload.as_ref());
         read_answer(&mut stream).unwrap_or_else(|| panic!("no answer\n{}", self.log()))
     }
 
     /// An event of the session `s1`.
-    pub fn event(&self, event: &str, more: Value) -> Answer {
+    pub(crate) fn event(&self, event: &str, more: Value) -> Answer {
         self.post(payload(event, more))
     }
 
     /// `PreToolUse` of `Bash`.
-    pub fn bash(&self, call: &str, command: &str) -> Answer {
+    pub(crate) fn bash(&self, call: &str, command: &str) -> Answer {
         self.event("PreToolUse", bash(call, command))
     }
 
-    pub fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         self.try_status().expect("the gateway's status")
     }
 
     fn try_status(&self) -> Option<Status> {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").ok()?;
+        stream
+            .write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            .ok()?;
         let answer = read_answer(&mut stream)?;
         assert_eq!(answer.status, 200);
         Some(serde_json::from_str(&answer.body).unwrap())
     }
 
-    pub fn records(&self) -> Vec<Record> {
-        Reader::open(&self.path("state/ledger.db")).unwrap().query(&Query::default()).unwrap()
+    pub(crate) fn records(&self) -> Vec<Record> {
+        Reader::open(&self.path("state/ledger.db"))
+            .unwrap()
+            .query(&Query::default())
+            .unwrap()
     }
 
     /// The records' kinds, without those of the daemons.
-    pub fn kinds(&self) -> Vec<&'static str> {
-        self.records().iter().map(|record| record.draft.body.kind()).filter(|kind| *kind != "daemon").collect()
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.records()
+            .iter()
+            .map(|record| record.draft.body.kind())
+            .filter(|kind| *kind != "daemon")
+            .collect()
     }
 
     /// The rules of all finding records.
-    pub fn rules(&self) -> Vec<String> {
+    pub(crate) fn rules(&self) -> Vec<String> {
         let rule = |record: Record| match record.draft.body {
             RecordBody::Finding { finding, .. } => Some(finding.rule),
             _ => None,
@@ -193,27 +219,41 @@ impl World {
     }
 
     /// (daemon, state, detail) of all daemon records.
-    pub fn daemons(&self) -> Vec<(String, String, String)> {
+    pub(crate) fn daemons(&self) -> Vec<(String, String, String)> {
         let daemon = |record: Record| match record.draft.body {
-            RecordBody::Daemon { daemon, state, detail } => Some((daemon, state, detail)),
+            RecordBody::Daemon {
+                daemon,
+                state,
+                detail,
+            } => Some((daemon, state, detail)),
             _ => None,
         };
         self.records().into_iter().filter_map(daemon).collect()
     }
 
     /// The whole chain checks out.
-    pub fn verify(&self) {
+    pub(crate) fn verify(&self) {
         let verified = defenseclaw_audit::verify(&self.path("state/ledger.db"), &mut |_, _| {}).unwrap();
         assert!(verified.problems.is_empty(), "{:?}", verified.problems);
     }
 
-    pub fn agent(&self) -> FakeAgent {
+    pub(crate) fn agent(&self) -> FakeAgent {
         let (agent, welcome) = FakeAgent::connect(self, "sensor-1");
-        assert!(matches!(welcome, Some(ToAgent::Welcome { wire: WIRE_VERSION, .. })), "{welcome:?}\n{}", self.log());
+        assert!(
+            matches!(
+                welcome,
+                Some(ToAgent::Welcome {
+                    wire: WIRE_VERSION,
+                    ..
+                })
+            ),
+            "{welcome:?}\n{}",
+            self.log()
+        );
         agent
     }
 
-    pub fn agent_socket(&self) -> PathBuf {
+    pub(crate) fn agent_socket(&self) -> PathBuf {
         self.path("run/gateway-agent.sock")
     }
 }
@@ -236,18 +276,20 @@ fn connect(path: &Path) -> UnixStream {
     stream
 }
 
-pub fn payload(event: &str, more: Value) -> String {
+pub(crate) fn payload(event: &str, more: Value) -> String {
     let mut all = json!({"session_id": "s1", "cwd": "/work", "hook_event_name": event,
                          "transcript_path": "/home/kim/.claude/projects/w/s1.jsonl"});
-    all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    all.as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     all.to_string()
 }
 
-pub fn bash(call: &str, command: &str) -> Value {
+pub(crate) fn bash(call: &str, command: &str) -> Value {
     json!({"tool_name": "Bash", "tool_use_id": call, "tool_input": {"command": command}})
 }
 
-pub fn write_hook(stream: &mut UnixStream, payload: &[u8]) {
+pub(crate) fn write_hook(stream: &mut UnixStream, payload: &[u8]) {
     let head = format!(
         "POST /v1/hooks/claude-code HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         payload.len()
@@ -257,13 +299,18 @@ pub fn write_hook(stream: &mut UnixStream, payload: &[u8]) {
 }
 
 /// `None`: the connection ended without a whole answer.
-pub fn read_answer(stream: &mut UnixStream) -> Option<Answer> {
+pub(crate) fn read_answer(stream: &mut UnixStream) -> Option<Answer> {
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).ok()?;
+    // A server that refuses a request unread resets the connection after its answer.
+    let _ = stream.read_to_end(&mut bytes);
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n")?;
     let header = |name: &str| {
-        head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name).map(|value| value.trim().to_owned()))
+        head.lines().find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix(name)
+                .map(|value| value.trim().to_owned())
+        })
     };
     let length: usize = header("content-length:")?.parse().unwrap();
     assert_eq!(body.len(), length);
@@ -275,37 +322,42 @@ pub fn read_answer(stream: &mut UnixStream) -> Option<Answer> {
 }
 
 /// The other end of the agent's socket.
-pub struct FakeAgent {
-    pub stream: UnixStream,
+pub(crate) struct FakeAgent {
+    pub(crate) stream: UnixStream,
 }
 
 impl FakeAgent {
     /// Connects, says hello, and reads what comes back, if anything does.
-    pub fn connect(world: &World, sensor: &str) -> (Self, Option<ToAgent>) {
-        let mut agent = Self { stream: connect(&world.agent_socket()) };
+    pub(crate) fn connect(world: &World, sensor: &str) -> (Self, Option<ToAgent>) {
+        let mut agent = Self {
+            stream: connect(&world.agent_socket()),
+        };
         agent.send(&ToGateway::Hello {
             wire: WIRE_VERSION,
             version: "0.0.0".into(),
             sensor: sensor.into(),
-            status: AgentStatus { kernel: "test".into(), ..AgentStatus::default() },
+            status: AgentStatus {
+                kernel: "test".into(),
+                ..AgentStatus::default()
+            },
         });
         let welcome = agent.receive();
         (agent, welcome)
     }
 
-    pub fn send(&mut self, frame: &ToGateway) {
+    pub(crate) fn send(&mut self, frame: &ToGateway) {
         let json = serde_json::to_vec(frame).unwrap();
         self.send_bytes(&(json.len() as u32).to_le_bytes());
         self.send_bytes(&json);
     }
 
     /// The gateway may have hung up already.
-    pub fn send_bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
     }
 
     /// The next frame; `None` when the gateway has closed.
-    pub fn receive(&mut self) -> Option<ToAgent> {
+    pub(crate) fn receive(&mut self) -> Option<ToAgent> {
         let mut head = [0; 4];
         self.stream.read_exact(&mut head).ok()?;
         let mut json = vec![0; u32::from_le_bytes(head) as usize];
@@ -314,14 +366,16 @@ impl FakeAgent {
     }
 
     /// Answers the next `Register` with a binding, and gives the frame.
-    pub fn answer(&mut self, binding: defenseclaw_model::record::Binding) -> ToAgent {
+    pub(crate) fn answer(&mut self, binding: defenseclaw_model::record::Binding) -> ToAgent {
         let frame = self.receive().unwrap();
-        let ToAgent::Register { request, .. } = frame else { panic!("{frame:?}") };
+        let ToAgent::Register { request, .. } = frame else {
+            panic!("{frame:?}")
+        };
         self.send(&ToGateway::Registered { request, binding });
         frame
     }
 
-    pub fn hang_up(self) {
+    pub(crate) fn hang_up(self) {
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 }

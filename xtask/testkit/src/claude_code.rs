@@ -1,6 +1,7 @@
 //! The real client: Claude Code from npm, driven by a [`ModelServer`].
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -47,6 +48,13 @@ pub fn ensure_in(folder: &Path) -> Result<PathBuf> {
         return Ok(program);
     }
     fs::create_dir_all(folder)?;
+    let what = format!("@anthropic-ai/claude-code@{VERSION}");
+    // Not by a macro: a test's own output is kept back, and this has to be said beforehand.
+    writeln!(
+        std::io::stderr(),
+        "npm install {what}    # the real client, into {}",
+        folder.display()
+    )?;
     let output = Command::new("npm")
         .args([
             "install",
@@ -57,7 +65,7 @@ pub fn ensure_in(folder: &Path) -> Result<PathBuf> {
             "--prefix",
         ])
         .arg(folder)
-        .arg(format!("@anthropic-ai/claude-code@{VERSION}"))
+        .arg(&what)
         .output()
         .context("cannot start npm")?;
     if !output.status.success() || !program.is_file() {

@@ -2,7 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::path::Path;
+
+use nix::libc;
 
 use crate::claude_code;
 
@@ -24,8 +27,12 @@ impl Need {
     fn missing(self) -> Option<String> {
         match self {
             Self::Root => (!nix::unistd::geteuid().is_root()).then(|| "needs root".to_owned()),
-            Self::Bpf => (!Path::new("/sys/kernel/btf/vmlinux").exists())
-                .then(|| "needs a kernel with BTF (/sys/kernel/btf/vmlinux)".to_owned()),
+            Self::Bpf if !Path::new("/sys/kernel/btf/vmlinux").exists() => {
+                Some("needs a kernel with BTF (/sys/kernel/btf/vmlinux)".to_owned())
+            }
+            Self::Bpf => create_bpf_map()
+                .err()
+                .map(|error| format!("needs a host that allows bpf(2): {error}")),
             Self::ClaudeCode => claude_code::ensure()
                 .err()
                 .map(|error| format!("needs Claude Code: {error:#}")),
@@ -36,6 +43,29 @@ impl Need {
             }
         }
     }
+}
+
+/// Asks the kernel for the smallest map there is: a container may hold uid 0 and still be refused. Whether the sensor's own
+/// programs load is for the tests to find out.
+fn create_bpf_map() -> nix::Result<()> {
+    /// `BPF_MAP_CREATE`, and the head of its `union bpf_attr`: map type, key size, value size, entries.
+    const BPF_MAP_CREATE: libc::c_int = 0;
+    const ARRAY: u32 = 2;
+    let attributes: [u32; 4] = [ARRAY, 4, 4, 1];
+    // SAFETY: the kernel reads `size_of_val(&attributes)` bytes from a pointer that is valid for the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_MAP_CREATE,
+            attributes.as_ptr(),
+            size_of_val(&attributes),
+        )
+    };
+    let descriptor = nix::errno::Errno::result(result)?;
+    let descriptor = i32::try_from(descriptor).map_err(|_| nix::errno::Errno::EBADF)?;
+    // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    Ok(())
 }
 
 /// Whether this host has everything that the running test needs. If not, the test's name and the reason go to standard

@@ -71,7 +71,8 @@ pub struct Stack {
 impl Stack {
     /// Starts the daemons and waits until they are ready.
     pub fn start(options: StackOptions) -> Result<Self> {
-        let lock = std::env::temp_dir().join("defenseclaw-testkit.lock");
+        let user = nix::unistd::geteuid();
+        let lock = std::env::temp_dir().join(format!("defenseclaw-testkit-{user}.lock"));
         let lock = File::create(&lock).with_context(|| format!("cannot create {}", lock.display()))?;
         let alone = Flock::lock(lock, FlockArg::LockExclusive)
             .map_err(|(_, error)| error)

@@ -142,7 +142,7 @@ impl Score {
 
 fn share(part: usize, whole: usize) -> f64 {
     if whole == 0 {
-        return 100.0;
+        return 0.0;
     }
     #[expect(clippy::cast_precision_loss, reason = "counts of a test are far below 2^52")]
     let share = part as f64 * 100.0 / whole as f64;

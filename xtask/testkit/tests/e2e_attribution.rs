@@ -9,15 +9,17 @@
 mod common;
 
 mod e2e {
+    use std::collections::BTreeMap;
     use std::fs;
 
     use defenseclaw_model::activity::{Action, Explained};
     use defenseclaw_model::decision::Verdict;
     use defenseclaw_model::record::{Binding, RecordBody};
     use defenseclaw_testkit::claude_code::{self, ClaudeCode};
-    use defenseclaw_testkit::model_server::ModelServer;
+    use defenseclaw_testkit::model_server::{ModelServer, ToolResult};
     use defenseclaw_testkit::script::{Call, Script, Turn};
     use defenseclaw_testkit::scripted_agent::{Outcome, Running};
+    use defenseclaw_testkit::truth::Act;
     use defenseclaw_testkit::{Need, StackOptions, require};
 
     use crate::common::{Scene, activities, announce};
@@ -95,79 +97,24 @@ mod e2e {
         if !require(&[Need::Root, Need::Bpf, Need::ClaudeCode]) {
             return;
         }
-        let program = claude_code::ensure().unwrap();
         let mut scene = Scene::observed();
-        let actor = scene.actor.display().to_string();
-        // The client runs side by side only what it takes for read-only. It takes `wc` for that, and finds ours first.
-        let tools = scene.stack.folder().join("tools");
-        fs::create_dir(&tools).unwrap();
-        std::os::unix::fs::symlink(&scene.actor, tools.join("wc")).unwrap();
-        let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
         let mut more = Vec::new();
-        let mut script = Script {
-            prompt: "Act.".into(),
-            turns: Vec::new(),
-        };
         let late = scene.path("late");
-        script.turns.push(Turn::one(Call::background(
-            "back",
-            &format!("{actor} back sleep=1500 create={late}"),
-        )));
-        for round in 0..2 {
-            let calls = (0..4)
-                .map(|n| scene.acting(&format!("par-{round}-{n}"), "wc", n == 0))
-                .collect();
-            script.turns.push(Turn::serial(calls));
-        }
-        let mut calls: Vec<Call> = (0..6)
-            .map(|n| scene.acting(&format!("ser-{n}"), &actor, n == 0))
-            .collect();
-        calls.push(scene.writing("write-0", &mut more));
-        script.turns.push(Turn::serial(calls));
-        for n in 6..12 {
-            let mut call = scene.acting(&format!("ser-{n}"), &actor, false);
-            // Quotes, line ends and a here-document must not stand in the way of recognising a command.
-            let line = call.input["command"].as_str().unwrap().to_owned();
-            call.input["command"] = match n % 3 {
-                0 => format!("echo \"it's call {n}\"\n{line}").into(),
-                1 => format!("cat <<'EOF' > /dev/null\n\"here\" $HOME it's\nEOF\n{line} | cat").into(),
-                _ => format!("true && ({line}; true)").into(),
-            };
-            script.turns.push(Turn::serial(vec![
-                call,
-                scene.writing(&format!("write-{n}"), &mut more),
-            ]));
-        }
-        script.turns.push(Turn::one(Call::bash("end", "sleep 2")));
-        script.turns.push(Turn::text("All done."));
+        let script = claude_code_script(&mut scene, &late, &mut more);
         let wanted: Vec<String> = script
             .turns
             .iter()
             .flat_map(|turn| &turn.calls)
             .map(|call| call.id.clone())
             .collect();
-
-        let model = ModelServer::start(&script).unwrap();
-        let mut environment = scene.environment();
-        environment.push(("PATH", path));
-        let hook = scene.stack.hook_command();
-        let client = ClaudeCode {
-            program: &program,
-            home: &scene.place.home,
-            cwd: &scene.place.project,
-            hook: &hook,
-            environment: &environment,
-        };
-        let result = client.start(&model, &script.prompt).unwrap().finish().unwrap();
-        let session = result["session_id"].as_str().unwrap().to_owned();
-        let told = model.results();
+        assert!(wanted.len() >= 20, "only {} calls", wanted.len());
+        let (session, told) = play_claude_code(&scene, &script);
         for id in &wanted {
             let result = told
                 .get(id)
                 .unwrap_or_else(|| panic!("the client never ran {id}"));
             assert!(!result.is_error, "{id}: {}", result.text);
         }
-        assert!(wanted.len() >= 20, "only {} calls", wanted.len());
         scene.stack.settle().unwrap();
         let score = scene.score(&session, more);
         announce(&format!(
@@ -199,6 +146,69 @@ mod e2e {
             strangers.join("\n")
         );
         scene.assert_chain_holds();
+    }
+
+    /// Calls of every kind for the real client: in the background, side by side, one after the other, edits of its own.
+    fn claude_code_script(scene: &mut Scene, late: &str, more: &mut Vec<Act>) -> Script {
+        let actor = scene.actor.display().to_string();
+        let mut turns = vec![Turn::one(Call::background(
+            "back",
+            &format!("{actor} back sleep=1500 create={late}"),
+        ))];
+        for round in 0..2 {
+            let calls = (0..4)
+                .map(|n| scene.acting(&format!("par-{round}-{n}"), "wc", n == 0))
+                .collect();
+            turns.push(Turn::serial(calls));
+        }
+        let mut calls: Vec<Call> = (0..6)
+            .map(|n| scene.acting(&format!("ser-{n}"), &actor, n == 0))
+            .collect();
+        calls.push(scene.writing("write-0", more));
+        turns.push(Turn::serial(calls));
+        for n in 6..12 {
+            let mut call = scene.acting(&format!("ser-{n}"), &actor, false);
+            // Quotes, line ends and a here-document must not stand in the way of recognising a command.
+            let line = call.input["command"].as_str().unwrap().to_owned();
+            call.input["command"] = match n % 3 {
+                0 => format!("echo \"it's call {n}\"\n{line}").into(),
+                1 => format!("cat <<'EOF' > /dev/null\n\"here\" $HOME it's\nEOF\n{line} | cat").into(),
+                _ => format!("true && ({line}; true)").into(),
+            };
+            turns.push(Turn::serial(vec![
+                call,
+                scene.writing(&format!("write-{n}"), more),
+            ]));
+        }
+        turns.push(Turn::one(Call::bash("end", "sleep 2")));
+        turns.push(Turn::text("All done."));
+        Script {
+            prompt: "Act.".into(),
+            turns,
+        }
+    }
+
+    /// The session's id, and what the model was told of each call.
+    fn play_claude_code(scene: &Scene, script: &Script) -> (String, BTreeMap<String, ToolResult>) {
+        // The client runs side by side only what it takes for read-only. It takes `wc` for that, and finds ours first.
+        let tools = scene.stack.folder().join("tools");
+        fs::create_dir(&tools).unwrap();
+        std::os::unix::fs::symlink(&scene.actor, tools.join("wc")).unwrap();
+        let mut environment = scene.environment();
+        environment.push((
+            "PATH",
+            format!("{}:{}", tools.display(), std::env::var("PATH").unwrap()),
+        ));
+        let model = ModelServer::start(script).unwrap();
+        let client = ClaudeCode {
+            program: &claude_code::ensure().unwrap(),
+            home: &scene.place.home,
+            cwd: &scene.place.project,
+            hook: &scene.stack.hook_command(),
+            environment: &environment,
+        };
+        let result = client.start(&model, &script.prompt).unwrap().finish().unwrap();
+        (result["session_id"].as_str().unwrap().to_owned(), model.results())
     }
 
     /// A call was declared while another had not ended.

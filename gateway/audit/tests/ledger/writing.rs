@@ -415,3 +415,26 @@ fn a_relative_path_that_looks_like_a_uri_is_a_file_name() {
     assert!(ledger.path().is_absolute() && ledger.path().exists());
     assert_eq!(Reader::open(Path::new(&path)).unwrap().head().unwrap().seq, 1);
 }
+
+#[test]
+fn a_head_that_something_else_moved_is_not_built_upon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.db");
+    let mut ledger = open(&path);
+    ledger.append(&prompts(0..2)).unwrap();
+    let sql = "DROP TRIGGER head_rises; UPDATE head SET hash = zeroblob(32)";
+    Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+    let error = ledger.append(&prompts(2..3)).unwrap_err();
+    assert!(matches!(error, LedgerError::Foreign { seq: 2, .. }), "{error}");
+    assert_eq!(
+        Reader::open(&path)
+            .unwrap()
+            .query(&Query::default())
+            .unwrap()
+            .len(),
+        2,
+        "it was rolled back"
+    );
+    let error = ledger.append(&prompts(2..3)).unwrap_err();
+    assert!(matches!(error, LedgerError::BrokenTail { seq: 2, .. }), "{error}");
+}

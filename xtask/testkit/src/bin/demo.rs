@@ -2,7 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a demo is what it prints")]
 
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,24 +16,29 @@ use defenseclaw_testkit::{Stack, StackOptions};
 
 struct Arguments {
     programs: PathBuf,
+    /// Where a copy of the ledger goes.
+    keep: PathBuf,
     /// Where the real client is installed, if it is to play.
     client: Option<PathBuf>,
 }
 
 impl Arguments {
     fn parse() -> Result<Self> {
-        let (mut programs, mut client) = (None, None);
+        let (mut programs, mut keep, mut client) = (None, None, None);
         let mut words = std::env::args_os().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().map(PathBuf::from);
             match word.to_str() {
                 Some("--bin-dir") => programs = value,
+                Some("--keep") => keep = value,
                 Some("--claude-code") => client = value,
-                _ => bail!("usage: demo --bin-dir FOLDER [--claude-code FOLDER]"),
+                _ => bail!("usage: demo --bin-dir FOLDER --keep FOLDER [--claude-code FOLDER]"),
             }
         }
+        let programs = programs.context("--bin-dir is missing")?;
         Ok(Self {
-            programs: programs.context("--bin-dir is missing")?,
+            programs,
+            keep: keep.context("--keep is missing")?,
             client,
         })
     }
@@ -52,7 +57,9 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments = Arguments::parse()?;
     if !nix::unistd::geteuid().is_root() {
-        bail!("the sensor is made of eBPF programs, which only root may load: run `sudo cargo xtask demo`");
+        bail!(
+            "the sensor is made of eBPF programs, which only root may load: run this as root, or where sudo is at hand"
+        );
     }
     let options = StackOptions {
         programs: Some(arguments.programs),
@@ -84,9 +91,8 @@ fn run() -> Result<()> {
     print!("{}", stack.cli(&["session", "show", "last"])?);
     println!("\nNothing in it was changed since (`defenseclaw-cli audit verify`):\n");
     print!("{}", stack.cli(&["audit", "verify"])?);
-    keep(&stack)?;
     stack.stop()?;
-    Ok(())
+    keep(&stack, &arguments.keep)
 }
 
 const DECLARED: [&str; 4] = [
@@ -163,30 +169,37 @@ fn play_claude_code(stack: &Stack, place: &Workplace, folder: &Path) -> Result<(
 }
 
 /// Keeps a copy of the ledger where the person can go on looking at it.
-fn keep(stack: &Stack) -> Result<()> {
-    let kept = std::env::temp_dir().join("defenseclaw-demo");
-    fs::create_dir_all(&kept)?;
-    let cli = kept.join("defenseclaw-cli");
-    fs::copy(stack.program("defenseclaw-cli"), &cli)?;
+fn keep(stack: &Stack, kept: &Path) -> Result<()> {
+    fs::create_dir_all(kept)?;
+    let owner = fs::metadata(kept.parent().context("--keep names no folder")?)?;
+    let give = |path: &Path| chown(path, Some(owner.uid()), Some(owner.gid()));
+    give(kept)?;
     for name in ["ledger.db", "ledger.db-wal"] {
-        let from = stack.ledger().with_file_name(name);
+        let (from, to) = (stack.ledger().with_file_name(name), kept.join(name));
+        if to.exists() {
+            fs::remove_file(&to)?;
+        }
         if from.exists() {
-            fs::copy(from, kept.join(name)).context("cannot keep the ledger")?;
+            fs::copy(from, &to).context("cannot keep the ledger")?;
+            give(&to)?;
         }
-    }
-    if let (Ok(uid), Ok(gid)) = (std::env::var("SUDO_UID"), std::env::var("SUDO_GID")) {
-        for entry in fs::read_dir(&kept)? {
-            chown(entry?.path(), uid.parse().ok(), gid.parse().ok())?;
-        }
-        chown(&kept, uid.parse().ok(), gid.parse().ok())?;
     }
     println!(
         "\nThe daemons are stopped now. A copy of the ledger stays in {}; to go on looking:\n",
         kept.display()
     );
-    println!("  export DEFENSECLAW_STATE={}", kept.display());
-    println!("  {} audit query --severity HIGH", cli.display());
-    println!("  {} audit tail -n 20", cli.display());
-    println!("  {} session list\n", cli.display());
+    println!(
+        "  export DEFENSECLAW_STATE={} PATH=$PATH:{}",
+        kept.display(),
+        programs(kept).display()
+    );
+    println!("  defenseclaw-cli audit query --severity HIGH");
+    println!("  defenseclaw-cli audit tail -n 20");
+    println!("  defenseclaw-cli session show last --all\n");
     Ok(())
+}
+
+/// The build's programs lie beside the kept ledger.
+fn programs(kept: &Path) -> PathBuf {
+    kept.with_file_name("dist")
 }
