@@ -42,8 +42,10 @@ fn main() -> ExitCode {
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("DEFENSECLAW_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=error,aya_obj=error"));
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colour)
         .with_writer(std::io::stderr)
         .init();
     let result = match arguments.command {

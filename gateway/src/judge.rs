@@ -169,6 +169,9 @@ impl Judge {
 fn prepare(activity: &mut Activity) {
     redact::activity(activity);
     if let Action::Open { path, class, .. } = &mut activity.action {
-        *class = PathRules::embedded().classify(path).map(str::to_owned);
+        // By its path; the agent may know the file by its identity all the same, under whatever name it was opened.
+        if let Some(by_path) = PathRules::embedded().classify(path) {
+            *class = Some(by_path.to_owned());
+        }
     }
 }

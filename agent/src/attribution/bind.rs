@@ -66,10 +66,11 @@ impl Attributor {
                 return Ok(());
             }
         } else if bound.is_some() {
-            return Err(Binding::Failed {
-                reason: format!(
-                    "the hook client (pid {hook_pid}) does not descend from the harness that {id} is bound to, and that \
-                     harness still runs"
+            return Err(Binding::Forged {
+                caller: format!(
+                    "pid {hook_pid} ({}), which does not descend from the harness that {id} is bound to and that still runs",
+                    host.arguments(host.parent(hook_pid).unwrap_or(hook_pid))
+                        .join(" ")
                 ),
             });
         }
@@ -219,34 +220,45 @@ impl Attributor {
     }
 
     /// Labels one process that was running before its session was bound.
+    ///
+    /// A process that has forked and not yet executed anything shares its parent's image, as if it had inherited the label
+    /// at its fork. So it gets that first; only where it turns out to run something else already, an image of its own.
     fn label_running(&mut self, host: &mut dyn Host, key: SessionKey, process: Process) {
         let tgid = process.id.tgid;
-        let image = ImageId {
+        let own = ImageId {
             tgid,
             exec_ns: process.id.start_ns,
         };
-        let label = Label {
-            session: key.0,
-            call: 0,
-            start_ns: process.id.start_ns,
-            exec_ns: image.exec_ns,
-            exec_tgid: tgid,
-            flags: 0,
-        };
-        if let Err(reason) = host.set_label(tgid, label) {
-            tracing::error!(tgid, reason, "a process of a bound session could not be labelled");
+        let inherited = host
+            .label(process.ppid)
+            .filter(|label| label.session == key.0)
+            .map_or(own, |label| ImageId {
+                tgid: label.exec_tgid,
+                exec_ns: label.exec_ns,
+            });
+        if !set_running(host, key, process, inherited) {
             return;
         }
-        if !host.is_alive(tgid) {
-            host.remove_label(tgid);
+        let (program, argv) = (host.executable(tgid), host.arguments(tgid));
+        if inherited != own
+            && program == host.executable(process.ppid)
+            && argv == host.arguments(process.ppid)
+        {
+            return;
+        }
+        // It may have executed meanwhile: then the kernel programs reported that, with the inherited image as the parent.
+        let untouched = host
+            .label(tgid)
+            .is_some_and(|label| label.exec_ns == inherited.exec_ns);
+        if !untouched || (inherited != own && !set_running(host, key, process, own)) {
             return;
         }
         let role = self.role_of_running(host, key, process);
         self.add_image(
-            image,
+            own,
             Image {
                 session: key,
-                program: host.executable(tgid),
+                program,
                 role,
             },
         );
@@ -378,6 +390,28 @@ impl Attributor {
             );
         }
     }
+}
+
+/// Labels a running process; `false` if it could not be labelled or is gone.
+fn set_running(host: &mut dyn Host, key: SessionKey, process: Process, image: ImageId) -> bool {
+    let tgid = process.id.tgid;
+    let label = Label {
+        session: key.0,
+        call: 0,
+        start_ns: process.id.start_ns,
+        exec_ns: image.exec_ns,
+        exec_tgid: image.tgid,
+        flags: 0,
+    };
+    if let Err(reason) = host.set_label(tgid, label) {
+        tracing::error!(tgid, reason, "a process of a bound session could not be labelled");
+        return false;
+    }
+    let alive = host.is_alive(tgid);
+    if !alive {
+        host.remove_label(tgid);
+    }
+    alive
 }
 
 /// A shell whose only purpose is to start our hook client.

@@ -561,7 +561,7 @@ fn the_hook_client_leaves_no_trail_but_what_it_is_made_to_do_does() {
 fn a_hook_from_outside_the_tree_does_not_take_over_a_running_session() {
     let mut scene = Scene::new();
     scene.host.spawn(500, 1, "/usr/bin/bash", &["bash"]);
-    assert!(matches!(scene.hook(500, None, false), Binding::Failed { .. }));
+    assert!(matches!(scene.hook(500, None, false), Binding::Forged { .. }));
 }
 
 #[test]
@@ -629,6 +629,41 @@ fn what_ran_before_the_first_hook_is_labelled() {
         told(&scene.connect(103, [192, 0, 2, 1])).2,
         Explained::Unexplained
     );
+}
+
+#[test]
+fn a_process_that_was_forked_and_not_executed_when_its_session_was_bound_shares_its_parent_s_image() {
+    let mut host = PaperHost::default();
+    host.spawn(HARNESS, 1, "/opt/claude/claude", &["claude"]);
+    // Forked, about to execute: it still looks like the harness.
+    host.spawn(101, HARNESS, "/opt/claude/claude", &["claude"]);
+    host.spawn(
+        105,
+        HARNESS,
+        "/usr/bin/defenseclaw-hook",
+        &["/usr/bin/defenseclaw-hook", "claude-code"],
+    );
+    let hook = Hook {
+        path: "/usr/bin/defenseclaw-hook".into(),
+        file: HOOK_FILE,
+    };
+    let mut attributor = Attributor::new(vec![hook]);
+    let session = SessionId::new("claude-code", "s1").unwrap();
+    assert_eq!(
+        attributor.register(&mut host, &session, 105, None, false),
+        Binding::Bound
+    );
+    let mut scene = Scene {
+        host,
+        attributor,
+        session,
+        next_hook: 9000,
+    };
+    let listing = "ps aux | grep -E \"code\" | grep -v grep";
+    let shell = scene
+        .exec(101, "/usr/bin/dash", &["/bin/sh", "-c", listing])
+        .unwrap();
+    assert_eq!(told(&shell), (None, Basis::Contract, Explained::Declared));
 }
 
 #[test]
