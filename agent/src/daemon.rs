@@ -82,6 +82,7 @@ impl Daemon {
         for family in &families {
             tracing::info!(family = family.family, tier = ?family.tier, detail = family.detail, "sensor");
         }
+        proc::return_memory();
         tracing::info!(sensor = sensor.id(), took_over, "agent started");
         Ok(Self {
             socket: config.agent_socket(),

@@ -58,7 +58,7 @@ impl Default for Settings {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     /// A line of `hook.conf` is not understood.
-    #[error("{HOOK_CONF} line {line}: {what}. Mend that line, or run defenseclaw-cli setup again")]
+    #[error("{HOOK_CONF} line {line}: {what}. Mend that line")]
     Line {
         /// Counted from 1.
         line: usize,
