@@ -219,7 +219,10 @@ impl Page<'_> {
                 .view
                 .paint(verdict_ink(decision.verdict), &words::verdict(decision));
             let colon = if decision.reason.is_empty() { "" } else { ": " };
-            outcome = format!("{verdict}{colon}{}; {outcome}", safe(&decision.reason));
+            outcome = format!(
+                "{verdict}{colon}{}; {outcome}",
+                safe(decision.reason.trim_end_matches('.'))
+            );
         }
         writeln!(self.out, "{:BELOW$}{outcome}", "")?;
         if !matches!(call.binding, Binding::Bound) {

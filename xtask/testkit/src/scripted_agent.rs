@@ -325,7 +325,10 @@ impl Session {
             quote(line),
         );
         let mut command = Command::new("/bin/bash");
-        command.args(["-c", &wrapped]).env("CLAUDECODE", "1");
+        command
+            .args(["-c", &wrapped])
+            .env("CLAUDECODE", "1")
+            .env("CLAUDE_CODE_SESSION_ID", &self.id);
         own_session(&mut command);
         (command, end)
     }
