@@ -13,7 +13,7 @@ use defenseclaw_model::ids::{ImageId, ProcessId, SessionId, SessionKey};
 use defenseclaw_model::record::Binding;
 use defenseclaw_model::wire::OpenSession;
 
-use super::images::{Image, Role};
+use super::images::{Caught, Image, Role};
 use super::{Attributor, Host, Process};
 use crate::sensor::record::Exec;
 
@@ -186,6 +186,7 @@ impl Attributor {
                 session: key,
                 program: program.clone(),
                 role: Role::Root,
+                caught: None,
             },
         );
         if let Some(session) = self.sessions.get_mut(&key) {
@@ -260,6 +261,10 @@ impl Attributor {
                 session: key,
                 program,
                 role,
+                caught: (inherited != own).then_some(Caught {
+                    parent: inherited,
+                    argv,
+                }),
             },
         );
     }
@@ -386,6 +391,7 @@ impl Attributor {
                     session: key,
                     program: host.executable(tgid),
                     role,
+                    caught: None,
                 },
             );
         }

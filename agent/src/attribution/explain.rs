@@ -57,7 +57,11 @@ impl Attributor {
         event: &Event,
         exec: &Exec,
     ) -> Attribution {
-        let parent = self.role(key, exec.parent).cloned();
+        let replaced = self
+            .images
+            .get(exec.parent)
+            .and_then(|image| image.is_same_exec(exec));
+        let parent = self.role(key, replaced.unwrap_or(exec.parent)).cloned();
         let role = match parent {
             Some(Role::Root) => {
                 if self
@@ -96,6 +100,7 @@ impl Attributor {
                 session: key,
                 program: exec.path.clone(),
                 role,
+                caught: None,
             },
         );
         self.by_image(key, event)

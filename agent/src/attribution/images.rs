@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use defenseclaw_model::activity::{Basis, Explained};
 use defenseclaw_model::ids::{CallId, ImageId, SessionKey};
 
+use crate::sensor::record::Exec;
+
 /// Most images that are remembered. When one is forgotten, processes that still run it are known by the call that their
 /// kernel label carries.
 pub const MAX_IMAGES: usize = 65_536;
@@ -15,6 +17,31 @@ pub(super) struct Image {
     pub(super) session: SessionKey,
     pub(super) program: String,
     pub(super) role: Role,
+    /// Set where the image was read from a running process, not told by an exec.
+    pub(super) caught: Option<Caught>,
+}
+
+/// A process that was found running when its session was bound. It may have been in the middle of an exec: its program
+/// changes first, its arguments a little later, and the kernel programs report the exec last, with what was read here as
+/// the image that it replaced.
+#[derive(Debug, Clone)]
+pub(super) struct Caught {
+    /// The image of its parent process.
+    pub(super) parent: ImageId,
+    /// The arguments as they were read; empty in the middle of an exec.
+    pub(super) argv: Vec<String>,
+}
+
+impl Image {
+    /// Whether `exec` is the very exec in the middle of which the image was read.
+    pub(super) fn is_same_exec(&self, exec: &Exec) -> Option<ImageId> {
+        let caught = self.caught.as_ref()?;
+        let program = self.program.is_empty() || self.program == exec.path;
+        let argv = caught.argv.is_empty()
+            || caught.argv == exec.argv
+            || (exec.argv_truncated && caught.argv.starts_with(&exec.argv));
+        (program && argv).then_some(caught.parent)
+    }
 }
 
 /// What an image is to its session.

@@ -631,12 +631,11 @@ fn what_ran_before_the_first_hook_is_labelled() {
     );
 }
 
-#[test]
-fn a_process_that_was_forked_and_not_executed_when_its_session_was_bound_shares_its_parent_s_image() {
+/// A session bound while process 101, a child of the harness, looks like `exe` with `argv`.
+fn bound_in_the_middle_of(exe: &str, argv: &[&str]) -> Scene {
     let mut host = PaperHost::default();
     host.spawn(HARNESS, 1, "/opt/claude/claude", &["claude"]);
-    // Forked, about to execute: it still looks like the harness.
-    host.spawn(101, HARNESS, "/opt/claude/claude", &["claude"]);
+    host.spawn(101, HARNESS, exe, argv);
     host.spawn(
         105,
         HARNESS,
@@ -653,17 +652,47 @@ fn a_process_that_was_forked_and_not_executed_when_its_session_was_bound_shares_
         attributor.register(&mut host, &session, 105, None, false),
         Binding::Bound
     );
-    let mut scene = Scene {
+    Scene {
         host,
         attributor,
         session,
         next_hook: 9000,
-    };
-    let listing = "ps aux | grep -E \"code\" | grep -v grep";
-    let shell = scene
-        .exec(101, "/usr/bin/dash", &["/bin/sh", "-c", listing])
+    }
+}
+
+#[test]
+fn an_exec_under_way_when_its_session_was_bound_is_the_harness_s() {
+    let shell = ["/bin/sh", "-c", "ps aux | grep -E \"code\" | grep -v grep"];
+    let moments: [(&str, &[&str]); 4] = [
+        // Forked, about to execute: it still looks like the harness.
+        ("/opt/claude/claude", &["claude"]),
+        // The program is there, the arguments are not yet.
+        ("/usr/bin/dash", &[]),
+        // Both are there, the exec is not yet reported.
+        ("/usr/bin/dash", &shell),
+        // Neither could be read.
+        ("", &[]),
+    ];
+    for (exe, argv) in moments {
+        let mut scene = bound_in_the_middle_of(exe, argv);
+        let exec = scene.exec(101, "/usr/bin/dash", &shell).unwrap();
+        assert_eq!(
+            told(&exec),
+            (None, Basis::Contract, Explained::Declared),
+            "{exe} {argv:?}"
+        );
+        let other = scene.exec(101, "/usr/bin/dash", &shell).unwrap();
+        assert_eq!(
+            told(&other),
+            (None, Basis::None, Explained::Unexplained),
+            "a second exec is not the harness's any more"
+        );
+    }
+    let mut scene = bound_in_the_middle_of("/usr/bin/dash", &shell);
+    let other = scene
+        .exec(101, "/usr/bin/dash", &["/bin/sh", "-c", "id"])
         .unwrap();
-    assert_eq!(told(&shell), (None, Basis::Contract, Explained::Declared));
+    assert_eq!(told(&other), (None, Basis::None, Explained::Unexplained));
 }
 
 #[test]
