@@ -96,6 +96,7 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
         match status.mode {
             Mode::Observe => "observe: everything is decided and recorded, nothing is refused",
             Mode::Action => "action: decisions take effect",
+            Mode::Hitl => "hitl: decisions take effect, and a person is asked where the policy would refuse",
         },
     )?;
     field("policy", &safe(&status.policy))?;

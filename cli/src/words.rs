@@ -50,6 +50,39 @@ pub fn summary(body: &RecordBody) -> String {
                 subject(call_kind, input)
             )
         }
+        RecordBody::Approval {
+            approval,
+            state,
+            scope,
+            by_uid,
+            detail,
+        } => {
+            let scope = scope
+                .as_deref()
+                .map(|scope| format!(" for {}", safe(scope)))
+                .unwrap_or_default();
+            let by = by_uid.map(|uid| format!(" by uid {uid}")).unwrap_or_default();
+            format!(
+                "approval {} {}{scope}{by}: {}",
+                safe(approval),
+                safe(state),
+                safe(detail)
+            )
+        }
+        RecordBody::Harness {
+            connector,
+            file,
+            state,
+            detail,
+        } => format!(
+            "{} hook {} in {}: {}",
+            safe(connector),
+            safe(state),
+            safe(file),
+            safe(detail)
+        ),
+        RecordBody::Notice { name } => format!("the harness reported {}", safe(name)),
+        RecordBody::Completion { text } => safe(text).into_owned(),
         RecordBody::CallEnd { tool, failed } => {
             format!("{} {}", safe(tool), if *failed { "failed" } else { "ended" })
         }

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use defenseclaw_audit::Ledger;
 use defenseclaw_model::config::Config;
-use defenseclaw_model::decision::Mode;
 use defenseclaw_model::record::{Draft, RecordBody};
 use defenseclaw_policy::Policy;
 use tokio::net::UnixListener;
@@ -166,10 +165,7 @@ impl Gateway {
     }
 
     fn summary(&self) -> String {
-        let mode = match self.config.mode {
-            Mode::Observe => "observe",
-            Mode::Action => "action",
-        };
+        let mode = self.config.mode.as_str();
         let version = env!("CARGO_PKG_VERSION");
         format!(
             "version {version}, mode {mode}, policy {}",

@@ -158,6 +158,7 @@ impl Judge {
                 category: "policy".into(),
                 severity: Severity::Medium,
                 message: format!("what the kernel saw could not be judged: {error}"),
+                remedy: String::new(),
                 evidence: Vec::new(),
                 confidence: 100,
             }],

@@ -376,6 +376,7 @@ mod tests {
             category: "test".into(),
             severity: Severity::Low,
             message: "m".into(),
+            remedy: String::new(),
             evidence: Vec::new(),
             confidence: 100,
         };

@@ -129,11 +129,18 @@ pub fn decision(decision: &mut Decision) {
     if let Cow::Owned(masked) = mask(&decision.reason) {
         decision.reason = masked;
     }
+    if let Some(changed) = &decision.updated_input {
+        decision.updated_input = Some(input(changed));
+    }
 }
 
 /// Masks what a finding shows.
 pub fn finding(finding: &mut Finding) {
-    for text in finding.evidence.iter_mut().chain([&mut finding.message]) {
+    for text in finding
+        .evidence
+        .iter_mut()
+        .chain([&mut finding.message, &mut finding.remedy])
+    {
         if let Cow::Owned(masked) = mask(text) {
             *text = masked;
         }
@@ -177,7 +184,18 @@ pub fn weight(tool: &str, kind: &CallKind, facts: &Facts) -> usize {
         .iter()
         .map(|opaque| opaque.text.len() + 2 * ENTRY)
         .sum();
-    let rest = programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
+    let flows: usize = facts
+        .flows
+        .iter()
+        .map(|flow| flow.from.what.len() + flow.to.what.len() + sum(&flow.through) + 2 * ENTRY)
+        .sum();
+    let behaviours: usize = facts
+        .behaviours
+        .iter()
+        .map(|behaviour| behaviour.object.len() + behaviour.technique.len() + 2 * ENTRY)
+        .sum();
+    let rest =
+        flows + behaviours + programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
     4 * ENTRY + tool.len() + kind + paths(&facts.reads) + paths(&facts.writes) + rest
 }
 
@@ -223,6 +241,21 @@ fn bounded(
     }
     out.hosts
         .extend(facts.hosts.iter().filter(|host| take(host.host.len())).cloned());
+    for flow in &facts.flows {
+        if take(flow.from.what.len() + flow.to.what.len()) {
+            let mut flow = flow.clone();
+            flow.from.what = show(&flow.from.what);
+            flow.to.what = show(&flow.to.what);
+            out.flows.push(flow);
+        }
+    }
+    for behaviour in &facts.behaviours {
+        if take(behaviour.object.len()) {
+            let mut behaviour = behaviour.clone();
+            behaviour.object = show(&behaviour.object);
+            out.behaviours.push(behaviour);
+        }
+    }
     out.privilege
         .extend(facts.privilege.iter().filter(|word| take(word.len())).cloned());
     // Indices of pipes stay valid only if programs are cut at the end.

@@ -303,6 +303,9 @@ mod tests {
             severity: Severity::None,
             reason: "r".into(),
             findings: Vec::new(),
+            rule: String::new(),
+            line: String::new(),
+            updated_input: None,
             policy: "000000000000".into(),
             enforced,
         };

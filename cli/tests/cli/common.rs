@@ -358,6 +358,9 @@ pub(crate) fn decision(verdict: Verdict, reason: &str, findings: Vec<Finding>) -
             .unwrap_or_default(),
         reason: reason.to_owned(),
         findings,
+        rule: String::new(),
+        line: String::new(),
+        updated_input: None,
         policy: "0123456789ab".to_owned(),
         enforced: true,
     }
@@ -373,6 +376,7 @@ pub(crate) fn finding(rule: &str, severity: Severity, message: &str) -> Finding 
         category: rule.split('.').next().unwrap().to_owned(),
         severity,
         message: message.to_owned(),
+        remedy: String::new(),
         evidence: vec!["masked: AKIA****".to_owned()],
         confidence: 90,
     }

@@ -96,6 +96,10 @@ impl Tally {
             RecordBody::Activity { .. } => self.activities += 1,
             RecordBody::Finding { .. } => self.findings += 1,
             RecordBody::CallEnd { .. }
+            | RecordBody::Approval { .. }
+            | RecordBody::Harness { .. }
+            | RecordBody::Notice { .. }
+            | RecordBody::Completion { .. }
             | RecordBody::Stop {}
             | RecordBody::Gap { .. }
             | RecordBody::Daemon { .. } => {}

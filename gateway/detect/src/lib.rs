@@ -2,6 +2,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`detector`] | everything that is looked for, behind one type |
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, pipes, privilege |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
@@ -9,9 +10,11 @@
 //!
 //! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
 
+pub mod detector;
 pub mod facts;
 pub mod mask;
 pub mod paths;
 mod shell;
 
+pub use detector::{Detector, PackError, Surface};
 pub use facts::facts_of;

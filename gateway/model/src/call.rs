@@ -46,9 +46,24 @@ pub enum HookEventKind {
         tool: String,
         /// Whether the harness says that it failed.
         failed: bool,
+        /// What the tool gave back, as text and shortened; empty if the harness does not say.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        result: String,
+    },
+    /// The harness asks whether a tool may run, in place of its own prompt to the person. Decided like a tool call.
+    PermissionRequest(ToolCall),
+    /// The agent said something to the person.
+    Completion {
+        /// What.
+        text: String,
     },
     /// The agent finished its turn.
     Stop,
+    /// Something that we note and no more: a notification, a compaction, a sub-agent's start.
+    Notice {
+        /// The harness's name of the event.
+        name: String,
+    },
     /// The session ended.
     SessionEnd {
         /// The harness's word for why.

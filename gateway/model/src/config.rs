@@ -3,6 +3,8 @@
 //! `/etc/defenseclaw/config.yaml`, or the file that `DEFENSECLAW_CONFIG` names. Every key is optional; an unknown key
 //! is an error that names the file, the line and the nearest key.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -35,9 +37,88 @@ pub struct Config {
     pub socket: PathBuf,
     /// The state folder.
     pub state: PathBuf,
-    /// A folder of Rego modules and data that replaces the built-in policy.
+    /// A folder whose subfolders replace parts of the built-in policy: `rego/` (modules and `data.json`), `rules/` (rule
+    /// packs). A part that it does not hold stays built in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policies: Option<PathBuf>,
+    /// What differs for single connectors, by their names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub connectors: BTreeMap<String, ConnectorConfig>,
+    /// User ids that may answer approvals and change things at run time, besides root and the gateway's own user.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<u32>,
+    /// What happens to calls that wait for a person.
+    pub approvals: ApprovalConfig,
+    /// The API on loopback TCP; without it there is only the Unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiConfig>,
+}
+
+/// What differs for one connector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConnectorConfig {
+    /// Instead of the host's mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Instead of the host's fail mode.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_mode: Option<FailMode>,
+}
+
+/// What happens to calls that wait for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApprovalConfig {
+    /// Longest wait (seconds). A harness's own time limit, less a margin, bounds it too.
+    pub timeout_s: u64,
+    /// What a call gets that nobody answered in time.
+    pub on_timeout: TimeoutAnswer,
+    /// Whether the user who owns the session may answer, from a process outside of it. Off by default: an agent that runs as
+    /// that user has ways to start processes that are not its descendants (a timer, a user service, a terminal's keys).
+    pub by_owner: bool,
+}
+
+impl Default for ApprovalConfig {
+    fn default() -> Self {
+        Self {
+            timeout_s: 120,
+            on_timeout: TimeoutAnswer::Deny,
+            by_owner: false,
+        }
+    }
+}
+
+/// What a call gets that nobody answered in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeoutAnswer {
+    /// It is refused.
+    #[default]
+    Deny,
+    /// It runs, and the record says that nobody answered.
+    Allow,
+}
+
+/// The API on loopback TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// A loopback address and port.
+    pub listen: SocketAddr,
+    /// The file that holds the bearer token; nobody but its owner may read it. Made at start where it is missing. Without a
+    /// path it is `api-token` in the state folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 18970)),
+            token_file: None,
+        }
+    }
 }
 
 impl Default for Config {
@@ -49,6 +130,10 @@ impl Default for Config {
             socket: DEFAULT_SOCKET.into(),
             state: DEFAULT_STATE.into(),
             policies: None,
+            connectors: BTreeMap::new(),
+            operators: Vec::new(),
+            approvals: ApprovalConfig::default(),
+            api: None,
         }
     }
 }
@@ -58,6 +143,22 @@ impl Config {
     pub fn agent_socket(&self) -> PathBuf {
         let stem = self.socket.file_stem().unwrap_or_default().to_string_lossy();
         self.socket.with_file_name(format!("{stem}-agent.sock"))
+    }
+
+    /// The mode for a connector.
+    pub fn mode_of(&self, connector: &str) -> Mode {
+        self.connectors
+            .get(connector)
+            .and_then(|own| own.mode)
+            .unwrap_or(self.mode)
+    }
+
+    /// The fail mode for a connector.
+    pub fn fail_mode_of(&self, connector: &str) -> FailMode {
+        self.connectors
+            .get(connector)
+            .and_then(|own| own.fail_mode)
+            .unwrap_or(self.fail_mode)
     }
 
     /// The ledger's file.
@@ -78,7 +179,18 @@ impl Config {
 }
 
 /// Keys that the file may hold; kept equal to the fields of [`Config`] by a test.
-const KEYS: [&str; 6] = ["mode", "fail_mode", "durability", "socket", "state", "policies"];
+const KEYS: [&str; 10] = [
+    "mode",
+    "fail_mode",
+    "durability",
+    "socket",
+    "state",
+    "policies",
+    "connectors",
+    "operators",
+    "approvals",
+    "api",
+];
 
 /// Adds the nearest known key to an "unknown field" message.
 fn describe(message: &str, text: &str) -> String {
@@ -186,10 +298,15 @@ mod tests {
     #[test]
     fn every_key_is_taken() {
         let config = parse(
-            "mode: action\nfail_mode: open\ndurability: power\nsocket: /tmp/a/x.sock\nstate: /tmp/a\npolicies: /tmp/p\n",
+            "mode: action\nfail_mode: open\ndurability: power\nsocket: /tmp/a/x.sock\nstate: /tmp/a\npolicies: /tmp/p\n\
+             connectors:\n  codex: { mode: hitl }\noperators: [1000]\napprovals: { timeout_s: 5 }\napi: { listen: \"127.0.0.1:1\" }\n",
         )
         .unwrap();
         assert_eq!(config.mode, Mode::Action);
+        assert_eq!(config.mode_of("codex"), Mode::Hitl);
+        assert_eq!(config.mode_of("cursor"), Mode::Action);
+        assert_eq!(config.fail_mode_of("codex"), FailMode::Open);
+        assert_eq!(config.approvals.on_timeout, TimeoutAnswer::Deny);
         assert_eq!(config.agent_socket(), Path::new("/tmp/a/x-agent.sock"));
         let keys = serde_json::to_value(&config).unwrap();
         let mut names: Vec<_> = keys.as_object().unwrap().keys().map(String::as_str).collect();

@@ -76,6 +76,24 @@ pub enum Mode {
     Observe,
     /// Decisions are enforced.
     Action,
+    /// Decisions are enforced, and what would be refused is put before a person where the policy allows that.
+    Hitl,
+}
+
+impl Mode {
+    /// Whether a verdict takes effect.
+    pub fn enforces(self) -> bool {
+        self != Self::Observe
+    }
+
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Action => "action",
+            Self::Hitl => "hitl",
+        }
+    }
 }
 
 /// One thing that a rule found.
@@ -89,6 +107,9 @@ pub struct Finding {
     pub severity: Severity,
     /// One sentence for a person.
     pub message: String,
+    /// What to do instead, as a sentence without its full stop. Empty where there is nothing to say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub remedy: String,
     /// What the rule saw, masked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<String>,
@@ -108,9 +129,18 @@ pub struct Decision {
     /// What the rules found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,
+    /// The rule that decided: a finding's rule, or the policy's own name for what it did (`list.block`, `exception`, `risk`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rule: String,
+    /// Where in the policy the deciding clause stands: `decision.rego:42`. Empty if the policy does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub line: String,
+    /// The input that the call is to run with instead, where the policy changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_input: Option<serde_json::Value>,
     /// Which policy decided: the first 12 hex digits of the SHA-256 over the policy's modules and data.
     pub policy: String,
-    /// Whether the verdict was given to the harness (`action` mode), or only noted (`observe` mode).
+    /// Whether the verdict was given to the harness (`action` and `hitl` mode), or only noted (`observe` mode).
     pub enforced: bool,
 }
 
@@ -128,6 +158,20 @@ impl Decision {
     pub fn would_block(&self) -> bool {
         !self.enforced && self.verdict != Verdict::Allow
     }
+}
+
+/// What a session did so far, as far as it bears on its next call.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Posture {
+    /// Risk that built up over the session's findings, and decays with time. 0 is none; `policies/rego/data.json` says what
+    /// a finding adds and from where on the sum matters.
+    pub risk: f64,
+    /// What the session took in or did, as stable words: `secret-read` (a call read a secret), `untrusted-text` (a tool's
+    /// result or a prompt carried an injection), `denied` (a call was refused).
+    pub taints: Vec<String>,
+    /// Calls that were refused.
+    pub denied: u64,
 }
 
 /// A finding together with what it is about.

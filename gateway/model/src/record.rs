@@ -89,6 +89,42 @@ pub enum RecordBody {
         /// Whether the agent had the call before the harness was answered, or why not.
         binding: Binding,
     },
+    /// A call waited for a person.
+    Approval {
+        /// The approval's id, as operators name it.
+        approval: String,
+        /// What became of it: `requested`, `approved`, `denied`, `timed_out`, `withdrawn`.
+        state: String,
+        /// For how long an approval holds: `once`, `session`, `always-here`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scope: Option<String>,
+        /// User id of whoever answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_uid: Option<u32>,
+        /// For a person: what was asked, or why the answer was what it was.
+        detail: String,
+    },
+    /// A harness's hook was installed, removed, found changed, or put back.
+    Harness {
+        /// The connector.
+        connector: String,
+        /// The harness's file.
+        file: String,
+        /// `installed`, `removed`, `changed`, `missing`, `repaired`, `unrepaired`.
+        state: String,
+        /// More, for a person.
+        detail: String,
+    },
+    /// Something that a harness reported and that is noted, no more.
+    Notice {
+        /// The harness's name of the event.
+        name: String,
+    },
+    /// What the agent said to the person.
+    Completion {
+        /// Its text, masked and shortened.
+        text: String,
+    },
     /// A tool call ended.
     CallEnd {
         /// The tool's name.
@@ -145,6 +181,10 @@ impl RecordBody {
             Self::SessionStart { .. } => "session_start",
             Self::Prompt { .. } => "prompt",
             Self::ToolCall { .. } => "tool_call",
+            Self::Approval { .. } => "approval",
+            Self::Harness { .. } => "harness",
+            Self::Notice { .. } => "notice",
+            Self::Completion { .. } => "completion",
             Self::CallEnd { .. } => "call_end",
             Self::Stop {} => "stop",
             Self::SessionEnd { .. } => "session_end",

@@ -32,6 +32,8 @@ struct FindingAnswer {
     category: String,
     severity: Severity,
     message: String,
+    #[serde(default)]
+    remedy: String,
     evidence: Vec<String>,
     confidence: u8,
 }
@@ -55,6 +57,7 @@ impl From<FindingAnswer> for Finding {
             category: answer.category,
             severity: answer.severity,
             message: shortened(answer.message, MAX_TEXT),
+            remedy: shortened(answer.remedy, MAX_TEXT),
             evidence,
             confidence: answer.confidence,
         }

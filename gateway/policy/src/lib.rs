@@ -20,7 +20,7 @@ mod testing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use defenseclaw_model::decision::{Decision, Finding, Mode};
+use defenseclaw_model::decision::{Decision, Finding};
 
 use engine::Engines;
 pub use input::{CallEffects, DecideInput, JudgeInput};
@@ -157,8 +157,11 @@ impl Policy {
             severity: answer.severity,
             reason: answer.reason,
             findings: answer.findings,
+            rule: String::new(),
+            line: String::new(),
+            updated_input: None,
             policy: self.shared.revision.clone(),
-            enforced: input.mode == Mode::Action,
+            enforced: input.mode.enforces(),
         })
     }
 

@@ -196,6 +196,7 @@ impl Payload {
                     call,
                     tool,
                     failed: event == "PostToolUseFailure",
+                    result: String::new(),
                 }
             }
             "Stop" => HookEventKind::Stop,

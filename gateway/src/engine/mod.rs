@@ -135,7 +135,7 @@ impl Engine {
         let Parsed { event, home } = parsed;
         let session = event.session;
         match event.kind {
-            HookEventKind::PreToolUse(call) => {
+            HookEventKind::PreToolUse(call) | HookEventKind::PermissionRequest(call) => {
                 self.tool_call(
                     request,
                     tool_call::Asked {
@@ -218,6 +218,9 @@ impl Engine {
             HookEventKind::SessionStart { .. } => "session start",
             HookEventKind::UserPromptSubmit { .. } => "prompt",
             HookEventKind::PreToolUse(_) => "tool call",
+            HookEventKind::PermissionRequest(_) => "permission request",
+            HookEventKind::Completion { .. } => "completion",
+            HookEventKind::Notice { .. } => "notice",
             HookEventKind::PostToolUse { .. } => "end of a call",
             HookEventKind::Stop => "end of a turn",
             HookEventKind::SessionEnd { .. } => "session end",
@@ -229,6 +232,7 @@ impl Engine {
             message: format!(
                 "a {event} was reported by {caller}, not by the session's harness; it was not acted on"
             ),
+            remedy: String::new(),
             evidence: vec![caller.to_owned()],
             confidence: 90,
         };
@@ -245,6 +249,7 @@ impl Engine {
             category: "hook".into(),
             severity: fault.kind.severity(),
             message: message.clone(),
+            remedy: String::new(),
             evidence: Vec::new(),
             confidence: 100,
         };
@@ -270,7 +275,7 @@ impl Engine {
 
     /// Whether a tool call that cannot be decided or recorded is refused. In `observe` mode nothing is.
     fn fail_refuses(&self) -> bool {
-        self.mode == Mode::Action && self.fail_mode == FailMode::Closed
+        self.mode.enforces() && self.fail_mode == FailMode::Closed
     }
 
     async fn record_fault(&self, session: Option<SessionId>, mut finding: Finding) {
@@ -323,12 +328,26 @@ fn body_of(
             },
             None,
         ),
-        HookEventKind::PostToolUse { call, tool, failed } => (
+        HookEventKind::PostToolUse {
+            call, tool, failed, ..
+        } => (
             RecordBody::CallEnd {
                 tool: redact::tool(tool),
                 failed: *failed,
             },
             Some(call),
+        ),
+        HookEventKind::Completion { text } => (
+            RecordBody::Completion {
+                text: redact::prompt(text),
+            },
+            None,
+        ),
+        HookEventKind::Notice { name } => (
+            RecordBody::Notice {
+                name: redact::tool(name),
+            },
+            None,
         ),
         HookEventKind::SessionEnd { reason } => (
             RecordBody::SessionEnd {
@@ -337,7 +356,9 @@ fn body_of(
             None,
         ),
         // A tool call never comes here; were it to, it would be the least that can be said of it.
-        HookEventKind::Stop | HookEventKind::PreToolUse(_) => (RecordBody::Stop {}, None),
+        HookEventKind::Stop | HookEventKind::PreToolUse(_) | HookEventKind::PermissionRequest(_) => {
+            (RecordBody::Stop {}, None)
+        }
     }
 }
 

@@ -271,6 +271,7 @@ impl Decider {
             category: "policy".into(),
             severity: Severity::High,
             message: message.clone(),
+            remedy: String::new(),
             evidence: Vec::new(),
             confidence: 100,
         };
@@ -279,8 +280,11 @@ impl Decider {
             severity: Severity::High,
             reason: message,
             findings: vec![finding],
+            rule: String::new(),
+            line: String::new(),
+            updated_input: None,
             policy: self.policy.revision().to_owned(),
-            enforced: self.mode == Mode::Action,
+            enforced: self.mode.enforces(),
         }
     }
 }

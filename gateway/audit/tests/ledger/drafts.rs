@@ -98,6 +98,7 @@ fn finding() -> impl Strategy<Value = Finding> {
             category,
             severity,
             message,
+            remedy: String::new(),
             evidence,
             confidence,
         },
@@ -122,6 +123,9 @@ fn decision() -> impl Strategy<Value = Decision> {
                 findings,
                 policy,
                 enforced,
+                rule: String::new(),
+                line: String::new(),
+                updated_input: None,
             },
         )
 }
@@ -153,6 +157,8 @@ fn facts() -> impl Strategy<Value = Facts> {
                 pipes,
                 privilege,
                 opaque,
+                flows: Vec::new(),
+                behaviours: Vec::new(),
             },
         )
 }

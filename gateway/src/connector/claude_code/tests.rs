@@ -199,6 +199,9 @@ fn replies_are_claude_code_s_own() {
         severity: Severity::High,
         reason: "\"rm -rf /\" removes everything".into(),
         findings: Vec::new(),
+        rule: String::new(),
+        line: String::new(),
+        updated_input: None,
         policy: "000000000000".into(),
         enforced,
     };

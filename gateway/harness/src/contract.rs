@@ -1,0 +1,1 @@
+//! What a hook says and how it is answered, by harness.

@@ -1,0 +1,1 @@
+//! Where a hook lives, and how it gets there and away again.
