@@ -1,6 +1,7 @@
 //! Prepared engines, and evaluation within bounds.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use serde::Serialize;
 
-use crate::PolicyError;
+use crate::lists::{self, Lists};
 use crate::source::Source;
+use crate::PolicyError;
 
 /// Largest input (bytes of JSON). Facts are bounded at a fraction of it; one that is larger did not come from them.
 pub(crate) const MAX_INPUT: usize = 2 << 20;
@@ -98,11 +100,25 @@ pub(crate) fn load(source: &Source) -> Result<Engine, PolicyError> {
     for (name, text) in &source.modules {
         add(&mut engine, name, text)?;
     }
-    let data = Value::from_json_str(&source.data).map_err(|error| PolicyError::Data(error.to_string()))?;
+    let data = data(source)?;
     engine
         .add_data(data)
         .map_err(|error| PolicyError::Data(error.to_string()))?;
     Ok(engine)
+}
+
+/// The data document, with the operator's lists as `operator`.
+fn data(source: &Source) -> Result<Value, PolicyError> {
+    let wrong = |error: &dyn std::fmt::Display| PolicyError::Data(error.to_string());
+    if source.lists.is_empty() {
+        return Value::from_json_str(&source.data).map_err(|error| wrong(&error));
+    }
+    let lists = Lists::from_yaml(Path::new(lists::FILE), &source.lists)?;
+    let mut data: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&source.data).map_err(|error| wrong(&error))?;
+    data.insert("operator".to_owned(), serde_json::to_value(lists).map_err(|error| wrong(&error))?);
+    let data = serde_json::to_string(&data).map_err(|error| wrong(&error))?;
+    Value::from_json_str(&data).map_err(|error| wrong(&error))
 }
 
 /// Adds one module.
