@@ -43,8 +43,7 @@ else := {
 	"findings": [canary],
 	"waived": [],
 } if {
-	some program in input.facts.programs
-	program.name == "defenseclaw-canary-denied"
+	{"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
 }
 
 else := {

@@ -98,7 +98,11 @@ fn shortened(mut text: String, bytes: usize) -> String {
 }
 
 /// Reads a decision on a call in which the packs found `found` things.
-pub(crate) fn decision(rule: &'static str, value: &Value, found: usize) -> Result<DecisionAnswer, PolicyError> {
+pub(crate) fn decision(
+    rule: &'static str,
+    value: &Value,
+    found: usize,
+) -> Result<DecisionAnswer, PolicyError> {
     let mut answer: DecisionAnswer = read(rule, value)?;
     let wrong = |why: &str| {
         Err(PolicyError::Answer {
@@ -115,7 +119,11 @@ pub(crate) fn decision(rule: &'static str, value: &Value, found: usize) -> Resul
     if answer.waived.iter().any(|waiver| waiver.finding >= found) {
         return wrong("it waives a finding that is not there");
     }
-    if answer.updated_input.as_ref().is_some_and(|input| !input.is_object()) {
+    if answer
+        .updated_input
+        .as_ref()
+        .is_some_and(|input| !input.is_object())
+    {
         return wrong("`updated_input` must be an object: the whole input that the tool is to get");
     }
     check(rule, &mut answer.findings)?;
@@ -214,7 +222,10 @@ mod tests {
             with("deny", "r", &FINDING.replace("\"confidence\"", "\"extra\"")),
             with("deny", "r", FINDING).replace("\"reason\"", "\"why\""),
             with("allow", "r", "").replace("\"reason\"", "\"updated_input\":[],\"reason\""),
-            with("allow", "r", "").replace("\"reason\"", "\"waived\":[{\"finding\":0,\"by\":\"\",\"reason\":\"\"}],\"reason\""),
+            with("allow", "r", "").replace(
+                "\"reason\"",
+                "\"waived\":[{\"finding\":0,\"by\":\"\",\"reason\":\"\"}],\"reason\"",
+            ),
             "[]".to_owned(),
             "null".to_owned(),
         ];

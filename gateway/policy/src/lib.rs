@@ -9,6 +9,7 @@
 //! | [`lists`] | the operator's block and allow lists and exceptions |
 //! | [`risk`] | what findings add to a session's risk, and how fast that fades |
 //! | [`testing`] | Rego tests |
+//! | [`value`] | inputs as Rego values |
 //!
 //! [`Policy`] is prepared once and asked from any thread. It holds no rule of its own: what is allowed stands in
 //! `policies/rego`. An answer that is not exactly of the expected form is an error, and the caller's fail mode decides.
@@ -20,6 +21,7 @@ mod lists;
 mod risk;
 mod source;
 mod testing;
+mod value;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -110,17 +112,14 @@ pub enum PolicyError {
         why: String,
     },
     /// The input cannot be handed over.
-    #[error("the policy's input cannot be written as JSON: {0}")]
-    Input(#[source] serde_json::Error),
+    #[error("the policy's input has no form in Rego: {0}")]
+    Input(String),
     /// The input is over the bound.
     #[error(
-        "the policy's input has {bytes} bytes; at most {} are evaluated",
-        engine::MAX_INPUT
+        "the policy's input has more than the {} bytes that are evaluated",
+        value::MAX_INPUT
     )]
-    InputTooLarge {
-        /// Its size.
-        bytes: usize,
-    },
+    InputTooLarge,
     /// Evaluation failed or ran out of time.
     #[error("evaluating {rule} failed: {why}")]
     Evaluation {
@@ -160,7 +159,9 @@ impl Policy {
         };
         let mut policy = Self::build(source)?;
         policy.revision = source::joined(&policy.revision, rules);
-        Ok(Self { shared: Arc::new(policy) })
+        Ok(Self {
+            shared: Arc::new(policy),
+        })
     }
 
     fn prepare(source: Source) -> Result<Self, PolicyError> {
@@ -205,7 +206,9 @@ impl Policy {
         let mut findings = input.findings.to_vec();
         for waiver in answer.waived {
             if let Some(finding) = findings.get_mut(waiver.finding) {
-                finding.evidence.push(format!("set aside by {}: {}", waiver.by, waiver.reason));
+                finding
+                    .evidence
+                    .push(format!("set aside by {}: {}", waiver.by, waiver.reason));
             }
         }
         findings.extend(answer.findings);
@@ -216,7 +219,12 @@ impl Policy {
             reason: answer.reason,
             findings,
             rule: answer.rule,
-            line: self.shared.clauses.get(&answer.clause).cloned().unwrap_or_default(),
+            line: self
+                .shared
+                .clauses
+                .get(&answer.clause)
+                .cloned()
+                .unwrap_or_default(),
             updated_input: answer.updated_input,
             policy: self.shared.revision.clone(),
             enforced: input.mode.enforces(),

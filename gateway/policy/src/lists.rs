@@ -128,7 +128,10 @@ impl Lists {
         }
         let form: FileForm = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
         if form.version != 1 {
-            return Err(wrong(format!("version {} is not known; write `version: 1`", form.version)));
+            return Err(wrong(format!(
+                "version {} is not known; write `version: 1`",
+                form.version
+            )));
         }
         let read = |kind: Kind, entries: Vec<EntryForm>| {
             if entries.len() > MAX_ENTRIES {
@@ -194,7 +197,9 @@ impl Entry {
         about.check(kind)?;
         for (name, text) in [("owner", &owner), ("reason", &reason)] {
             if text.trim().is_empty() {
-                return Err(format!("`{name}` is empty; say who answers for the entry, and why it is there"));
+                return Err(format!(
+                    "`{name}` is empty; say who answers for the entry, and why it is there"
+                ));
             }
             within_bounds(name, text)?;
         }
@@ -249,7 +254,9 @@ impl About {
             }
             _ => {}
         }
-        let names_something = self.named().any(|(key, _)| ["program", "host", "path", "tool"].contains(&key));
+        let names_something = self
+            .named()
+            .any(|(key, _)| ["program", "host", "path", "tool"].contains(&key));
         if kind != Kind::Exception && !names_something {
             return Err("it names no program, host, path or tool, so that it would fit every call".into());
         }
@@ -259,12 +266,19 @@ impl About {
 
 /// A text, or one with a `*` at its start or its end; nothing that fits everything.
 fn pattern(key: &str, text: &str) -> Result<(), String> {
-    let inner = text.strip_prefix('*').or_else(|| text.strip_suffix('*')).unwrap_or(text);
+    let inner = text
+        .strip_prefix('*')
+        .or_else(|| text.strip_suffix('*'))
+        .unwrap_or(text);
     if inner.is_empty() {
-        return Err(format!("`{key}: {text}` fits everything; leave the key out if it does not matter"));
+        return Err(format!(
+            "`{key}: {text}` fits everything; leave the key out if it does not matter"
+        ));
     }
     if inner.contains('*') {
-        return Err(format!("`{key}: {text}`: a `*` stands at the start or the end, and once"));
+        return Err(format!(
+            "`{key}: {text}`: a `*` stands at the start or the end, and once"
+        ));
     }
     Ok(())
 }
@@ -273,7 +287,10 @@ fn within_bounds(key: &str, text: &str) -> Result<(), String> {
     if text.len() <= MAX_TEXT {
         return Ok(());
     }
-    Err(format!("`{key}` has {} bytes; at most {MAX_TEXT} are taken", text.len()))
+    Err(format!(
+        "`{key}` has {} bytes; at most {MAX_TEXT} are taken",
+        text.len()
+    ))
 }
 
 /// A day (its end, UTC) or an instant, in ns since the Unix epoch.
@@ -310,7 +327,10 @@ mod tests {
             lists.allow[0].expires_ns.unwrap() - lists.exceptions[0].expires_ns.unwrap(),
             day
         );
-        assert_eq!(lists.expired(u64::MAX), ["allow: host *.corp.example", "exceptions: rule a.b, path /srv/*"]);
+        assert_eq!(
+            lists.expired(u64::MAX),
+            ["allow: host *.corp.example", "exceptions: rule a.b, path /srv/*"]
+        );
         assert!(lists.expired(0).is_empty());
         assert_eq!(read("").unwrap(), Lists::default());
     }
@@ -321,17 +341,35 @@ mod tests {
             ("block:\n  - { program: x, reason: r }", "owner"),
             ("block:\n  - { program: x, owner: ' ', reason: r }", "owner"),
             ("block:\n  - { owner: o, reason: r }", "every call"),
-            ("block:\n  - { program: '*', owner: o, reason: r }", "fits everything"),
-            ("block:\n  - { program: 'a*b', owner: o, reason: r }", "at the start or the end"),
+            (
+                "block:\n  - { program: '*', owner: o, reason: r }",
+                "fits everything",
+            ),
+            (
+                "block:\n  - { program: 'a*b', owner: o, reason: r }",
+                "at the start or the end",
+            ),
             ("block:\n  - { rule: x, owner: o, reason: r }", "exceptions"),
             ("allow:\n  - { program: x, owner: o, reason: r }", "expires"),
-            ("allow:\n  - { program: x, owner: o, reason: r, expires: soon }", "soon"),
-            ("exceptions:\n  - { program: x, owner: o, reason: r, expires: 2027-01-01 }", "rule"),
-            ("exceptions:\n  - { rule: x, programme: y, owner: o, reason: r, expires: 2027-01-01 }", "programme"),
+            (
+                "allow:\n  - { program: x, owner: o, reason: r, expires: soon }",
+                "soon",
+            ),
+            (
+                "exceptions:\n  - { program: x, owner: o, reason: r, expires: 2027-01-01 }",
+                "rule",
+            ),
+            (
+                "exceptions:\n  - { rule: x, programme: y, owner: o, reason: r, expires: 2027-01-01 }",
+                "programme",
+            ),
         ];
         for (text, named) in cases {
             let error = read(&format!("version: 1\n{text}\n")).unwrap_err();
-            assert!(error.contains("lists.yaml") && error.contains(named), "{text}: {error}");
+            assert!(
+                error.contains("lists.yaml") && error.contains(named),
+                "{text}: {error}"
+            );
         }
         assert!(read("version: 2\n").unwrap_err().contains("version 2"));
     }

@@ -36,18 +36,25 @@ struct RiskForm {
 impl RiskRules {
     pub(crate) fn from_data(json: &str) -> Result<Self, PolicyError> {
         let wrong = |why: String| PolicyError::Data(format!("decision.risk: {why}"));
-        let data: DataForm = serde_json::from_str(json).map_err(|error| PolicyError::Data(error.to_string()))?;
+        let data: DataForm =
+            serde_json::from_str(json).map_err(|error| PolicyError::Data(error.to_string()))?;
         let Some(form) = data.decision.and_then(|decision| decision.risk) else {
             return Ok(Self::default());
         };
         if form.half_life_s.is_nan() || form.half_life_s < 1.0 {
-            return Err(wrong(format!("half_life_s is {}; it must be at least 1", form.half_life_s)));
+            return Err(wrong(format!(
+                "half_life_s is {}; it must be at least 1",
+                form.half_life_s
+            )));
         }
         let mut weights = BTreeMap::new();
         for (severity, weight) in form.weights {
             let severity: Severity = severity.parse().map_err(wrong)?;
             if !(0.0..=MAX_RISK).contains(&weight) {
-                return Err(wrong(format!("the weight of {} is {weight}; it must be 0 to {MAX_RISK}", severity.as_str())));
+                return Err(wrong(format!(
+                    "the weight of {} is {weight}; it must be 0 to {MAX_RISK}",
+                    severity.as_str()
+                )));
             }
             weights.insert(severity.as_str(), weight);
         }
@@ -70,7 +77,11 @@ impl RiskRules {
     /// is one call.
     pub fn with(&self, risk: f64, findings: &[Finding]) -> f64 {
         let added = findings.iter().map(|finding| {
-            let weight = self.weights.get(finding.severity.as_str()).copied().unwrap_or_default();
+            let weight = self
+                .weights
+                .get(finding.severity.as_str())
+                .copied()
+                .unwrap_or_default();
             weight * f64::from(finding.confidence) / 100.0
         });
         (risk + added.fold(0.0, f64::max)).min(MAX_RISK)

@@ -38,12 +38,7 @@ macro_rules! embedded {
 impl Source {
     /// The policy that this program was built with.
     pub(crate) fn embedded() -> Self {
-        let modules = embedded![
-            "decision.rego",
-            "effect.rego",
-            "facts.rego",
-            "lists.rego",
-        ];
+        let modules = embedded!["decision.rego", "effect.rego", "facts.rego", "lists.rego",];
         Self {
             modules: modules
                 .map(|(name, text)| (name.to_owned(), text.to_owned()))
@@ -95,7 +90,11 @@ impl Source {
     /// `lists.yaml`.
     pub(crate) fn of_operator(folder: &Path) -> Result<Self, PolicyError> {
         let rego = folder.join("rego");
-        let mut source = if rego.is_dir() { Self::read(&rego)? } else { Self::embedded() };
+        let mut source = if rego.is_dir() {
+            Self::read(&rego)?
+        } else {
+            Self::embedded()
+        };
         let lists = folder.join(lists::FILE);
         if lists.exists() {
             source.lists = read_bounded(&lists, MAX_BYTES)?;
@@ -165,7 +164,9 @@ fn read_bounded(path: &Path, left: usize) -> Result<String, PolicyError> {
         .read_to_string(&mut text)
         .map_err(failed)?;
     if text.len() > left {
-        return Err(PolicyError::TooLarge { path: path.to_owned() });
+        return Err(PolicyError::TooLarge {
+            path: path.to_owned(),
+        });
     }
     Ok(text)
 }
