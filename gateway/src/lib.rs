@@ -9,6 +9,7 @@
 //! | [`slots`] | how much of the gateway one user may hold |
 //! | [`connector`] | one for each harness: payload in, native reply out |
 //! | [`engine`] | the one decision path |
+//! | [`approvals`] | calls that wait for a person, and what people have allowed |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
 //! | [`sessions`] | sessions and calls that have not ended |
 //! | [`agent`] | the agent's connection and what the gateway asks of it |
@@ -19,6 +20,7 @@
 //! | [`error`] | what keeps the gateway from running |
 
 pub mod agent;
+pub mod approvals;
 pub mod calls;
 pub mod clock;
 pub mod config;
