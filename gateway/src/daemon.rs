@@ -6,23 +6,26 @@ use std::time::{Duration, Instant};
 use defenseclaw_audit::Ledger;
 use defenseclaw_model::config::Config;
 use defenseclaw_model::record::{Draft, RecordBody};
-use defenseclaw_policy::Policy;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agent::{AgentLink, Agents};
+use crate::approvals::Approvals;
 use crate::clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Parts};
 use crate::error::GatewayError;
 use crate::judge::Judge;
 use crate::ledger_writer::{Bundle, Ended, LedgerWriter};
 use crate::listen::{self, Socket};
 use crate::redact;
+use crate::rules::RulesInForce;
 use crate::server::Server;
 use crate::sessions::Sessions;
 use crate::slots::Slots;
 
+/// Where in the state folder lasting approvals are kept.
+const GRANTS: &str = "grants.json";
 /// How long requests in flight may take to finish at the end. A decision waits at most one second for the agent.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Threads for large payloads, the agent's batches and user look-ups. Few, because each has its own part of the heap.
@@ -66,10 +69,7 @@ struct Gateway {
 
 impl Gateway {
     fn start(config: &Config) -> Result<Self, GatewayError> {
-        let policy = match &config.policies {
-            Some(folder) => Policy::from_dir(folder)?,
-            None => Policy::embedded()?,
-        };
+        let rules = Arc::new(RulesInForce::start(config.policies.as_deref())?);
         redact::warm_up();
         if let Some(folder) = config.socket.parent() {
             listen::make_folder(folder, 0o755)?;
@@ -80,13 +80,19 @@ impl Gateway {
         listen::make_folder(&config.state, 0o750)?;
         let path = config.ledger();
         let ledger = Ledger::open(&path, config.durability)?;
-        let sessions = Arc::new(Mutex::new(Sessions::rebuild(&path, clock::now_ns())?));
+        let sessions = Arc::new(Mutex::new(Sessions::rebuild(
+            &path,
+            rules.current().policy.risk(),
+            clock::now_ns(),
+        )?));
         let (ledger, writer_ended) =
             LedgerWriter::start(ledger, config.durability).map_err(|source| GatewayError::System {
                 what: "cannot start the ledger's thread",
                 source,
             })?;
-        let judge = Judge::new(policy.clone(), path);
+        let judge = Judge::new(Arc::clone(&rules), Arc::clone(&sessions), path);
+        let grants = config.state.join(GRANTS);
+        let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
         let link = Arc::new(AgentLink::default());
         let agents = Arc::new(Agents {
             link: Arc::clone(&link),
@@ -96,11 +102,14 @@ impl Gateway {
         });
         let engine = Arc::new(Engine::new(
             config,
-            policy,
-            ledger.clone(),
-            sessions,
-            judge,
-            Arc::clone(&link),
+            Parts {
+                rules,
+                ledger: ledger.clone(),
+                sessions,
+                judge,
+                agent: Arc::clone(&link),
+                approvals,
+            },
         ));
         Ok(Self {
             config: config.clone(),
@@ -169,7 +178,7 @@ impl Gateway {
         let version = env!("CARGO_PKG_VERSION");
         format!(
             "version {version}, mode {mode}, policy {}",
-            self.engine.policy().revision()
+            self.engine.rules().current().policy.revision()
         )
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use defenseclaw_audit::LedgerError;
 use defenseclaw_model::config::ConfigError;
-use defenseclaw_policy::PolicyError;
+
+use crate::rules::RulesError;
 
 /// Why the gateway stopped or did not start. The text tells a person what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +57,9 @@ pub enum GatewayError {
     /// The ledger cannot be opened, or its open sessions cannot be read.
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerError),
-    /// The policy was refused.
+    /// The policy or a rule pack was refused.
     #[error("policy: {0}")]
-    Policy(#[from] PolicyError),
+    Rules(#[from] RulesError),
     /// The system refused something basic.
     #[error("{what}: {source}")]
     System {

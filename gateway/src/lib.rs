@@ -11,7 +11,8 @@
 //! | [`engine`] | the one decision path |
 //! | [`approvals`] | calls that wait for a person, and what people have allowed |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
-//! | [`sessions`] | sessions and calls that have not ended |
+//! | [`rules`] | the policy and rule packs in force, and how they are replaced |
+//! | [`sessions`], `posture` | sessions and calls that have not ended; what a session did so far |
 //! | [`agent`] | the agent's connection and what the gateway asks of it |
 //! | [`judge`], [`calls`] | what the kernel saw, judged by what its call declared and did |
 //! | [`ledger_writer`] | the ledger's one writer, on its own thread |
@@ -32,7 +33,9 @@ pub mod error;
 pub mod judge;
 pub mod ledger_writer;
 pub mod listen;
+mod posture;
 pub mod redact;
+pub mod rules;
 pub mod server;
 pub mod sessions;
 pub mod slots;
