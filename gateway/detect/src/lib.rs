@@ -6,6 +6,7 @@
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, pipes, privilege |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
+//! | [`rules`] | rules over facts, as packs in `policies/rules` |
 //! | `shell` | a shell's command line, read the way a shell reads it |
 //!
 //! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
@@ -14,6 +15,7 @@ pub mod detector;
 pub mod facts;
 pub mod mask;
 pub mod paths;
+pub mod rules;
 mod shell;
 
 pub use detector::{Detector, PackError, Surface};
