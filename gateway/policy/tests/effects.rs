@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use defenseclaw_detect::{Detector, facts_of};
 use defenseclaw_detect::paths::PathRules;
+use defenseclaw_detect::{Detector, facts_of};
 use defenseclaw_model::activity::{
     Action, Activity, Attribution, Basis, Explained, FileAccess, FileId, Protocol,
 };
