@@ -1,7 +1,8 @@
 //! What it costs to decide on a tool call, from the payload's bytes to the native reply: reading it, its facts, the rule
-//! packs, Rego, rendering. Without socket, ledger and agent. One JSON object per line.
+//! packs, Rego, rendering. Without socket, ledger and agent. One JSON object per line. Takes the folder of another policy.
 #![expect(clippy::print_stdout, reason = "a benchmark is what it prints")]
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -23,7 +24,8 @@ const PARTS: [&str; 6] = ["read", "facts", "rules", "policy", "reply", "decision
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
-    let rules = Rules::embedded()?;
+    let folder = std::env::args_os().nth(1).map(PathBuf::from);
+    let rules = Rules::load(folder.as_deref())?;
     let script = include_str!("../../xtask/testkit/src/bin/bench/one_kib.sh");
     let cases = [
         ("1 KiB script", script),
