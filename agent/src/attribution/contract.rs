@@ -3,12 +3,42 @@
 use serde::Deserialize;
 
 /// The contracts that are built in, by connector.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 11] = [
     (
         "claude-code",
         include_str!("../../../policies/harness/claude-code.yaml"),
     ),
     ("codex", include_str!("../../../policies/harness/codex.yaml")),
+    ("cursor", include_str!("../../../policies/harness/cursor.yaml")),
+    (
+        "gemini-cli",
+        include_str!("../../../policies/harness/gemini-cli.yaml"),
+    ),
+    (
+        "copilot-cli",
+        include_str!("../../../policies/harness/copilot-cli.yaml"),
+    ),
+    (
+        "windsurf",
+        include_str!("../../../policies/harness/windsurf.yaml"),
+    ),
+    (
+        "opencode",
+        include_str!("../../../policies/harness/opencode.yaml"),
+    ),
+    (
+        "openclaw",
+        include_str!("../../../policies/harness/openclaw.yaml"),
+    ),
+    ("hermes", include_str!("../../../policies/harness/hermes.yaml")),
+    (
+        "antigravity",
+        include_str!("../../../policies/harness/antigravity.yaml"),
+    ),
+    (
+        "openhands",
+        include_str!("../../../policies/harness/openhands.yaml"),
+    ),
 ];
 
 /// Folders whose programs a contract may name. A program of the same name elsewhere, for instance in a project that put

@@ -34,12 +34,42 @@ use reply::Replies;
 use schema::{EventKind, HomeSource, NoSession};
 
 /// Every harness that is known, by connector.
-const EMBEDDED: [(&str, &str); 2] = [
+const EMBEDDED: [(&str, &str); 11] = [
     (
         "claude-code",
         include_str!("../../../policies/harness/claude-code.yaml"),
     ),
     ("codex", include_str!("../../../policies/harness/codex.yaml")),
+    ("cursor", include_str!("../../../policies/harness/cursor.yaml")),
+    (
+        "gemini-cli",
+        include_str!("../../../policies/harness/gemini-cli.yaml"),
+    ),
+    (
+        "copilot-cli",
+        include_str!("../../../policies/harness/copilot-cli.yaml"),
+    ),
+    (
+        "windsurf",
+        include_str!("../../../policies/harness/windsurf.yaml"),
+    ),
+    (
+        "opencode",
+        include_str!("../../../policies/harness/opencode.yaml"),
+    ),
+    (
+        "openclaw",
+        include_str!("../../../policies/harness/openclaw.yaml"),
+    ),
+    ("hermes", include_str!("../../../policies/harness/hermes.yaml")),
+    (
+        "antigravity",
+        include_str!("../../../policies/harness/antigravity.yaml"),
+    ),
+    (
+        "openhands",
+        include_str!("../../../policies/harness/openhands.yaml"),
+    ),
 ];
 
 /// What of a hook's reply is shown to whom is the harness's business; this is what the hook client prints and how it ends.
@@ -129,6 +159,8 @@ enum ToolName {
     At(Vec<Selector>),
     /// The event is one tool's.
     Is(String),
+    /// An MCP server's tool: the names that stand there, of the server and of the tool.
+    Mcp(Vec<Selector>),
 }
 
 /// Where the tool's input stands.

@@ -91,7 +91,7 @@ impl Contract {
                 _ => {}
             }
             let needs_tool = event.is_call() || event.kind == EventKind::CallEnd;
-            if needs_tool && matches!(&event.tool, ToolName::At(at) if at.is_empty()) {
+            if needs_tool && matches!(&event.tool, ToolName::At(at) | ToolName::Mcp(at) if at.is_empty()) {
                 return refuse("nothing says which tool it is: give `tool` here or in `payload`");
             }
             if event.is_call() && matches!(&event.input, Input::At(at) if at.is_empty()) {
@@ -129,6 +129,7 @@ impl Event {
                 None => ToolName::At(tool.to_vec()),
                 Some(ToolEntry::At(at)) => ToolName::At(at),
                 Some(ToolEntry::Is { is }) => ToolName::Is(is),
+                Some(ToolEntry::Mcp { mcp }) => ToolName::Mcp(mcp),
             },
             input: match entry.input {
                 None => Input::At(input.to_vec()),
@@ -150,7 +151,7 @@ impl Event {
     fn want(&self, wanted: &mut BTreeSet<String>) {
         want(wanted, &[&self.text, &self.model, &self.result, &self.said]);
         match &self.tool {
-            ToolName::At(at) => want(wanted, &[at]),
+            ToolName::At(at) | ToolName::Mcp(at) => want(wanted, &[at]),
             ToolName::Is(_) => {}
         }
         match &self.input {

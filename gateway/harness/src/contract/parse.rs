@@ -14,6 +14,10 @@ use super::{Contract, Event, Failed, Fault, FaultKind, Input, Parsed, ToolName};
 const DERIVED: &str = "derived-";
 /// Before a session id that stands for a folder.
 const FOLDER: &str = "folder-";
+/// How the name of an MCP server's tool starts.
+const MCP: &str = "mcp";
+/// Stands for the tool where the end of a call names only the call.
+const UNNAMED: &str = "unnamed";
 /// Longest of the harness's one-word remarks (source, model, reason) that is kept (characters).
 const MAX_REMARK: usize = 128;
 /// Most of a tool's result, or of what the agent said, that is looked at (bytes): its first and its last half. It is read
@@ -109,9 +113,11 @@ impl<'a> Reader<'a> {
     fn session(self, event: &str) -> Result<SessionId, FaultKind> {
         let connector = &self.contract.connector;
         match string_at(&self.contract.session, self.payload) {
-            Ok(Some(session)) => Ok(SessionId::new(connector, session)?),
+            Ok(Some(session)) if !(session.is_empty() && self.contract.no_session == NoSession::ByFolder) => {
+                Ok(SessionId::new(connector, session)?)
+            }
             Err(field) => Err(wrong_type(field)),
-            Ok(None) => match (self.contract.no_session, self.cwd()) {
+            Ok(_) => match (self.contract.no_session, self.cwd()) {
                 (NoSession::ByFolder, Some(cwd)) => Ok(SessionId::new(connector, &digest(FOLDER, &[&cwd]))?),
                 _ => Err(missing(event, first_name(&self.contract.session))),
             },
@@ -160,7 +166,7 @@ impl Asked<'_> {
             EventKind::Call => HookEventKind::PreToolUse(self.call()?),
             EventKind::Permission => HookEventKind::PermissionRequest(self.call()?),
             EventKind::CallEnd => {
-                let tool = self.tool()?;
+                let tool = self.ended_tool()?;
                 let input = self.input(&tool);
                 HookEventKind::PostToolUse {
                     call: self.call_id(&tool, &input)?,
@@ -207,7 +213,28 @@ impl Asked<'_> {
         Ok(match &self.event.tool {
             ToolName::At(at) => self.required(at)?.to_owned(),
             ToolName::Is(tool) => tool.clone(),
+            ToolName::Mcp(at) => {
+                let mut name = MCP.to_owned();
+                for at in at {
+                    name.push_str("__");
+                    name.push_str(self.required(std::slice::from_ref(at))?);
+                }
+                name
+            }
         })
+    }
+
+    /// The tool that ended. Where only its call is named, that is enough.
+    fn ended_tool(&self) -> Result<String, FaultKind> {
+        let call = self.reader.contract.call.iter();
+        match self.tool() {
+            Err(FaultKind::Missing { .. })
+                if call.clone().any(|at| at.first(self.reader.payload).is_some()) =>
+            {
+                Ok(UNNAMED.to_owned())
+            }
+            named => named,
+        }
     }
 
     /// The tool's input. Some harnesses send it as JSON text: then what that text says.
@@ -284,10 +311,15 @@ impl Asked<'_> {
     /// The call's id; where the payload has none, one derived from what the events before and after the tool share.
     /// Two equal calls of one session then share it, which the prefix tells to whoever reads the ledger.
     fn call_id(&self, tool: &str, input: &Value) -> Result<CallId, FaultKind> {
-        match string_at(&self.reader.contract.call, self.reader.payload) {
-            Ok(Some(id)) => return Ok(CallId::new(id)?),
-            Err(field) => return Err(wrong_type(field)),
-            Ok(None) => {}
+        let at = &self.reader.contract.call;
+        match at
+            .iter()
+            .find_map(|at| Some((at, at.first(self.reader.payload)?)))
+        {
+            Some((_, Value::String(id))) => return Ok(CallId::new(id)?),
+            Some((_, Value::Number(id))) => return Ok(CallId::new(&id.to_string())?),
+            Some((at, _)) => return Err(wrong_type(at.as_str())),
+            None => {}
         }
         let session = self.session;
         let input = match input {

@@ -156,6 +156,7 @@ pub(super) enum EventKind {
 pub(super) enum ToolEntry {
     At(Vec<Selector>),
     Is { is: String },
+    Mcp { mcp: Vec<Selector> },
 }
 
 #[derive(Debug, Deserialize)]
