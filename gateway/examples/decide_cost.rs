@@ -69,7 +69,7 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
     .to_string();
     let connector = connector::find("claude-code").context("no connector")?;
     let start = Instant::now();
-    let parsed = connector.parse(payload.as_bytes())?;
+    let parsed = connector.parse(payload.as_bytes(), None)?;
     let HookEventKind::PreToolUse(call) = parsed.event.kind else {
         bail!("no tool call");
     };
@@ -92,7 +92,7 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
         binding: &Binding::Bound,
     })?;
     let decided = Instant::now();
-    std::hint::black_box(connector.decided(&decision));
+    std::hint::black_box(connector.decided(&parsed.native, &decision));
     let end = Instant::now();
     Ok([
         read - start,

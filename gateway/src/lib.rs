@@ -6,8 +6,9 @@
 //! | [`config`] | where the configuration is found |
 //! | [`listen`] | the two sockets and their locks |
 //! | [`server`] | HTTP over the Unix socket, its routes and its limits |
+//! | [`late`] | replies that wait for a person |
 //! | [`slots`] | how much of the gateway one user may hold |
-//! | [`connector`] | one for each harness: payload in, native reply out |
+//! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
 //! | [`approvals`] | calls that wait for a person, and what people have allowed |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
@@ -31,6 +32,7 @@ pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod judge;
+pub mod late;
 pub mod ledger_writer;
 pub mod listen;
 mod posture;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -14,8 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::connector::{self, Connector, Fault, FaultKind, MAX_PAYLOAD, Reply};
+use crate::connector::{self, Contract, Fault, FaultKind, MAX_PAYLOAD, Reply};
 use crate::engine::{Engine, Peer};
+use crate::late::{self, LateBody};
 use crate::slots::{Slot, Slots};
 use crate::status::status;
 
@@ -32,6 +34,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Says the exit status that the hook client is to end with.
 const EXIT: &str = "x-defenseclaw-exit";
+/// Says how many of the answer's last bytes are for standard error; without it none are.
+const STDERR: &str = "x-defenseclaw-stderr";
+/// Names the event, for harnesses whose payload does not.
+const EVENT: &str = "x-defenseclaw-event";
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 62\r\n\
 connection: close\r\n\r\n{\"error\":\"too many connections of this user; try again later\"}";
@@ -46,7 +52,7 @@ pub struct Server {
     pub started: Instant,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 impl Server {
     /// Takes connections until `stop` says so; those that are open then finish their request.
@@ -153,12 +159,17 @@ impl Server {
 
     async fn hook(
         self: &Arc<Self>,
-        connector: &'static dyn Connector,
+        connector: &'static Contract,
         request: Request<Incoming>,
         peer: Peer,
         slot: Arc<Slot>,
         arrived: Instant,
     ) -> Answer {
+        let named = request
+            .headers()
+            .get(EVENT)
+            .and_then(|name| name.to_str().ok())
+            .map(str::to_owned);
         let Some(length) = length(&request) else {
             return problem(
                 StatusCode::LENGTH_REQUIRED,
@@ -186,21 +197,36 @@ impl Server {
                 );
             }
         };
-        let engine = Arc::clone(&self.engine);
+        let (engine, event) = (Arc::clone(&self.engine), named.clone());
         // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
-        let decided = tokio::spawn(async move {
-            let reply = engine.hook(connector, payload, peer, arrived).await;
+        let mut decided = tokio::spawn(async move {
+            let reply = engine
+                .hook(connector, event.as_deref(), payload, peer, arrived)
+                .await;
             drop((room, slot));
             reply
         });
-        match decided.await {
-            Ok(reply) => native(reply),
-            Err(error) => {
+        let early = tokio::time::timeout(late::LATE, &mut decided).await;
+        let server = Arc::clone(self);
+        let told = move |decided: Result<Reply, tokio::task::JoinError>| {
+            decided.unwrap_or_else(|error| {
                 tracing::error!("a hook request failed inside; please report this: {error}");
-                native(self.engine.failed_inside(connector))
-            }
+                server.engine.failed_inside(connector, named.as_deref())
+            })
+        };
+        match early {
+            Ok(decided) => native(told(decided)),
+            Err(_) => waiting(connector, async move { told(decided.await) }),
         }
     }
+}
+
+/// An answer that is still to be found, and says so.
+fn waiting(connector: &Contract, reply: impl Future<Output = Reply> + Send + Sync + 'static) -> Answer {
+    let mut answer = Response::new(LateBody::new(reply).boxed());
+    let wait = u64::try_from(late::wait(connector).as_millis()).unwrap_or(u64::MAX);
+    answer.headers_mut().insert(late::HEADER, HeaderValue::from(wait));
+    answer
 }
 
 /// Returns when the gateway is to stop, or is gone.
@@ -226,7 +252,7 @@ async fn read_body(mut body: Incoming, length: usize) -> Option<Bytes> {
 }
 
 fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed());
     *answer.status_mut() = status;
     answer
         .headers_mut()
@@ -234,8 +260,13 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
     answer
 }
 
-fn native(reply: Reply) -> Answer {
+fn native(mut reply: Reply) -> Answer {
+    let errors = reply.stderr.len();
+    reply.body.append(&mut reply.stderr);
     let mut answer = answer(StatusCode::OK, reply.body);
+    if errors > 0 {
+        answer.headers_mut().insert(STDERR, HeaderValue::from(errors));
+    }
     answer
         .headers_mut()
         .insert(EXIT, HeaderValue::from(u16::from(reply.exit)));
