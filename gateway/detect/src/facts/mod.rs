@@ -7,10 +7,12 @@
 
 mod behaviours;
 mod code;
+mod contents;
 mod flows;
 mod hosts;
 mod normal;
 mod places;
+mod prints;
 mod programs;
 mod radius;
 mod special;
@@ -104,6 +106,8 @@ struct Analysis {
     shell_socket: bool,
     /// Files that the call makes executable.
     made_executable: Vec<String>,
+    /// What the call has written into files, and the links that it has made.
+    contents: contents::Contents,
     /// Whether the command that is being read stands behind a pipe.
     piped: bool,
     /// Whether a compiler runs: what lies in a folder for temporary files may come from it.
@@ -125,6 +129,7 @@ impl Analysis {
             fifo: false,
             shell_socket: false,
             made_executable: Vec::new(),
+            contents: contents::Contents::default(),
             piped: false,
             compiled: false,
             budget: BUDGET,
@@ -240,7 +245,7 @@ impl Analysis {
             );
         }
         let cwd = if field.exact { scope.cwd.as_deref() } else { None };
-        let path = normal::normalise(text, cwd);
+        let path = self.contents.resolve(normal::normalise(text, cwd));
         if is_plumbing(&path) {
             return;
         }
