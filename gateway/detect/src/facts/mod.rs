@@ -5,9 +5,11 @@
 //! [`Facts::opaque`]. Every list is bounded; when a bound is hit the analysis stops with an opaque `too-large` or
 //! `too-deep`, which policy escalates.
 
+mod aside;
 mod behaviours;
 mod code;
 mod contents;
+mod elsewhere;
 mod flows;
 mod hosts;
 mod normal;
@@ -18,6 +20,7 @@ mod radius;
 mod special;
 mod table;
 mod wrappers;
+mod written;
 
 use std::ops::Range;
 
@@ -67,7 +70,10 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
         CallKind::FileRead { paths } | CallKind::FileSearch { paths } => {
             analysis.plain_paths(paths, &scope, Access::Read)
         }
-        CallKind::FileWrite { paths } => analysis.plain_paths(paths, &scope, Access::Write),
+        CallKind::FileWrite { paths } => {
+            analysis.plain_paths(paths, &scope, Access::Write);
+            written::note(&mut analysis, paths, &call.input);
+        }
         CallKind::Network { targets } => {
             for target in targets {
                 if let Some(host) = hosts::url_host(target.trim()) {
@@ -94,8 +100,9 @@ struct Analysis {
     nodes: Vec<flows::Node>,
     /// Which program's output reaches which.
     edges: Vec<flows::Edge>,
-    /// The program whose words are being looked at.
+    /// The program whose words are being looked at, and where it stands.
     current: Option<usize>,
+    place: Place,
     /// Functions that the text defines.
     functions: Vec<String>,
     /// Hosts that telnet is connected to: two of them may be a shell's two ends.
@@ -124,6 +131,7 @@ impl Analysis {
             nodes: Vec::new(),
             edges: Vec::new(),
             current: None,
+            place: Place::default(),
             functions: Vec::new(),
             telnets: Vec::new(),
             fifo: false,

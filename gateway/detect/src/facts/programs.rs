@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::flows::{self, Way};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, behaviours, code, hosts, prints, special, wrappers};
+use super::{Access, Analysis, behaviours, code, elsewhere, hosts, prints, special, wrappers};
 use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
@@ -151,9 +151,10 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
             analysis.follow(&inner, &[index], way);
         }
     }
-    let outer = analysis.current.replace(index);
+    let outer = (analysis.current.replace(index), analysis.place);
+    analysis.place = call.place;
     let printed = act(analysis, &name, call, scope);
-    analysis.current = outer;
+    (analysis.current, analysis.place) = outer;
     printed
 }
 
@@ -177,6 +178,7 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
         _ => {
             special::privileged_options(analysis, name, call);
             arguments(analysis, name, call, scope);
+            elsewhere::note(analysis, name, call, scope);
             match name {
                 "ln" => special::link(analysis, call, scope),
                 "tee" => tee(analysis, call, scope),
