@@ -22,7 +22,10 @@ const EMBEDDED: &[(&str, &str)] = &[
         "command.yaml",
         include_str!("../../../policies/rules/command.yaml"),
     ),
+    ("damage.yaml", include_str!("../../../policies/rules/damage.yaml")),
+    ("evasion.yaml", include_str!("../../../policies/rules/evasion.yaml")),
     ("path.yaml", include_str!("../../../policies/rules/path.yaml")),
+    ("persistence.yaml", include_str!("../../../policies/rules/persistence.yaml")),
     ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
 ];
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
 };
-use regex::Regex;
+use regex::bytes::Regex;
 
 use super::interpreter::{is_computed, takes_code};
 use super::pattern::{Pattern, any_fits};
@@ -46,6 +46,7 @@ pub(super) enum Access {
 pub(super) struct RunTest {
     pub(super) names: HashSet<Box<str>>,
     pub(super) wild_names: Vec<Pattern>,
+    pub(super) written: Vec<Pattern>,
     /// One of each group.
     pub(super) flags: Vec<Vec<Flag>>,
     pub(super) no_flags: Vec<Flag>,
@@ -281,7 +282,7 @@ impl Ask<'_, '_> {
         }
         let there = |number: &usize| self.literals.get(*number) == Some(&true);
         test.literals.iter().all(|group| group.iter().any(there))
-            && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text()))
+            && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text().as_bytes()))
     }
 }
 
@@ -299,6 +300,7 @@ impl RunTest {
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
         let has = |literals: &[Box<str>]| literals.iter().any(|literal| view.line(at).contains(&**literal));
         self.names_fit(&program.name)
+            && (self.written.is_empty() || program.argv.first().is_some_and(|word| any_fits(&self.written, word)))
             && self.flags.iter().all(|group| has_flag(group))
             && !has_flag(&self.no_flags)
             && (self.subcommands.is_empty()
@@ -312,7 +314,7 @@ impl RunTest {
             && self.computed.is_none_or(|wanted| is_computed(program) == wanted)
             && self.has.iter().all(|group| has(group))
             && !has(&self.has_not)
-            && self.re.as_ref().is_none_or(|re| re.is_match(view.line(at)))
+            && self.re.as_ref().is_none_or(|re| re.is_match(view.line(at).as_bytes()))
     }
 }
 
