@@ -22,6 +22,7 @@ const EMBEDDED: &[(&str, &str)] = &[
         "command.yaml",
         include_str!("../../../policies/rules/command.yaml"),
     ),
+    ("credential.yaml", include_str!("../../../policies/rules/credential.yaml")),
     ("damage.yaml", include_str!("../../../policies/rules/damage.yaml")),
     ("evasion.yaml", include_str!("../../../policies/rules/evasion.yaml")),
     ("path.yaml", include_str!("../../../policies/rules/path.yaml")),

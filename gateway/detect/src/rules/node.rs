@@ -15,6 +15,9 @@ use super::view::{View, arguments, host_is, stem};
 /// Most pieces of evidence that one rule keeps: a person reads the first few.
 const MAX_SEEN: usize = 8;
 
+/// Most letters that are read as options of one letter each; longer words are options by name, as in `find` or `java`.
+const MAX_CLUSTER: usize = 7;
+
 /// A condition.
 #[derive(Debug, Clone)]
 pub(super) enum Node {
@@ -360,7 +363,9 @@ impl Flag {
         match self {
             Self::Letter(letter) => word.strip_prefix('-').is_some_and(|letters| {
                 letters.starts_with(*letter)
-                    || (letters.contains(*letter) && letters.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+                    || (letters.len() <= MAX_CLUSTER
+                        && letters.contains(*letter)
+                        && letters.bytes().all(|byte| byte.is_ascii_alphanumeric()))
             }),
             Self::Word(flag) => word
                 .strip_prefix(&**flag)
