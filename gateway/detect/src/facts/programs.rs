@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::flows::{self, Way};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, code, hosts, special, wrappers};
-use crate::shell::{self, Command, Field, Place, RedirectKind, Scope, Sink, Word};
+use super::{Access, Analysis, behaviours, code, hosts, special, wrappers};
+use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
 #[derive(Clone, Copy)]
@@ -40,7 +41,7 @@ impl<'c> Call<'c> {
     }
 
     /// The here-document, here-string or literal text that comes in on the standard input.
-    fn input(&self) -> Option<&'c str> {
+    pub(super) fn input(&self) -> Option<&'c str> {
         let bodies = self
             .command
             .redirects
@@ -77,7 +78,23 @@ pub(super) fn simple_command(
     );
     let own = analysis.at_level(first..analysis.programs(), place.level);
     for redirect in &command.redirects {
-        for target in &redirect.targets {
+        redirected(analysis, redirect, &own, scope);
+    }
+    printed
+}
+
+/// What a redirection reads and writes, for each program that it stands behind.
+fn redirected(analysis: &mut Analysis, redirect: &Redirect, own: &[usize], scope: &Scope<'_>) {
+    let outer = analysis.current;
+    for target in &redirect.targets {
+        // Without a program (`> file`) the shell itself opens it.
+        for program in own
+            .iter()
+            .copied()
+            .map(Some)
+            .chain(own.is_empty().then_some(None))
+        {
+            analysis.current = program;
             match redirect.kind {
                 RedirectKind::Read => analysis.path(Access::Read, target, scope),
                 RedirectKind::Write => analysis.path(Access::Write, target, scope),
@@ -88,15 +105,19 @@ pub(super) fn simple_command(
                 RedirectKind::Duplicate | RedirectKind::HereDocument | RedirectKind::HereString => {}
             }
         }
-        for feed in &redirect.feeds {
-            let inner = analysis.at_level(feed.clone(), place.level + 1);
-            match redirect.kind {
-                RedirectKind::Write => analysis.join(&own, &inner),
-                _ => analysis.join(&inner, &own),
-            }
+    }
+    analysis.current = outer;
+    for feed in &redirect.feeds {
+        let inner = analysis.outermost(feed.clone());
+        match redirect.kind {
+            RedirectKind::Write => analysis.join(own, &inner, Way::Input),
+            _ => analysis.join(&inner, own, Way::Input),
         }
     }
-    printed
+    for feed in &redirect.followed {
+        let inner = analysis.outermost(feed.clone());
+        analysis.follow(&inner, own, Way::Input);
+    }
 }
 
 /// Adds one program's call.
@@ -120,14 +141,30 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
     let words = words_of(call);
     let argv = words.iter().map(Word::as_argument).collect();
     let index = analysis.program(name.clone(), argv, call.place.level)?;
-    for feed in words.iter().flat_map(|word| &word.feeds) {
-        let inner = analysis.at_level(feed.clone(), call.place.level + 1);
-        analysis.join(&inner, &[index]);
+    for (at, word) in words.iter().enumerate() {
+        let way = flows::way_of(&name, words, at);
+        for feed in &word.feeds {
+            let inner = analysis.outermost(feed.clone());
+            analysis.join(&inner, &[index], way);
+        }
+        for feed in &word.followed {
+            let inner = analysis.outermost(feed.clone());
+            analysis.follow(&inner, &[index], way);
+        }
     }
-    if wrappers::run_inner(analysis, &name, call, scope) {
+    let outer = analysis.current.replace(index);
+    let printed = act(analysis, &name, call, scope);
+    analysis.current = outer;
+    printed
+}
+
+/// What the program called `name` does with its words.
+fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> Option<String> {
+    behaviours::of_program(analysis, name, call, scope);
+    if wrappers::run_inner(analysis, name, call, scope) {
         return None;
     }
-    match name.as_str() {
+    match name {
         name if table::is_shell(name) => shell_call(analysis, call, scope),
         "eval" => eval(analysis, call, scope),
         "cd" | "pushd" | "popd" => special::change_folder(call, scope),
@@ -137,11 +174,11 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
         "tar" | "bsdtar" => special::tar(analysis, call, scope),
         "dd" => special::dd(analysis, call, scope),
         _ => {
-            special::privileged_options(analysis, &name, call);
-            arguments(analysis, &name, call, scope);
+            special::privileged_options(analysis, name, call);
+            arguments(analysis, name, call, scope);
         }
     }
-    printed(&name, call)
+    printed(name, call)
 }
 
 /// The words that a call's fields came from.

@@ -81,6 +81,7 @@ impl Parser<'_, '_> {
             pieces: pieces.done,
             source,
             feeds,
+            followed: Vec::new(),
         })
     }
 

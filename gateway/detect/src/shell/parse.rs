@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::lex::ends_word;
 use super::scope::Scope;
 use super::word::{Field, Word};
-use super::{Command, MAX_DEPTH, Place, Redirect, RedirectKind, Sink};
+use super::{Assignment, Command, MAX_DEPTH, Place, Redirect, RedirectKind, Sink};
 
 /// What ends a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +193,7 @@ impl<'t, 's> Parser<'t, 's> {
     ) -> Ended {
         let first = self.sink.programs();
         self.printed = None;
-        if let Ended::Closed = self.command(scope, until, input.take()) {
+        if let Ended::Closed = self.command(scope, until, input.take(), before.is_some()) {
             return Ended::Closed;
         }
         let programs = first..self.sink.programs();
@@ -213,9 +213,10 @@ impl<'t, 's> Parser<'t, 's> {
         Ended::Open
     }
 
-    fn command(&mut self, scope: &mut Scope<'_>, until: Until, input: Option<String>) -> Ended {
+    fn command(&mut self, scope: &mut Scope<'_>, until: Until, input: Option<String>, piped: bool) -> Ended {
         let mut command = Command {
             input,
+            piped,
             ..Command::default()
         };
         while !self.sink.stopped() {
@@ -236,6 +237,7 @@ impl<'t, 's> Parser<'t, 's> {
                 }
                 (b'(', Some(b')')) if command.words.len() == 1 => {
                     self.pos += 2;
+                    self.sink.function(&command.words[0].as_argument());
                     self.function_body(scope, until);
                     return Ended::Open;
                 }
@@ -267,7 +269,8 @@ impl<'t, 's> Parser<'t, 's> {
         Ended::Open
     }
 
-    fn add_word(&mut self, word: Word, scope: &Scope<'_>, command: &mut Command) {
+    fn add_word(&mut self, mut word: Word, scope: &Scope<'_>, command: &mut Command) {
+        word.follow(scope);
         let fields = word.expand(scope);
         self.sink
             .spend(fields.iter().map(|field| field.text.len() + 16).sum());
@@ -279,14 +282,20 @@ impl<'t, 's> Parser<'t, 's> {
     }
 
     /// `NAME=value` or `NAME=(…)` before a command.
-    fn assignment(&mut self, name: String, value: Word, scope: &mut Scope<'_>, command: &mut Command) {
+    fn assignment(&mut self, name: String, mut value: Word, scope: &mut Scope<'_>, command: &mut Command) {
+        value.follow(scope);
+        let mut feeds = std::mem::take(&mut value.feeds);
+        feeds.append(&mut value.followed);
         let values = if value.is_empty() && self.peek() == Some(b'(') {
             self.pos += 1;
             let mut values = Vec::new();
             while !self.sink.stopped() {
                 self.blank_lines();
                 match self.word(scope) {
-                    Some(word) => values.extend(word.expand(scope)),
+                    Some(mut word) => {
+                        values.extend(word.expand(scope));
+                        feeds.append(&mut word.feeds);
+                    }
                     None => break,
                 }
             }
@@ -301,14 +310,17 @@ impl<'t, 's> Parser<'t, 's> {
         };
         self.sink
             .spend(values.iter().map(|field| field.text.len() + 16).sum());
-        command.assignments.push((name, values));
+        command.assignments.push(Assignment { name, values, feeds });
     }
 
     /// Hands a simple command over.
     fn finish(&mut self, mut command: Command, scope: &mut Scope<'_>) {
+        for assignment in &command.assignments {
+            self.sink.assigned(assignment, scope);
+        }
         if command.words.is_empty() {
-            for (name, values) in std::mem::take(&mut command.assignments) {
-                scope.set(&name, values);
+            for assignment in std::mem::take(&mut command.assignments) {
+                scope.set_fed(&assignment.name, assignment.values, assignment.feeds);
             }
             if command.redirects.is_empty() {
                 return;
@@ -342,7 +354,8 @@ impl<'t, 's> Parser<'t, 's> {
         while let Some(b' ' | b'\t') = self.peek() {
             self.pos += 1;
         }
-        let Some(word) = self.word(scope) else { return };
+        let Some(mut word) = self.word(scope) else { return };
+        word.follow(scope);
         if kind == RedirectKind::HereDocument {
             let body = self.here_document(&word, operator == "<<-", scope);
             command.redirects.push(Redirect {
@@ -350,6 +363,7 @@ impl<'t, 's> Parser<'t, 's> {
                 targets: Vec::new(),
                 body: Some(body),
                 feeds: Vec::new(),
+                followed: Vec::new(),
             });
             return;
         }
@@ -368,6 +382,7 @@ impl<'t, 's> Parser<'t, 's> {
             targets,
             body,
             feeds: word.feeds,
+            followed: word.followed,
         });
     }
 
@@ -458,7 +473,7 @@ impl<'t, 's> Parser<'t, 's> {
         inner.positional = true;
         self.blank_lines();
         self.enter(false, |parser| {
-            parser.command(&mut inner, until, None);
+            parser.command(&mut inner, until, None, false);
         });
     }
 
@@ -492,7 +507,9 @@ impl<'t, 's> Parser<'t, 's> {
             }
             "function" => {
                 self.blanks();
-                self.word(scope);
+                if let Some(name) = self.word(scope) {
+                    self.sink.function(&name.as_argument());
+                }
                 self.blanks();
                 if self.text[self.pos..].starts_with("()") {
                     self.pos += 2;
@@ -520,18 +537,23 @@ impl<'t, 's> Parser<'t, 's> {
             self.pos = start;
             return;
         }
-        let mut values = Vec::new();
+        let (mut values, mut feeds) = (Vec::new(), Vec::new());
         loop {
             self.blanks();
             match self.word(scope) {
-                Some(word) if !self.sink.stopped() => values.extend(word.expand(scope)),
+                Some(mut word) if !self.sink.stopped() => {
+                    word.follow(scope);
+                    values.extend(word.expand(scope));
+                    feeds.append(&mut word.feeds);
+                    feeds.append(&mut word.followed);
+                }
                 _ => break,
             }
         }
         self.sink
             .spend(values.iter().map(|field| field.text.len() + 16).sum());
         if let Some(name) = name.bare() {
-            scope.set(name, values);
+            scope.set_fed(name, values, feeds);
         }
     }
 

@@ -38,7 +38,12 @@ pub(crate) struct Word {
     pub(crate) source: String,
     /// Programs (by range) whose output the word holds.
     pub(crate) feeds: Vec<std::ops::Range<usize>>,
+    /// Programs (by range) whose output the word's variables hold.
+    pub(crate) followed: Vec<std::ops::Range<usize>>,
 }
+
+/// Most ranges of programs that one word's variables lead back to.
+const MAX_FOLLOWED: usize = 16;
 
 /// A word after expansion.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -136,9 +141,23 @@ impl Word {
             Self {
                 pieces,
                 source,
-                feeds: Vec::new(),
+                feeds: self.feeds.clone(),
+                followed: Vec::new(),
             },
         ))
+    }
+
+    /// Adds the programs whose output the word's variables hold.
+    pub(crate) fn follow(&mut self, scope: &Scope<'_>) {
+        for piece in &self.pieces {
+            if let Piece::Variable { name, .. } = piece {
+                for feed in scope.feeds(name) {
+                    if self.followed.len() < MAX_FOLLOWED && !self.followed.contains(feed) {
+                        self.followed.push(feed.clone());
+                    }
+                }
+            }
+        }
     }
 
     /// The fields that the word becomes.
