@@ -13,6 +13,7 @@ use crate::rules::{FactRules, Report};
 
 /// The packs that this program is built with, by file name.
 const EMBEDDED: &[(&str, &str)] = &[
+    ("behaviour.yaml", include_str!("../../../policies/rules/behaviour.yaml")),
     ("c2.yaml", include_str!("../../../policies/rules/c2.yaml")),
     (
         "cognitive.yaml",

@@ -188,14 +188,11 @@ impl Ask<'_, '_> {
             }
             Node::Opaque(why) => facts.opaque.iter().any(|opaque| *opaque.why == **why),
             Node::Privilege(word) => {
-                let found = facts
-                    .privilege
-                    .iter()
-                    .any(|known| **known == **word || **word == *"*");
-                if found {
-                    self.note(Seen::Object(word.to_string()));
-                }
-                found
+                let found = facts.privilege.iter().find(|known| **known == **word || **word == *"*");
+                found.is_some_and(|known| {
+                    self.note(Seen::Object(known.clone()));
+                    true
+                })
             }
             Node::Tool(pattern) => pattern.fits(&self.view.call.tool.to_ascii_lowercase()),
             Node::Call(word) => self.view.kind == *word,
