@@ -270,7 +270,7 @@ impl Word for Run {
 impl Word for PathClause {
     fn word(text: &str) -> Result<Self, String> {
         let one = Many(vec![text.to_owned()]);
-        Ok(if text.contains(['/', '*', '.']) {
+        Ok(if text.starts_with('@') || text.contains(['/', '*', '.']) {
             Self {
                 path: one,
                 ..Self::default()
