@@ -5,17 +5,22 @@
 //! [`Facts::opaque`]. Every list is bounded; when a bound is hit the analysis stops with an opaque `too-large` or
 //! `too-deep`, which policy escalates.
 
+mod aside;
 mod behaviours;
 mod code;
+mod contents;
+mod elsewhere;
 mod flows;
 mod hosts;
 mod normal;
 mod places;
+mod prints;
 mod programs;
 mod radius;
 mod special;
 mod table;
 mod wrappers;
+mod written;
 
 use std::ops::Range;
 
@@ -65,7 +70,10 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
         CallKind::FileRead { paths } | CallKind::FileSearch { paths } => {
             analysis.plain_paths(paths, &scope, Access::Read)
         }
-        CallKind::FileWrite { paths } => analysis.plain_paths(paths, &scope, Access::Write),
+        CallKind::FileWrite { paths } => {
+            analysis.plain_paths(paths, &scope, Access::Write);
+            written::note(&mut analysis, paths, &call.input);
+        }
         CallKind::Network { targets } => {
             for target in targets {
                 if let Some(host) = hosts::url_host(target.trim()) {
@@ -92,8 +100,9 @@ struct Analysis {
     nodes: Vec<flows::Node>,
     /// Which program's output reaches which.
     edges: Vec<flows::Edge>,
-    /// The program whose words are being looked at.
+    /// The program whose words are being looked at, and where it stands.
     current: Option<usize>,
+    place: Place,
     /// Functions that the text defines.
     functions: Vec<String>,
     /// Hosts that telnet is connected to: two of them may be a shell's two ends.
@@ -104,6 +113,8 @@ struct Analysis {
     shell_socket: bool,
     /// Files that the call makes executable.
     made_executable: Vec<String>,
+    /// What the call has written into files, and the links that it has made.
+    contents: contents::Contents,
     /// Whether the command that is being read stands behind a pipe.
     piped: bool,
     /// Whether a compiler runs: what lies in a folder for temporary files may come from it.
@@ -120,11 +131,13 @@ impl Analysis {
             nodes: Vec::new(),
             edges: Vec::new(),
             current: None,
+            place: Place::default(),
             functions: Vec::new(),
             telnets: Vec::new(),
             fifo: false,
             shell_socket: false,
             made_executable: Vec::new(),
+            contents: contents::Contents::default(),
             piped: false,
             compiled: false,
             budget: BUDGET,
@@ -240,7 +253,7 @@ impl Analysis {
             );
         }
         let cwd = if field.exact { scope.cwd.as_deref() } else { None };
-        let path = normal::normalise(text, cwd);
+        let path = self.contents.resolve(normal::normalise(text, cwd));
         if is_plumbing(&path) {
             return;
         }

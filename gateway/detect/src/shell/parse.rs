@@ -40,7 +40,16 @@ pub(super) struct Parser<'t, 's> {
     /// The newline behind which the here-documents of its line stand, and where they end.
     heredocs: Option<(usize, usize)>,
     /// What the last command is known to print.
-    printed: Option<String>,
+    pub(super) printed: Option<String>,
+    /// What the list that is being read prints, as far as it is known.
+    prints: Prints,
+}
+
+/// What a list of commands prints.
+enum Prints {
+    Nothing,
+    Text(String),
+    Unknown,
 }
 
 impl<'t, 's> Parser<'t, 's> {
@@ -52,7 +61,19 @@ impl<'t, 's> Parser<'t, 's> {
             place,
             heredocs: None,
             printed: None,
+            prints: Prints::Nothing,
         }
+    }
+
+    /// Adds what the last pipeline prints to what its list prints.
+    fn gather(&mut self, ran: bool) {
+        let printed = self.printed.take();
+        self.prints = match (std::mem::replace(&mut self.prints, Prints::Nothing), printed) {
+            (kept, None) if !ran => kept,
+            (Prints::Nothing, Some(text)) => Prints::Text(text),
+            (Prints::Text(before), Some(text)) => Prints::Text(format!("{before}\n{text}")),
+            _ => Prints::Unknown,
+        };
     }
 
     pub(super) fn peek(&self) -> Option<u8> {
@@ -93,10 +114,14 @@ impl<'t, 's> Parser<'t, 's> {
     }
 
     /// Parses a text of its own one level of substitution down; gives the programs that it runs.
-    pub(super) fn nested(&mut self, text: &str, scope: &Scope<'_>) -> Range<usize> {
+    pub(super) fn nested(&mut self, text: &str, scope: &Scope<'_>) -> (Range<usize>, Option<String>) {
         let first = self.sink.programs();
-        self.nested_with(text, scope, |parser, scope| parser.list(scope, Until::End));
-        first..self.sink.programs()
+        let mut printed = None;
+        self.nested_with(text, scope, |parser, scope| {
+            parser.list(scope, Until::End);
+            printed = parser.printed.take();
+        });
+        (first..self.sink.programs(), printed)
     }
 
     pub(super) fn nested_with(
@@ -157,6 +182,15 @@ impl<'t, 's> Parser<'t, 's> {
 
     /// Reads commands until `until`, which is left where it stands (a closing word is taken).
     pub(super) fn list(&mut self, scope: &mut Scope<'_>, until: Until) {
+        let outer = std::mem::replace(&mut self.prints, Prints::Nothing);
+        self.elements(scope, until);
+        self.printed = match std::mem::replace(&mut self.prints, outer) {
+            Prints::Text(text) => Some(text),
+            Prints::Nothing | Prints::Unknown => None,
+        };
+    }
+
+    fn elements(&mut self, scope: &mut Scope<'_>, until: Until) {
         let mut before: Option<Range<usize>> = None;
         let mut input: Option<String> = None;
         while !self.sink.stopped() {
@@ -202,13 +236,16 @@ impl<'t, 's> Parser<'t, 's> {
         }
         self.blanks();
         match (self.peek(), self.peek_at(1)) {
-            (Some(b'|'), Some(b'|')) => self.pos += 2,
+            (Some(b'|'), Some(b'|')) => {
+                self.pos += 2;
+                self.gather(true);
+            }
             (Some(b'|'), next) => {
                 self.pos += if next == Some(b'&') { 2 } else { 1 };
                 *before = Some(programs);
                 *input = self.printed.take();
             }
-            _ => {}
+            _ => self.gather(self.sink.programs() > first),
         }
         Ended::Open
     }

@@ -102,6 +102,18 @@ impl<'h> Scope<'h> {
         }
     }
 
+    /// Whether `c` parts the fields of a value that stands without quotes.
+    pub(crate) fn separates(&self, c: char) -> bool {
+        if self.variables.is_empty() {
+            return matches!(c, ' ' | '\t' | '\n');
+        }
+        let own = self.variables.iter().find(|known| known.name == "IFS");
+        match own.and_then(|variable| variable.values.as_deref()) {
+            Some([value]) => value.text.contains(c),
+            _ => matches!(c, ' ' | '\t' | '\n'),
+        }
+    }
+
     /// Bytes that a copy costs.
     pub(crate) fn weight(&self) -> usize {
         let values = |list: &Option<Vec<Field>>| -> usize {

@@ -262,6 +262,13 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))
     };
+    if word
+        .pieces
+        .iter()
+        .any(|piece| matches!(piece, Piece::Known { .. }))
+    {
+        return true;
+    }
     let texts = word
         .pieces
         .iter()

@@ -269,8 +269,8 @@ impl<'a> Graph<'a> {
                 Some(sends.technique),
             );
         }
-        if node.runs & Way::Code.bit() != 0 && source.kind == FlowKind::Environment {
-            let name = &self.analysis.facts.programs[start].name;
+        let name = &self.analysis.facts.programs[start].name;
+        if name == "eval" && source.kind == FlowKind::Environment {
             add(drawn, source, FlowKind::Code, name, Vec::new(), None);
         }
         self.files(start, start, source, &[], drawn);
