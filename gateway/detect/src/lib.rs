@@ -7,6 +7,7 @@
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
 //! | [`rules`] | rules over facts, as packs in `policies/rules` |
+//! | [`tools`] | what kind of action a tool is, by name or by the fields of its input |
 //! | `shell` | a shell's command line, read the way a shell reads it |
 //!
 //! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
@@ -17,6 +18,7 @@ pub mod mask;
 pub mod paths;
 pub mod rules;
 mod shell;
+pub mod tools;
 
 pub use detector::{Detector, PackError, Surface};
 pub use facts::facts_of;
