@@ -125,6 +125,11 @@ impl Sessions {
         *self.session(session).owner.get_or_insert(uid)
     }
 
+    /// Whether a session that has not ended is that user's.
+    pub fn owns_any(&self, uid: u32) -> bool {
+        self.sessions.values().any(|session| session.owner == Some(uid))
+    }
+
     /// Notes a call that is about to run.
     pub fn open_call(&mut self, session: &SessionId, call: Arc<CallDeclaration>) {
         self.change(session, |session| session.open(call));
