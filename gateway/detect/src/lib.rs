@@ -7,6 +7,7 @@
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
 //! | [`tools`] | what kind of action a tool is, by name or by the fields of its input |
+//! | [`rules`] | rules over facts, as packs in `policies/rules` |
 //! | `shell` | a shell's command line, read the way a shell reads it |
 //!
 //! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
@@ -15,6 +16,7 @@ pub mod detector;
 pub mod facts;
 pub mod mask;
 pub mod paths;
+pub mod rules;
 mod shell;
 pub mod tools;
 
