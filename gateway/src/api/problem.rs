@@ -72,6 +72,11 @@ impl Problem {
         self
     }
 
+    /// What failed.
+    pub fn message(&self) -> &str {
+        &self.error
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.status
