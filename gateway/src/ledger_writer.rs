@@ -321,7 +321,8 @@ impl Writer {
     fn note<T>(&self, outcome: &Result<T, LedgerError>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.head = self.ledger.head();
-        self.head.send_if_modified(|head| std::mem::replace(head, state.head.seq) != state.head.seq);
+        self.head
+            .send_if_modified(|head| std::mem::replace(head, state.head.seq) != state.head.seq);
         match outcome {
             Ok(_) => {
                 if state.error.take().is_some() {

@@ -57,10 +57,8 @@ pub struct Inspected {
     #[schemars(with = "Option<String>")]
     pub id: Value,
     /// What would happen to it where decisions are enforced.
-    #[schemars(with = "String")]
     pub verdict: Verdict,
     /// The greatest severity among the findings.
-    #[schemars(with = "String")]
     pub severity: Severity,
     /// What the rules found, the worst first.
     pub findings: Vec<Said>,
@@ -74,7 +72,6 @@ pub struct Said {
     /// Its category.
     pub category: String,
     /// How bad.
-    #[schemars(with = "String")]
     pub severity: Severity,
     /// One sentence for a person.
     pub message: String,

@@ -54,6 +54,11 @@ impl Rules {
         Ok(Self { detector, policy })
     }
 
+    /// Those that this program was built with.
+    pub fn embedded() -> Result<Self, RulesError> {
+        Self::load(None)
+    }
+
     /// Which rules these are: 12 hex digits over everything that decides.
     pub fn revision(&self) -> &str {
         self.policy.revision()

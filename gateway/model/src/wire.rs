@@ -165,6 +165,7 @@ pub struct OpenSession {
 
 /// What the agent says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AgentStatus {
     /// Kernel release.
@@ -185,6 +186,7 @@ pub struct AgentStatus {
 
 /// What is in force for one action family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FamilyStatus {
     /// `process`, `file`, `network`, …
     pub family: String,
@@ -196,6 +198,7 @@ pub struct FamilyStatus {
 
 /// What enforces an action family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// BPF LSM denies.
@@ -216,6 +219,7 @@ pub enum Tier {
 
 /// Kernel-side and agent-side counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Counters {
     /// Records taken from the security ring.

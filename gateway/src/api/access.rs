@@ -66,7 +66,10 @@ impl Access {
     pub fn count(&self, uid: u32, now: Instant) -> Result<(), Problem> {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         if rates.len() >= MAX_USERS && !rates.contains_key(&uid) {
-            let oldest = rates.iter().min_by_key(|(_, bucket)| bucket.filled).map(|(uid, _)| *uid);
+            let oldest = rates
+                .iter()
+                .min_by_key(|(_, bucket)| bucket.filled)
+                .map(|(uid, _)| *uid);
             oldest.and_then(|uid| rates.remove(&uid));
         }
         let bucket = rates.entry(uid).or_insert(Bucket {

@@ -101,7 +101,11 @@ pub async fn over(mut until: Until) {
                 () = tokio::time::sleep_until(at) => return,
                 changed = changed => if changed.is_err() { return },
             },
-            None => if changed.await.is_err() { return },
+            None => {
+                if changed.await.is_err() {
+                    return;
+                }
+            }
         }
     }
 }

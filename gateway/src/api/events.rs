@@ -100,9 +100,13 @@ pub(super) async fn events(
     let head = *heads.borrow_and_update();
     let after = match headers.get("last-event-id") {
         None => head,
-        Some(id) => id.to_str().ok().and_then(|id| id.trim().parse().ok()).ok_or_else(|| {
-            Problem::bad("Last-Event-ID is the number of the last record that was received")
-        })?,
+        Some(id) => id
+            .to_str()
+            .ok()
+            .and_then(|id| id.trim().parse().ok())
+            .ok_or_else(|| {
+                Problem::bad("Last-Event-ID is the number of the last record that was received")
+            })?,
     };
     let (out, body) = mpsc::channel(1);
     let stream = Stream {
@@ -158,7 +162,9 @@ impl Stream {
             End::Ledger => "the ledger cannot be read; see the gateway's log",
         };
         let data = serde_json::json!({"reason": reason, "last": self.after});
-        let _ = self.out.try_send(format!("event: dropped\ndata: {data}\n\n").into());
+        let _ = self
+            .out
+            .try_send(format!("event: dropped\ndata: {data}\n\n").into());
     }
 
     async fn follow(&mut self, api: &Api) -> End {
@@ -260,7 +266,10 @@ mod tests {
         let mine: Vec<_> = std::iter::from_fn(|| streams.enter(1).ok()).collect();
         assert_eq!(mine.len(), MAX_STREAMS_OF_USER);
         let others: Vec<_> = (2..100).filter_map(|uid| streams.enter(uid).ok()).collect();
-        assert_eq!((others.len() + mine.len(), streams.open()), (MAX_STREAMS, MAX_STREAMS));
+        assert_eq!(
+            (others.len() + mine.len(), streams.open()),
+            (MAX_STREAMS, MAX_STREAMS)
+        );
         drop((mine, others));
         assert_eq!(streams.open(), 0);
     }

@@ -59,7 +59,8 @@ impl Governed {
         let Some(parent) = stat(hook).map(|own| own.parent) else {
             return;
         };
-        let known = |pid: u32, stat: Stat, harness: &Harness| harness.pid == pid && harness.started == stat.started;
+        let known =
+            |pid: u32, stat: Stat, harness: &Harness| harness.pid == pid && harness.started == stat.started;
         let mut pid = parent;
         for _ in 0..=MAX_SHELLS {
             let Some(found) = stat(pid) else { return };
@@ -84,7 +85,12 @@ impl Governed {
     }
 
     /// What is known of the process at the other end. `owns_session`: whether its user owns a session that has not ended.
-    pub async fn standing(&self, process: Option<Process>, agent: &AgentLink, owns_session: bool) -> Standing {
+    pub async fn standing(
+        &self,
+        process: Option<Process>,
+        agent: &AgentLink,
+        owns_session: bool,
+    ) -> Standing {
         let Some(process) = process else {
             return Standing::Unknown(
                 "the process at the other end has ended, or runs in another pid namespace".into(),
@@ -92,15 +98,16 @@ impl Governed {
         };
         let standing = match agent.whose(process.pid).await {
             Some(Whose::Nobody) => Standing::Free,
-            Some(Whose::Session { session: Some(session) }) => {
-                Standing::Governed(format!("process {} belongs to session {session}", process.pid))
-            }
+            Some(Whose::Session {
+                session: Some(session),
+            }) => Standing::Governed(format!("process {} belongs to session {session}", process.pid)),
             Some(Whose::Session { session: None }) => {
                 Standing::Governed(format!("process {} belongs to an agent's session", process.pid))
             }
             Some(Whose::Unknown { reason }) => Standing::Unknown(reason),
             None if owns_session => Standing::Unknown(
-                "no agent is connected, and this user's own coding agents could have started the process".into(),
+                "no agent is connected, and this user's own coding agents could have started the process"
+                    .into(),
             ),
             None => self.by_parents(process.pid),
         };
@@ -115,9 +122,9 @@ impl Governed {
     fn by_parents(&self, caller: u32) -> Standing {
         let harnesses = self.harnesses().clone();
         let own_login = login(caller);
-        if own_login.is_some_and(|login| {
-            login != NO_LOGIN && harnesses.iter().any(|harness| harness.login == login)
-        }) {
+        if own_login
+            .is_some_and(|login| login != NO_LOGIN && harnesses.iter().any(|harness| harness.login == login))
+        {
             return Standing::Unknown(
                 "no agent is connected, and a coding agent runs in the same login as this process".into(),
             );
@@ -125,7 +132,9 @@ impl Governed {
         let mut pid = caller;
         for _ in 0..MAX_PARENTS {
             let Some(found) = stat(pid) else {
-                return Standing::Unknown(format!("process {pid}, a parent of process {caller}, cannot be seen"));
+                return Standing::Unknown(format!(
+                    "process {pid}, a parent of process {caller}, cannot be seen"
+                ));
             };
             if harnesses
                 .iter()
@@ -145,8 +154,7 @@ impl Governed {
 }
 
 fn is_shell(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .is_ok_and(|name| SHELLS.contains(&name.trim_end()))
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| SHELLS.contains(&name.trim_end()))
 }
 
 /// The login that a process descends from, which no process without privilege can change (`audit_setloginuid(3)`).

@@ -5,14 +5,15 @@
 //! | [`routes`] | every path: the one table that the router and the OpenAPI document are made from |
 //! | [`caller`] | who asks, as far as the system tells |
 //! | [`access`] | who may ask what, and how often |
+//! | [`process`] | one process, such that its pid cannot come to mean another |
 //! | [`governed`] | whether a process belongs to an agent's session |
 //! | [`problem`] | refusals, in words |
-//! | `hooks` | `/v1/hooks/{connector}` |
-//! | `state` | status, health, metrics, peer |
-//! | `records` | decisions and records from the ledger |
-//! | `events` | new records as a stream |
-//! | `people` | approvals and grants |
-//! | `rules` | inspect, policy reload |
+//! | [`hooks`] | `/v1/hooks/{connector}` |
+//! | [`state`] | status, health, metrics, peer |
+//! | [`records`] | decisions and records from the ledger |
+//! | [`events`] | new records as a stream |
+//! | [`people`] | approvals and grants |
+//! | [`rules`] | inspect, policy reload |
 //! | [`openapi`] | the document that describes all of it |
 //!
 //! A handler takes a [`Caller`] and gives a response or a [`Problem`]. What takes longer than a moment (the ledger, large
@@ -21,25 +22,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use tokio::sync::{Semaphore, watch};
 
-use crate::approvals::Approvals;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 
 pub mod access;
 pub mod caller;
-mod events;
+pub mod events;
 pub mod governed;
-mod hooks;
+pub mod hooks;
 pub mod openapi;
-mod people;
+pub mod people;
 pub mod problem;
-mod records;
+pub mod process;
+pub mod records;
 pub mod routes;
-mod rules;
-mod state;
+pub mod rules;
+pub mod state;
 
 pub use caller::{Caller, Via};
 pub use problem::Problem;
@@ -53,8 +53,6 @@ const TURN: Duration = Duration::from_secs(5);
 pub struct Api {
     /// What answers hooks.
     pub engine: Arc<Engine>,
-    /// The calls that wait for a person.
-    pub approvals: Arc<Approvals>,
     /// Who may ask what.
     pub access: access::Access,
     /// Which processes belong to agents.
@@ -75,14 +73,12 @@ impl Api {
     /// For a gateway that starts now.
     pub fn new(
         engine: Arc<Engine>,
-        approvals: Arc<Approvals>,
         operators: &[u32],
         by_owner: bool,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         Self {
             engine,
-            approvals,
             access: access::Access::new(operators, by_owner),
             governed: governed::Governed::default(),
             metrics: Metrics::default(),
@@ -91,11 +87,6 @@ impl Api {
             stopping,
             helpers: Semaphore::new(HELPED),
         }
-    }
-
-    /// The router over all paths.
-    pub fn router(self: &Arc<Self>) -> Router {
-        routes::router().with_state(Arc::clone(self))
     }
 
     /// Runs `work` on a helper thread when it is this request's turn.

@@ -39,7 +39,7 @@ fn sees(api: &Api, caller: &Caller, owner: u32) -> bool {
 }
 
 pub(super) async fn list(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Json<Waiting> {
-    let mut approvals = api.approvals.list();
+    let mut approvals = api.engine.approvals().list();
     approvals.retain(|approval| sees(&api, &caller, approval.owner));
     Json(Waiting { approvals })
 }
@@ -49,7 +49,11 @@ pub(super) async fn one(
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
 ) -> Result<Json<Approval>, Problem> {
-    let found = api.approvals.get(&id).filter(|found| sees(&api, &caller, found.owner));
+    let found = api
+        .engine
+        .approvals()
+        .get(&id)
+        .filter(|found| sees(&api, &caller, found.owner));
     found.map(Json).ok_or_else(|| unknown(AnswerError::Unknown(id)))
 }
 
@@ -72,15 +76,20 @@ pub(super) async fn answer(
         ))
     })?;
     // Whoever may not answer is not told what waits either.
-    let owner = api.approvals.get(&id).map(|approval| approval.owner);
+    let owner = api.engine.approvals().get(&id).map(|approval| approval.owner);
     let uid = api.operator(&caller, owner).await?;
-    let approval = api.approvals.answer(&id, answer, uid).await.map_err(unknown)?;
+    let approval = api
+        .engine
+        .approvals()
+        .answer(&id, answer, uid)
+        .await
+        .map_err(unknown)?;
     Ok(Json(approval))
 }
 
 pub(super) async fn grants(State(api): State<Arc<Api>>) -> Json<Held> {
     Json(Held {
-        grants: api.approvals.grants(),
+        grants: api.engine.approvals().grants(),
     })
 }
 
@@ -90,10 +99,12 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Json<Grant>, Problem> {
     let uid = api.operator(&caller, None).await?;
-    let grant = api.approvals.revoke(&id, uid).await.map_err(unknown)?;
-    grant
-        .map(Json)
-        .ok_or_else(|| Problem::missing(format!("no approval {id:?} holds; it was taken back, or its time is over")))
+    let grant = api.engine.approvals().revoke(&id, uid).await.map_err(unknown)?;
+    grant.map(Json).ok_or_else(|| {
+        Problem::missing(format!(
+            "no approval {id:?} holds; it was taken back, or its time is over"
+        ))
+    })
 }
 
 fn unknown(error: AnswerError) -> Problem {

@@ -105,7 +105,10 @@ mod tests {
             started: 12345,
         };
         assert_eq!(parse(line), Some(wanted));
-        assert_eq!(parse(&line.map(|byte| if byte == b'S' { b'Z' } else { byte })), None);
+        assert_eq!(
+            parse(&line.map(|byte| if byte == b'S' { b'Z' } else { byte })),
+            None
+        );
         assert_eq!(parse(b"7 (a"), None);
         let own = stat(std::process::id()).unwrap();
         assert_eq!(own.parent, std::os::unix::process::parent_id());
@@ -132,7 +135,10 @@ mod tests {
 
     #[test]
     fn the_kernel_s_handle_is_the_process_that_connected() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let (stream, _other) = UnixStream::pair().unwrap();
             let own = std::process::id();

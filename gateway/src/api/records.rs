@@ -68,7 +68,11 @@ pub(super) async fn decisions(
         min_severity: query.severity,
         kinds: vec!["tool_call".to_owned()],
         after_seq: query.after,
-        newest: Some(if query.verdict.is_some() { MAX_LOOKED } else { limit + 1 }),
+        newest: Some(if query.verdict.is_some() {
+            MAX_LOOKED
+        } else {
+            limit + 1
+        }),
         ..defenseclaw_audit::Query::default()
     };
     let path = api.engine.ledger().path().to_owned();
@@ -138,7 +142,9 @@ fn since(text: &str) -> Result<u64, Problem> {
             "since={text:?} is no time: give ns since the Unix epoch, or how long ago, as 90s, 10m, 2h or 3d"
         ))
     };
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(unknown)?;
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or_else(unknown)?;
     let seconds = match unit {
         "s" => 1,
         "m" => 60,

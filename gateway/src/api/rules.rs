@@ -37,16 +37,20 @@ pub(super) async fn inspect(
     if length > MAX_ITEM {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
-            format!("an item has at most {MAX_ITEM} bytes here; `defenseclaw-cli inspect --jsonl` takes larger ones"),
+            format!(
+                "an item has at most {MAX_ITEM} bytes here; `defenseclaw-cli inspect --jsonl` takes larger ones"
+            ),
         ));
     }
     let (body, _room) = receive(&caller, request, length as usize).await?;
-    let rules = api.engine.in_force().rules();
+    let rules = api.engine.rules().current();
     let inspected = api
         .helped(move || {
             let item: Item = serde_json::from_slice(&body)
                 .map_err(|error| Problem::bad(format!("the item is not understood: {error}")))?;
-            Inspector::new(Rules::clone(&rules)).inspect(item).map_err(refused)
+            Inspector::new(Rules::clone(&rules))
+                .inspect(item)
+                .map_err(refused)
         })
         .await?;
     Ok(Json(inspected))
@@ -64,12 +68,10 @@ pub(super) async fn reload(
     Extension(caller): Extension<Caller>,
 ) -> Result<Json<Reloaded>, Problem> {
     let uid = api.operator(&caller, None).await?;
-    let before = api.engine.in_force().rules().revision().to_owned();
     let engine = Arc::clone(&api.engine);
     let outcome = api
         .helped(move || {
-            let loaded = engine.in_force().reload();
-            loaded.map(|rules| rules.revision().to_owned()).map_err(|error| {
+            engine.rules().reload().map_err(|error| {
                 Problem::new(
                     StatusCode::UNPROCESSABLE_ENTITY,
                     format!("the rules were refused, and those before stay in force: {error}"),
@@ -78,11 +80,14 @@ pub(super) async fn reload(
         })
         .await;
     let (state, detail) = match &outcome {
-        Ok(policy) => ("policy_reloaded", format!("policy {policy}, before {before}; by user {uid}")),
+        Ok((before, now)) => (
+            "policy_reloaded",
+            format!("policy {now}, before {before}; by user {uid}"),
+        ),
         Err(problem) => ("policy_refused", format!("{}; by user {uid}", problem.message())),
     };
     record(&api, state, detail).await?;
-    let policy = outcome?;
+    let (before, policy) = outcome?;
     Ok(Json(Reloaded { policy, before }))
 }
 
@@ -99,10 +104,14 @@ async fn record(api: &Api, state: &str, detail: String) -> Result<(), Problem> {
         call: None,
         body,
     };
-    api.engine.ledger().append(Bundle::one(draft)).await.map_err(|error| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("it could not be recorded: {error}"),
-        )
-    })
+    api.engine
+        .ledger()
+        .append(Bundle::one(draft))
+        .await
+        .map_err(|error| {
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("it could not be recorded: {error}"),
+            )
+        })
 }

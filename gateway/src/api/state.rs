@@ -75,7 +75,7 @@ pub(super) async fn health(State(api): State<Arc<Api>>) -> Response {
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     let status = status(&api.engine, api.started);
     let gauges = crate::metrics::Gauges {
-        approvals_waiting: api.approvals.list().len(),
+        approvals_waiting: api.engine.approvals().list().len(),
         streams: api.streams.open(),
     };
     let text = api.metrics.render(&status, &gauges);
@@ -85,7 +85,10 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
 pub(super) async fn peer(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Json<Peer> {
     let peer = caller.peer();
     let (governed, detail) = match caller.via() {
-        Via::Token { .. } => (Belongs::Unknown, Some("over TCP the process is not known".to_owned())),
+        Via::Token { .. } => (
+            Belongs::Unknown,
+            Some("over TCP the process is not known".to_owned()),
+        ),
         Via::Socket { .. } => match api.standing(&caller).await {
             Standing::Free => (Belongs::No, None),
             Standing::Governed(why) => (Belongs::Yes, Some(why)),

@@ -3,6 +3,8 @@
 //! Facts that are easy to get wrong: an explicit `allow` skips the person's own permission prompt, so "no objection" is
 //! said by saying nothing; a refusal is exit status 0 with a JSON `deny`, which unlike exit status 2 carries its reason.
 
+use std::time::Duration;
+
 use defenseclaw_model::call::{CallKind, HookEvent, HookEventKind, ToolCall};
 use defenseclaw_model::decision::{Decision, Verdict};
 use defenseclaw_model::ids::{CallId, SessionId};
@@ -65,6 +67,14 @@ impl Connector for ClaudeCode {
             Verdict::Ask => permission("ask", &decision.reason),
             Verdict::Deny => permission("deny", &decision.reason),
         }
+    }
+
+    fn asks(&self) -> bool {
+        true
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_secs(60)
     }
 
     fn refused(&self, reason: &str) -> Reply {

@@ -8,6 +8,8 @@ pub use claude_code::ClaudeCode;
 pub use fault::{Fault, FaultKind};
 pub use payload::{MAX_DEPTH, MAX_PAYLOAD, MAX_VALUES};
 
+use std::time::Duration;
+
 use defenseclaw_model::call::HookEvent;
 use defenseclaw_model::decision::Decision;
 
@@ -49,6 +51,12 @@ pub trait Connector: Send + Sync {
 
     /// The native reply to a tool call, by the decision's effective verdict.
     fn decided(&self, decision: &Decision) -> Reply;
+
+    /// Whether the harness itself asks its person when a decision says `ask`. Where not, the call waits for an operator.
+    fn asks(&self) -> bool;
+
+    /// How long the harness waits for its hook.
+    fn patience(&self) -> Duration;
 
     /// The native refusal of a tool call that could not be decided.
     fn refused(&self, reason: &str) -> Reply;
