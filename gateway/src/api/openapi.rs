@@ -140,7 +140,9 @@ mod tests {
 
     #[test]
     fn the_document_is_what_clients_were_built_against() {
-        insta::assert_snapshot!(serde_json::to_string_pretty(&document()).unwrap());
+        let mut document = document();
+        document["info"]["version"] = json!("(the release's)");
+        insta::assert_snapshot!(serde_json::to_string_pretty(&document).unwrap());
     }
 
     #[test]
