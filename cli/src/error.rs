@@ -42,6 +42,12 @@ pub enum CliError {
         /// What to do.
         remedy: String,
     },
+    /// The gateway does not let this process do that.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The answer is "no": what was handed in is not taken.
+    #[error("{0}")]
+    Refused(String),
     /// The ledger cannot be read.
     #[error("{0}")]
     Ledger(LedgerError),
@@ -54,10 +60,10 @@ impl CliError {
     /// The process's exit status.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NotFound(_) => 1,
+            Self::NotFound(_) | Self::Refused(_) => 1,
             Self::Config(_) | Self::Usage(_) => 2,
             Self::Unreachable { .. } | Self::NoLedger(_) | Self::Ledger(_) | Self::Output(_) => 3,
-            Self::NotPermitted { .. } => 4,
+            Self::NotPermitted { .. } | Self::Forbidden(_) => 4,
         }
     }
 

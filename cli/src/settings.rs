@@ -15,6 +15,8 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The ledger's file.
     pub ledger: PathBuf,
+    /// The folder with the operator's rules, where one is configured.
+    pub policies: Option<PathBuf>,
 }
 
 impl Settings {
@@ -46,6 +48,7 @@ impl Settings {
         Ok(Self {
             ledger: config.ledger(),
             socket: config.socket,
+            policies: config.policies,
         })
     }
 }

@@ -5,7 +5,9 @@
 //! | [`daemon`] | start from the configuration, run, stop in order |
 //! | [`config`] | where the configuration is found |
 //! | [`listen`] | the two sockets and their locks |
-//! | [`server`] | HTTP over the Unix socket, its routes and its limits |
+//! | [`server`] | HTTP over the Unix socket and loopback, and its limits |
+//! | [`api`] | what is answered there, and to whom |
+//! | [`token`] | the token that opens loopback |
 //! | [`late`] | replies that wait for a person |
 //! | [`slots`] | how much of the gateway one user may hold |
 //! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
@@ -17,11 +19,12 @@
 //! | [`agent`] | the agent's connection and what the gateway asks of it |
 //! | [`judge`], [`calls`] | what the kernel saw, judged by what its call declared and did |
 //! | [`ledger_writer`] | the ledger's one writer, on its own thread |
-//! | [`status`], [`counters`] | what the gateway says of itself |
+//! | [`status`], [`counters`], [`metrics`] | what the gateway says of itself |
 //! | [`throttle`], [`clock`] | a limit on records of faults; the time that records carry |
 //! | [`error`] | what keeps the gateway from running |
 
 pub mod agent;
+pub mod api;
 pub mod approvals;
 pub mod calls;
 pub mod clock;
@@ -35,6 +38,7 @@ pub mod judge;
 pub mod late;
 pub mod ledger_writer;
 pub mod listen;
+pub mod metrics;
 mod posture;
 pub mod redact;
 pub mod rules;
@@ -43,3 +47,4 @@ pub mod sessions;
 pub mod slots;
 pub mod status;
 pub mod throttle;
+pub mod token;

@@ -6,53 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use defenseclaw_detect::{Detector, PackError};
-use defenseclaw_policy::{Policy, PolicyError};
+pub use defenseclaw_inspect::{Rules, RulesError};
 
 use crate::clock;
-
-/// A policy with its rule packs.
-#[derive(Debug)]
-pub struct Rules {
-    /// Decides and judges.
-    pub policy: Policy,
-    /// Finds what is to be weighed.
-    pub detector: Detector,
-}
-
-/// Why rules cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RulesError {
-    /// The policy is refused.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// A rule pack is refused.
-    #[error(transparent)]
-    Pack(#[from] PackError),
-}
-
-impl Rules {
-    /// Those that this program was built with.
-    pub fn embedded() -> Result<Self, RulesError> {
-        Self::load(None)
-    }
-
-    /// Those of a folder as `policies` in the configuration names it; what it does not hold is built in.
-    pub fn load(folder: Option<&Path>) -> Result<Self, RulesError> {
-        let packs = folder
-            .map(|folder| folder.join("rules"))
-            .filter(|packs| packs.is_dir());
-        let detector = match packs {
-            Some(packs) => Detector::from_dir(&packs)?,
-            None => Detector::embedded()?,
-        };
-        let policy = Policy::load(folder, detector.revision())?;
-        for entry in policy.expired(clock::now_ns()) {
-            tracing::warn!("an entry of lists.yaml has expired and no longer counts: {entry}");
-        }
-        Ok(Self { policy, detector })
-    }
-}
 
 /// The rules that everyone in the gateway shares.
 #[derive(Debug)]
@@ -66,7 +22,7 @@ impl RulesInForce {
     pub fn start(folder: Option<&Path>) -> Result<Self, RulesError> {
         Ok(Self {
             folder: folder.map(Path::to_owned),
-            current: RwLock::new(Arc::new(Rules::load(folder)?)),
+            current: RwLock::new(Arc::new(load(folder)?)),
         })
     }
 
@@ -78,7 +34,7 @@ impl RulesInForce {
     /// Reads them again, and puts them in force if they are in order. Takes a good part of a second. Gives the revision
     /// before, and the one that is in force now.
     pub fn reload(&self) -> Result<(String, String), RulesError> {
-        let rules = Arc::new(Rules::load(self.folder.as_deref())?);
+        let rules = Arc::new(load(self.folder.as_deref())?);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let revisions = (
             current.policy.revision().to_owned(),
@@ -87,6 +43,14 @@ impl RulesInForce {
         *current = rules;
         Ok(revisions)
     }
+}
+
+fn load(folder: Option<&Path>) -> Result<Rules, RulesError> {
+    let rules = Rules::load(folder)?;
+    for entry in rules.policy.expired(clock::now_ns()) {
+        tracing::warn!("an entry of lists.yaml has expired and no longer counts: {entry}");
+    }
+    Ok(rules)
 }
 
 #[cfg(test)]

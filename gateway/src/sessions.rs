@@ -131,6 +131,11 @@ impl Sessions {
         *self.session(session).owner.get_or_insert(uid)
     }
 
+    /// Whether a session that has not ended is that user's.
+    pub fn owns_any(&self, uid: u32) -> bool {
+        self.sessions.values().any(|session| session.owner == Some(uid))
+    }
+
     /// What the session did so far.
     pub fn posture(&mut self, session: &SessionId, rules: &RiskRules, now_ns: u64) -> Posture {
         self.session(session).past.posture(rules, now_ns)

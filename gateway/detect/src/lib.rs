@@ -19,8 +19,8 @@ pub mod mask;
 pub mod paths;
 pub mod rules;
 mod shell;
-pub mod tools;
 pub mod text;
+pub mod tools;
 
 pub use detector::{Detector, PackError, Surface};
 pub use facts::facts_of;

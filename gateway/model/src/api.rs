@@ -8,6 +8,7 @@ use crate::wire::AgentStatus;
 
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The gateway's version.
     pub version: String,
@@ -31,6 +32,7 @@ pub struct Status {
 
 /// The ledger's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LedgerStatus {
     /// Its file.
     pub path: String,
@@ -47,6 +49,7 @@ pub struct LedgerStatus {
 
 /// Hook requests since the gateway started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HookCounters {
     /// Answered `allow` (or nothing).
     pub allowed: u64,
@@ -62,6 +65,7 @@ pub struct HookCounters {
 
 /// For how long an approval holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Scope {
     /// For this call.
@@ -86,6 +90,7 @@ impl Scope {
 
 /// A call that waits for a person: an item of `GET /v1/approvals`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Approval {
     /// Its id, as a person types it.
     pub id: String,
@@ -114,6 +119,7 @@ pub struct Approval {
 
 /// A person's answer: the body of `POST /v1/approvals/{id}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalAnswer {
     /// Whether the call may run.

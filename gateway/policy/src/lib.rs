@@ -138,6 +138,16 @@ pub enum PolicyError {
     },
 }
 
+/// The text of the clause that a decision's `line` names, in the policy of `folder` (or the built-in one). `None`: there is
+/// no such line.
+pub fn clause_at(folder: Option<&Path>, place: &str) -> Result<Option<String>, PolicyError> {
+    let source = match folder {
+        Some(folder) => Source::of_operator(folder)?,
+        None => Source::embedded(),
+    };
+    Ok(source.clause_at(place))
+}
+
 impl Policy {
     /// The policy that this program was built with.
     pub fn embedded() -> Result<Self, PolicyError> {

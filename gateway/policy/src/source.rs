@@ -119,6 +119,22 @@ impl Source {
         clauses
     }
 
+    /// The clause that stands at `file:line`: from the line that begins it to the brace that ends it.
+    pub(crate) fn clause_at(&self, place: &str) -> Option<String> {
+        let (file, line) = place.rsplit_once(':')?;
+        let line: usize = line.parse().ok()?;
+        let (_, text) = self.modules.iter().find(|(name, _)| name == file)?;
+        let lines: Vec<&str> = text.lines().collect();
+        let at = line.checked_sub(1).filter(|at| *at < lines.len())?;
+        // A clause's head is the line above its body that is not indented; its end is the next brace that is not either.
+        let first = (0..=at)
+            .rev()
+            .find(|&at| lines[at].starts_with(|c: char| c.is_alphabetic()))?;
+        let ends = |line: &&str| line.starts_with('}') && !line.ends_with('{');
+        let last = (at..lines.len()).find(|&at| ends(&lines[at])).unwrap_or(at);
+        Some(lines[first..=last].join("\n"))
+    }
+
     /// The first 12 hex digits of the SHA-256 over names and texts of all files but the tests.
     pub(crate) fn revision(&self) -> String {
         let mut digest = Sha256::new_with_prefix(b"defenseclaw.policy.v1\0");

@@ -4,6 +4,7 @@ use std::fmt;
 
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::Decision;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 /// Two calls are the same if their tool, their command (but for blanks at its ends) or paths or targets, and the rules that
 /// found something are the same. The rules belong to it because a person who allowed a write to `~/.bashrc` that adds an
 /// alias has not allowed one in which a rule sees a reverse shell.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Fingerprint(String);
 

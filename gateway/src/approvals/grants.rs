@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use defenseclaw_model::api::Scope;
 use defenseclaw_model::ids::SessionId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
@@ -24,7 +25,7 @@ const MAX_FILE: u64 = 16 << 20;
 const VERSION: u32 = 1;
 
 /// An approval that holds for more than one call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Its id: that of the approval that it came from.

@@ -367,12 +367,29 @@ impl Approvals {
     }
 
     /// Takes back an approval that holds for more than one call. `None`: there is none of that id.
-    pub async fn revoke(&self, id: &str) -> Result<Option<Grant>, AnswerError> {
-        let (grants, id) = (Arc::clone(&self.grants), id.to_owned());
-        let revoked = tokio::task::spawn_blocking(move || lock(&grants).revoke(&id))
+    pub async fn revoke(&self, id: &str, by_uid: u32) -> Result<Option<Grant>, AnswerError> {
+        let (grants, wanted) = (Arc::clone(&self.grants), id.to_owned());
+        let revoked = tokio::task::spawn_blocking(move || lock(&grants).revoke(&wanted))
             .await
-            .map_err(|_| AnswerError::Inside)?;
-        Ok(revoked?)
+            .map_err(|_| AnswerError::Inside)??;
+        // What is allowed no longer needs no record to be safe: it is taken back whatever becomes of this.
+        if let Some(grant) = &revoked {
+            let body = RecordBody::Approval {
+                approval: id.to_owned(),
+                state: "revoked".into(),
+                scope: Some(grant.scope.as_str().to_owned()),
+                by_uid: Some(by_uid),
+                detail: grant.summary.clone(),
+            };
+            let draft = Draft {
+                time_ns: clock::now_ns(),
+                session: Some(grant.session.clone()),
+                call: None,
+                body,
+            };
+            self.ledger.append(Bundle::one(draft)).await?;
+        }
+        Ok(revoked)
     }
 
     /// Withdraws the calls of a session that has ended, and forgets what was approved for it.

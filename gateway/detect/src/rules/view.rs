@@ -125,7 +125,9 @@ fn collect(value: &Value, content: bool, depth: usize, text: &mut String) {
             text.push_str(&bounded(part));
             text.push('\n');
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, content, depth + 1, text)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect(item, content, depth + 1, text)),
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, _)| !content || !NOT_CONTENT.contains(&name.as_str()))
