@@ -12,6 +12,7 @@ mod contents;
 mod elsewhere;
 mod flows;
 mod hosts;
+mod literals;
 mod normal;
 mod places;
 mod prints;

@@ -257,7 +257,24 @@ impl Word {
 
     /// The fields that the word becomes.
     pub(crate) fn expand(&self, scope: &Scope<'_>) -> Vec<Field> {
+        // Most words are plain: one piece of text in which nothing is to be expanded.
+        if let [Piece::Text { text, quoted }] = self.pieces.as_slice()
+            && (*quoted || !(text.starts_with('~') || text.contains('{')))
+            && !text.is_empty()
+        {
+            return vec![Field {
+                glob: !quoted && is_glob(text),
+                ..Field::literal(text)
+            }];
+        }
         let mut fields = Vec::new();
+        if !self.has_braces() {
+            expand_pieces(&self.pieces, scope, true, &mut fields);
+            if fields.len() <= MAX_FIELDS {
+                return fields;
+            }
+            fields.clear();
+        }
         for pieces in brace_expand(&self.pieces) {
             expand_pieces(&pieces, scope, true, &mut fields);
             if fields.len() > MAX_FIELDS {
@@ -270,6 +287,11 @@ impl Word {
             }
         }
         fields
+    }
+
+    fn has_braces(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| matches!(piece, Piece::Text { text, quoted: false } if text.contains('{')))
     }
 
     /// The word as one field: an assignment's value, a redirection's target, a here-string.
