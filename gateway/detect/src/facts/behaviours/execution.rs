@@ -256,7 +256,7 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
         .iter()
         .filter(|piece| !matches!(piece, Piece::Text { text, .. } if text.is_empty()))
         .collect();
-    let source = word.source.trim_start_matches('\\');
+    let source = word.source().trim_start_matches('\\');
     let letters = |text: &str| {
         !text.is_empty()
             && text
@@ -283,9 +283,9 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
         .iter()
         .filter(|piece| matches!(piece, Piece::Variable { .. }))
         .count();
-    let separate = field.text.contains('/') || word.source.contains('/');
+    let separate = field.text.contains('/') || word.source().contains('/');
     variables > 1 && inner.len() == variables && !separate
-        || (variables >= 1 && inner.len() > 1 && !separate && field.exact && word.source.contains("$@"))
+        || (variables >= 1 && inner.len() > 1 && !separate && field.exact && word.source().contains("$@"))
 }
 
 /// `find . -exec /bin/sh \;`: a shell with nothing to do but wait for words.
