@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use defenseclaw_audit::Ledger;
+use defenseclaw_harness::contract::Contracts;
 use defenseclaw_model::config::{ApiConfig, Config};
 use defenseclaw_model::record::{Draft, RecordBody};
 use tokio::net::{TcpListener, UnixListener};
@@ -76,6 +77,7 @@ struct Gateway {
 impl Gateway {
     fn start(config: &Config) -> Result<Self, GatewayError> {
         let rules = Arc::new(RulesInForce::start(config.policies.as_deref())?);
+        Contracts::embedded().map_err(|error| GatewayError::Contract(error.clone()))?;
         redact::warm_up();
         if let Some(folder) = config.socket.parent() {
             listen::make_folder(folder, 0o755)?;

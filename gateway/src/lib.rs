@@ -8,8 +8,9 @@
 //! | [`server`] | HTTP over the Unix socket and loopback, and its limits |
 //! | [`api`] | what is answered there, and to whom |
 //! | [`token`] | the token that opens loopback |
+//! | [`late`] | replies that wait for a person |
 //! | [`slots`] | how much of the gateway one user may hold |
-//! | [`connector`] | one for each harness: payload in, native reply out |
+//! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
 //! | [`approvals`] | calls that wait for a person, and what people have allowed |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
@@ -34,6 +35,7 @@ pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod judge;
+pub mod late;
 pub mod ledger_writer;
 pub mod listen;
 pub mod metrics;

@@ -18,10 +18,29 @@ package defenseclaw.decision
 
 severity_rank := {"NONE": 0, "LOW": 1, "MEDIUM": 2, "HIGH": 3, "CRITICAL": 4}
 
+# --- Most calls: nothing was found in them, and nothing else speaks against them ---------------------------------------------
+
+# Says at once what the clauses below would say one by one.
+decision := {
+	"verdict": "allow",
+	"severity": "NONE",
+	"reason": "No rule objects to what this call declares.",
+	"rule": "",
+	"clause": "clear",
+	"findings": [],
+	"waived": [],
+} if {
+	count(input.findings) == 0
+	input.binding.state != "forged"
+	count(data.operator.block) == 0
+	count(input.posture.taints) == 0
+	not {"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
+}
+
 # --- What stands, whatever was found ---------------------------------------------------------------------------------------
 
 # The declaration itself is not to be trusted.
-decision := {
+else := {
 	"verdict": "deny",
 	"severity": "HIGH",
 	"reason": refused(forged),
@@ -58,22 +77,20 @@ else := {
 	count(blocked) > 0
 }
 
-# --- Nothing found: most calls --------------------------------------------------------------------------------------------
+# --- What the packs found --------------------------------------------------------------------------------------------------
 
 else := {
 	"verdict": "allow",
 	"severity": "NONE",
 	"reason": "No rule objects to what this call declares.",
 	"rule": "",
-	"clause": "clear",
+	"clause": "nothing-found",
 	"findings": [],
 	"waived": [],
 } if {
 	count(input.findings) == 0
 	not sends_after_secret
 }
-
-# --- What the packs found -------------------------------------------------------------------------------------------------
 
 # In hitl mode a person may let pass what is not critical.
 else := {

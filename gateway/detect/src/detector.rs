@@ -13,6 +13,10 @@ use crate::rules::{FactRules, Report};
 
 /// The packs that this program is built with, by file name.
 const EMBEDDED: &[(&str, &str)] = &[
+    (
+        "behaviour.yaml",
+        include_str!("../../../policies/rules/behaviour.yaml"),
+    ),
     ("c2.yaml", include_str!("../../../policies/rules/c2.yaml")),
     (
         "cognitive.yaml",
@@ -22,7 +26,20 @@ const EMBEDDED: &[(&str, &str)] = &[
         "command.yaml",
         include_str!("../../../policies/rules/command.yaml"),
     ),
+    (
+        "credential.yaml",
+        include_str!("../../../policies/rules/credential.yaml"),
+    ),
+    ("damage.yaml", include_str!("../../../policies/rules/damage.yaml")),
+    (
+        "evasion.yaml",
+        include_str!("../../../policies/rules/evasion.yaml"),
+    ),
     ("path.yaml", include_str!("../../../policies/rules/path.yaml")),
+    (
+        "persistence.yaml",
+        include_str!("../../../policies/rules/persistence.yaml"),
+    ),
     ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
 ];
 

@@ -9,13 +9,19 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use tokio::task::JoinError;
 
 use super::{Api, Caller, Problem};
 use crate::approvals::client;
-use crate::connector::{self, Connector, Fault, FaultKind, MAX_PAYLOAD, Reply};
+use crate::connector::{self, Contract, Fault, FaultKind, MAX_PAYLOAD, Reply};
+use crate::late::{self, LateBody};
 
 /// Says the exit status that the hook client is to end with.
 const EXIT: &str = "x-defenseclaw-exit";
+/// Says how many of the answer's last bytes are for standard error; without it none are.
+const STDERR: &str = "x-defenseclaw-stderr";
+/// Names the event, for harnesses whose payload does not.
+const EVENT: &str = "x-defenseclaw-event";
 /// For a request's body: a local client sends 16 MiB in milliseconds.
 const BODY: Duration = Duration::from_secs(10);
 
@@ -27,18 +33,6 @@ pub(super) async fn hook(
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let connector = connector::find(&name).ok_or_else(|| unknown_connector(&name))?;
-    let reply = decide(&api, connector, &caller, request, arrived).await?;
-    api.metrics.hook(arrived.elapsed());
-    Ok(native(reply))
-}
-
-async fn decide(
-    api: &Arc<Api>,
-    connector: &'static dyn Connector,
-    caller: &Caller,
-    request: Request,
-    arrived: Instant,
-) -> Result<Reply, Problem> {
     let Some(length) = length(&request) else {
         return Err(Problem::new(
             StatusCode::LENGTH_REQUIRED,
@@ -47,28 +41,63 @@ async fn decide(
     };
     if length > MAX_PAYLOAD as u64 {
         let fault = Fault::unreadable(FaultKind::TooLarge);
-        return Ok(api.engine.bad_payload(connector, fault).await);
+        return Ok(native(api.engine.bad_payload(connector, fault).await));
     }
-    let (payload, room) = receive(caller, request, length as usize).await?;
+    let event = request
+        .headers()
+        .get(EVENT)
+        .and_then(|name| name.to_str().ok())
+        .map(str::to_owned);
+    let (payload, room) = receive(&caller, request, length as usize).await?;
     let peer = caller.peer();
     if let Some(pid) = peer.pid
         && !api.engine.agent().connected()
     {
         api.governed.note(pid);
     }
-    let (engine, slot) = (Arc::clone(&api.engine), Arc::clone(caller.slot()));
-    // Dropped with this future, when the client hangs up.
-    let (_presence, client) = client::arrive();
+    let (engine, slot, named) = (Arc::clone(&api.engine), Arc::clone(caller.slot()), event.clone());
+    // Dropped with this future, or with the answer that is still to be found, when the client hangs up.
+    let (presence, client) = client::arrive();
     // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
-    let decided = tokio::spawn(client::on_behalf_of(client, async move {
-        let reply = engine.hook(connector, payload, peer, arrived).await;
+    let mut decided = tokio::spawn(client::on_behalf_of(client, async move {
+        let reply = engine
+            .hook(connector, named.as_deref(), payload, peer, arrived)
+            .await;
         drop((room, slot));
         reply
     }));
-    Ok(decided.await.unwrap_or_else(|error| {
-        tracing::error!("a hook request failed inside; please report this: {error}");
-        api.engine.failed_inside(connector)
-    }))
+    let early = tokio::time::timeout(late::LATE, &mut decided).await;
+    let told = {
+        let api = Arc::clone(&api);
+        move |decided: Result<Reply, JoinError>| {
+            decided.unwrap_or_else(|error| {
+                tracing::error!("a hook request failed inside; please report this: {error}");
+                api.engine.failed_inside(connector, event.as_deref())
+            })
+        }
+    };
+    Ok(match early {
+        Ok(decided) => {
+            api.metrics.hook(arrived.elapsed());
+            native(told(decided))
+        }
+        Err(_) => waiting(connector, async move {
+            // How long a person took says nothing of the gateway, and is not counted.
+            let reply = told(decided.await);
+            drop(presence);
+            reply
+        }),
+    })
+}
+
+/// An answer that is still to be found, and says so.
+fn waiting(connector: &Contract, reply: impl Future<Output = Reply> + Send + 'static) -> Response {
+    let mut response = Response::new(Body::new(LateBody::new(reply)));
+    let wait = u64::try_from(late::wait(connector).as_millis()).unwrap_or(u64::MAX);
+    response
+        .headers_mut()
+        .insert(late::HEADER, HeaderValue::from(wait));
+    response
 }
 
 /// hyper refuses requests with several lengths, or with a length and chunks.
@@ -97,10 +126,15 @@ pub(super) async fn receive(
     }
 }
 
-fn native(reply: Reply) -> Response {
+fn native(mut reply: Reply) -> Response {
+    let errors = reply.stderr.len();
+    reply.body.append(&mut reply.stderr);
     let mut response = Response::new(Body::from(reply.body));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if errors > 0 {
+        headers.insert(STDERR, HeaderValue::from(errors));
+    }
     headers.insert(EXIT, HeaderValue::from(u16::from(reply.exit)));
     response
 }

@@ -18,6 +18,7 @@ use crate::approvals::{Fingerprint, Pending};
 use crate::clock;
 use crate::connector::Reply;
 use crate::judge::Declared;
+use crate::late;
 use crate::ledger_writer::{AppendError, Bundle};
 use crate::redact;
 use crate::rules::Rules;
@@ -28,6 +29,8 @@ const MAX_FINDINGS: usize = 32;
 /// A tool call and where it came from.
 pub(super) struct Asked {
     pub(super) session: SessionId,
+    /// The harness's own name of the event.
+    pub(super) native: String,
     pub(super) cwd: Option<String>,
     pub(super) home: Option<String>,
     pub(super) call: ToolCall,
@@ -81,8 +84,9 @@ impl Engine {
         } else {
             Binding::NoAgent
         };
+        let native = asked.native.clone();
         let Some(mut considered) = consider(decider.clone(), asked, &expected).await else {
-            return self.failed_inside(request.connector);
+            return self.failed_inside(request.connector, Some(&native));
         };
         let person = self.put_before_a_person(request, &mut considered).await;
         if let Person::Forged(binding) = &person {
@@ -136,7 +140,7 @@ impl Engine {
             );
         }
         // The harness gets the input as the policy made it; the record shows it masked.
-        let reply = request.connector.decided(&outcome.decision);
+        let reply = request.connector.decided(&asked.native, &outcome.decision);
         redact::decision(&mut outcome.decision);
         match self
             .record(request, &asked, shown, outcome.decision, binding, runs)
@@ -182,7 +186,7 @@ impl Engine {
             );
             return Person::Answered;
         }
-        if request.connector.asks() {
+        if request.connector.can(&asked.native).ask {
             return Person::NotAsked;
         }
         let mut shown = decision.clone();
@@ -198,7 +202,7 @@ impl Engine {
                 rule: shown.rule,
                 fingerprint,
                 cwd: asked.cwd.clone(),
-                deadline: approvals.deadline(request.arrived, request.connector.patience()),
+                deadline: approvals.deadline(request.arrived, late::wait(request.connector)),
             })
             .await;
         decision.verdict = if answer.allows() {
@@ -303,14 +307,13 @@ impl Engine {
 
     fn unrecorded(&self, request: Request, asked: &Asked, noted: bool, error: &AppendError) -> Reply {
         if !self.fail_refuses(asked.session.connector()) {
-            return Reply::silence();
+            return request.connector.passed(&asked.native);
         }
         if noted {
             self.withdraw(asked);
         }
-        request.connector.refused(&format!(
-            "the decision on this call could not be recorded: {error}"
-        ))
+        let reason = format!("the decision on this call could not be recorded: {error}");
+        request.connector.refused(Some(&asked.native), &reason)
     }
 }
 
@@ -454,6 +457,7 @@ mod tests {
         };
         Asked {
             session: "claude-code/s".parse().unwrap(),
+            native: "PreToolUse".into(),
             cwd: None,
             home: None,
             call,

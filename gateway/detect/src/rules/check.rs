@@ -1,12 +1,13 @@
 //! The tests that stand beside each rule.
 
-use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::ids::CallId;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::FactRules;
 use super::schema::{Sample, SampleCall};
 use crate::facts::facts_of;
+use crate::tools::kind_of;
 
 /// Where the calls of tests are made.
 const CWD: &str = "/home/u/project";
@@ -106,7 +107,7 @@ pub(super) fn call_of(sample: &Sample) -> Option<(ToolCall, String)> {
         },
     };
     let cwd = cwd.unwrap_or_else(|| CWD.to_owned());
-    let kind = kind_of(&tool, &input);
+    let kind = kind_of(&tool, &input, Some(&cwd), Some(HOME));
     let call = CallId::new("test").ok()?;
     Some((
         ToolCall {
@@ -117,43 +118,4 @@ pub(super) fn call_of(sample: &Sample) -> Option<(ToolCall, String)> {
         },
         cwd,
     ))
-}
-
-/// What the tools of samples do; samples name tools by Claude Code's names.
-fn kind_of(tool: &str, input: &Value) -> CallKind {
-    let field = |name: &str| {
-        input
-            .get(name)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let path = || {
-        let path = match field("file_path") {
-            path if path.is_empty() => field("path"),
-            path => path,
-        };
-        let path = match path.strip_prefix("~/") {
-            Some(rest) => format!("{HOME}/{rest}"),
-            None => path,
-        };
-        vec![if path.starts_with('/') {
-            path
-        } else {
-            format!("{CWD}/{path}")
-        }]
-    };
-    match tool {
-        "Bash" => CallKind::Command {
-            command: field("command"),
-            background: false,
-        },
-        "Write" | "Edit" | "MultiEdit" => CallKind::FileWrite { paths: path() },
-        "Read" => CallKind::FileRead { paths: path() },
-        "Glob" | "Grep" => CallKind::FileSearch { paths: path() },
-        "WebFetch" => CallKind::Network {
-            targets: vec![field("url")],
-        },
-        _ => CallKind::Other,
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use regex::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder};
 
 use super::index::Index;
 use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, Node, PathTest, RunTest, TextTest};
@@ -292,6 +292,7 @@ impl Compiler {
                 .iter()
                 .map(|name| Pattern::new(name))
                 .collect::<Compiled<_>>()?,
+            written: self.patterns(&run.written)?,
             flags,
             no_flags: self.flags(&run.no_flag)?,
             subcommands: self.words(&run.subcommand)?.iter().map(sequence).collect(),
@@ -412,6 +413,8 @@ fn literal_group(text: &str) -> Compiled<Vec<Box<str>>> {
 
 fn regex(text: &str) -> Compiled<Regex> {
     RegexBuilder::new(text)
+        // Bytes, not characters: what rules look for is ASCII, and Unicode tables make patterns large.
+        .unicode(false)
         .case_insensitive(true)
         .multi_line(true)
         .size_limit(MAX_REGEX)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
 };
-use regex::Regex;
+use regex::bytes::Regex;
 
 use super::interpreter::{is_computed, takes_code};
 use super::pattern::{Pattern, any_fits};
@@ -14,6 +14,9 @@ use super::view::{View, arguments, host_is, stem};
 
 /// Most pieces of evidence that one rule keeps: a person reads the first few.
 const MAX_SEEN: usize = 8;
+
+/// Most letters that are read as options of one letter each; longer words are options by name, as in `find` or `java`.
+const MAX_CLUSTER: usize = 7;
 
 /// A condition.
 #[derive(Debug, Clone)]
@@ -46,6 +49,7 @@ pub(super) enum Access {
 pub(super) struct RunTest {
     pub(super) names: HashSet<Box<str>>,
     pub(super) wild_names: Vec<Pattern>,
+    pub(super) written: Vec<Pattern>,
     /// One of each group.
     pub(super) flags: Vec<Vec<Flag>>,
     pub(super) no_flags: Vec<Flag>,
@@ -187,11 +191,11 @@ impl Ask<'_, '_> {
                 let found = facts
                     .privilege
                     .iter()
-                    .any(|known| **known == **word || **word == *"*");
-                if found {
-                    self.note(Seen::Object(word.to_string()));
-                }
-                found
+                    .find(|known| **known == **word || **word == *"*");
+                found.is_some_and(|known| {
+                    self.note(Seen::Object(known.clone()));
+                    true
+                })
             }
             Node::Tool(pattern) => pattern.fits(&self.view.call.tool.to_ascii_lowercase()),
             Node::Call(word) => self.view.kind == *word,
@@ -281,7 +285,10 @@ impl Ask<'_, '_> {
         }
         let there = |number: &usize| self.literals.get(*number) == Some(&true);
         test.literals.iter().all(|group| group.iter().any(there))
-            && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text()))
+            && test
+                .re
+                .as_ref()
+                .is_none_or(|re| re.is_match(self.view.text().as_bytes()))
     }
 }
 
@@ -299,6 +306,11 @@ impl RunTest {
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
         let has = |literals: &[Box<str>]| literals.iter().any(|literal| view.line(at).contains(&**literal));
         self.names_fit(&program.name)
+            && (self.written.is_empty()
+                || program
+                    .argv
+                    .first()
+                    .is_some_and(|word| any_fits(&self.written, word)))
             && self.flags.iter().all(|group| has_flag(group))
             && !has_flag(&self.no_flags)
             && (self.subcommands.is_empty()
@@ -312,7 +324,10 @@ impl RunTest {
             && self.computed.is_none_or(|wanted| is_computed(program) == wanted)
             && self.has.iter().all(|group| has(group))
             && !has(&self.has_not)
-            && self.re.as_ref().is_none_or(|re| re.is_match(view.line(at)))
+            && self
+                .re
+                .as_ref()
+                .is_none_or(|re| re.is_match(view.line(at).as_bytes()))
     }
 }
 
@@ -358,7 +373,9 @@ impl Flag {
         match self {
             Self::Letter(letter) => word.strip_prefix('-').is_some_and(|letters| {
                 letters.starts_with(*letter)
-                    || (letters.contains(*letter) && letters.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+                    || (letters.len() <= MAX_CLUSTER
+                        && letters.contains(*letter)
+                        && letters.bytes().all(|byte| byte.is_ascii_alphanumeric()))
             }),
             Self::Word(flag) => word
                 .strip_prefix(&**flag)

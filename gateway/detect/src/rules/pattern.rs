@@ -3,7 +3,11 @@
 /// Longest pattern (bytes), so that matching one word costs at most this many passes over it.
 pub(super) const MAX_PATTERN: usize = 160;
 
-/// A pattern in which `*` stands for any run of characters and `?` for any one.
+/// What stands for `[*]` and `[?]` while a pattern is taken apart; neither occurs in a pack.
+const STAR: char = '\u{1}';
+const MARK: char = '\u{2}';
+
+/// A pattern in which `*` stands for any run of characters and `?` for any one; `[*]` and `[?]` for themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Pattern {
     Exact(Box<str>),
@@ -23,16 +27,18 @@ impl Pattern {
                 text.len()
             ));
         }
+        let text = text.replace("[*]", "\u{1}").replace("[?]", "\u{2}");
         let inner = text.trim_matches('*');
         let plain = !inner.contains(['*', '?']);
         let before = text.len() - text.trim_start_matches('*').len();
         let behind = text.len() - text.trim_end_matches('*').len();
+        let literal: Box<str> = inner.replace(STAR, "*").replace(MARK, "?").into();
         Ok(match (plain, before, behind) {
-            (true, 0, 0) => Self::Exact(inner.into()),
-            (true, _, _) if inner.is_empty() => Self::Any,
-            (true, 0, _) => Self::Prefix(inner.into()),
-            (true, _, 0) => Self::Suffix(inner.into()),
-            (true, _, _) => Self::Inside(inner.into()),
+            (true, 0, 0) => Self::Exact(literal),
+            (true, _, _) if literal.is_empty() => Self::Any,
+            (true, 0, _) => Self::Prefix(literal),
+            (true, _, 0) => Self::Suffix(literal),
+            (true, _, _) => Self::Inside(literal),
             (false, _, _) => Self::Wild(text.into()),
         })
     }
@@ -55,6 +61,16 @@ pub(super) fn any_fits(patterns: &[Pattern], text: &str) -> bool {
     patterns.iter().any(|pattern| pattern.fits(text))
 }
 
+/// Whether one byte of a pattern stands for one byte of a text.
+fn one(wanted: u8, byte: u8) -> bool {
+    match wanted {
+        b'?' => true,
+        1 => byte == b'*',
+        2 => byte == b'?',
+        _ => wanted == byte,
+    }
+}
+
 /// One backtrack point: at most `pattern × text` steps.
 fn wild(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
@@ -65,7 +81,7 @@ fn wild(pattern: &[u8], text: &[u8]) -> bool {
                 star = Some((p, t));
                 p += 1;
             }
-            Some(&wanted) if wanted == b'?' || wanted == byte => {
+            Some(&wanted) if one(wanted, byte) => {
                 p += 1;
                 t += 1;
             }
@@ -99,6 +115,8 @@ mod tests {
             ("a*c", "abbc"),
             ("*a?c*", "xabcx"),
             ("+*s*", "+xs"),
+            ("/[*]", "/*"),
+            ("*a[*]?", "xa*y"),
         ] {
             assert!(Pattern::new(pattern).unwrap().fits(text), "{pattern} {text}");
         }
@@ -108,6 +126,8 @@ mod tests {
             ("*c", "cb"),
             ("a*c", "ab"),
             ("*a?c*", "xac"),
+            ("/[*]", "/etc"),
+            ("a?[*]", "abc"),
         ] {
             assert!(!Pattern::new(pattern).unwrap().fits(text), "{pattern} {text}");
         }

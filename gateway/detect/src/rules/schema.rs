@@ -109,6 +109,9 @@ pub(super) struct Clause {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Run {
     pub(super) name: Many<String>,
+    /// Patterns for the program as it is written: `/tmp/*`.
+    #[serde(rename = "as")]
+    pub(super) written: Many<String>,
     /// Options, any of these: `-x` is found in `-axb` too, `--long` in `--long=value` too.
     pub(super) flag: Many<String>,
     /// Options, each of these.
@@ -267,7 +270,7 @@ impl Word for Run {
 impl Word for PathClause {
     fn word(text: &str) -> Result<Self, String> {
         let one = Many(vec![text.to_owned()]);
-        Ok(if text.contains(['/', '*', '.']) {
+        Ok(if text.starts_with('@') || text.contains(['/', '*', '.']) {
             Self {
                 path: one,
                 ..Self::default()

@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 256 << 10;
 /// Deepest nesting of an input that is looked into; harnesses send two or three levels.
 const MAX_DEPTH: usize = 32;
 
-/// Fields of a tool's input that say where or what was there before, not what will be.
+/// Fields of a writing tool's input that say where or what was there before, not what will be.
 const NOT_CONTENT: &[&str] = &[
     "file_path",
     "filePath",
@@ -95,7 +95,7 @@ impl<'a> View<'a> {
             CallKind::Command { command, .. } => bounded(command).into_owned(),
             _ => {
                 let mut text = String::new();
-                collect(&self.call.input, 0, &mut text);
+                collect(&self.call.input, self.kind == CallWord::FileWrite, 0, &mut text);
                 without_removed_lines(text)
             }
         })
@@ -116,7 +116,7 @@ fn bounded(text: &str) -> std::borrow::Cow<'_, str> {
     format!("{}\n{}", &text[..head], &text[tail..]).into()
 }
 
-fn collect(value: &Value, depth: usize, text: &mut String) {
+fn collect(value: &Value, content: bool, depth: usize, text: &mut String) {
     if depth > MAX_DEPTH || text.len() > MAX_TEXT {
         return;
     }
@@ -125,11 +125,13 @@ fn collect(value: &Value, depth: usize, text: &mut String) {
             text.push_str(&bounded(part));
             text.push('\n');
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, depth + 1, text)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect(item, content, depth + 1, text)),
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| !NOT_CONTENT.contains(&name.as_str()))
-            .for_each(|(_, field)| collect(field, depth + 1, text)),
+            .filter(|(name, _)| !content || !NOT_CONTENT.contains(&name.as_str()))
+            .for_each(|(_, field)| collect(field, content, depth + 1, text)),
         _ => {}
     }
 }
