@@ -26,6 +26,7 @@ fn on_terminal(host: &Host, colour: bool, width: usize, arguments: &[&str]) -> S
         settings: Settings {
             socket: host.path().join("none"),
             ledger: host.ledger(),
+            policies: None,
         },
         view: View {
             colour,
