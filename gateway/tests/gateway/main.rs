@@ -7,6 +7,7 @@
 )]
 
 mod agents;
+mod api;
 mod faults;
 mod hooks;
 mod lifecycle;
