@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use defenseclaw_audit::Ledger;
+use defenseclaw_harness::contract::Contracts;
 use defenseclaw_model::config::Config;
 use defenseclaw_model::record::{Draft, RecordBody};
 use defenseclaw_policy::Policy;
@@ -70,6 +71,7 @@ impl Gateway {
             Some(folder) => Policy::from_dir(folder)?,
             None => Policy::embedded()?,
         };
+        Contracts::embedded().map_err(|error| GatewayError::Contract(error.clone()))?;
         redact::warm_up();
         if let Some(folder) = config.socket.parent() {
             listen::make_folder(folder, 0o755)?;

@@ -56,6 +56,9 @@ pub enum GatewayError {
     /// The ledger cannot be opened, or its open sessions cannot be read.
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerError),
+    /// A built-in contract of a harness was refused.
+    #[error("harness contract: {0}. This build is broken; please report it")]
+    Contract(defenseclaw_harness::contract::ContractError),
     /// The policy was refused.
     #[error("policy: {0}")]
     Policy(#[from] PolicyError),

@@ -7,7 +7,7 @@
 //! | [`listen`] | the two sockets and their locks |
 //! | [`server`] | HTTP over the Unix socket, its routes and its limits |
 //! | [`slots`] | how much of the gateway one user may hold |
-//! | [`connector`] | one for each harness: payload in, native reply out |
+//! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
 //! | [`sessions`] | sessions and calls that have not ended |

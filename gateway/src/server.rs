@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use crate::connector::{self, Connector, Fault, FaultKind, MAX_PAYLOAD, Reply};
+use crate::connector::{self, Contract, Fault, FaultKind, MAX_PAYLOAD, Reply};
 use crate::engine::{Engine, Peer};
 use crate::slots::{Slot, Slots};
 use crate::status::status;
@@ -32,6 +32,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Says the exit status that the hook client is to end with.
 const EXIT: &str = "x-defenseclaw-exit";
+/// Says how many of the answer's last bytes are for standard error; without it none are.
+const STDERR: &str = "x-defenseclaw-stderr";
+/// Names the event, for harnesses whose payload does not.
+const EVENT: &str = "x-defenseclaw-event";
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 62\r\n\
 connection: close\r\n\r\n{\"error\":\"too many connections of this user; try again later\"}";
@@ -153,12 +157,17 @@ impl Server {
 
     async fn hook(
         self: &Arc<Self>,
-        connector: &'static dyn Connector,
+        connector: &'static Contract,
         request: Request<Incoming>,
         peer: Peer,
         slot: Arc<Slot>,
         arrived: Instant,
     ) -> Answer {
+        let named = request
+            .headers()
+            .get(EVENT)
+            .and_then(|name| name.to_str().ok())
+            .map(str::to_owned);
         let Some(length) = length(&request) else {
             return problem(
                 StatusCode::LENGTH_REQUIRED,
@@ -186,10 +195,12 @@ impl Server {
                 );
             }
         };
-        let engine = Arc::clone(&self.engine);
+        let (engine, event) = (Arc::clone(&self.engine), named.clone());
         // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
         let decided = tokio::spawn(async move {
-            let reply = engine.hook(connector, payload, peer, arrived).await;
+            let reply = engine
+                .hook(connector, event.as_deref(), payload, peer, arrived)
+                .await;
             drop((room, slot));
             reply
         });
@@ -197,7 +208,7 @@ impl Server {
             Ok(reply) => native(reply),
             Err(error) => {
                 tracing::error!("a hook request failed inside; please report this: {error}");
-                native(self.engine.failed_inside(connector))
+                native(self.engine.failed_inside(connector, named.as_deref()))
             }
         }
     }
@@ -234,8 +245,13 @@ fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
     answer
 }
 
-fn native(reply: Reply) -> Answer {
+fn native(mut reply: Reply) -> Answer {
+    let errors = reply.stderr.len();
+    reply.body.append(&mut reply.stderr);
     let mut answer = answer(StatusCode::OK, reply.body);
+    if errors > 0 {
+        answer.headers_mut().insert(STDERR, HeaderValue::from(errors));
+    }
     answer
         .headers_mut()
         .insert(EXIT, HeaderValue::from(u16::from(reply.exit)));

@@ -3,10 +3,43 @@
 use serde::Deserialize;
 
 /// The contracts that are built in, by connector.
-const EMBEDDED: [(&str, &str); 1] = [(
-    "claude-code",
-    include_str!("../../../policies/harness/claude-code.yaml"),
-)];
+const EMBEDDED: [(&str, &str); 11] = [
+    (
+        "claude-code",
+        include_str!("../../../policies/harness/claude-code.yaml"),
+    ),
+    ("codex", include_str!("../../../policies/harness/codex.yaml")),
+    ("cursor", include_str!("../../../policies/harness/cursor.yaml")),
+    (
+        "gemini-cli",
+        include_str!("../../../policies/harness/gemini-cli.yaml"),
+    ),
+    (
+        "copilot-cli",
+        include_str!("../../../policies/harness/copilot-cli.yaml"),
+    ),
+    (
+        "windsurf",
+        include_str!("../../../policies/harness/windsurf.yaml"),
+    ),
+    (
+        "opencode",
+        include_str!("../../../policies/harness/opencode.yaml"),
+    ),
+    (
+        "openclaw",
+        include_str!("../../../policies/harness/openclaw.yaml"),
+    ),
+    ("hermes", include_str!("../../../policies/harness/hermes.yaml")),
+    (
+        "antigravity",
+        include_str!("../../../policies/harness/antigravity.yaml"),
+    ),
+    (
+        "openhands",
+        include_str!("../../../policies/harness/openhands.yaml"),
+    ),
+];
 
 /// Folders whose programs a contract may name. A program of the same name elsewhere, for instance in a project that put
 /// itself first in `PATH`, is not the one the contract means.
@@ -39,9 +72,8 @@ pub enum ContractError {
     },
 }
 
-/// One harness's contract.
+/// The agent's part of one harness's contract. The rest of the file is the gateway's, which refuses unknown keys in all of it.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Contract {
     /// The connector that it belongs to.
     pub connector: String,

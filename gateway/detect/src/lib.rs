@@ -6,6 +6,7 @@
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, pipes, privilege |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
+//! | [`tools`] | what kind of action a tool is, by name or by the fields of its input |
 //! | `shell` | a shell's command line, read the way a shell reads it |
 //!
 //! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
@@ -15,6 +16,7 @@ pub mod facts;
 pub mod mask;
 pub mod paths;
 mod shell;
+pub mod tools;
 
 pub use detector::{Detector, PackError, Surface};
 pub use facts::facts_of;

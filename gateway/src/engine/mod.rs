@@ -17,7 +17,7 @@ use defenseclaw_policy::Policy;
 
 use crate::agent::AgentLink;
 use crate::clock;
-use crate::connector::{Connector, Fault, Parsed, Reply};
+use crate::connector::{Contract, Fault, Parsed, Reply};
 use crate::counters::Counters;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
@@ -42,7 +42,7 @@ pub struct Peer {
 /// One hook request.
 #[derive(Clone, Copy)]
 struct Request {
-    connector: &'static dyn Connector,
+    connector: &'static Contract,
     peer: Peer,
     arrived: Instant,
 }
@@ -109,10 +109,12 @@ impl Engine {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one hook request. Everything that was decided is in the ledger before this returns it.
+    /// Answers one hook request. Everything that was decided is in the ledger before this returns it. `named`: the event
+    /// that the hook's command line names.
     pub async fn hook(
         &self,
-        connector: &'static dyn Connector,
+        connector: &'static Contract,
+        named: Option<&str>,
         payload: Bytes,
         peer: Peer,
         arrived: Instant,
@@ -123,16 +125,19 @@ impl Engine {
             arrived,
         };
         let size = payload.len();
-        let parsed = match off_loop(size, move || connector.parse(&payload)).await {
+        let hint = named.map(str::to_owned);
+        let parsed = match off_loop(size, move || connector.parse(&payload, hint.as_deref())).await {
             Some(Ok(parsed)) => parsed,
             Some(Err(fault)) => return self.bad_payload(connector, fault).await,
-            None => return self.failed_inside(connector),
+            None => return self.failed_inside(connector, named),
         };
         self.event(request, parsed, size).await
     }
 
     async fn event(&self, request: Request, parsed: Parsed, size: usize) -> Reply {
-        let Parsed { event, home } = parsed;
+        let Parsed {
+            event, native, home, ..
+        } = parsed;
         let session = event.session;
         match event.kind {
             HookEventKind::PreToolUse(call) | HookEventKind::PermissionRequest(call) => {
@@ -140,6 +145,7 @@ impl Engine {
                     request,
                     tool_call::Asked {
                         session,
+                        native,
                         cwd: event.cwd,
                         home,
                         call,
@@ -150,7 +156,7 @@ impl Engine {
             }
             kind => {
                 self.notice(request, session, event.cwd, kind).await;
-                Reply::silence()
+                request.connector.passed(&native)
             }
         }
     }
@@ -240,7 +246,7 @@ impl Engine {
     }
 
     /// A payload that cannot be understood: recorded, and refused only if it may be a tool call.
-    pub(crate) async fn bad_payload(&self, connector: &dyn Connector, fault: Fault) -> Reply {
+    pub(crate) async fn bad_payload(&self, connector: &Contract, fault: Fault) -> Reply {
         self.counters.bad();
         let message = fault.to_string();
         tracing::warn!(connector = connector.name(), "{message}");
@@ -254,22 +260,29 @@ impl Engine {
             confidence: 100,
         };
         self.record_fault(fault.session, finding).await;
-        if fault.may_be_call && self.fail_refuses() {
-            connector.refused(&message)
-        } else {
-            Reply::silence()
-        }
+        self.by_fail_mode(connector, fault.event.as_deref(), fault.may_be_call, &message)
     }
 
     /// A panic of ours while a request was answered.
-    pub(crate) fn failed_inside(&self, connector: &dyn Connector) -> Reply {
+    pub(crate) fn failed_inside(&self, connector: &Contract, named: Option<&str>) -> Reply {
         self.counters.failed();
-        if self.fail_refuses() {
-            connector.refused(
-                "the gateway failed inside while it decided. Please report this with the gateway's log",
-            )
+        let may_be_call = named.is_none_or(|event| connector.is_call(event));
+        let reason = "the gateway failed inside while it decided. Please report this with the gateway's log";
+        self.by_fail_mode(connector, named, may_be_call, reason)
+    }
+
+    /// The reply to an event that could not be decided.
+    fn by_fail_mode(
+        &self,
+        connector: &Contract,
+        event: Option<&str>,
+        may_be_call: bool,
+        reason: &str,
+    ) -> Reply {
+        if may_be_call && self.fail_refuses() {
+            connector.refused(event, reason)
         } else {
-            Reply::silence()
+            event.map_or_else(Reply::silence, |event| connector.passed(event))
         }
     }
 
@@ -377,7 +390,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::connector::ClaudeCode;
+    use crate::connector;
+
+    fn claude() -> &'static Contract {
+        connector::find("claude-code").unwrap()
+    }
 
     /// Runs `test` with an engine on a ledger of its own; gives the records that it left.
     fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Arc<Engine>) -> F) -> Vec<RecordBody> {
@@ -418,7 +435,7 @@ mod tests {
             .extend(more.as_object().unwrap().clone());
         let peer = Peer { pid: Some(1), uid };
         engine
-            .hook(&ClaudeCode, payload.to_string().into(), peer, Instant::now())
+            .hook(claude(), None, payload.to_string().into(), peer, Instant::now())
             .await
     }
 
@@ -515,7 +532,7 @@ mod tests {
     #[test]
     fn a_panic_of_ours_is_a_refusal_and_counted() {
         with_engine(|engine| async move {
-            assert_ne!(engine.failed_inside(&ClaudeCode), Reply::silence());
+            assert_ne!(engine.failed_inside(claude(), None), Reply::silence());
             assert_eq!(engine.counters().read().failed, 1);
         });
     }

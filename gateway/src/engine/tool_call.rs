@@ -23,6 +23,8 @@ use crate::redact;
 /// A tool call and where it came from.
 pub(super) struct Asked {
     pub(super) session: SessionId,
+    /// The harness's own name of the event.
+    pub(super) native: String,
     pub(super) cwd: Option<String>,
     pub(super) home: Option<String>,
     pub(super) call: ToolCall,
@@ -64,8 +66,9 @@ impl Engine {
         } else {
             Binding::NoAgent
         };
+        let native = asked.native.clone();
         let Some(considered) = self.consider(asked, &expected).await else {
-            return self.failed_inside(request.connector);
+            return self.failed_inside(request.connector, Some(&native));
         };
         let Considered {
             asked,
@@ -87,7 +90,7 @@ impl Engine {
             self.withdraw(&asked);
         }
         let runs = verdict != Verdict::Deny && !forged;
-        let reply = request.connector.decided(&outcome.decision);
+        let reply = request.connector.decided(&native, &outcome.decision);
         match self
             .record(request, &asked, shown, outcome.decision, binding, runs)
             .await
@@ -214,14 +217,13 @@ impl Engine {
 
     fn unrecorded(&self, request: Request, asked: &Asked, noted: bool, error: &AppendError) -> Reply {
         if !self.fail_refuses() {
-            return Reply::silence();
+            return request.connector.passed(&asked.native);
         }
         if noted {
             self.withdraw(asked);
         }
-        request.connector.refused(&format!(
-            "the decision on this call could not be recorded: {error}"
-        ))
+        let reason = format!("the decision on this call could not be recorded: {error}");
+        request.connector.refused(Some(&asked.native), &reason)
     }
 }
 
@@ -307,6 +309,7 @@ mod tests {
         };
         Asked {
             session: "claude-code/s".parse().unwrap(),
+            native: "PreToolUse".into(),
             cwd: None,
             home: None,
             call,

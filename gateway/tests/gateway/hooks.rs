@@ -163,7 +163,7 @@ fn bad_payloads() -> Vec<(Vec<u8>, &'static str, bool)> {
             true,
         ),
         (
-            payload("Notification", json!({})).into_bytes(),
+            payload("NewEvent", json!({})).into_bytes(),
             "hook.unknown-event",
             false,
         ),

@@ -13,6 +13,8 @@ pub struct Fault {
     pub kind: FaultKind,
     /// Whether the payload announced a tool call, or may have: only then does the fail mode refuse anything.
     pub may_be_call: bool,
+    /// The event's native name, where that much could be read.
+    pub event: Option<Box<str>>,
     /// The session, where that much could be read.
     pub session: Option<SessionId>,
 }
@@ -23,6 +25,7 @@ impl Fault {
         Self {
             kind,
             may_be_call: true,
+            event: None,
             session: None,
         }
     }
@@ -59,7 +62,7 @@ pub enum FaultKind {
         /// The event; "an event" where that is what is missing.
         event: String,
         /// The field.
-        field: &'static str,
+        field: String,
     },
     /// A field has the wrong type.
     #[error(
@@ -67,9 +70,18 @@ pub enum FaultKind {
     )]
     WrongType {
         /// The field.
-        field: &'static str,
+        field: String,
         /// What was expected.
         expected: &'static str,
+    },
+    /// Neither the payload nor the hook's command line names the event.
+    #[error(
+        "nothing names the event: this harness's payloads do not, so the hook must be called as `defenseclaw-hook \
+         {connector} EVENT`. Run `defenseclaw-cli setup {connector}` again"
+    )]
+    NoEventArgument {
+        /// The connector.
+        connector: String,
     },
     /// An id was refused.
     #[error("the hook payload's {0}")]
@@ -90,6 +102,7 @@ impl FaultKind {
             Self::Malformed(_) => "hook.malformed",
             Self::Missing { .. } => "hook.missing-field",
             Self::WrongType { .. } => "hook.wrong-type",
+            Self::NoEventArgument { .. } => "hook.no-event",
             Self::BadId(_) => "hook.bad-id",
             Self::UnknownEvent(_) => "hook.unknown-event",
         }

@@ -1,4 +1,10 @@
-//! Bounds that every JSON payload must keep before it is parsed.
+//! Bounds that every JSON payload must keep before it is parsed, and the fields that are taken out of it.
+
+use std::fmt;
+
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserializer, de::DeserializeSeed};
+use serde_json::{Map, Value};
 
 use super::fault::FaultKind;
 
@@ -43,6 +49,55 @@ pub(super) fn check_bounds(payload: &[u8]) -> Result<&str, FaultKind> {
         }
     }
     Ok(text)
+}
+
+/// The named fields of the outermost object; everything else is skipped without being stored.
+///
+/// A field that stands there twice is refused: two readers would each believe another one.
+pub(super) fn fields(text: &str, wanted: &[String]) -> Result<Value, FaultKind> {
+    // serde would take an array for the object, field by field.
+    if !text.trim_ascii_start().starts_with('{') {
+        return Err(FaultKind::Malformed("it does not start with '{'".into()));
+    }
+    let malformed = |error: serde_json::Error| FaultKind::Malformed(error.to_string());
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let fields = Wanted(wanted).deserialize(&mut reader).map_err(malformed)?;
+    reader.end().map_err(malformed)?;
+    Ok(Value::Object(fields))
+}
+
+struct Wanted<'a>(&'a [String]);
+
+impl<'de> DeserializeSeed<'de> for Wanted<'_> {
+    type Value = Map<String, Value>;
+    fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Self::Value, D::Error> {
+        reader.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Wanted<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(name) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+            if !self.0.iter().any(|wanted| *wanted == name) {
+                entries.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let value = entries.next_value()?;
+            if fields.insert(name.clone().into_owned(), value).is_some() {
+                return Err(A::Error::custom(format_args!(
+                    "the field {name:?} stands there twice"
+                )));
+            }
+        }
+        Ok(fields)
+    }
 }
 
 #[cfg(test)]

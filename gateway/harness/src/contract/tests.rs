@@ -1,13 +1,28 @@
-//! Payloads in, kinds of action and native replies out.
+//! Claude Code, whose contract uses every part of the engine: payloads in, kinds of action and native replies out.
 
-use defenseclaw_model::decision::Severity;
+use defenseclaw_model::call::{CallKind, HookEventKind};
+use defenseclaw_model::decision::{Decision, Severity, Verdict};
+use defenseclaw_model::ids::SessionId;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 
+mod harnesses;
+mod loading;
+
+const NAME: &str = "claude-code";
+
+fn contract(connector: &str) -> &'static Contract {
+    Contracts::embedded().unwrap().find(connector).unwrap()
+}
+
+fn parse_bytes(payload: &[u8]) -> Result<Parsed, Fault> {
+    contract(NAME).parse(payload, None)
+}
+
 fn parse(payload: Value) -> Result<Parsed, Fault> {
-    ClaudeCode.parse(payload.to_string().as_bytes())
+    parse_bytes(payload.to_string().as_bytes())
 }
 
 fn payload(event: &str, more: Value) -> Value {
@@ -126,9 +141,9 @@ fn tools_become_kinds_of_action() {
 fn a_field_that_a_tool_needs_is_named_when_it_is_missing_or_wrong() {
     let message = |tool, input| kind_of(tool, input).unwrap_err().to_string();
     assert!(message("Bash", json!({})).contains("no tool_input.command"));
-    assert!(message("Bash", json!({"command": ["ls"]})).contains("tool_input.command"));
+    assert!(message("Bash", json!({"command": {"a": 1}})).contains("tool_input.command"));
     assert!(message("Write", json!({"file_path": null})).contains("no tool_input.file_path"));
-    assert!(message("WebFetch", json!("x")).contains("no tool_input.url"));
+    assert!(message("WebFetch", json!(7)).contains("no tool_input.url"));
     let no_cwd = json!({"session_id": "s", "hook_event_name": "PreToolUse", "tool_name": "Read",
                         "tool_use_id": "t", "tool_input": {"file_path": "a"}, "cwd": "relative"});
     assert!(parse(no_cwd).unwrap_err().to_string().contains("cwd"));
@@ -136,7 +151,7 @@ fn a_field_that_a_tool_needs_is_named_when_it_is_missing_or_wrong() {
 
 #[test]
 fn only_what_may_be_a_call_is_blamed_as_one() {
-    let fault = |text: &str| ClaudeCode.parse(text.as_bytes()).unwrap_err();
+    let fault = |text: &str| parse_bytes(text.as_bytes()).unwrap_err();
     for text in [
         "",
         "nonsense",
@@ -154,13 +169,13 @@ fn only_what_may_be_a_call_is_blamed_as_one() {
         r#"{"hook_event_name":"Stop"}"#,
         r#"{"hook_event_name":"PostToolUse","session_id":"s"}"#,
         r#"{"hook_event_name":"UserPromptSubmit","session_id":"s","prompt":7}"#,
-        r#"{"hook_event_name":"Notification","session_id":"s"}"#,
+        r#"{"hook_event_name":"NewEvent","session_id":"s"}"#,
         r#"{"hook_event_name":"Stop","session_id":"has space"}"#,
     ] {
         assert!(!fault(text).may_be_call, "{text}");
     }
-    let unknown = fault(r#"{"hook_event_name":"Notification","session_id":"s"}"#);
-    assert_eq!(unknown.kind, FaultKind::UnknownEvent("Notification".into()));
+    let unknown = fault(r#"{"hook_event_name":"NewEvent","session_id":"s"}"#);
+    assert_eq!(unknown.kind, FaultKind::UnknownEvent("NewEvent".into()));
     assert_eq!(unknown.session, Some(SessionId::new(NAME, "s").unwrap()));
 }
 
@@ -179,7 +194,7 @@ fn a_missing_call_id_is_derived_alike_before_and_after_the_tool() {
     };
     assert_eq!(call_of("PreToolUse", "ls"), call_of("PostToolUse", "ls"));
     assert_ne!(call_of("PreToolUse", "ls"), call_of("PreToolUse", "pwd"));
-    assert!(call_of("PreToolUse", "ls").as_str().starts_with(DERIVED));
+    assert!(call_of("PreToolUse", "ls").as_str().starts_with("derived-"));
 }
 
 #[test]
@@ -192,9 +207,8 @@ fn home_comes_from_the_transcript() {
     assert_eq!(parse(other).unwrap().home, None);
 }
 
-#[test]
-fn replies_are_claude_code_s_own() {
-    let decision = |verdict, enforced| Decision {
+fn decision(verdict: Verdict, enforced: bool) -> Decision {
+    Decision {
         verdict,
         severity: Severity::High,
         reason: "\"rm -rf /\" removes everything".into(),
@@ -204,21 +218,7 @@ fn replies_are_claude_code_s_own() {
         updated_input: None,
         policy: "000000000000".into(),
         enforced,
-    };
-    let shown = |reply: Reply| (reply.exit, String::from_utf8(reply.body).unwrap());
-    let replies: Vec<_> = [
-        ("allow", ClaudeCode.decided(&decision(Verdict::Allow, true))),
-        ("ask", ClaudeCode.decided(&decision(Verdict::Ask, true))),
-        ("deny", ClaudeCode.decided(&decision(Verdict::Deny, true))),
-        (
-            "deny, observed",
-            ClaudeCode.decided(&decision(Verdict::Deny, false)),
-        ),
-        ("refused", ClaudeCode.refused("the ledger is full")),
-    ]
-    .map(|(name, reply)| (name, shown(reply)))
-    .into();
-    insta::assert_json_snapshot!(replies);
+    }
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -240,7 +240,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let _ = ClaudeCode.parse(&bytes);
+        let _ = parse_bytes(&bytes);
     }
 
     #[test]
@@ -261,7 +261,7 @@ proptest! {
     fn a_cut_payload_is_never_taken_for_another_event(cut in 0usize..200) {
         let whole = payload("PreToolUse", json!({"tool_name": "Bash", "tool_use_id": "t", "tool_input": {"command": "ls"}})).to_string();
         let part = &whole.as_bytes()[..cut.min(whole.len() - 1)];
-        prop_assert!(ClaudeCode.parse(part).unwrap_err().may_be_call);
+        prop_assert!(parse_bytes(part).unwrap_err().may_be_call);
     }
 
     #[test]
