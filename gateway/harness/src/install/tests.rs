@@ -682,3 +682,134 @@ fn specifications_with_mistakes_are_refused_by_name() {
         assert!(error.starts_with("w.yaml: ") && error.contains(word), "{error}");
     }
 }
+
+/// What a contract says and what is installed are two files: they have to agree.
+#[test]
+fn what_is_installed_fits_the_contract() {
+    use crate::contract::Contracts;
+    use defenseclaw_model::call::{CallKind, HookEventKind};
+    use defenseclaw_model::decision::{Decision, Severity, Verdict};
+
+    let contracts = Contracts::embedded().unwrap();
+    assert_eq!(
+        contracts
+            .names()
+            .into_iter()
+            .collect::<std::collections::BTreeSet<_>>(),
+        spec::all()
+            .unwrap()
+            .iter()
+            .map(|spec| spec.connector.as_str())
+            .collect()
+    );
+    for spec in spec::all().unwrap() {
+        let contract = contracts.find(&spec.connector).unwrap();
+        let payload = canary::payload(&spec.canary, "s", "/w").to_string();
+        let hint = contract
+            .needs_event_argument()
+            .then_some(spec.canary.event.as_str());
+        let parsed = contract.parse(payload.as_bytes(), hint).unwrap();
+        let HookEventKind::PreToolUse(call) = &parsed.event.kind else {
+            panic!("{}: the canary is no tool call", spec.connector);
+        };
+        assert!(
+            matches!(&call.kind, CallKind::Command { command, .. } if command == canary::COMMAND),
+            "{}: {:?}",
+            spec.connector,
+            call.kind
+        );
+        let decision = Decision {
+            verdict: Verdict::Deny,
+            severity: Severity::High,
+            reason: format!("{} is denied", canary::COMMAND),
+            findings: Vec::new(),
+            rule: String::new(),
+            line: String::new(),
+            updated_input: None,
+            policy: String::new(),
+            enforced: true,
+        };
+        let judged = |decision: &Decision| {
+            let reply = contract.decided(&parsed.native, decision);
+            let body = String::from_utf8(reply.body).unwrap();
+            canary::judge(
+                &spec.canary,
+                Some(i32::from(reply.exit)),
+                body,
+                String::from_utf8(reply.stderr).unwrap(),
+            )
+        };
+        assert!(
+            matches!(
+                judged(&decision),
+                canary::Outcome::Blocked { by_policy: true, .. }
+            ),
+            "{}",
+            spec.connector
+        );
+        let allowed = Decision {
+            verdict: Verdict::Allow,
+            ..decision
+        };
+        assert!(
+            matches!(judged(&allowed), canary::Outcome::Passed { .. }),
+            "{}",
+            spec.connector
+        );
+    }
+}
+
+#[test]
+fn every_installed_hook_is_an_event_of_the_contract_and_gets_its_time() {
+    use crate::contract::{Contracts, Transport};
+
+    let host = Host::new();
+    for spec in spec::all().unwrap() {
+        let contract = Contracts::embedded().unwrap().find(&spec.connector).unwrap();
+        if contract.transport() == Transport::Plugin {
+            continue; // Its shim names the events, and is tested with it.
+        }
+        let plain = |name: &str| name.to_lowercase().replace('_', "");
+        let events: Vec<_> = contract.events().into_iter().map(plain).collect();
+        for scope in scopes(spec) {
+            for file in host.site.plan(spec, scope).unwrap() {
+                let mut calls = 0;
+                for edit in &file.edits {
+                    let edit::Edit::Append { at, value, .. } = edit else {
+                        continue;
+                    };
+                    let event = at.last().unwrap();
+                    assert!(events.contains(&plain(event)), "{}: {event}", spec.connector);
+                    let with_event = format!("defenseclaw-hook {} {event}\"", spec.connector);
+                    assert_eq!(
+                        value.to_string().contains(&with_event),
+                        contract.needs_event_argument(),
+                        "{value}"
+                    );
+                    calls += usize::from(contract.is_call(event) || spec.connector == "openhands");
+                    let text = value.to_string();
+                    let limit = contract.limit().as_millis();
+                    let (seconds, millis) = (limit / 1000, limit);
+                    let told = text.split("\"timeout").nth(1).and_then(|rest| {
+                        rest.split(|c: char| !c.is_ascii_digit())
+                            .find(|digits| !digits.is_empty())?
+                            .parse::<u128>()
+                            .ok()
+                    });
+                    // Windsurf's entries take no limit.
+                    let enough = if spec.connector == "gemini-cli" {
+                        millis
+                    } else {
+                        seconds
+                    };
+                    assert!(
+                        told.is_none_or(|told| told >= enough),
+                        "{}: {text} gives less than {limit} ms",
+                        spec.connector
+                    );
+                }
+                assert!(calls > 0, "{}: no event of it decides a call", spec.connector);
+            }
+        }
+    }
+}
