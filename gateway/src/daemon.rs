@@ -23,6 +23,7 @@ use crate::redact;
 use crate::server::Server;
 use crate::sessions::Sessions;
 use crate::slots::Slots;
+use crate::watch::Watch;
 
 /// How long requests in flight may take to finish at the end. A decision waits at most one second for the agent.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -131,6 +132,11 @@ impl Gateway {
         tracing::info!("listening on {}", self.config.socket.display());
 
         let ((hook_socket, hooks), (agent_socket, agents)) = (self.hooks, self.agent);
+        let hooks_watch =
+            Watch::start(&self.config.state, self.ledger.clone()).map_err(|source| GatewayError::System {
+                what: "cannot start the thread that watches installed hooks",
+                source,
+            })?;
         let (stop, stopping) = watch::channel(false);
         let slots = Arc::new(Slots::default());
         let server = Server {
@@ -158,6 +164,7 @@ impl Gateway {
             tracing::warn!("requests are still in flight after {seconds} s; stopping all the same");
         }
         agents.abort();
+        drop(hooks_watch);
         self.link.close("the gateway stops");
         record(&self.ledger, "stopped", reason.to_owned()).await;
         self.ledger.stop().await;

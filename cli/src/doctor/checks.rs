@@ -28,7 +28,6 @@ pub(super) fn host(target: &Target, settings: &Settings) -> (Vec<Check>, bool) {
             None
         }
     };
-    checks.push(client(&target.site.client));
     checks.push(hook_settings(&target.site.root, settings));
     (checks, status.is_some())
 }
@@ -107,7 +106,8 @@ fn unreachable(error: &CliError, settings: &Settings) -> Check {
     Check::ok("gateway", "", what).fail(remedy)
 }
 
-fn client(path: &Path) -> Check {
+/// A hook client that harnesses run.
+pub(super) fn client(path: &Path) -> Check {
     let about = path.display().to_string();
     match path.metadata() {
         Err(error) => Check::ok("client", about, format!("cannot be started: {error}"))

@@ -32,7 +32,7 @@ pub(super) fn known(target: &Target) -> (Vec<Check>, Vec<Installed>) {
 }
 
 /// The checks of one installation.
-pub(super) fn one(installed: &Installed, target: &Target, settings: &Settings, try_it: bool) -> Vec<Check> {
+pub(super) fn one(installed: &Installed, settings: &Settings, try_it: bool) -> Vec<Check> {
     let about = match installed.scope {
         Scope::System => format!("{} (system)", installed.connector),
         Scope::User => format!("{} ({})", installed.connector, installed.home.display()),
@@ -82,14 +82,14 @@ pub(super) fn one(installed: &Installed, target: &Target, settings: &Settings, t
         let detail = format!("in place in {}", files.collect::<Vec<_>>().join(", "));
         checks.push(Check::ok("hook", about.clone(), detail));
         if try_it {
-            checks.push(canary(installed, about, target, settings));
+            checks.push(canary(installed, about, settings));
         }
     }
     checks
 }
 
 /// Runs the installed hook with a call that the policy always denies.
-fn canary(installed: &Installed, about: String, target: &Target, settings: &Settings) -> Check {
+fn canary(installed: &Installed, about: String, settings: &Settings) -> Check {
     let untried = |detail: String| Check::ok("canary", about.clone(), detail);
     let Ok(Some(spec)) = spec::named(&installed.connector) else {
         return untried("this version knows no such harness".into()).fail("Take the hook away by hand");
@@ -103,7 +103,8 @@ fn canary(installed: &Installed, about: String, target: &Target, settings: &Sett
         gid: installed.gid,
         home: installed.home.clone(),
     };
-    let other = target.site.privileged || nix::unistd::geteuid().is_root() && user.uid != 0;
+    // A user's harness runs its hook as that user; so must this.
+    let other = nix::unistd::geteuid().is_root() && user.uid != 0;
     let session = format!("defenseclaw-doctor-{}-{}", std::process::id(), time::now_ns());
     let outcome = canary::run(
         &spec.canary,

@@ -93,8 +93,17 @@ pub fn run(options: &DoctorOptions, context: &mut Context<'_>) -> Result<Answer,
         say(check, context)?;
     }
     let settings = context.settings.clone();
+    let mut clients: Vec<_> = installed
+        .iter()
+        .map(|installed| installed.client.clone())
+        .collect();
+    clients.sort_unstable();
+    clients.dedup();
+    for client in clients {
+        say(checks::client(&client), context)?;
+    }
     for one in &installed {
-        for check in hooks::one(one, &target, &settings, answers && !options.no_canary) {
+        for check in hooks::one(one, &settings, answers && !options.no_canary) {
             say(check, context)?;
         }
     }

@@ -10,4 +10,5 @@ mod agents;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod watch;
 mod world;
