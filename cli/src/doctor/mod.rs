@@ -103,7 +103,7 @@ pub fn run(options: &DoctorOptions, context: &mut Context<'_>) -> Result<Answer,
         say(checks::client(&client), context)?;
     }
     for one in &installed {
-        for check in hooks::one(one, &settings, answers && !options.no_canary) {
+        for check in hooks::one(one, &target, &settings, answers && !options.no_canary) {
             say(check, context)?;
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::User;
-use super::spec::{Blocked, Canary};
+use super::spec::{Blocked, Canary, Probe};
 
 /// The command that the policy denies wherever it stands, by rule `doctor.canary`. No such program exists.
 pub const COMMAND: &str = "defenseclaw-canary-denied";
@@ -74,8 +74,33 @@ pub fn run(canary: &Canary, line: &str, session: &str, cwd: &Path, user: Option<
         return Outcome::Failed("the hook's command line is empty".into());
     };
     let mut command = Command::new(program);
+    command.args(words);
+    let payload = payload(canary, session, &cwd.to_string_lossy()).to_string();
+    start(canary, command, payload, cwd, user)
+}
+
+/// Runs an installed plugin's file with a canary call, in Node in place of its harness.
+pub fn run_plugin(
+    canary: &Canary,
+    probe: &Probe,
+    node: &Path,
+    file: &Path,
+    session: &str,
+    cwd: &Path,
+    user: Option<&User>,
+) -> Outcome {
+    let mut command = Command::new(node);
     command
-        .args(words)
+        .args(["--input-type=module", "--eval", &probe.script, "--"])
+        .arg(file)
+        .arg(session)
+        .arg(cwd)
+        .arg(COMMAND);
+    start(canary, command, String::new(), cwd, user)
+}
+
+fn start(canary: &Canary, mut command: Command, payload: String, cwd: &Path, user: Option<&User>) -> Outcome {
+    command
         .current_dir(cwd)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -83,11 +108,11 @@ pub fn run(canary: &Canary, line: &str, session: &str, cwd: &Path, user: Option<
     if let Some(user) = user {
         command.uid(user.uid).gid(user.gid);
     }
+    let program = command.get_program().to_string_lossy().into_owned();
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Outcome::Failed(format!("{program} cannot be started: {error}")),
     };
-    let payload = payload(canary, session, &cwd.to_string_lossy()).to_string();
     match converse(child, payload) {
         Ok((exit, reply, complaint)) => judge(canary, exit, reply, complaint),
         Err(what) => Outcome::Failed(what),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::edit::{Edit, Format, lookup};
 use super::spec::{FileSpec, OffSwitch, Place, Scope, Spec};
 use super::{CLIENT, InstallError};
+use crate::shims;
 
 /// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +79,8 @@ impl Site {
         if let Some(name) = place.variable.as_ref().filter(|_| scope == Scope::User)
             && let Some(value) = self.variables.get(name).filter(|value| !value.is_empty())
         {
-            let folder = PathBuf::from(value);
+            let mut folder = PathBuf::from(value);
+            folder.extend(&place.below);
             return if folder.is_absolute() {
                 Ok(folder)
             } else {
@@ -109,7 +111,7 @@ impl Site {
                 path: existing(&folder, &file.path),
                 format: file.format,
                 edits: words.edits(file),
-                content: file.content.as_ref().map(|text| words.fill(text, "")),
+                content: file.shim.as_ref().and_then(|name| shim(&spec.connector, name)),
                 off: file.off.clone(),
                 wrapper: file.wrapper.clone(),
             })
@@ -144,6 +146,12 @@ impl PlannedFile {
             _ => self.edits.clone(),
         }
     }
+}
+
+/// A file of a connector's plugin.
+fn shim(connector: &str, name: &str) -> Option<String> {
+    let file = shims::files(connector).iter().find(|file| file.path == name)?;
+    Some(file.content.to_owned())
 }
 
 /// The first of some paths that exists, else the first.

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::edit::{Existing, Format};
 
 /// The built-in specifications: file name and text.
-const EMBEDDED: [(&str, &str); 9] = {
+const EMBEDDED: [(&str, &str); 11] = {
     macro_rules! spec {
         ($name:literal) => {
             (
@@ -29,6 +29,8 @@ const EMBEDDED: [(&str, &str); 9] = {
         spec!("gemini-cli"),
         spec!("copilot-cli"),
         spec!("windsurf"),
+        spec!("opencode"),
+        spec!("openclaw"),
         spec!("hermes"),
         spec!("antigravity"),
         spec!("openhands"),
@@ -83,6 +85,9 @@ pub struct Place {
     /// A variable that names another folder, for the user's own installation.
     #[serde(default)]
     pub variable: Option<String>,
+    /// The folder below the one that the variable names.
+    #[serde(default)]
+    pub below: Option<String>,
     /// The files, in the order in which they are written.
     pub files: Vec<FileSpec>,
     /// What a person has to do once, if anything.
@@ -104,9 +109,9 @@ pub struct FileSpec {
     /// Elements that lists in it need.
     #[serde(default)]
     pub append: Vec<AppendSpec>,
-    /// For a file that is ours as a whole: its text.
+    /// For a file that is ours as a whole: which file of the connector's plugin it is.
     #[serde(default)]
-    pub content: Option<String>,
+    pub shim: Option<String>,
     /// Where the file has this key, everything goes below it: some harnesses read two shapes of one file.
     #[serde(default)]
     pub wrapper: Option<String>,
@@ -165,6 +170,20 @@ pub struct Canary {
     pub payload: Value,
     /// Replies that block the call; any one of them will do.
     pub blocked: Vec<Blocked>,
+    /// How to try a plugin, for harnesses that start no hook command.
+    #[serde(default)]
+    pub plugin: Option<Probe>,
+}
+
+/// How to try a plugin outside of its harness.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probe {
+    /// The plugin's file, by its name.
+    pub file: String,
+    /// A JavaScript module for Node. Its arguments are the plugin's file, session, working directory and the canary; it
+    /// prints the reply.
+    pub script: String,
 }
 
 /// A reply that blocks.
