@@ -6,6 +6,7 @@
 //! | [`config`] | where the configuration is found |
 //! | [`listen`] | the two sockets and their locks |
 //! | [`server`] | HTTP over the Unix socket, its routes and its limits |
+//! | [`late`] | replies that wait for a person |
 //! | [`slots`] | how much of the gateway one user may hold |
 //! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
@@ -29,6 +30,7 @@ pub mod daemon;
 pub mod engine;
 pub mod error;
 pub mod judge;
+pub mod late;
 pub mod ledger_writer;
 pub mod listen;
 pub mod redact;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::connector::{self, Contract, Fault, FaultKind, MAX_PAYLOAD, Reply};
 use crate::engine::{Engine, Peer};
+use crate::late::{self, LateBody};
 use crate::slots::{Slot, Slots};
 use crate::status::status;
 
@@ -50,7 +52,7 @@ pub struct Server {
     pub started: Instant,
 }
 
-type Answer = Response<Full<Bytes>>;
+type Answer = Response<BoxBody<Bytes, Infallible>>;
 
 impl Server {
     /// Takes connections until `stop` says so; those that are open then finish their request.
@@ -197,21 +199,34 @@ impl Server {
         };
         let (engine, event) = (Arc::clone(&self.engine), named.clone());
         // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
-        let decided = tokio::spawn(async move {
+        let mut decided = tokio::spawn(async move {
             let reply = engine
                 .hook(connector, event.as_deref(), payload, peer, arrived)
                 .await;
             drop((room, slot));
             reply
         });
-        match decided.await {
-            Ok(reply) => native(reply),
-            Err(error) => {
+        let early = tokio::time::timeout(late::LATE, &mut decided).await;
+        let server = Arc::clone(self);
+        let told = move |decided: Result<Reply, tokio::task::JoinError>| {
+            decided.unwrap_or_else(|error| {
                 tracing::error!("a hook request failed inside; please report this: {error}");
-                native(self.engine.failed_inside(connector, named.as_deref()))
-            }
+                server.engine.failed_inside(connector, named.as_deref())
+            })
+        };
+        match early {
+            Ok(decided) => native(told(decided)),
+            Err(_) => waiting(connector, async move { told(decided.await) }),
         }
     }
+}
+
+/// An answer that is still to be found, and says so.
+fn waiting(connector: &Contract, reply: impl Future<Output = Reply> + Send + Sync + 'static) -> Answer {
+    let mut answer = Response::new(LateBody::new(reply).boxed());
+    let wait = u64::try_from(late::wait(connector).as_millis()).unwrap_or(u64::MAX);
+    answer.headers_mut().insert(late::HEADER, HeaderValue::from(wait));
+    answer
 }
 
 /// Returns when the gateway is to stop, or is gone.
@@ -237,7 +252,7 @@ async fn read_body(mut body: Incoming, length: usize) -> Option<Bytes> {
 }
 
 fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed());
     *answer.status_mut() = status;
     answer
         .headers_mut()

@@ -17,6 +17,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, sendmsg, socket,
 };
 
+use crate::fallback::Asked;
 use crate::reply::{Reader, Reply, ReplyError};
 use crate::settings::{Settings, SettingsError};
 
@@ -86,11 +87,23 @@ fn remedy(errno: Errno) -> &'static str {
 pub(crate) struct Deadline {
     started: Instant,
     allowed: Duration,
+    /// Beyond which it is never put off.
+    limit: Duration,
 }
 
 impl Deadline {
-    pub(crate) fn new(started: Instant, allowed: Duration) -> Self {
-        Self { started, allowed }
+    pub(crate) fn new(started: Instant, allowed: Duration, limit: Duration) -> Self {
+        Self {
+            started,
+            allowed,
+            limit,
+        }
+    }
+
+    /// Puts it off by `wait` from now.
+    fn put_off(&mut self, wait: Duration) {
+        let until = self.started.elapsed().saturating_add(wait);
+        self.allowed = self.allowed.max(until.min(self.limit));
     }
 
     fn left(self) -> Option<Duration> {
@@ -139,7 +152,7 @@ pub(crate) fn read_stdin(payload: &mut Vec<u8>, deadline: Deadline) -> Result<()
 
 /// Sends `payload` to the gateway and waits for its answer.
 pub(crate) fn ask(
-    connector: &str,
+    asked: Asked,
     settings: &Settings,
     payload: &[u8],
     deadline: Deadline,
@@ -149,9 +162,14 @@ pub(crate) fn ask(
     if settings.check_server {
         check_server(&stream, path)?;
     }
+    // Both names are of our own table.
+    let event = asked.event.map_or_else(String::new, |event| {
+        format!("x-defenseclaw-event: {}\r\n", event.name)
+    });
     let head = format!(
-        "POST /v1/hooks/{connector} HTTP/1.1\r\nhost: defenseclaw\r\ncontent-type: application/json\r\n\
+        "POST /v1/hooks/{} HTTP/1.1\r\nhost: defenseclaw\r\ncontent-type: application/json\r\n{event}\
          content-length: {}\r\nconnection: close\r\n\r\n",
+        asked.harness.name,
         payload.len()
     );
     match send_all(&stream, head.as_bytes(), payload, deadline) {
@@ -253,7 +271,7 @@ fn send_all(stream: &OwnedFd, head: &[u8], body: &[u8], deadline: Deadline) -> R
     Ok(true)
 }
 
-fn receive(stream: &OwnedFd, path: &Path, deadline: Deadline) -> Result<Reply, Failure> {
+fn receive(stream: &OwnedFd, path: &Path, mut deadline: Deadline) -> Result<Reply, Failure> {
     let broken = |source| Failure::Broken {
         path: path.to_owned(),
         source,
@@ -263,6 +281,7 @@ fn receive(stream: &OwnedFd, path: &Path, deadline: Deadline) -> Result<Reply, F
         source,
     };
     let mut reader = Reader::default();
+    let mut waits = false;
     let mut chunk = [0u8; 8 * 1024];
     loop {
         if !wait(stream.as_fd(), PollFlags::POLLIN, deadline).map_err(broken)? {
@@ -277,6 +296,11 @@ fn receive(stream: &OwnedFd, path: &Path, deadline: Deadline) -> Result<Reply, F
                 if let Some(reply) = reader.push(&chunk[..count]).map_err(refused)? {
                     return Ok(reply);
                 }
+                // Once: a gateway that asks again and again must not hold a call for ever.
+                if let Some(ms) = reader.asks_to_wait().filter(|_| !waits) {
+                    waits = true;
+                    deadline.put_off(Duration::from_millis(ms));
+                }
             }
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Err(errno) => return Err(broken(errno)),
@@ -289,6 +313,11 @@ pub(crate) fn write_stdout(bytes: &[u8]) -> Result<(), Failure> {
     write_all(std::io::stdout().as_fd(), bytes).map_err(Failure::Output)
 }
 
+/// Writes what the harness reads from standard error. Where it cannot be written, the exit status says the same.
+pub(crate) fn write_stderr(bytes: &[u8]) {
+    let _ = write_all(std::io::stderr().as_fd(), bytes);
+}
+
 /// Says something to a person. Where nobody listens it is lost; there is nowhere else to say it.
 pub(crate) fn complain(message: &str) {
     let _ = write_all(
@@ -298,7 +327,7 @@ pub(crate) fn complain(message: &str) {
 }
 
 fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
-    let deadline = Deadline::new(Instant::now(), WRITE_GRACE);
+    let deadline = Deadline::new(Instant::now(), WRITE_GRACE, WRITE_GRACE);
     while !bytes.is_empty() {
         if !wait(fd, PollFlags::POLLOUT, deadline)? {
             return Err(Errno::ETIMEDOUT);
@@ -323,7 +352,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let _listener = UnixListener::bind(&path).unwrap();
-        let stream = open(&path, Deadline::new(Instant::now(), Duration::from_secs(1))).unwrap();
+        let stream = open(
+            &path,
+            Deadline::new(Instant::now(), Duration::from_secs(1), Duration::from_secs(1)),
+        )
+        .unwrap();
         check_server(&stream, &path).unwrap();
         // Root's server passes anywhere; for anyone else the folder's owner decides.
         let elsewhere = check_server(&stream, Path::new("/proc/s"));

@@ -3,12 +3,15 @@
 //! In fail mode `closed` a call is refused and everything else passes; in `open` everything passes. What went wrong is
 //! said in either case.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fmt;
+use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserializer;
+use serde::de::{Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::EXIT_BLOCK;
 use crate::exchange;
+use crate::harness::{Event, Harness};
 use crate::reply::Reply;
 use crate::settings::FailMode;
 
@@ -17,8 +20,10 @@ use crate::settings::FailMode;
 pub(crate) struct Answer {
     /// For the harness.
     pub(crate) stdout: Vec<u8>,
+    /// For the harness, where it reads that, as it is.
+    pub(crate) stderr: Vec<u8>,
     /// For a person.
-    pub(crate) stderr: String,
+    pub(crate) complaint: String,
     /// Exit status.
     pub(crate) exit: u8,
     /// Whether a call hangs on this answer, so that losing it must not let the call through.
@@ -30,83 +35,121 @@ impl Answer {
     pub(crate) fn from_gateway(reply: Reply) -> Self {
         Self {
             stdout: reply.body,
-            stderr: String::new(),
+            stderr: reply.stderr,
+            complaint: String::new(),
             exit: reply.exit,
             decides_call: true,
         }
     }
 }
 
-/// The answer by fail mode. `failure` says what failed, on what, and what to do.
-pub(crate) fn answer(payload: &[u8], fail: FailMode, failure: &str) -> Answer {
-    let decides_call = may_be_a_call(payload);
-    let (stdout, stderr) = match (fail, decides_call) {
-        (FailMode::Closed, true) => (deny(failure), String::new()),
-        (FailMode::Closed, false) => (Vec::new(), format!("{failure}. This event was not recorded.")),
-        (FailMode::Open, true) => (
-            Vec::new(),
-            format!("{failure}. The call runs unchecked, as configured."),
-        ),
-        (FailMode::Open, false) => (Vec::new(), format!("{failure}. This event was not recorded.")),
-    };
-    Answer {
-        stdout,
-        stderr,
-        exit: 0,
-        decides_call,
+/// What the hook was called for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// The harness.
+    pub(crate) harness: &'static Harness,
+    /// The event that the command line names.
+    pub(crate) event: Option<&'static Event>,
+}
+
+impl Asked {
+    /// The event, and whether a call may hang on it.
+    ///
+    /// Only what plainly is another event is let through: a payload that is cut, malformed, or names its event twice counts
+    /// as a call, unless the command line says what it is.
+    fn event(self, payload: &[u8]) -> (Option<&'static Event>, bool) {
+        let told = self
+            .harness
+            .event_field
+            .and_then(|field| event_name(payload, field));
+        match (told, self.event) {
+            (Some(name), named) => {
+                let event = self.harness.event(&name);
+                let either =
+                    event.is_some_and(|event| event.is_call) || named.is_some_and(|event| event.is_call);
+                (event.or(named), either)
+            }
+            (None, Some(event)) => (Some(event), event.is_call),
+            (None, None) => (self.harness.primary(), true),
+        }
     }
 }
 
-/// Whether `payload` announces a tool call, or could.
-///
-/// Only a payload that plainly names another event is let through: one that is cut, malformed, or names its event twice
-/// counts as a call. The name is taken from the outermost object; a tool's input may contain the same words.
-fn may_be_a_call(payload: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Event {
-        hook_event_name: String,
+/// The answer by fail mode. `failure` says what failed, on what, and what to do.
+pub(crate) fn answer(asked: Asked, payload: &[u8], fail: FailMode, failure: &str) -> Answer {
+    let (event, decides_call) = asked.event(payload);
+    let refuses = fail == FailMode::Closed && decides_call;
+    let reason = format!("could not check this call, so it is refused: {failure}.");
+    let template = match (event, refuses) {
+        // Two names that differ: the one that announces a call says how to refuse it.
+        (Some(event), true) if event.is_call => Some(&event.deny),
+        (_, true) => asked.harness.primary().map(|event| &event.deny),
+        (Some(event), false) => Some(&event.pass),
+        (None, false) => None,
+    };
+    let complaint = match (refuses, decides_call) {
+        (true, _) => String::new(),
+        (false, true) => format!("{failure}. The call runs unchecked, as configured."),
+        (false, false) => format!("{failure}. This event was not recorded."),
+    };
+    match template {
+        Some(template) => Answer {
+            stdout: template.stdout(&reason),
+            stderr: template.stderr(&reason).into_bytes(),
+            complaint,
+            exit: template.exit,
+            decides_call,
+        },
+        None => Answer {
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            complaint,
+            exit: if refuses { EXIT_BLOCK } else { 0 },
+            decides_call,
+        },
     }
+}
+
+/// The event's name in the outermost object; a tool's input may contain the same words. `None` where it is not plain.
+fn event_name(payload: &[u8], field: &str) -> Option<String> {
     // serde would take an array for the object, field by field.
     if !payload.trim_ascii_start().starts_with(b"{") {
-        return true;
+        return None;
     }
-    serde_json::from_slice::<Event>(payload).map_or(true, |event| event.hook_event_name == "PreToolUse")
+    let mut reader = serde_json::Deserializer::from_slice(payload);
+    let name = reader.deserialize_map(NameAt(field)).ok()?;
+    reader.end().ok()?;
+    name
 }
 
-/// Claude Code's native refusal of a call.
-fn deny(failure: &str) -> Vec<u8> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Output<'a> {
-        hook_specific_output: Specific<'a>,
-    }
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Specific<'a> {
-        hook_event_name: &'a str,
-        permission_decision: &'a str,
-        permission_decision_reason: &'a str,
-    }
-    let reason = format!("DefenseClaw could not check this call, so it is refused: {failure}.");
-    let output = Output {
-        hook_specific_output: Specific {
-            hook_event_name: "PreToolUse",
-            permission_decision: "deny",
-            permission_decision_reason: &reason,
-        },
-    };
-    serde_json::to_vec(&output).unwrap_or_else(|_| PLAIN_DENY.to_vec())
-}
+struct NameAt<'a>(&'a str);
 
-/// The same refusal without anything that could fail.
-const PLAIN_DENY: &[u8] = br#"{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"deny","permissionDecisionReason":"DefenseClaw could not check this call, so it is refused: the hook client failed inside. Please report it."}}"#;
+impl<'de> Visitor<'de> for NameAt<'_> {
+    type Value = Option<String>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = entries.next_key::<std::borrow::Cow<'de, str>>()? {
+            if name != self.0 {
+                entries.next_value::<IgnoredAny>()?;
+            } else if found.replace(entries.next_value::<String>()?).is_some() {
+                return Err(A::Error::custom("the event is named twice"));
+            }
+        }
+        Ok(found)
+    }
+}
 
 /// What the panic guard needs to know; set as soon as it is known.
-static OPEN: AtomicBool = AtomicBool::new(false);
+static GUARD: OnceLock<(Asked, FailMode)> = OnceLock::new();
 
-/// Notes the fail mode for the panic guard.
-pub(crate) fn set_fail_mode(fail: FailMode) {
-    OPEN.store(fail == FailMode::Open, Ordering::Relaxed);
+/// Notes harness and fail mode for the panic guard.
+pub(crate) fn set_guard(asked: Asked, fail: FailMode) {
+    let _ = GUARD.set((asked, fail));
 }
 
 /// Turns a panic into an answer by fail mode. The event is not looked at any more: the payload may be what caused it.
@@ -115,12 +158,17 @@ pub(crate) fn set_fail_mode(fail: FailMode) {
 pub(crate) fn guard_against_panics() {
     std::panic::set_hook(Box::new(|panic| {
         exchange::complain(&format!("failed inside; please report this: {panic}"));
-        if OPEN.load(Ordering::Relaxed) {
-            std::process::exit(0);
+        let Some((asked, fail)) = GUARD.get() else {
+            std::process::exit(EXIT_BLOCK.into());
+        };
+        let failure = "the hook client failed inside. Please report it";
+        let answer = answer(*asked, b"", *fail, failure);
+        if !answer.stderr.is_empty() {
+            exchange::write_stderr(&answer.stderr);
         }
-        let exit = match exchange::write_stdout(PLAIN_DENY) {
-            Ok(()) => 0,
-            Err(_) => EXIT_BLOCK,
+        let exit = match exchange::write_stdout(&answer.stdout) {
+            Err(_) if *fail == FailMode::Closed => EXIT_BLOCK,
+            _ => answer.exit,
         };
         std::process::exit(exit.into());
     }));
@@ -130,8 +178,15 @@ pub(crate) fn guard_against_panics() {
 mod tests {
     use super::*;
 
+    fn asked(connector: &str, event: Option<&str>) -> Asked {
+        let harness = Harness::find(connector.as_ref()).unwrap();
+        let event = event.map(|event| harness.event(event).unwrap());
+        Asked { harness, event }
+    }
+
     fn denies(payload: &str) -> bool {
-        !answer(payload.as_bytes(), FailMode::Closed, "x")
+        let claude = asked("claude-code", None);
+        !answer(claude, payload.as_bytes(), FailMode::Closed, "x")
             .stdout
             .is_empty()
     }
@@ -139,6 +194,7 @@ mod tests {
     #[test]
     fn closed_refuses_calls_only() {
         assert!(denies(r#"{"hook_event_name":"PreToolUse","tool_name":"Bash"}"#));
+        assert!(denies(r#"{"hook_event_name":"PermissionRequest"}"#));
         for other in [
             "SessionStart",
             "UserPromptSubmit",
@@ -146,6 +202,7 @@ mod tests {
             "Stop",
             "SessionEnd",
             "Notification",
+            "NobodyKnows",
         ] {
             assert!(!denies(&format!(r#"{{"hook_event_name":"{other}"}}"#)), "{other}");
         }
@@ -188,8 +245,30 @@ mod tests {
     }
 
     #[test]
+    fn the_command_line_names_the_event_where_the_payload_does_not() {
+        let refuses = |connector, event, payload: &str| {
+            let given = answer(asked(connector, event), payload.as_bytes(), FailMode::Closed, "x");
+            given.decides_call
+        };
+        assert!(refuses("copilot-cli", Some("preToolUse"), "{}"));
+        assert!(!refuses("copilot-cli", Some("postToolUse"), "{}"));
+        assert!(!refuses("copilot-cli", Some("postToolUse"), "cut"));
+        assert!(refuses("copilot-cli", None, "{}"), "nobody says what it is");
+        // Where both do, either is enough.
+        let stop = r#"{"hook_event_name":"Stop"}"#;
+        assert!(refuses("claude-code", Some("PreToolUse"), stop));
+        assert!(refuses(
+            "claude-code",
+            Some("Stop"),
+            r#"{"hook_event_name":"PreToolUse"}"#
+        ));
+        assert!(!refuses("claude-code", Some("Stop"), stop));
+    }
+
+    #[test]
     fn open_lets_everything_through_and_says_so() {
         let given = answer(
+            asked("claude-code", None),
             br#"{"hook_event_name":"PreToolUse"}"#,
             FailMode::Open,
             "no gateway",
@@ -197,26 +276,33 @@ mod tests {
         assert_eq!(given.stdout, b"");
         assert_eq!(given.exit, 0);
         assert_eq!(
-            given.stderr,
+            given.complaint,
             "no gateway. The call runs unchecked, as configured."
         );
     }
 
     #[test]
-    fn refusals_are_claude_code_s_own() {
-        let given = answer(b"", FailMode::Closed, "the gateway said \"no\"\n");
-        let json: serde_json::Value = serde_json::from_slice(&given.stdout).unwrap();
-        insta::assert_json_snapshot!(json, @r#"
-        {
-          "hookSpecificOutput": {
-            "hookEventName": "PreToolUse",
-            "permissionDecision": "deny",
-            "permissionDecisionReason": "DefenseClaw could not check this call, so it is refused: the gateway said \"no\"\n."
-          }
-        }
-        "#);
-        let plain: serde_json::Value = serde_json::from_slice(PLAIN_DENY).unwrap();
-        assert_eq!(plain["hookSpecificOutput"]["permissionDecision"], "deny");
+    fn refusals_and_passes_are_each_harness_s_own() {
+        let lines: Vec<String> = crate::harness::HARNESSES
+            .iter()
+            .flat_map(|harness| [FailMode::Closed, FailMode::Open].map(|fail| (harness, fail)))
+            .map(|(harness, fail)| {
+                let asked = Asked {
+                    harness,
+                    event: harness.primary(),
+                };
+                let given = answer(asked, b"", fail, "the gateway said \"no\"");
+                let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+                let (stdout, stderr) = (text(given.stdout), text(given.stderr));
+                format!(
+                    "{} {fail:?}: exit {} {stdout} {}",
+                    harness.name,
+                    given.exit,
+                    stderr.trim_end()
+                )
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 
     #[test]
@@ -235,7 +321,7 @@ mod tests {
             let stdout = String::from_utf8_lossy(&output.stdout);
             assert_eq!(output.status.code(), Some(0), "{stdout}");
             assert_eq!(
-                stdout.contains(std::str::from_utf8(PLAIN_DENY).unwrap()),
+                stdout.contains("\"permissionDecision\":\"deny\""),
                 refused,
                 "{stdout}"
             );
@@ -250,11 +336,12 @@ mod tests {
             return;
         };
         guard_against_panics();
-        set_fail_mode(if mode == "open" {
+        let fail = if mode == "open" {
             FailMode::Open
         } else {
             FailMode::Closed
-        });
+        };
+        set_guard(asked("claude-code", None), fail);
         panic!("told to");
     }
 }

@@ -4,6 +4,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`settings`] | where the gateway listens, what to say when it cannot be asked, how long to wait |
+//! | [`harness`] | the harnesses, as a table made from their contracts when this program is built |
 //! | [`exchange`] | standard input, the socket and standard output, each under one deadline |
 //! | [`reply`] | the strict reader of the gateway's HTTP/1.1 answer |
 //! | [`fallback`] | the harness's native answer by fail mode, and the guard that gives it after a panic |
@@ -13,27 +14,29 @@
 
 mod exchange;
 mod fallback;
+mod harness;
 mod reply;
 mod settings;
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use exchange::{Deadline, Failure};
-use fallback::Answer;
+use fallback::{Answer, Asked};
+use harness::{HARNESSES, Harness};
 use settings::{FailMode, Settings};
 
-/// Harnesses whose native answers this program knows.
-const CONNECTORS: [&str; 1] = ["claude-code"];
-
-/// Claude Code takes this status as "blocked" and shows standard error; every other non-zero status lets the call run.
+/// Most harnesses take this status as "blocked" and show standard error; every other non-zero status lets the call run.
 const EXIT_BLOCK: u8 = 2;
+/// Before the harness's own limit, for starting this program and for writing its answer on a busy machine.
+const MARGIN: Duration = Duration::from_secs(5);
+const USE: &str = "Use: defenseclaw-hook CONNECTOR [EVENT], with the hook's payload on standard input";
 
 fn main() -> ExitCode {
     let started = Instant::now();
     fallback::guard_against_panics();
-    let connector = match connector() {
-        Ok(connector) => connector,
+    let asked = match arguments() {
+        Ok(asked) => asked,
         Err(message) => {
             exchange::complain(&message);
             return ExitCode::from(EXIT_BLOCK);
@@ -44,43 +47,58 @@ fn main() -> ExitCode {
         // Settings that cannot be understood are no reason to let calls through: refuse until they are mended.
         Err(error) => (Settings::default(), Some(Failure::Settings(error))),
     };
-    fallback::set_fail_mode(settings.fail);
-    let deadline = Deadline::new(started, settings.deadline);
+    fallback::set_guard(asked, settings.fail);
+    let limit = asked.harness.limit().saturating_sub(MARGIN);
+    let deadline = Deadline::new(started, settings.deadline.min(limit), limit);
     let mut payload = Vec::new();
-    let asked = exchange::read_stdin(&mut payload, deadline).and_then(|()| match fault {
+    let answered = exchange::read_stdin(&mut payload, deadline).and_then(|()| match fault {
         Some(fault) => Err(fault),
-        None => exchange::ask(connector, &settings, &payload, deadline),
+        None => exchange::ask(asked, &settings, &payload, deadline),
     });
-    let answer = match asked {
+    let answer = match answered {
         Ok(reply) => Answer::from_gateway(reply),
-        Err(failure) => fallback::answer(&payload, settings.fail, &failure.to_string()),
+        Err(failure) => fallback::answer(asked, &payload, settings.fail, &failure.to_string()),
     };
     deliver(&answer, settings.fail)
 }
 
-/// The one argument, if it is a connector that this program can answer for.
-fn connector() -> Result<&'static str, String> {
+/// The harness, and the event if it is named.
+fn arguments() -> Result<Asked, String> {
     let mut arguments = std::env::args_os().skip(1);
     let given = arguments.next().unwrap_or_default();
-    let known = CONNECTORS.into_iter().find(|name| given == *name);
-    match (known, arguments.next()) {
-        (Some(name), None) => Ok(name),
-        (Some(_), Some(_)) => Err(
-            "too many arguments. Use: defenseclaw-hook CONNECTOR, with the hook's payload on standard input"
-                .into(),
-        ),
-        (None, _) => Err(format!(
-            "unknown connector {given:?}; known: {}. Use: defenseclaw-hook CONNECTOR, with the hook's payload on \
-             standard input",
-            CONNECTORS.join(", ")
-        )),
+    let Some(harness) = Harness::find(&given) else {
+        let known: Vec<&str> = HARNESSES.iter().map(|harness| harness.name).collect();
+        return Err(format!(
+            "unknown connector {given:?}; known: {}. {USE}",
+            known.join(", ")
+        ));
+    };
+    let named = arguments.next();
+    if arguments.next().is_some() {
+        return Err(format!("too many arguments. {USE}"));
     }
+    let event = match named {
+        None => None,
+        Some(name) => match name.to_str().and_then(|name| harness.event(name)) {
+            Some(event) => Some(event),
+            None => {
+                return Err(format!(
+                    "{} has no event {name:?} that is known. {USE}",
+                    harness.name
+                ));
+            }
+        },
+    };
+    Ok(Asked { harness, event })
 }
 
 /// Prints the answer. A harness that takes no output is stopped by the exit status instead.
 fn deliver(answer: &Answer, fail: FailMode) -> ExitCode {
+    if !answer.complaint.is_empty() {
+        exchange::complain(&answer.complaint);
+    }
     if !answer.stderr.is_empty() {
-        exchange::complain(&answer.stderr);
+        exchange::write_stderr(&answer.stderr);
     }
     match exchange::write_stdout(&answer.stdout) {
         Ok(()) => ExitCode::from(answer.exit),

@@ -5,8 +5,11 @@
 
 /// Longest status line and headers together (bytes).
 const MAX_HEAD: usize = 16 * 1024;
-/// Longest body (bytes): a reply is a verdict and a sentence, never more than a fraction of this.
-const MAX_BODY: usize = 1 << 20;
+/// Longest body (bytes): a verdict and a sentence, and where a tool's input was changed, that input: as large as a payload
+/// and its escapes.
+const MAX_BODY: usize = 20 << 20;
+/// Longest body that may come late and in chunks (bytes): those are read anew with every piece.
+const MAX_LATE_BODY: usize = 1 << 20;
 
 /// What the gateway said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,8 @@ pub(crate) struct Reply {
     pub(crate) exit: u8,
     /// For standard output.
     pub(crate) body: Vec<u8>,
+    /// For standard error.
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// Why an answer was refused.
@@ -39,8 +44,19 @@ pub(crate) enum ReplyError {
 struct Head {
     status: u16,
     exit: Option<u8>,
-    length: usize,
+    /// How many of the body's last bytes are for standard error.
+    stderr: usize,
+    length: Length,
     end: usize,
+}
+
+/// How the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    /// After this many bytes.
+    Bytes(usize),
+    /// It comes in chunks, once a person has answered: within this many milliseconds.
+    Late(u64),
 }
 
 /// Collects an answer as it arrives.
@@ -66,19 +82,18 @@ impl Reader {
             }
         }
         let Some(head) = &self.head else { return Ok(None) };
-        let whole = head.end + head.length;
-        if self.bytes.len() < whole {
+        let body = &self.bytes[head.end..];
+        let Length::Bytes(length) = head.length else {
+            return late(body);
+        };
+        if body.len() < length {
             return Ok(None);
         }
-        if self.bytes.len() > whole {
+        if body.len() > length {
             return Err(ReplyError::Malformed("bytes follow its end"));
         }
-        let body = &self.bytes[head.end..];
         match (head.status, head.exit) {
-            (200, Some(exit)) => Ok(Some(Reply {
-                exit,
-                body: body.to_vec(),
-            })),
+            (200, Some(exit)) => reply(exit, body, head.stderr).map(Some),
             (200, None) => Err(ReplyError::Malformed("it names no exit status")),
             (code, _) => Err(ReplyError::Status {
                 code,
@@ -87,9 +102,84 @@ impl Reader {
         }
     }
 
+    /// For how long the gateway asks to be waited for (milliseconds), once its headers have come: a person is being asked.
+    pub(crate) fn asks_to_wait(&self) -> Option<u64> {
+        match self.head.as_ref()?.length {
+            Length::Late(ms) => Some(ms),
+            Length::Bytes(_) => None,
+        }
+    }
+
     /// What to say when the peer closes before the answer is whole.
     pub(crate) fn cut(&self) -> ReplyError {
         ReplyError::Short(self.bytes.len())
+    }
+}
+
+fn reply(exit: u8, body: &[u8], stderr: usize) -> Result<Reply, ReplyError> {
+    let at = body.len().checked_sub(stderr);
+    let at = at.ok_or(ReplyError::Malformed(
+        "its part for standard error is longer than it is",
+    ))?;
+    Ok(Reply {
+        exit,
+        body: body[..at].to_vec(),
+        stderr: body[at..].to_vec(),
+    })
+}
+
+/// A body in chunks: its first line says exit status and length of the part for standard error.
+fn late(chunked: &[u8]) -> Result<Option<Reply>, ReplyError> {
+    if chunked.len() > MAX_LATE_BODY {
+        return Err(ReplyError::Malformed("its late body is too long"));
+    }
+    let Some(body) = joined(chunked)? else {
+        return Ok(None);
+    };
+    let bad = ReplyError::Malformed("its late body does not start with exit status and length");
+    let line = body.iter().position(|&byte| byte == b'\n').ok_or(bad.clone())?;
+    let text = std::str::from_utf8(&body[..line]).map_err(|_| bad.clone())?;
+    let (exit, stderr) = text.split_once(' ').ok_or(bad.clone())?;
+    let exit = digits(exit)
+        .and_then(|exit| u8::try_from(exit).ok())
+        .ok_or(bad.clone())?;
+    let stderr = digits(stderr).ok_or(bad)?;
+    reply(exit, &body[line + 1..], stderr).map(Some)
+}
+
+/// The chunks put together; `None` until the last one has come.
+fn joined(mut rest: &[u8]) -> Result<Option<Vec<u8>>, ReplyError> {
+    let bad = || ReplyError::Malformed("its chunks are not whole");
+    let mut body = Vec::new();
+    loop {
+        let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else {
+            // The longest size that is taken has five digits.
+            return if rest.len() > 16 { Err(bad()) } else { Ok(None) };
+        };
+        let size = std::str::from_utf8(&rest[..line])
+            .ok()
+            .filter(|size| !size.is_empty() && size.len() <= 5);
+        let size = size
+            .and_then(|size| usize::from_str_radix(size, 16).ok())
+            .ok_or_else(bad)?;
+        rest = &rest[line + 2..];
+        let Some(chunk) = rest.get(..size) else {
+            return Ok(None);
+        };
+        match rest.get(size..size + 2) {
+            None => return Ok(None),
+            Some(b"\r\n") => {}
+            Some(_) => return Err(bad()),
+        }
+        body.extend_from_slice(chunk);
+        rest = &rest[size + 2..];
+        if size == 0 {
+            return if rest.is_empty() {
+                Ok(Some(body))
+            } else {
+                Err(bad())
+            };
+        }
     }
 }
 
@@ -112,7 +202,7 @@ fn parse_head(head: &[u8]) -> Result<Head, ReplyError> {
         .ok_or(bad("its headers do not end"))?
         .split("\r\n");
     let status = parse_status(lines.next().unwrap_or_default())?;
-    let (mut length, mut exit) = (None, None);
+    let (mut length, mut exit, mut stderr, mut late, mut chunked) = (None, None, None, None, false);
     for line in lines {
         let (name, value) = line.split_once(':').ok_or(bad("a header has no colon"))?;
         if name.is_empty()
@@ -127,7 +217,19 @@ fn parse_head(head: &[u8]) -> Result<Head, ReplyError> {
         }
         let value = value.trim_matches(' ');
         if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(bad("it is sent in chunks"));
+            if !value.eq_ignore_ascii_case("chunked") || std::mem::replace(&mut chunked, true) {
+                return Err(bad("its transfer encoding is not `chunked`"));
+            }
+        } else if name.eq_ignore_ascii_case("x-defenseclaw-late") {
+            let number = digits(value).ok_or(bad("its time to wait is no number in range"))?;
+            if late.replace(number as u64).is_some() {
+                return Err(bad("it has two times to wait"));
+            }
+        } else if name.eq_ignore_ascii_case("x-defenseclaw-stderr") {
+            let number = digits(value).ok_or(bad("its length for standard error is no number in range"))?;
+            if stderr.replace(number).is_some() {
+                return Err(bad("it has two lengths for standard error"));
+            }
         } else if name.eq_ignore_ascii_case("content-length") {
             let number = digits(value)
                 .filter(|n| *n <= MAX_BODY)
@@ -144,10 +246,17 @@ fn parse_head(head: &[u8]) -> Result<Head, ReplyError> {
             }
         }
     }
-    let length = length.ok_or(bad("it has no length"))?;
+    let length = match (length, late, chunked) {
+        (Some(length), None, false) => Length::Bytes(length),
+        (None, Some(ms), true) if status == 200 && exit.is_none() && stderr.is_none() => Length::Late(ms),
+        (_, None, true) => return Err(bad("it is sent in chunks")),
+        (None, ..) => return Err(bad("it has no length")),
+        _ => return Err(bad("it is both late and whole")),
+    };
     Ok(Head {
         status,
         exit,
+        stderr: stderr.unwrap_or(0),
         length,
         end: head.len(),
     })
@@ -196,16 +305,70 @@ mod tests {
             read(&answer(b"{}")).unwrap(),
             Some(Reply {
                 exit: 7,
-                body: b"{}".to_vec()
+                body: b"{}".to_vec(),
+                stderr: Vec::new()
             })
         );
         assert_eq!(
             read(&answer(b"")).unwrap(),
             Some(Reply {
                 exit: 7,
-                body: Vec::new()
+                body: Vec::new(),
+                stderr: Vec::new()
             })
         );
+    }
+
+    #[test]
+    fn the_last_bytes_may_be_for_standard_error() {
+        let text = "HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 2\r\nx-defenseclaw-stderr: 3\r\ncontent-length: 5\r\n\r\n{}why";
+        let reply = read(text.as_bytes()).unwrap().unwrap();
+        assert_eq!(
+            (reply.exit, &reply.body[..], &reply.stderr[..]),
+            (2, &b"{}"[..], &b"why"[..])
+        );
+        let long = text.replace("stderr: 3", "stderr: 6");
+        assert!(
+            read(long.as_bytes())
+                .unwrap_err()
+                .to_string()
+                .contains("longer than it is")
+        );
+    }
+
+    const LATE: &str = "HTTP/1.1 200 OK\r\nx-defenseclaw-late: 50000\r\ntransfer-encoding: chunked\r\n\r\n";
+
+    #[test]
+    fn a_late_answer_says_so_first_and_comes_in_chunks() {
+        let mut reader = Reader::default();
+        assert_eq!(reader.asks_to_wait(), None);
+        assert_eq!(reader.push(LATE.as_bytes()).unwrap(), None);
+        assert_eq!(reader.asks_to_wait(), Some(50_000));
+        for piece in ["4\r\n2 3\n", "\r\n5\r", "\n{}why\r\n0\r\n\r"] {
+            assert_eq!(reader.push(piece.as_bytes()).unwrap(), None);
+        }
+        let reply = reader.push(b"\n").unwrap().unwrap();
+        assert_eq!(
+            (reply.exit, &reply.body[..], &reply.stderr[..]),
+            (2, &b"{}"[..], &b"why"[..])
+        );
+    }
+
+    #[test]
+    fn a_late_answer_that_is_not_ours_is_refused() {
+        for body in [
+            "zz\r\n",
+            "100000\r\n",
+            "2\r\n0 0\r\n",
+            "0\r\n\r\n",
+            "3\r\n0 0\r\n0\r\n\r\n",
+            "4\r\n0 9\n\r\n0\r\n\r\n",
+            "6\r\n256 0\n\r\n0\r\n\r\n",
+            "4\r\n0 0\n\r\n0\r\n\r\nmore",
+            "no line end for a long time",
+        ] {
+            assert!(read(format!("{LATE}{body}").as_bytes()).is_err(), "{body:?}");
+        }
     }
 
     #[test]
@@ -307,7 +470,7 @@ mod tests {
                 got = reader.push(now).unwrap();
                 rest = later;
             }
-            prop_assert_eq!(got, Some(Reply { exit: 7, body }));
+            prop_assert_eq!(got, Some(Reply { exit: 7, body, stderr: Vec::new() }));
         }
     }
 }

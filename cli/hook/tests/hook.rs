@@ -114,7 +114,7 @@ impl Answer {
         let reason = self.refusal();
         assert!(reason.contains(why), "{reason}");
         assert!(
-            reason.starts_with("DefenseClaw could not check this call, so it is refused: "),
+            reason.starts_with("DefenseClaw: could not check this call, so it is refused: "),
             "{reason}"
         );
     }
@@ -175,6 +175,92 @@ fn payload_and_answer_pass_through_unchanged() {
             (Some(exit.into()), body, "")
         );
     }
+}
+
+/// What the client prints and how it ends when it is called so, with no gateway there.
+fn alone(arguments: &[&str], payload: &str) -> Answer {
+    let place = Place::new();
+    let mut child = place.command(arguments).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(payload.as_bytes()).unwrap();
+    Answer::from(child.wait_with_output().unwrap())
+}
+
+#[test]
+fn the_event_s_name_goes_along_and_what_is_for_standard_error_goes_there() {
+    let place = Place::new();
+    place.serve(|mut stream| {
+        let (head, _) = read_request(&mut stream);
+        assert!(head.starts_with("POST /v1/hooks/copilot-cli HTTP/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nx-defenseclaw-event: preToolUse\r\n"), "{head}");
+        let answer = "HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 2\r\nx-defenseclaw-stderr: 3\r\ncontent-length: 5\r\n\r\n{}why";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let mut child = place.command(&["copilot-cli", "preToolUse"]).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"{}").unwrap();
+    let answer = Answer::from(child.wait_with_output().unwrap());
+    assert_eq!(
+        (answer.exit, answer.stdout.as_str(), answer.stderr.as_str()),
+        (Some(2), "{}", "why")
+    );
+}
+
+#[test]
+fn without_a_gateway_each_harness_is_told_in_its_own_words() {
+    let copilot = alone(&["copilot-cli", "preToolUse"], "{}");
+    assert!(
+        copilot.stdout.starts_with("{\"permissionDecision\":\"deny\""),
+        "{copilot:?}"
+    );
+    let end = alone(&["copilot-cli", "postToolUse"], "{}");
+    end.passes_with_complaint("not recorded");
+    let windsurf = alone(&["windsurf"], r#"{"agent_action_name":"pre_run_command"}"#);
+    assert_eq!(
+        (windsurf.exit, windsurf.stdout.as_str()),
+        (Some(2), ""),
+        "{windsurf:?}"
+    );
+    assert!(
+        windsurf
+            .stderr
+            .starts_with("DefenseClaw: could not check this call"),
+        "{windsurf:?}"
+    );
+    let seen = alone(&["windsurf"], r#"{"agent_action_name":"post_run_command"}"#);
+    seen.passes_with_complaint("not recorded");
+}
+
+#[test]
+fn a_gateway_that_asks_a_person_is_waited_for_beyond_the_deadline() {
+    let place = Place::new();
+    place.serve(|mut stream| {
+        read_request(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nx-defenseclaw-late: 8000\r\ntransfer-encoding: chunked\r\n\r\n")
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(3_500));
+        stream.write_all(b"a\r\n0 0\nanswer\r\n0\r\n\r\n").unwrap();
+    });
+    let mut child = place.command(&["claude-code"]).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(CALL.as_bytes()).unwrap();
+    let answer = Answer::from(child.wait_with_output().unwrap());
+    assert_eq!(
+        (answer.exit, answer.stdout.as_str()),
+        (Some(0), "answer"),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn a_person_who_does_not_answer_costs_the_time_that_was_asked_for() {
+    let place = Place::new();
+    place.serve(|mut stream| {
+        read_request(&mut stream);
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nx-defenseclaw-late: 3100\r\ntransfer-encoding: chunked\r\n\r\n")
+            .unwrap();
+        std::thread::sleep(Duration::from_secs(60));
+    });
+    place.ask(CALL).refuses_because("did not answer within");
 }
 
 #[test]
@@ -401,7 +487,13 @@ fn a_harness_that_does_not_read_does_not_hold_it_up() {
 #[test]
 fn an_unknown_connector_is_a_matter_of_usage() {
     let place = Place::new();
-    for arguments in [&[][..], &["other"], &["claude-code", "more"], &["--help"]] {
+    for arguments in [
+        &[][..],
+        &["other"],
+        &["claude-code", "more"],
+        &["claude-code", "Stop", "more"],
+        &["--help"],
+    ] {
         let answer = Answer::from(place.command(arguments).stdin(Stdio::null()).output().unwrap());
         assert_eq!(
             (answer.exit, answer.stdout.as_str()),
