@@ -151,7 +151,10 @@ fn node(target: &Target) -> Option<PathBuf> {
         .programs
         .iter()
         .map(|folder| folder.join("node"))
-        .find(|path| path.metadata().is_ok_and(|meta| meta.is_file() && (!root || meta.uid() == 0)))
+        .find(|path| {
+            path.metadata()
+                .is_ok_and(|meta| meta.is_file() && (!root || meta.uid() == 0))
+        })
 }
 
 fn plugin_file(installed: &Installed, name: &str) -> Option<PathBuf> {

@@ -262,9 +262,9 @@ impl FileSpec {
                 return Err(format!("{path} is no plain relative path"));
             }
         }
-        if (self.format == Format::Whole) != self.content.is_some() {
+        if (self.format == Format::Whole) != self.shim.is_some() {
             return Err(format!(
-                "{name}: `content` belongs to format `whole`, and to no other"
+                "{name}: `shim` belongs to format `whole`, and to no other"
             ));
         }
         if self.format != Format::Whole && self.set.is_empty() && self.append.is_empty() {

@@ -125,8 +125,14 @@ fn what_is_written_where() {
             let host = Host::new();
             let changes = host.setup(&spec.connector, scope).unwrap();
             let mut shown = String::new();
-            for change in &changes {
+            for (change, planned) in changes.iter().zip(host.site.plan(spec, scope).unwrap()) {
                 let text = fs::read_to_string(&change.file).unwrap();
+                // Plugins have tests of their own.
+                let text = if planned.format == Format::Whole {
+                    "(as in policies/harness/shims)\n"
+                } else {
+                    &text
+                };
                 shown += &format!("{}\n{text}", change.file.display());
             }
             let shown = shown.replace(host.site.root.to_str().unwrap(), "");
@@ -705,6 +711,8 @@ fn what_is_installed_fits_the_contract() {
     for spec in spec::all().unwrap() {
         let contract = contracts.find(&spec.connector).unwrap();
         let payload = canary::payload(&spec.canary, "s", "/w").to_string();
+        let is_plugin = contract.transport() == crate::contract::Transport::Plugin;
+        assert_eq!(is_plugin, spec.canary.plugin.is_some(), "{}", spec.connector);
         let hint = contract
             .needs_event_argument()
             .then_some(spec.canary.event.as_str());
@@ -718,6 +726,9 @@ fn what_is_installed_fits_the_contract() {
             spec.connector,
             call.kind
         );
+        if is_plugin {
+            continue; // What its plugin makes of a reply is tried in Node below.
+        }
         let decision = Decision {
             verdict: Verdict::Deny,
             severity: Severity::High,
@@ -812,4 +823,105 @@ fn every_installed_hook_is_an_event_of_the_contract_and_gets_its_time() {
             }
         }
     }
+}
+
+/// The plugins as installed, in Node in place of their harness: refused without a gateway, and by one that denies.
+#[test]
+fn an_installed_plugin_is_tried_in_node() {
+    use canary::{Outcome, run_plugin};
+    use std::io::{Read, Write};
+
+    let node = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+        .map(|folder| folder.join("node"))
+        .find(|path| path.is_file())
+        .expect("the project's set-up installs Node for its tests");
+    for (connector, reply) in [
+        ("opencode", r#"{"block":"defenseclaw-canary-denied"}"#),
+        (
+            "openclaw",
+            r#"{"block":true,"blockReason":"defenseclaw-canary-denied"}"#,
+        ),
+    ] {
+        let host = Host::new();
+        host.setup(connector, Scope::User).unwrap();
+        let spec = spec(connector);
+        let probe = spec.canary.plugin.as_ref().unwrap();
+        let installed = host.manifest().installed.remove(0);
+        let mut files = installed.files.iter().map(|file| file.planned.path.clone());
+        let file = files
+            .find(|path| path.file_name().unwrap() == probe.file.as_str())
+            .unwrap();
+        let socket = host.site.root.join("g.sock");
+        let wrapper = host.site.root.join("node");
+        fs::write(
+            &wrapper,
+            format!(
+                "#!/bin/sh\nDEFENSECLAW_SOCKET={} exec {} \"$@\"\n",
+                socket.display(),
+                node.display()
+            ),
+        )
+        .unwrap();
+        fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+        let tried = || run_plugin(&spec.canary, probe, &wrapper, &file, "s", Path::new("/"), None);
+        let without = tried();
+        assert!(
+            matches!(&without, Outcome::Blocked { by_policy: false, .. }),
+            "{connector}: {without:?}"
+        );
+
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let gateway = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = String::new();
+            let mut chunk = [0; 4096];
+            while !request.contains(canary::COMMAND) {
+                let got = stream.read(&mut chunk).unwrap();
+                assert!(got > 0, "{request}");
+                request.push_str(std::str::from_utf8(&chunk[..got]).unwrap());
+            }
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nx-defenseclaw-exit: 0\r\ncontent-length: {}\r\n\r\n",
+                reply.len()
+            );
+            stream.write_all((head + reply).as_bytes()).unwrap();
+            request
+        });
+        let with = tried();
+        assert!(
+            matches!(&with, Outcome::Blocked { by_policy: true, .. }),
+            "{connector}: {with:?}"
+        );
+        assert!(
+            gateway
+                .join()
+                .unwrap()
+                .starts_with(&format!("POST /v1/hooks/{connector} "))
+        );
+    }
+}
+
+#[test]
+fn a_setting_of_the_person_s_is_given_back() {
+    let host = Host::new();
+    let file = host.home(".openclaw/openclaw.json");
+    host.write(
+        &file,
+        "// mine\n{\n  plugins: { allow: ['x'], entries: { defenseclaw: { enabled: false } } },\n}\n",
+    );
+    let before = fs::read_to_string(&file).unwrap();
+    host.setup("openclaw", Scope::User).unwrap();
+    let now = edit::read(&fs::read_to_string(&file).unwrap(), Format::Json5).unwrap();
+    assert_eq!(
+        now["plugins"],
+        json!({"allow": ["x", "defenseclaw"], "entries": {"defenseclaw": {"enabled": true}}})
+    );
+    let text = fs::read_to_string(&file)
+        .unwrap()
+        .replace("// mine", "// still mine");
+    fs::write(&file, text).unwrap();
+    host.teardown("openclaw", Scope::User).unwrap();
+    let after = edit::read(&fs::read_to_string(&file).unwrap(), Format::Json5).unwrap();
+    assert_eq!(after, edit::read(&before, Format::Json5).unwrap());
+    assert!(!host.home(".openclaw/extensions").exists());
 }
