@@ -8,7 +8,7 @@ use defenseclaw_model::config::Config;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::wire::{
-    AgentStatus, Counters, Cursor, FamilyStatus, ToAgent, ToGateway, WIRE_VERSION,
+    AgentStatus, Counters, Cursor, FamilyStatus, Tier, ToAgent, ToGateway, WIRE_VERSION, Whose,
 };
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -262,6 +262,12 @@ impl Daemon {
                     link.send(&ToGateway::Registered { request, binding })?;
                 }
             }
+            ToAgent::Whose { request, pid } => {
+                let whose = self.whose(pid);
+                if let Some(link) = self.link.as_mut() {
+                    link.send(&ToGateway::Whose { request, whose })?;
+                }
+            }
             ToAgent::CallEnd { session, call } => {
                 self.take_events();
                 self.attributor.call_end(&session, &call);
@@ -273,6 +279,24 @@ impl Daemon {
             ToAgent::Ack { batch } => self.outbox.acknowledged(batch),
         }
         Ok(())
+    }
+
+    /// Labels are set by the kernel at fork, so what the map holds now is all there is to know; unless some could not be set.
+    fn whose(&mut self, pid: u32) -> Whose {
+        let unknown = |reason: &str| Whose::Unknown {
+            reason: reason.into(),
+        };
+        let watched = |family: &FamilyStatus| family.family == "process" && family.tier != Tier::None;
+        if !self.families.iter().any(watched) {
+            return unknown("the sensor does not see processes on this host");
+        }
+        if self.sensor.counters().label_map_full > 0 {
+            return unknown("some processes could not be labelled because there were too many");
+        }
+        let mut host = LiveHost {
+            sensor: &mut self.sensor,
+        };
+        self.attributor.whose(&mut host, pid)
     }
 
     /// Says how many records an agent before this one took from the rings and did not bring to the ledger.

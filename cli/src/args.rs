@@ -9,6 +9,10 @@ use defenseclaw_model::ids::CallId;
 
 use crate::{CliError, time, view::View};
 
+pub mod decide;
+
+use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
+
 const TOP_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli setup claude-code          have that agent's tool calls decided
@@ -18,6 +22,8 @@ Examples:
   defenseclaw-cli audit tail -f              every record as it is written
   defenseclaw-cli audit query --since 1h --severity HIGH
   defenseclaw-cli audit verify               check the ledger's hash chain
+  defenseclaw-cli approvals list             calls that wait for a person
+  defenseclaw-cli explain 42                 why the call of record 42 was decided as it was
 
 Environment:
   DEFENSECLAW_CONFIG  configuration file (default /etc/defenseclaw/config.yaml)
@@ -26,7 +32,7 @@ Environment:
   NO_COLOR            no colour, also on a terminal
 
 Exit status:
-  0 done; 1 the answer is \"no\" (not found, chain not valid); 2 usage or configuration;
+  0 done; 1 the answer is \"no\" (not found, denied, not valid); 2 usage or configuration;
   3 the gateway cannot be reached or the ledger not be read; 4 not permitted";
 
 /// What coding agents on this host said they would do, and what the kernel saw them do.
@@ -56,6 +62,16 @@ pub enum Command {
     /// List sessions; show one as a timeline of calls and their effects
     #[command(subcommand)]
     Session(SessionCommand),
+    /// List the calls that wait for a person, and answer them
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
+    /// Say what the rules make of tool calls and texts, line by line, without any daemon
+    Inspect(InspectOptions),
+    /// Explain a decision: facts, findings, and the line of the policy that decided
+    Explain(ExplainOptions),
+    /// Try, check, test and reload the rules
+    #[command(subcommand)]
+    Policy(PolicyCommand),
 }
 
 /// What to do with the ledger.

@@ -43,6 +43,12 @@ pub enum CliError {
         /// What to do.
         remedy: String,
     },
+    /// The gateway does not let this process do that.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The answer is "no": what was handed in is not taken.
+    #[error("{0}")]
+    Refused(String),
     /// The ledger cannot be read.
     #[error("{0}")]
     Ledger(LedgerError),
@@ -58,7 +64,7 @@ impl CliError {
     /// The process's exit status.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NotFound(_) | Self::Install(InstallError::NotInstalled { .. }) => 1,
+            Self::NotFound(_) | Self::Refused(_) | Self::Install(InstallError::NotInstalled { .. }) => 1,
             Self::Install(InstallError::File { source, .. } | InstallError::State { source, .. })
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
@@ -66,7 +72,7 @@ impl CliError {
             }
             Self::Config(_) | Self::Usage(_) | Self::Install(_) => 2,
             Self::Unreachable { .. } | Self::NoLedger(_) | Self::Ledger(_) | Self::Output(_) => 3,
-            Self::NotPermitted { .. } => 4,
+            Self::NotPermitted { .. } | Self::Forbidden(_) => 4,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A minimal HTTP/1.1 client over a Unix socket: one GET, one deadline for all of it.
+//! A minimal HTTP/1.1 client over a Unix socket: one request, one deadline for all of it.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, setsockopt, socket, sockopt};
 use nix::sys::time::TimeVal;
 
-/// Largest answer that is taken, headers included (bytes).
-const MAX_RESPONSE: usize = 1 << 20;
+/// Largest answer that is taken, headers included (bytes): every call that waits, with its texts at their longest.
+const MAX_RESPONSE: usize = 4 << 20;
+/// Longest refusal that is shown (bytes).
+const MAX_REFUSAL: usize = 4 << 10;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -34,19 +36,33 @@ pub enum HttpError {
     },
 }
 
-/// The body of `GET path`.
-pub fn get(server: &Path, path: &str, limit: Duration) -> Result<Vec<u8>, HttpError> {
+/// The body of the answer to that request.
+pub fn request(
+    server: &Path,
+    method: &str,
+    path: &str,
+    body: Option<&[u8]>,
+    limit: Duration,
+) -> Result<Vec<u8>, HttpError> {
     let deadline = Deadline {
         at: Instant::now() + limit,
         limit,
     };
     let mut stream = open(server, &deadline)?;
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    let content = match body {
+        Some(body) => format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        ),
+        None => String::new(),
+    };
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\n{content}Connection: close\r\n\r\n"
     );
+    let request = [head.as_bytes(), body.unwrap_or_default()].concat();
     stream.set_write_timeout(Some(deadline.left()?))?;
     stream
-        .write_all(request.as_bytes())
+        .write_all(&request)
         .map_err(|error| deadline.explain(error))?;
     let response = receive(&mut stream, &deadline)?;
     body_of(&response)
@@ -107,7 +123,7 @@ fn receive(stream: &mut UnixStream, deadline: &Deadline) -> Result<Vec<u8>, Http
         };
         response.extend_from_slice(&buffer[..got]);
         if response.len() > MAX_RESPONSE {
-            return Err(HttpError::NotHttp("it is larger than any status is"));
+            return Err(HttpError::NotHttp("it is larger than any answer is"));
         }
     }
     Ok(response)
@@ -162,11 +178,24 @@ fn body_of(response: &[u8]) -> Result<Vec<u8>, HttpError> {
     if status == 200 {
         return Ok(body.to_vec());
     }
-    let said = String::from_utf8_lossy(&body[..body.len().min(200)]);
     Err(HttpError::Refused {
         status,
-        body: crate::text::safe(&said).into_owned(),
+        body: refusal(body),
     })
+}
+
+/// What the gateway said, in its own form or as it is.
+fn refusal(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        error: String,
+    }
+    let mut said = match serde_json::from_slice::<Said>(body) {
+        Ok(said) => said.error,
+        Err(_) => String::from_utf8_lossy(&body[..body.len().min(MAX_REFUSAL)]).into_owned(),
+    };
+    said.truncate(said.floor_char_boundary(MAX_REFUSAL));
+    crate::text::safe(&said).into_owned()
 }
 
 #[cfg(test)]
@@ -196,7 +225,7 @@ mod tests {
 
     fn ask(answer: &'static [u8]) -> Result<String, String> {
         let (_folder, path) = serve(answer);
-        get(&path, "/v1/status", Duration::from_millis(300))
+        request(&path, "GET", "/v1/status", None, Duration::from_millis(300))
             .map(|body| String::from_utf8(body).unwrap())
             .map_err(|error| error.to_string())
     }
@@ -247,7 +276,7 @@ mod tests {
         let path = folder.path().join("s.sock");
         let _listener = UnixListener::bind(&path).unwrap();
         let begun = Instant::now();
-        let error = get(&path, "/v1/status", Duration::from_millis(100)).unwrap_err();
+        let error = request(&path, "GET", "/v1/status", None, Duration::from_millis(100)).unwrap_err();
         assert!(matches!(error, HttpError::Late(_)), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(1));
     }
@@ -256,7 +285,7 @@ mod tests {
     fn a_path_too_long_for_a_socket_is_an_error() {
         let long = std::path::PathBuf::from(format!("/{}", "x".repeat(200)));
         assert!(matches!(
-            get(&long, "/", Duration::from_millis(100)),
+            request(&long, "GET", "/", None, Duration::from_millis(100)),
             Err(HttpError::Io(_))
         ));
     }

@@ -1,4 +1,4 @@
-//! The operator's tool: reads the ledger and asks the gateway for its state.
+//! The operator's tool: reads the ledger, asks the gateway for its state, answers what waits for a person, tries rules.
 //!
 //! | Module | Holds |
 //! |---|---|
@@ -11,9 +11,14 @@
 //! | [`words`] | what records say, in words for a person |
 //! | [`json`] | one object per line |
 //! | [`http`] | a minimal HTTP/1.1 client over a Unix socket, with a deadline |
+//! | [`gateway`] | asking the gateway |
 //! | [`status`] | `status` |
 //! | [`setup`] | `setup`, `teardown` |
 //! | [`doctor`] | `doctor` |
+//! | [`approvals`] | `approvals list`, `approve`, `deny`, `grants`, `revoke` |
+//! | [`inspect`] | `inspect` |
+//! | [`explain`] | `explain` |
+//! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -22,13 +27,18 @@
 
 use std::io::Write;
 
+pub mod approvals;
 pub mod args;
 pub mod audit;
 pub mod doctor;
 pub mod error;
+pub mod explain;
+pub mod gateway;
 pub mod http;
+pub mod inspect;
 pub mod json;
 pub mod ledger;
+pub mod policy;
 pub mod session;
 pub mod settings;
 pub mod setup;
@@ -78,6 +88,10 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Audit(args::AuditCommand::Export(options)) => audit::export(options, context),
         args::Command::Session(args::SessionCommand::List(options)) => session::list::run(options, context),
         args::Command::Session(args::SessionCommand::Show(options)) => session::show(options, context),
+        args::Command::Approvals(command) => approvals::run(command, context),
+        args::Command::Inspect(options) => inspect::run(options, context),
+        args::Command::Explain(options) => explain::run(options, context),
+        args::Command::Policy(command) => policy::run(command, context),
     }?;
     context.out.flush()?;
     Ok(answer)

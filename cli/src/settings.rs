@@ -21,6 +21,8 @@ pub struct Settings {
     pub file: PathBuf,
     /// Whether the environment names the socket: then it is one of several instances, or someone's attempt.
     pub socket_from_environment: bool,
+    /// The folder with the operator's rules, where one is configured.
+    pub policies: Option<PathBuf>,
 }
 
 impl Settings {
@@ -56,6 +58,7 @@ impl Settings {
         Ok(Self {
             ledger: config.ledger(),
             socket: config.socket.clone(),
+            policies: config.policies.clone(),
             config,
             file,
             socket_from_environment,

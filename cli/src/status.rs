@@ -2,21 +2,16 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use defenseclaw_model::api::Status;
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::wire::{AgentStatus, Counters, Tier};
 
 use crate::args::StatusOptions;
-use crate::http::{self, HttpError};
 use crate::table::{self, Cell};
 use crate::text::{self, count, counted, safe};
 use crate::view::{Ink, View};
-use crate::{Answer, CliError, Context, json, time};
-
-/// How long the gateway may take, all in all.
-const DEADLINE: Duration = Duration::from_secs(2);
+use crate::{Answer, CliError, Context, gateway, json, time};
 
 /// Asks the gateway and prints its answer.
 pub fn run(options: &StatusOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
@@ -31,51 +26,7 @@ pub fn run(options: &StatusOptions, context: &mut Context<'_>) -> Result<Answer,
 
 /// The gateway's status.
 pub fn fetch(socket: &Path) -> Result<Status, CliError> {
-    let body = http::get(socket, "/v1/status", DEADLINE).map_err(|error| unreachable(socket, &error))?;
-    serde_json::from_slice(&body).map_err(|error| CliError::Unreachable {
-        socket: socket.to_owned(),
-        why: format!("its answer is not understood: {error}"),
-        remedy: "The gateway and this tool are probably of different versions: restart the gateway after an upgrade."
-            .to_owned(),
-    })
-}
-
-fn unreachable(socket: &Path, error: &HttpError) -> CliError {
-    let kind = match error {
-        HttpError::Io(error) => Some(error.kind()),
-        _ => None,
-    };
-    if kind == Some(io::ErrorKind::PermissionDenied) {
-        return CliError::NotPermitted {
-            what: format!(
-                "the gateway's socket {} cannot be opened: {error}",
-                socket.display()
-            ),
-            remedy: "Run as a user that may enter the socket's folder and write to the socket.".to_owned(),
-        };
-    }
-    let why = match kind {
-        Some(io::ErrorKind::NotFound) => "there is no such socket".to_owned(),
-        Some(io::ErrorKind::ConnectionRefused) => "the socket is there, but nothing listens on it".to_owned(),
-        _ => error.to_string(),
-    };
-    let remedy = match error {
-        HttpError::Io(_) => {
-            "Start defenseclaw-gateway. If it runs with another socket, name that one in DEFENSECLAW_SOCKET, or its \
-             configuration file in DEFENSECLAW_CONFIG."
-        }
-        HttpError::Late(_) => {
-            "The gateway hangs or its host is overloaded: look at its log, and restart it if that lasts."
-        }
-        HttpError::NotHttp(_) | HttpError::Refused { .. } => {
-            "Something else may listen there, or a gateway of another version: look at who owns the socket."
-        }
-    };
-    CliError::Unreachable {
-        socket: socket.to_owned(),
-        why,
-        remedy: remedy.to_owned(),
-    }
+    gateway::get(socket, "/v1/status", gateway::QUICK)
 }
 
 /// Prints for a person.

@@ -1,30 +1,38 @@
 //! Starts the gateway from its configuration and stops it in order.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use defenseclaw_audit::Ledger;
 use defenseclaw_harness::contract::Contracts;
-use defenseclaw_model::config::Config;
+use defenseclaw_model::config::{ApiConfig, Config};
 use defenseclaw_model::record::{Draft, RecordBody};
-use defenseclaw_policy::Policy;
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::agent::{AgentLink, Agents};
+use crate::api::Api;
+use crate::approvals::Approvals;
 use crate::clock;
-use crate::engine::Engine;
+use crate::engine::{Engine, Parts};
 use crate::error::GatewayError;
 use crate::judge::Judge;
 use crate::ledger_writer::{Bundle, Ended, LedgerWriter};
 use crate::listen::{self, Socket};
 use crate::redact;
+use crate::rules::RulesInForce;
 use crate::server::Server;
 use crate::sessions::Sessions;
 use crate::slots::Slots;
+use crate::token::Token;
 use crate::watch::Watch;
 
+/// Where in the state folder lasting approvals are kept.
+const GRANTS: &str = "grants.json";
+/// Where the API's token is kept unless the configuration says otherwise.
+const TOKEN: &str = "api-token";
 /// How long requests in flight may take to finish at the end. A decision waits at most one second for the agent.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Threads for large payloads, the agent's batches and user look-ups. Few, because each has its own part of the heap.
@@ -64,14 +72,12 @@ struct Gateway {
     writer_ended: Ended,
     hooks: (Socket, UnixListener),
     agent: (Socket, UnixListener),
+    loopback: Option<(TcpListener, Token)>,
 }
 
 impl Gateway {
     fn start(config: &Config) -> Result<Self, GatewayError> {
-        let policy = match &config.policies {
-            Some(folder) => Policy::from_dir(folder)?,
-            None => Policy::embedded()?,
-        };
+        let rules = Arc::new(RulesInForce::start(config.policies.as_deref())?);
         Contracts::embedded().map_err(|error| GatewayError::Contract(error.clone()))?;
         redact::warm_up();
         if let Some(folder) = config.socket.parent() {
@@ -81,15 +87,26 @@ impl Gateway {
         let hooks = Socket::bind(&config.socket, listen::FOR_ANYONE)?;
         let agent = Socket::bind(&config.agent_socket(), listen::FOR_THE_AGENT)?;
         listen::make_folder(&config.state, 0o750)?;
+        let loopback = config
+            .api
+            .as_ref()
+            .map(|api| loopback(api, &config.state))
+            .transpose()?;
         let path = config.ledger();
         let ledger = Ledger::open(&path, config.durability)?;
-        let sessions = Arc::new(Mutex::new(Sessions::rebuild(&path, clock::now_ns())?));
+        let sessions = Arc::new(Mutex::new(Sessions::rebuild(
+            &path,
+            rules.current().policy.risk(),
+            clock::now_ns(),
+        )?));
         let (ledger, writer_ended) =
             LedgerWriter::start(ledger, config.durability).map_err(|source| GatewayError::System {
                 what: "cannot start the ledger's thread",
                 source,
             })?;
-        let judge = Judge::new(policy.clone(), path);
+        let judge = Judge::new(Arc::clone(&rules), Arc::clone(&sessions), path);
+        let grants = config.state.join(GRANTS);
+        let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
         let link = Arc::new(AgentLink::default());
         let agents = Arc::new(Agents {
             link: Arc::clone(&link),
@@ -99,11 +116,14 @@ impl Gateway {
         });
         let engine = Arc::new(Engine::new(
             config,
-            policy,
-            ledger.clone(),
-            sessions,
-            judge,
-            Arc::clone(&link),
+            Parts {
+                rules,
+                ledger: ledger.clone(),
+                sessions,
+                judge,
+                agent: Arc::clone(&link),
+                approvals,
+            },
         ));
         Ok(Self {
             config: config.clone(),
@@ -114,6 +134,7 @@ impl Gateway {
             writer_ended,
             hooks,
             agent,
+            loopback,
         })
     }
 
@@ -139,12 +160,18 @@ impl Gateway {
             })?;
         let (stop, stopping) = watch::channel(false);
         let slots = Arc::new(Slots::default());
-        let server = Server {
-            engine: self.engine,
-            slots: Arc::clone(&slots),
-            started: Instant::now(),
-        };
-        let mut server = tokio::spawn(Arc::new(server).serve(hooks, stopping));
+        let config = &self.config;
+        let api = Api::new(
+            self.engine,
+            &config.operators,
+            config.approvals.by_owner,
+            stopping.clone(),
+        );
+        let (loopback, token) = self.loopback.unzip();
+        let server = Arc::new(Server::new(Arc::new(api), Arc::clone(&slots), token));
+        let tcp =
+            loopback.map(|listener| tokio::spawn(Arc::clone(&server).serve_tcp(listener, stopping.clone())));
+        let mut server = tokio::spawn(server.serve(hooks, stopping));
         let own_uid = nix::unistd::geteuid().as_raw();
         let agents = tokio::spawn(self.agents.serve(agents, own_uid));
         let mut writer_ended = self.writer_ended;
@@ -159,6 +186,9 @@ impl Gateway {
         let _ = stop.send(true);
         // The listeners go first, so that a hook client that comes now is told at once.
         let _ = server.await;
+        if let Some(tcp) = tcp {
+            let _ = tcp.await;
+        }
         if tokio::time::timeout(DRAIN, slots.idle()).await.is_err() {
             let seconds = DRAIN.as_secs();
             tracing::warn!("requests are still in flight after {seconds} s; stopping all the same");
@@ -178,9 +208,18 @@ impl Gateway {
         let version = env!("CARGO_PKG_VERSION");
         format!(
             "version {version}, mode {mode}, policy {}",
-            self.engine.policy().revision()
+            self.engine.rules().current().policy.revision()
         )
     }
+}
+
+/// The listener on loopback with its token, which is made if it is not there.
+fn loopback(api: &ApiConfig, state: &Path) -> Result<(TcpListener, Token), GatewayError> {
+    let listener = listen::loopback(api.listen)?;
+    let file = api.token_file.clone().unwrap_or_else(|| state.join(TOKEN));
+    let token = Token::load(&file)?;
+    tracing::info!("listening on {}, for the token in {}", api.listen, file.display());
+    Ok((listener, token))
 }
 
 async fn record(ledger: &LedgerWriter, state: &str, detail: String) {

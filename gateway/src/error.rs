@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use defenseclaw_audit::LedgerError;
 use defenseclaw_model::config::ConfigError;
-use defenseclaw_policy::PolicyError;
+
+use crate::rules::RulesError;
+use crate::token::TokenError;
 
 /// Why the gateway stopped or did not start. The text tells a person what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -53,15 +55,36 @@ pub enum GatewayError {
         /// Most bytes.
         limit: usize,
     },
+    /// The API's address is not loopback.
+    #[error(
+        "the API cannot listen on {address}: only loopback is taken, because the token travels in the clear. Set `api.listen` to 127.0.0.1:PORT"
+    )]
+    NotLoopback {
+        /// The address.
+        address: std::net::SocketAddr,
+    },
+    /// The API's address cannot be served.
+    #[error(
+        "the API cannot listen on {address}: {source}. Stop whoever listens there, or set another port in `api.listen`"
+    )]
+    Address {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The API's token cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The ledger cannot be opened, or its open sessions cannot be read.
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerError),
     /// A built-in contract of a harness was refused.
     #[error("harness contract: {0}. This build is broken; please report it")]
     Contract(defenseclaw_harness::contract::ContractError),
-    /// The policy was refused.
+    /// The policy or a rule pack was refused.
     #[error("policy: {0}")]
-    Policy(#[from] PolicyError),
+    Rules(#[from] RulesError),
     /// The system refused something basic.
     #[error("{what}: {source}")]
     System {

@@ -15,6 +15,8 @@ use defenseclaw_policy::{CallEffects, JudgeInput, Policy};
 use crate::calls::{Calls, note};
 use crate::ledger_writer::Bundle;
 use crate::redact;
+use crate::rules::RulesInForce;
+use crate::sessions::Sessions;
 
 /// Declared calls that wait for the next batch. The ones that do not fit are found in the ledger when they are needed.
 const INBOX: usize = 128;
@@ -22,7 +24,8 @@ const INBOX: usize = 128;
 /// Judges batches of the agent's records.
 #[derive(Clone)]
 pub struct Judge {
-    policy: Policy,
+    rules: Arc<RulesInForce>,
+    sessions: Arc<Mutex<Sessions>>,
     calls: Arc<Mutex<Calls>>,
     /// Apart from the calls, whose lock is held while a batch is judged: whoever answers a hook does not wait for that.
     inbox: Arc<Mutex<VecDeque<Declared>>>,
@@ -47,10 +50,11 @@ pub struct Declared {
 pub struct NotAnAgentsRecord(&'static str);
 
 impl Judge {
-    /// A judge that knows no call yet; `ledger` is where it looks them up.
-    pub fn new(policy: Policy, ledger: PathBuf) -> Self {
+    /// A judge that knows no call yet; `ledger` is where it looks them up. What it finds counts for the session's next call.
+    pub fn new(rules: Arc<RulesInForce>, sessions: Arc<Mutex<Sessions>>, ledger: PathBuf) -> Self {
         Self {
-            policy,
+            rules,
+            sessions,
             calls: Arc::new(Mutex::new(Calls::new(ledger))),
             inbox: Arc::default(),
         }
@@ -67,6 +71,7 @@ impl Judge {
 
     /// Masks, classifies and judges; gives the records with the findings about them. Takes milliseconds for a full batch.
     pub fn judge(&self, records: Vec<Draft>) -> Result<Bundle, NotAnAgentsRecord> {
+        let rules = self.rules.current();
         let mut bundle = Bundle::default();
         let mut policy_failed = false;
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,7 +89,7 @@ impl Judge {
             let findings = match &mut record.body {
                 RecordBody::Activity { activity } => {
                     prepare(activity);
-                    self.activity(&mut calls, activity, &mut policy_failed)
+                    activity_findings(&rules.policy, &mut calls, activity, &mut policy_failed)
                 }
                 RecordBody::Finding { finding, .. } => {
                     redact::finding(finding);
@@ -94,6 +99,10 @@ impl Judge {
                 other => return Err(NotAnAgentsRecord(other.kind())),
             };
             let (time_ns, session, call) = (record.time_ns, record.session.clone(), record.call.clone());
+            if let Some(session) = &session {
+                let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+                sessions.found(session, rules.policy.risk(), time_ns, &findings);
+            }
             let about = bundle.push(record);
             for mut finding in findings {
                 redact::finding(&mut finding);
@@ -114,55 +123,68 @@ impl Judge {
         }
         Ok(bundle)
     }
+}
 
-    fn activity(&self, calls: &mut Calls, activity: &Activity, policy_failed: &mut bool) -> Vec<Finding> {
-        let Some(call) = &activity.attribution.call else {
-            return self.ask(activity, None, None, &mut CallEffects::default(), policy_failed);
-        };
-        let known = calls.get(&activity.session, call);
-        let tool = (!known.tool.is_empty()).then_some(known.tool.as_str());
-        let findings = self.ask(
+fn activity_findings(
+    policy: &Policy,
+    calls: &mut Calls,
+    activity: &Activity,
+    policy_failed: &mut bool,
+) -> Vec<Finding> {
+    let Some(call) = &activity.attribution.call else {
+        return ask(
+            policy,
             activity,
-            known.facts.as_ref(),
-            tool,
-            &mut known.effects,
+            None,
+            None,
+            &mut CallEffects::default(),
             policy_failed,
         );
-        note(&mut known.effects, activity);
-        findings
-    }
+    };
+    let known = calls.get(&activity.session, call);
+    let tool = (!known.tool.is_empty()).then_some(known.tool.as_str());
+    let findings = ask(
+        policy,
+        activity,
+        known.facts.as_ref(),
+        tool,
+        &mut known.effects,
+        policy_failed,
+    );
+    note(&mut known.effects, activity);
+    findings
+}
 
-    fn ask(
-        &self,
-        activity: &Activity,
-        declared: Option<&Facts>,
-        tool: Option<&str>,
-        effects: &mut CallEffects,
-        policy_failed: &mut bool,
-    ) -> Vec<Finding> {
-        // Lent to the input and taken back: it holds lists, and there is one input for every activity.
-        let input = JudgeInput {
-            activity,
-            declared,
-            tool,
-            call_effects: std::mem::take(effects),
-        };
-        let judged = self.policy.judge(&input);
-        *effects = input.call_effects;
-        match judged {
-            Ok(findings) => findings,
-            // Once in a batch is enough to be noticed.
-            Err(_) if std::mem::replace(policy_failed, true) => Vec::new(),
-            Err(error) => vec![Finding {
-                rule: "effect.policy-failed".into(),
-                category: "policy".into(),
-                severity: Severity::Medium,
-                message: format!("what the kernel saw could not be judged: {error}"),
-                remedy: String::new(),
-                evidence: Vec::new(),
-                confidence: 100,
-            }],
-        }
+fn ask(
+    policy: &Policy,
+    activity: &Activity,
+    declared: Option<&Facts>,
+    tool: Option<&str>,
+    effects: &mut CallEffects,
+    policy_failed: &mut bool,
+) -> Vec<Finding> {
+    // Lent to the input and taken back: it holds lists, and there is one input for every activity.
+    let input = JudgeInput {
+        activity,
+        declared,
+        tool,
+        call_effects: std::mem::take(effects),
+    };
+    let judged = policy.judge(&input);
+    *effects = input.call_effects;
+    match judged {
+        Ok(findings) => findings,
+        // Once in a batch is enough to be noticed.
+        Err(_) if std::mem::replace(policy_failed, true) => Vec::new(),
+        Err(error) => vec![Finding {
+            rule: "effect.policy-failed".into(),
+            category: "policy".into(),
+            severity: Severity::Medium,
+            message: format!("what the kernel saw could not be judged: {error}"),
+            remedy: String::new(),
+            evidence: Vec::new(),
+            confidence: 100,
+        }],
     }
 }
 

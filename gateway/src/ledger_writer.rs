@@ -11,7 +11,7 @@ use defenseclaw_model::api::LedgerStatus;
 use defenseclaw_model::config::Durability;
 use defenseclaw_model::record::{Draft, RecordBody};
 use defenseclaw_model::wire::Cursor;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Jobs that may wait. Beyond it whoever appends waits before handing over, which slows hooks down but loses nothing.
 const QUEUE: usize = 256;
@@ -128,6 +128,7 @@ struct State {
 pub struct LedgerWriter {
     jobs: mpsc::Sender<Job>,
     state: Arc<Mutex<State>>,
+    heads: watch::Receiver<u64>,
     path: Arc<Path>,
     durability: Durability,
 }
@@ -146,10 +147,12 @@ impl LedgerWriter {
         let path: Arc<Path> = ledger.path().into();
         let (end, ended) = oneshot::channel();
         let shared = Arc::clone(&state);
+        let (head, heads) = watch::channel(ledger.head().seq);
         std::thread::Builder::new().name("ledger".into()).spawn(move || {
             Writer {
                 ledger,
                 state: shared,
+                head,
             }
             .run(queue);
             // Dropped during a panic too, which is what a waiting receiver sees.
@@ -159,6 +162,7 @@ impl LedgerWriter {
             Self {
                 jobs,
                 state,
+                heads,
                 path,
                 durability,
             },
@@ -200,6 +204,11 @@ impl LedgerWriter {
         let _ = self.jobs.send(Job::Stop).await;
     }
 
+    /// The number of the newest record, and notice of every change of it.
+    pub fn heads(&self) -> watch::Receiver<u64> {
+        self.heads.clone()
+    }
+
     /// The ledger's file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -221,6 +230,7 @@ impl LedgerWriter {
 struct Writer {
     ledger: Ledger,
     state: Arc<Mutex<State>>,
+    head: watch::Sender<u64>,
 }
 
 type Waiting = (Bundle, oneshot::Sender<Result<(), AppendError>>);
@@ -311,6 +321,8 @@ impl Writer {
     fn note<T>(&self, outcome: &Result<T, LedgerError>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.head = self.ledger.head();
+        self.head
+            .send_if_modified(|head| std::mem::replace(head, state.head.seq) != state.head.seq);
         match outcome {
             Ok(_) => {
                 if state.error.take().is_some() {

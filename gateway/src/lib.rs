@@ -5,22 +5,28 @@
 //! | [`daemon`] | start from the configuration, run, stop in order |
 //! | [`config`] | where the configuration is found |
 //! | [`listen`] | the two sockets and their locks |
-//! | [`server`] | HTTP over the Unix socket, its routes and its limits |
+//! | [`server`] | HTTP over the Unix socket and loopback, and its limits |
+//! | [`api`] | what is answered there, and to whom |
+//! | [`token`] | the token that opens loopback |
 //! | [`late`] | replies that wait for a person |
 //! | [`slots`] | how much of the gateway one user may hold |
 //! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
+//! | [`approvals`] | calls that wait for a person, and what people have allowed |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
-//! | [`sessions`] | sessions and calls that have not ended |
+//! | [`rules`] | the policy and rule packs in force, and how they are replaced |
+//! | [`sessions`], `posture` | sessions and calls that have not ended; what a session did so far |
 //! | [`agent`] | the agent's connection and what the gateway asks of it |
 //! | [`judge`], [`calls`] | what the kernel saw, judged by what its call declared and did |
 //! | [`ledger_writer`] | the ledger's one writer, on its own thread |
-//! | [`status`], [`counters`] | what the gateway says of itself |
+//! | [`status`], [`counters`], [`metrics`] | what the gateway says of itself |
 //! | [`watch`] | whether the installed hooks are still there |
 //! | [`throttle`], [`clock`] | a limit on records of faults; the time that records carry |
 //! | [`error`] | what keeps the gateway from running |
 
 pub mod agent;
+pub mod api;
+pub mod approvals;
 pub mod calls;
 pub mod clock;
 pub mod config;
@@ -33,10 +39,14 @@ pub mod judge;
 pub mod late;
 pub mod ledger_writer;
 pub mod listen;
+pub mod metrics;
+mod posture;
 pub mod redact;
+pub mod rules;
 pub mod server;
 pub mod sessions;
 pub mod slots;
 pub mod status;
 pub mod throttle;
+pub mod token;
 pub mod watch;

@@ -1,4 +1,4 @@
-//! The two sockets: one gateway for each, and nothing left behind.
+//! The two sockets, and loopback where the API is to be there: one gateway for each, and nothing left behind.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::ErrorKind;
@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use tokio::net::UnixListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::error::GatewayError;
 
@@ -96,6 +96,17 @@ fn lock(socket: &Path) -> Result<Flock<File>, GatewayError> {
             source: errno.into(),
         },
     })
+}
+
+/// Listens on loopback TCP. Any other address is refused: the token would travel in the clear.
+pub fn loopback(address: std::net::SocketAddr) -> Result<TcpListener, GatewayError> {
+    if !address.ip().is_loopback() {
+        return Err(GatewayError::NotLoopback { address });
+    }
+    let failed = |source| GatewayError::Address { address, source };
+    let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    TcpListener::from_std(listener).map_err(failed)
 }
 
 /// Makes a folder with its parents, if it is not there.

@@ -4,6 +4,9 @@ use std::process::ExitCode;
 
 use tracing::Level;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const USAGE: &str = "\
 The DefenseClaw gateway: answers the hooks of AI coding agents and keeps the ledger.
 

@@ -15,6 +15,8 @@ use serde_json::Value;
 
 /// Longest text of a tool's input, a prompt or a command in a record (bytes).
 const MAX_TEXT: usize = 16 * 1024;
+/// Longest text that a person is shown who decides on a call (bytes).
+const MAX_SUMMARY: usize = 2 * 1024;
 /// Longest single argument or path in a record's facts (bytes): a path can have no more.
 const MAX_ARGUMENT: usize = 4096;
 /// All texts of a record's facts together (bytes).
@@ -109,6 +111,19 @@ pub fn declaration(call: &ToolCall, cwd: Option<&str>, facts: &Facts) -> CallDec
         cwd,
         facts,
     }
+}
+
+/// What a call is about, for a person: of what its record shows.
+pub fn summary(kind: &CallKind, input: &Value) -> String {
+    let text = match kind {
+        CallKind::Command { command, .. } => command.clone(),
+        CallKind::FileWrite { paths } => format!("write {}", paths.join(", ")),
+        CallKind::FileRead { paths } => format!("read {}", paths.join(", ")),
+        CallKind::FileSearch { paths } => format!("search {}", paths.join(", ")),
+        CallKind::Network { targets } => format!("reach {}", targets.join(", ")),
+        CallKind::Other => input.to_string(),
+    };
+    mask_text(&text, MAX_SUMMARY)
 }
 
 /// A tool's name, bounded.

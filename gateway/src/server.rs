@@ -1,60 +1,69 @@
-//! HTTP/1.1 over the Unix socket: who asks is told by the kernel, how much and how slowly they may ask is bounded.
+//! HTTP/1.1 over the Unix socket and loopback TCP: who asks is told by the kernel or the token, how much and how slowly they
+//! may ask is bounded.
 
-use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full};
+use axum::Router;
+use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
+use tower_service::Service;
 
-use crate::connector::{self, Contract, Fault, FaultKind, MAX_PAYLOAD, Reply};
-use crate::engine::{Engine, Peer};
-use crate::late::{self, LateBody};
+use crate::api::caller::over;
+use crate::api::{Api, Caller, Problem, Via, process};
+use crate::engine::Peer;
 use crate::slots::{Slot, Slots};
-use crate::status::status;
+use crate::token::Token;
 
 /// For a request's headers, and for a connection that waits for its next request.
 const HEADERS: Duration = Duration::from_secs(5);
-/// For a request's body: a local client sends 16 MiB in milliseconds.
-const BODY: Duration = Duration::from_secs(10);
-/// For a connection as a whole: it ends one whose client never reads its answers.
+/// For a connection as a whole: it ends one whose client never reads its answers. Longer than any call waits for a person.
 const CONNECTION: Duration = Duration::from_secs(300);
 /// Longest headers (bytes); ours have two hundred.
 const MAX_HEADERS: usize = 16 * 1024;
 /// Pause after a failed accept, which is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Stands for whoever connects by TCP and has not shown the token yet: no user has this id (`(uid_t)-1`).
+const STRANGERS: u32 = u32::MAX;
+/// Hosts that a request over TCP may name: another one means that a page in somebody's browser made it, by a name that was
+/// made to lead here.
+const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Says the exit status that the hook client is to end with.
-const EXIT: &str = "x-defenseclaw-exit";
-/// Says how many of the answer's last bytes are for standard error; without it none are.
-const STDERR: &str = "x-defenseclaw-stderr";
-/// Names the event, for harnesses whose payload does not.
-const EVENT: &str = "x-defenseclaw-event";
 const BUSY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 62\r\n\
 connection: close\r\n\r\n{\"error\":\"too many connections of this user; try again later\"}";
 
 /// The server of hooks and operators.
 pub struct Server {
-    /// What answers hooks.
-    pub engine: Arc<Engine>,
-    /// What is held by whom.
-    pub slots: Arc<Slots>,
-    /// When the gateway started.
-    pub started: Instant,
+    api: Arc<Api>,
+    router: Router,
+    slots: Arc<Slots>,
+    token: Option<Token>,
+    own_uid: u32,
 }
 
-type Answer = Response<BoxBody<Bytes, Infallible>>;
-
 impl Server {
+    /// Serves `api` within the bounds of `slots`; `token` opens TCP.
+    pub fn new(api: Arc<Api>, slots: Arc<Slots>, token: Option<Token>) -> Self {
+        Self {
+            router: crate::api::routes::router(&api),
+            api,
+            slots,
+            token,
+            own_uid: nix::unistd::geteuid().as_raw(),
+        }
+    }
+
     /// Takes connections until `stop` says so; those that are open then finish their request.
     pub async fn serve(self: Arc<Self>, listener: UnixListener, mut stop: watch::Receiver<bool>) {
         loop {
@@ -64,10 +73,21 @@ impl Server {
             };
             match accepted {
                 Ok((stream, _)) => self.accepted(stream, stop.clone()),
-                Err(error) => {
-                    tracing::error!("cannot accept a connection: {error}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+                Err(error) => cannot_accept(&error).await,
+            }
+        }
+    }
+
+    /// The same on loopback.
+    pub async fn serve_tcp(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stopped(&mut stop) => return,
+            };
+            match accepted {
+                Ok((stream, _)) => self.accepted_tcp(stream, stop.clone()),
+                Err(error) => cannot_accept(&error).await,
             }
         }
     }
@@ -85,37 +105,60 @@ impl Server {
                 return tracing::warn!("a connection was refused: its user cannot be told: {error}");
             }
         };
-        let Some(slot) = self.slots.connection(peer.uid) else {
-            tracing::warn!(uid = peer.uid, "a connection was refused: too many are open");
-            // There is room for this in a new socket; if not, the closed connection says enough.
-            let _ = stream.try_write(BUSY);
+        let Some(slot) = self.slot(peer.uid, |busy| stream.try_write(busy)) else {
             return;
         };
-        let server = Arc::clone(self);
-        tokio::spawn(server.connection(stream, peer, Arc::new(slot), stop));
+        let stream = Arc::new(stream);
+        let via = Via::Socket {
+            peer,
+            stream: Arc::clone(&stream),
+            accepted: process::ticks(),
+        };
+        tokio::spawn(Arc::clone(self).connection(Shared(stream), via, slot, stop));
+    }
+
+    fn accepted_tcp(self: &Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {
+        let Some(slot) = self.slot(STRANGERS, |busy| stream.try_write(busy)) else {
+            return;
+        };
+        // Answers are written whole: there is nothing to gain from waiting for more.
+        let _ = stream.set_nodelay(true);
+        let via = Via::Token { uid: self.own_uid };
+        tokio::spawn(Arc::clone(self).connection(stream, via, slot, stop));
+    }
+
+    fn slot(&self, uid: u32, say: impl FnOnce(&[u8]) -> io::Result<usize>) -> Option<Slot> {
+        let slot = self.slots.connection(uid);
+        if slot.is_none() {
+            tracing::warn!(uid, "a connection was refused: too many are open");
+            self.api.metrics.refused();
+            // There is room for this in a new socket; if not, the closed connection says enough.
+            let _ = say(BUSY);
+        }
+        slot
     }
 
     async fn connection(
         self: Arc<Self>,
-        stream: UnixStream,
-        peer: Peer,
-        slot: Arc<Slot>,
+        stream: impl AsyncRead + AsyncWrite + Unpin,
+        via: Via,
+        slot: Slot,
         mut stop: watch::Receiver<bool>,
     ) {
-        let service = service_fn(|request| {
-            let (server, slot) = (Arc::clone(&self), Arc::clone(&slot));
-            async move { Ok::<_, Infallible>(server.route(request, peer, slot).await) }
-        });
+        let (caller, until) = Caller::new(via, slot, tokio::time::Instant::now() + CONNECTION);
+        let service = service_fn(|request| self.answer(request, caller.clone()));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADERS)
             .max_buf_size(MAX_HEADERS)
             .serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        let over = over(until);
+        tokio::pin!(over);
         let early = tokio::select! {
             outcome = &mut connection => Some(outcome),
             () = stopped(&mut stop) => None,
-            () = tokio::time::sleep(CONNECTION) => return,
+            () = &mut over => return,
         };
         let outcome = match early {
             Some(outcome) => outcome,
@@ -125,108 +168,93 @@ impl Server {
             }
         };
         if let Err(error) = outcome {
-            tracing::debug!(uid = peer.uid, "a connection ended early: {error}");
+            tracing::debug!(uid = caller.peer().uid, "a connection ended early: {error}");
         }
     }
 
-    async fn route(self: &Arc<Self>, request: Request<Incoming>, peer: Peer, slot: Arc<Slot>) -> Answer {
-        let arrived = Instant::now();
-        let path = request.uri().path();
-        if let Some(name) = path.strip_prefix("/v1/hooks/") {
-            if request.method() != Method::POST {
-                return not_allowed("POST");
+    async fn answer(&self, mut request: Request<Incoming>, caller: Caller) -> Result<Response, hyper::Error> {
+        let is_hook = request.uri().path().starts_with("/v1/hooks/");
+        if let Err(problem) = self.admit(&request, &caller, is_hook) {
+            self.api.metrics.request(problem.status().as_u16());
+            return Ok(problem.into_response());
+        }
+        request.extensions_mut().insert(caller);
+        // The router is always ready, and cannot fail.
+        let Ok(response) = self.router.clone().call(request).await;
+        if !is_hook {
+            self.api.metrics.request(response.status().as_u16());
+        }
+        Ok(response)
+    }
+
+    /// Over TCP the token and a loopback host are needed for everything; other requests than hooks are limited in number.
+    fn admit(&self, request: &Request<Incoming>, caller: &Caller, is_hook: bool) -> Result<(), Problem> {
+        let uid = match caller.via() {
+            Via::Socket { peer, .. } => peer.uid,
+            Via::Token { uid } => {
+                self.host(request)?;
+                self.token(request)?;
+                *uid
             }
-            return match connector::find(name) {
-                Some(connector) => self.hook(connector, request, peer, slot, arrived).await,
-                None => unknown_connector(name),
-            };
-        }
-        match (path, request.method()) {
-            ("/v1/status", &Method::GET) => match serde_json::to_vec(&status(&self.engine, self.started)) {
-                Ok(json) => answer(StatusCode::OK, json),
-                Err(error) => problem(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    &format!("the status cannot be told: {error}"),
-                ),
-            },
-            ("/v1/status", _) => not_allowed("GET"),
-            _ => problem(
-                StatusCode::NOT_FOUND,
-                "there is nothing at this path; known: /v1/status, /v1/hooks/CONNECTOR",
-            ),
+        };
+        if is_hook {
+            Ok(())
+        } else {
+            self.api.access.count(uid, Instant::now())
         }
     }
 
-    async fn hook(
-        self: &Arc<Self>,
-        connector: &'static Contract,
-        request: Request<Incoming>,
-        peer: Peer,
-        slot: Arc<Slot>,
-        arrived: Instant,
-    ) -> Answer {
-        let named = request
+    fn host(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let host = request
             .headers()
-            .get(EVENT)
-            .and_then(|name| name.to_str().ok())
-            .map(str::to_owned);
-        let Some(length) = length(&request) else {
-            return problem(
-                StatusCode::LENGTH_REQUIRED,
-                "a hook request needs a Content-Length",
-            );
-        };
-        if length > MAX_PAYLOAD as u64 {
-            let fault = Fault::unreadable(FaultKind::TooLarge);
-            return native(self.engine.bad_payload(connector, fault).await);
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        if is_loopback(host) {
+            Ok(())
+        } else {
+            Err(Problem::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "the Host header does not name this host's loopback: ask for 127.0.0.1 or localhost",
+            ))
         }
-        let Some(room) = slot.bytes(length as usize) else {
-            return problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too many large payloads of this user wait; try again later",
-            );
-        };
-        let payload = match tokio::time::timeout(BODY, read_body(request.into_body(), length as usize)).await
-        {
-            Ok(Some(payload)) => payload,
-            Ok(None) => return problem(StatusCode::BAD_REQUEST, "the request's body was cut short"),
-            Err(_) => {
-                return problem(
-                    StatusCode::REQUEST_TIMEOUT,
-                    "the request's body did not arrive in time",
-                );
-            }
-        };
-        let (engine, event) = (Arc::clone(&self.engine), named.clone());
-        // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
-        let mut decided = tokio::spawn(async move {
-            let reply = engine
-                .hook(connector, event.as_deref(), payload, peer, arrived)
-                .await;
-            drop((room, slot));
-            reply
-        });
-        let early = tokio::time::timeout(late::LATE, &mut decided).await;
-        let server = Arc::clone(self);
-        let told = move |decided: Result<Reply, tokio::task::JoinError>| {
-            decided.unwrap_or_else(|error| {
-                tracing::error!("a hook request failed inside; please report this: {error}");
-                server.engine.failed_inside(connector, named.as_deref())
-            })
-        };
-        match early {
-            Ok(decided) => native(told(decided)),
-            Err(_) => waiting(connector, async move { told(decided.await) }),
+    }
+
+    fn token(&self, request: &Request<Incoming>) -> Result<(), Problem> {
+        let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+        match (&self.token, given) {
+            (Some(token), Some(given)) if token.admits(given) => Ok(()),
+            (_, None) => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "over TCP every request needs the header `Authorization: Bearer TOKEN`, with the token in the file that \
+                 `api.token_file` names (by default api-token in the state folder)",
+            )),
+            _ => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "the token is not this gateway's",
+            )),
         }
     }
 }
 
-/// An answer that is still to be found, and says so.
-fn waiting(connector: &Contract, reply: impl Future<Output = Reply> + Send + Sync + 'static) -> Answer {
-    let mut answer = Response::new(LateBody::new(reply).boxed());
-    let wait = u64::try_from(late::wait(connector).as_millis()).unwrap_or(u64::MAX);
-    answer.headers_mut().insert(late::HEADER, HeaderValue::from(wait));
-    answer
+fn is_loopback(host: &str) -> bool {
+    LOOPBACK_NAMES.iter().any(|name| {
+        let rest = host
+            .get(..name.len())
+            .filter(|start| start.eq_ignore_ascii_case(name));
+        let port = rest.map(|_| &host[name.len()..]);
+        port.is_some_and(|port| {
+            port.is_empty()
+                || port
+                    .strip_prefix(':')
+                    .is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+    })
+}
+
+async fn cannot_accept(error: &io::Error) {
+    tracing::error!("cannot accept a connection: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// Returns when the gateway is to stop, or is gone.
@@ -234,69 +262,71 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// hyper refuses requests with several lengths, or with a length and chunks.
-fn length(request: &Request<Incoming>) -> Option<u64> {
-    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
+/// A stream whose socket can be asked about its peer while it is served.
+struct Shared(Arc<UnixStream>);
 
-/// `None`: it ended early.
-async fn read_body(mut body: Incoming, length: usize) -> Option<Bytes> {
-    // A length is only a promise: memory is taken as bytes arrive.
-    let mut payload = BytesMut::with_capacity(length.min(64 * 1024));
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.ok()?.into_data() {
-            payload.extend_from_slice(&data);
+impl AsyncRead for Shared {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.poll_read_ready(context))?;
+            match self.0.try_read(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
     }
-    (payload.len() == length).then(|| payload.freeze())
 }
 
-fn answer(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)).boxed());
-    *answer.status_mut() = status;
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
-}
-
-fn native(mut reply: Reply) -> Answer {
-    let errors = reply.stderr.len();
-    reply.body.append(&mut reply.stderr);
-    let mut answer = answer(StatusCode::OK, reply.body);
-    if errors > 0 {
-        answer.headers_mut().insert(STDERR, HeaderValue::from(errors));
+impl Shared {
+    fn poll_writing(
+        &self,
+        context: &mut Context<'_>,
+        write: impl Fn(&UnixStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(context))?;
+            match write(&self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
     }
-    answer
-        .headers_mut()
-        .insert(EXIT, HeaderValue::from(u16::from(reply.exit)));
-    answer
 }
 
-fn problem(status: StatusCode, message: &str) -> Answer {
-    answer(
-        status,
-        serde_json::json!({ "error": message }).to_string().into_bytes(),
-    )
-}
+impl AsyncWrite for Shared {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_writing(context, |stream| stream.try_write(bytes))
+    }
 
-fn not_allowed(method: &'static str) -> Answer {
-    let mut answer = problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        &format!("this path takes {method}"),
-    );
-    answer
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(method));
-    answer
-}
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_writing(context, |stream| stream.try_write_vectored(slices))
+    }
 
-fn unknown_connector(name: &str) -> Answer {
-    let name: String = name.chars().take(64).collect();
-    let known = connector::names();
-    let message = format!("unknown connector {name:?}; known: {}", known.join(", "));
-    let body = serde_json::json!({ "error": message, "known": known });
-    answer(StatusCode::NOT_FOUND, body.to_string().into_bytes())
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        use std::os::fd::AsRawFd;
+        let end = nix::sys::socket::shutdown(self.0.as_raw_fd(), nix::sys::socket::Shutdown::Write);
+        Poll::Ready(end.map_err(Into::into))
+    }
 }
 
 #[cfg(test)]
@@ -313,5 +343,30 @@ mod tests {
             body.len()
         );
         serde_json::from_str::<serde_json::Value>(body).unwrap();
+    }
+
+    #[test]
+    fn only_names_of_loopback_are_taken_for_it() {
+        for host in [
+            "localhost",
+            "LocalHost:18970",
+            "127.0.0.1",
+            "127.0.0.1:1",
+            "[::1]:18970",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:80",
+            "evil.example",
+            "localhost:",
+            "localhost:80x",
+            "é",
+            "127.0.0.2",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
     }
 }

@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use defenseclaw_audit::{LedgerError, Query, Reader};
 use defenseclaw_model::call::CallDeclaration;
-use defenseclaw_model::decision::Verdict;
+use defenseclaw_model::decision::{Decision, Finding, Posture, Verdict};
+use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::{Binding, Record, RecordBody};
 use defenseclaw_model::wire::{MAX_FRAME, OpenSession};
+use defenseclaw_policy::RiskRules;
 
+use crate::posture::Past;
 use crate::redact;
 
 /// Most sessions that are kept. Anyone may call the hook with any session id; the one unused for longest makes room.
@@ -38,6 +41,7 @@ struct Session {
     weight: usize,
     /// When it was last used, in uses of any session.
     used: u64,
+    past: Past,
 }
 
 impl Session {
@@ -96,7 +100,7 @@ pub struct Sessions {
 
 impl Sessions {
     /// Reads from the ledger which sessions were open when the gateway last stopped.
-    pub fn rebuild(ledger: &Path, now_ns: u64) -> Result<Self, LedgerError> {
+    pub fn rebuild(ledger: &Path, rules: &RiskRules, now_ns: u64) -> Result<Self, LedgerError> {
         let reader = Reader::open(ledger)?;
         let mut open: Vec<_> = reader.sessions()?;
         open.retain(|session| !session.ended && now_ns.saturating_sub(session.last_ns) < IDLE_NS);
@@ -106,7 +110,7 @@ impl Sessions {
         for summary in open.into_iter().rev() {
             let query = Query {
                 session: Some(summary.session.clone()),
-                kinds: ["session_start", "tool_call", "call_end"]
+                kinds: ["session_start", "tool_call", "call_end", "finding"]
                     .map(str::to_owned)
                     .to_vec(),
                 newest: Some(REBUILD_RECORDS),
@@ -114,7 +118,9 @@ impl Sessions {
             };
             let records = reader.query(&query)?;
             sessions.change(&summary.session, |session| {
-                records.into_iter().for_each(|record| replay(session, record));
+                records
+                    .into_iter()
+                    .for_each(|record| replay(session, rules, record));
             });
         }
         Ok(sessions)
@@ -123,6 +129,35 @@ impl Sessions {
     /// The session's owner: `uid`, if nobody spoke for the session before.
     pub fn claim(&mut self, session: &SessionId, uid: u32) -> u32 {
         *self.session(session).owner.get_or_insert(uid)
+    }
+
+    /// Whether a session that has not ended is that user's.
+    pub fn owns_any(&self, uid: u32) -> bool {
+        self.sessions.values().any(|session| session.owner == Some(uid))
+    }
+
+    /// What the session did so far.
+    pub fn posture(&mut self, session: &SessionId, rules: &RiskRules, now_ns: u64) -> Posture {
+        self.session(session).past.posture(rules, now_ns)
+    }
+
+    /// Notes how a call was decided, for the session's next ones.
+    pub fn decided(
+        &mut self,
+        session: &SessionId,
+        rules: &RiskRules,
+        now_ns: u64,
+        facts: &Facts,
+        decision: &Decision,
+    ) {
+        self.session(session).past.call(rules, now_ns, facts, decision);
+    }
+
+    /// Notes what was found in a text or in what the kernel saw.
+    pub fn found(&mut self, session: &SessionId, rules: &RiskRules, now_ns: u64, findings: &[Finding]) {
+        if !findings.is_empty() {
+            self.session(session).past.found(rules, now_ns, findings);
+        }
     }
 
     /// Notes a call that is about to run.
@@ -225,7 +260,8 @@ impl Sessions {
     }
 }
 
-fn replay(session: &mut Session, record: Record) {
+fn replay(session: &mut Session, rules: &RiskRules, record: Record) {
+    let time_ns = record.draft.time_ns;
     match (record.draft.body, record.draft.call) {
         (RecordBody::SessionStart { uid, .. }, _) => session.owner = Some(uid),
         // A forged declaration was never acted on.
@@ -245,16 +281,20 @@ fn replay(session: &mut Session, record: Record) {
                 ..
             },
             Some(call),
-        ) if decision.effective() != Verdict::Deny => {
-            session.open(Arc::new(CallDeclaration {
-                call,
-                tool,
-                kind: call_kind,
-                cwd: None,
-                facts,
-            }));
+        ) => {
+            session.past.call(rules, time_ns, &facts, &decision);
+            if decision.effective() != Verdict::Deny {
+                session.open(Arc::new(CallDeclaration {
+                    call,
+                    tool,
+                    kind: call_kind,
+                    cwd: None,
+                    facts,
+                }));
+            }
         }
         (RecordBody::CallEnd { .. }, Some(call)) => session.close(&call),
+        (RecordBody::Finding { finding, .. }, _) => session.past.found(rules, time_ns, &[finding]),
         _ => {}
     }
 }
@@ -348,14 +388,19 @@ mod tests {
                 draft("b", None, RecordBody::SessionEnd { reason: None }),
             ])
             .unwrap();
-        let mut sessions = Sessions::rebuild(&path, 2_000).unwrap();
+        let mut sessions = Sessions::rebuild(&path, &RiskRules::default(), 2_000).unwrap();
         let told = sessions.for_agent();
         assert_eq!(told.len(), 1);
         let open: Vec<_> = told[0].open_calls.iter().map(|open| open.call.as_str()).collect();
         assert_eq!(open, ["running", "observed"]);
         assert_eq!(told[0].closed_calls, [call("done")]);
         assert_eq!(sessions.claim(&session("a"), 8), 7);
-        assert_eq!(Sessions::rebuild(&path, 1_000 + IDLE_NS).unwrap().count(), 0);
+        assert_eq!(
+            Sessions::rebuild(&path, &RiskRules::default(), 1_000 + IDLE_NS)
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]

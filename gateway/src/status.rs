@@ -12,7 +12,7 @@ pub fn status(engine: &Engine, started: Instant) -> Status {
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: started.elapsed().as_secs(),
         mode: engine.mode(),
-        policy: engine.policy().revision().to_owned(),
+        policy: engine.rules().current().policy.revision().to_owned(),
         ledger: engine.ledger().status(),
         agent: engine.agent().status(),
         rss_kib: std::fs::read_to_string("/proc/self/status")

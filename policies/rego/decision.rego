@@ -1,84 +1,290 @@
 # Decides on a declared tool call before it runs.
 #
-# `input` is a DecideInput of the crate defenseclaw-policy; the answer is `decision`. Rules add to `objections`: what they
-# want (`ask` or `deny`), what they saw, and what to do instead. What no rule objects to is allowed; what a call did
-# not say is for the kernel's view, judged in effect.rego.
+# `input` is a DecideInput of the crate defenseclaw-policy. Its `findings` are what the rule packs found in the call, the
+# worst first; this policy weighs them. `decision` is the first of the clauses below whose conditions hold. It says
 #
-# The rules stand in decision_*.rego, by subject.
+#   verdict   allow, ask or deny
+#   severity  the greatest of what counted
+#   reason    one or two sentences for the person and the model
+#   rule      the finding's rule that decided, or this policy's own word
+#   clause    which clause it was: the decision's line is the one where this word stands
+#   findings  what the policy itself found, beside the packs'
+#   waived    which of the packs' findings an exception set aside: their place in `input.findings`, and who answers for it
+#
+# and may say `updated_input`: what the call is to run with instead, where the harness can do that.
+#
+# What counts how much is data (`data.decision`); who is listed or excepted is the operator's (`data.operator`, lists.rego).
 package defenseclaw.decision
-
-verdict_rank := {"ask": 1, "deny": 2}
 
 severity_rank := {"NONE": 0, "LOW": 1, "MEDIUM": 2, "HIGH": 3, "CRITICAL": 4}
 
-opening := {"ask": "Needs a person's approval", "deny": "Refused by policy"}
+# --- Most calls: nothing was found in them, and nothing else speaks against them ---------------------------------------------
 
-rank(objection) := (10 * verdict_rank[objection.verdict]) + severity_rank[objection.severity]
-
-finding(objection) := object.remove(objection, ["verdict", "remedy"])
-
-decision := {"verdict": "allow", "severity": "NONE", "reason": "No rule objects to what this call declares.", "findings": []} if {
-	count(objections) == 0
+# Says at once what the clauses below would say one by one.
+decision := {
+	"verdict": "allow",
+	"severity": "NONE",
+	"reason": "No rule objects to what this call declares.",
+	"rule": "",
+	"clause": "clear",
+	"findings": [],
+	"waived": [],
+} if {
+	count(input.findings) == 0
+	input.binding.state != "forged"
+	count(data.operator.block) == 0
+	count(input.posture.taints) == 0
+	not {"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
 }
 
-decision := {"verdict": worst.verdict, "severity": severity, "reason": reason, "findings": findings} if {
-	top := max([rank(objection) | some objection in objections])
-	worst := [objection | some objection in objections; rank(objection) == top][0]
-	reason := sprintf("%s: %s. %s.", [opening[worst.verdict], worst.message, worst.remedy])
-	highest := max([severity_rank[objection.severity] | some objection in objections])
-	some severity, level in severity_rank
-	level == highest
-	findings := [finding(objection) | some objection in objections]
-}
-
-# --- What there is to look at: most calls have nothing of it, and no rule is tried on them -----------------------------
-
-classed_reads := [read | some read in input.facts.reads; read.class]
-
-classed_writes := [write | some write in input.facts.writes; write.class]
-
-# The programs that rules look at word by word; for all others the name is enough.
-suspects := array.concat(listed_suspects, unresolved_programs)
-
-listed_suspects := [program | some program in input.facts.programs; data.lists.suspects[program.name]]
-
-# What runs is the value of a variable or the output of a command; the facts say so as opaque.
-unresolved_programs := [program |
-	count(input.facts.opaque) > 0
-	some program in input.facts.programs
-	substring(program.name, 0, 1) in {"$", "`"}
-]
-
-objections contains objection if {
-	count(classed_reads) > 0
-	some objection in credentials_objections
-}
-
-objections contains objection if {
-	count(suspects) + count(input.facts.opaque) > 0
-	some objection in code_objections
-}
-
-objections contains objection if {
-	count(suspects) + count(classed_writes) > 0
-	some objection in damage_objections
-}
-
-objections contains objection if {
-	count(suspects) + count(classed_writes) + count(input.facts.privilege) > 0
-	some objection in guarded_objections
-}
+# --- What stands, whatever was found ---------------------------------------------------------------------------------------
 
 # The declaration itself is not to be trusted.
-objections contains {
-	"rule": "trust.forged-hook",
-	"category": "trust",
+else := {
 	"verdict": "deny",
+	"severity": "HIGH",
+	"reason": refused(forged),
+	"rule": "trust.forged-hook",
+	"clause": "forged",
+	"findings": [forged],
+	"waived": [],
+} if {
+	input.binding.state == "forged"
+}
+
+# `doctor` makes this call to see a refusal arrive. It does nothing, anywhere.
+else := {
+	"verdict": "deny",
+	"severity": "LOW",
+	"reason": refused(canary),
+	"rule": "doctor.canary",
+	"clause": "canary",
+	"findings": [canary],
+	"waived": [],
+} if {
+	{"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
+}
+
+else := {
+	"verdict": "deny",
+	"severity": "HIGH",
+	"reason": refused(blocked[0]),
+	"rule": "list.block",
+	"clause": "blocked",
+	"findings": blocked,
+	"waived": [],
+} if {
+	count(blocked) > 0
+}
+
+# --- What the packs found --------------------------------------------------------------------------------------------------
+
+else := {
+	"verdict": "allow",
+	"severity": "NONE",
+	"reason": "No rule objects to what this call declares.",
+	"rule": "",
+	"clause": "nothing-found",
+	"findings": [],
+	"waived": [],
+} if {
+	count(input.findings) == 0
+	not sends_after_secret
+}
+
+# In hitl mode a person may let pass what is not critical.
+else := {
+	"verdict": "ask",
+	"severity": refusable.severity,
+	"reason": asked(refusable),
+	"rule": refusable.rule,
+	"clause": "hitl",
+	"findings": [],
+	"waived": waived,
+} if {
+	input.mode == "hitl"
+	refusable.severity != "CRITICAL"
+}
+
+else := {
+	"verdict": "deny",
+	"severity": refusable.severity,
+	"reason": refused(refusable),
+	"rule": refusable.rule,
+	"clause": "refused",
+	"findings": [],
+	"waived": waived,
+} if {
+	refusable
+}
+
+else := {
+	"verdict": "ask",
+	"severity": doubtful.severity,
+	"reason": asked(doubtful),
+	"rule": doubtful.rule,
+	"clause": "asked",
+	"findings": [],
+	"waived": waived,
+} if {
+	doubtful
+}
+
+# --- What the session did before ------------------------------------------------------------------------------------------
+
+else := {
+	"verdict": "ask",
+	"severity": "MEDIUM",
+	"reason": asked(sent),
+	"rule": sent.rule,
+	"clause": "sends-after-secret",
+	"findings": [sent],
+	"waived": waived,
+} if {
+	sends_after_secret
+}
+
+else := {
+	"verdict": "ask",
+	"severity": "MEDIUM",
+	"reason": asked(risen),
+	"rule": risen.rule,
+	"clause": "risk",
+	"findings": [risen],
+	"waived": waived,
+} if {
+	count(notable) > 0
+	input.posture.risk >= data.decision.risk.ask_from
+}
+
+else := {
+	"verdict": "ask",
+	"severity": "MEDIUM",
+	"reason": asked(led),
+	"rule": led.rule,
+	"clause": "after-untrusted-text",
+	"findings": [led],
+	"waived": waived,
+} if {
+	count(notable) > 0
+	"untrusted-text" in input.posture.taints
+}
+
+# --- Worth recording, no more ---------------------------------------------------------------------------------------------
+
+else := {
+	"verdict": "allow",
+	"severity": severity,
+	"reason": "What the rules found is recorded, and is below what a person is asked about.",
+	"rule": "",
+	"clause": "recorded",
+	"findings": [],
+	"waived": waived,
+} if {
+	severity := greatest(counted)
+}
+
+# --- Weighing ---------------------------------------------------------------------------------------------------------------
+
+# What no exception and no allow list sets aside.
+counted := [finding |
+	some place, finding in input.findings
+	not place in set_aside
+	not allowed(finding)
+]
+
+# The thresholds of a severity: from which confidence (0 to 100) on a finding denies or asks.
+reaches(finding, verdict) if finding.confidence >= data.decision.thresholds[finding.severity][verdict]
+
+refusable := [finding | some finding in counted; reaches(finding, "deny")][0]
+
+doubtful := [finding | some finding in counted; reaches(finding, "ask")][0]
+
+# What makes a risen risk matter: a finding that says something about this call.
+notable := [finding |
+	some finding in counted
+	finding.confidence >= data.decision.risk.notable_confidence
+	severity_rank[finding.severity] >= severity_rank[data.decision.risk.notable_severity]
+]
+
+greatest(findings) := "NONE" if count(findings) == 0
+
+greatest(findings) := findings[0].severity if count(findings) > 0
+
+# The session read a secret, and this call sends something away: they may be the same bytes.
+sends_after_secret if {
+	"secret-read" in input.posture.taints
+	sends
+}
+
+sends if {
+	some behaviour in input.facts.behaviours
+	behaviour.kind == "exfiltration"
+}
+
+sends if {
+	some flow in input.facts.flows
+	flow.to.kind == "network"
+}
+
+# --- What the policy itself finds -------------------------------------------------------------------------------------------
+
+forged := {
+	"rule": "trust.forged-hook",
+	"category": "trust-exploit",
 	"severity": "HIGH",
 	"message": "this call was declared from inside another tool call's own processes, not by the agent product",
 	"remedy": "Hooks are called by the agent product alone; run the tool itself instead",
 	"evidence": [input.binding.caller],
 	"confidence": 95,
-} if {
-	input.binding.state == "forged"
 }
+
+canary := {
+	"rule": "doctor.canary",
+	"category": "command",
+	"severity": "LOW",
+	"message": "this is DefenseClaw's own test call, which is always refused",
+	"remedy": "Nothing is to be done: the refusal shows that the hook works",
+	"evidence": [],
+	"confidence": 100,
+}
+
+sent := {
+	"rule": "risk.send-after-secret",
+	"category": "secret",
+	"severity": "MEDIUM",
+	"message": "this session read a secret before, and this call sends data to the network",
+	"remedy": "Say what is sent and where to",
+	"evidence": [host.host | some host in input.facts.hosts],
+	"confidence": 70,
+}
+
+risen := {
+	"rule": "risk.session",
+	"category": "command",
+	"severity": "MEDIUM",
+	"message": sprintf("this session did much that rules object to, and %s", [notable[0].message]),
+	"remedy": "Let the person look at what the session has done so far",
+	"evidence": [sprintf("risk %v", [round(input.posture.risk)]), sprintf("%d calls refused", [input.posture.denied])],
+	"confidence": 70,
+}
+
+led := {
+	"rule": "risk.after-untrusted-text",
+	"category": "injection",
+	"severity": "MEDIUM",
+	"message": sprintf("this session took in text that tries to steer the agent, and %s", [notable[0].message]),
+	"remedy": "Let the person look at what the agent read before it made this call",
+	"evidence": [],
+	"confidence": 70,
+}
+
+# --- Reasons ------------------------------------------------------------------------------------------------------------------
+
+refused(finding) := sprintf("Refused by policy: %s.%s", [finding.message, advice(finding)])
+
+asked(finding) := sprintf("Needs a person's approval: %s.%s", [finding.message, advice(finding)])
+
+advice(finding) := "" if object.get(finding, "remedy", "") == ""
+
+advice(finding) := sprintf(" %s.", [finding.remedy]) if object.get(finding, "remedy", "") != ""

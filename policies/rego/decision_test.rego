@@ -1,165 +1,144 @@
-# What holds for decisions as a whole, and the rules of who asks. Whole command lines are tested in the crate
-# defenseclaw-policy (tests/decisions.rs), where the facts come from their text.
+# How decision.rego weighs what was found, and what it knows by itself. Whole command lines are tested in the crate
+# defenseclaw-policy (tests/decisions.rs), where facts and findings come from their text.
 package defenseclaw.decision_test
 
 import data.defenseclaw.decision
 
-no_facts := {"programs": [], "reads": [], "writes": [], "hosts": [], "pipes": [], "privilege": [], "opaque": []}
+no_facts := {"programs": [], "reads": [], "writes": [], "hosts": [], "pipes": [], "privilege": [], "flows": [], "behaviours": [], "opaque": []}
 
-call(tool, facts) := {
+calm := {"risk": 0, "taints": [], "denied": 0}
+
+call(findings) := {
 	"connector": "claude-code",
 	"session": "claude-code/s",
 	"mode": "action",
+	"now_ns": 1000,
 	"cwd": "/w",
-	"tool": tool,
+	"tool": "Bash",
 	"call_kind": {"kind": "command", "command": ""},
-	"facts": object.union(no_facts, facts),
+	"facts": no_facts,
+	"findings": findings,
+	"posture": calm,
 	"binding": {"state": "bound"},
 }
 
-program(argv) := {"name": argv[0], "argv": argv}
+found(severity, confidence) := {
+	"rule": lower(severity),
+	"category": "command",
+	"severity": severity,
+	"message": "it does that",
+	"remedy": "Do this",
+	"evidence": ["e"],
+	"confidence": confidence,
+}
 
-path(name, class) := {"path": name, "class": class}
+runs(name) := {"facts": object.union(no_facts, {"programs": [{"name": name, "argv": [name]}]})}
 
-rules(answer) := {finding.rule | some finding in answer.findings}
+in_mode(mode, findings) := object.union(call(findings), {"mode": mode})
 
-test_nothing_declared_is_allowed if {
-	answer := decision.decision with input as call("Bash", {})
+after(posture, findings) := object.union(call(findings), {"posture": object.union(calm, posture)})
+
+test_nothing_found_is_allowed if {
+	answer := decision.decision with input as call([])
 	answer.verdict == "allow"
 	answer.severity == "NONE"
 	answer.findings == []
-	answer.reason != ""
+	answer.clause == "clear"
 }
 
-test_the_strictest_verdict_and_the_highest_severity_win if {
-	answer := decision.decision with input as call("Bash", {
-		"reads": [path("/home/u/.ssh/id_rsa", "private-key")],
-		"hosts": [{"host": "h"}],
-		"privilege": ["sudo"],
-	})
-	answer.verdict == "deny"
-	answer.severity == "CRITICAL"
-	rules(answer) == {"credential.read", "credential.to-network", "privilege.raise"}
-	contains(answer.reason, "network")
+test_thresholds if {
+	every expected in [
+		["CRITICAL", 1, "deny"], ["CRITICAL", 100, "deny"],
+		["HIGH", 80, "deny"], ["HIGH", 79, "ask"], ["HIGH", 1, "ask"],
+		["MEDIUM", 70, "ask"], ["MEDIUM", 69, "allow"],
+		["LOW", 100, "allow"], ["NONE", 100, "allow"],
+	] {
+		answer := decision.decision with input as call([found(expected[0], expected[1])])
+		answer.verdict == expected[2]
+		answer.severity == expected[0]
+	}
 }
 
-test_an_ask_alone_asks if {
-	answer := decision.decision with input as call("Bash", {"privilege": ["sudo"]})
+test_the_strictest_verdict_wins_and_says_why if {
+	answer := decision.decision with input as call([found("HIGH", 60), found("MEDIUM", 90), found("LOW", 5)])
 	answer.verdict == "ask"
-	startswith(answer.reason, "Needs a person's approval")
+	answer.rule == "high"
+	answer.reason == "Needs a person's approval: it does that. Do this."
+	refused := decision.decision with input as call([found("CRITICAL", 10), found("HIGH", 60)])
+	refused.reason == "Refused by policy: it does that. Do this."
+}
+
+test_a_finding_without_advice_gives_none if {
+	answer := decision.decision with input as call([object.remove(found("CRITICAL", 10), ["remedy"])])
+	answer.reason == "Refused by policy: it does that."
+}
+
+test_in_hitl_a_person_may_let_pass_what_is_not_critical if {
+	asked := decision.decision with input as in_mode("hitl", [found("HIGH", 95)])
+	asked.verdict == "ask"
+	refused := decision.decision with input as in_mode("hitl", [found("CRITICAL", 95)])
+	refused.verdict == "deny"
+}
+
+test_observe_gives_the_answer_of_action if {
+	every findings in [[], [found("HIGH", 95)], [found("MEDIUM", 90)]] {
+		action := decision.decision with input as in_mode("action", findings)
+		observe := decision.decision with input as in_mode("observe", findings)
+		action == observe
+	}
 }
 
 test_forged_hook_is_denied if {
-	answer := decision.decision with input as object.union(call("Bash", {}), {"binding": {"state": "forged", "caller": "pid 7"}})
+	forged := {"binding": {"state": "forged", "caller": "pid 7"}}
+	answer := decision.decision with input as object.union(call([]), forged)
 	answer.verdict == "deny"
-	rules(answer) == {"trust.forged-hook"}
+	answer.rule == "trust.forged-hook"
+	answer.findings[0].evidence == ["pid 7"]
 }
 
 test_missing_agent_alone_is_no_objection if {
-	answer := decision.decision with input as object.union(call("Bash", {}), {"binding": {"state": "no_agent"}})
+	answer := decision.decision with input as object.union(call([]), {"binding": {"state": "no_agent"}})
 	answer.verdict == "allow"
 }
 
-test_both_modes_give_the_same_answer if {
-	facts := {"reads": [path("/etc/shadow", "system-auth")]}
-	action := decision.decision with input as call("Bash", facts)
-	observe := decision.decision with input as object.union(call("Bash", facts), {"mode": "observe"})
-	action == observe
-}
-
-test_paths_without_a_class_are_free if {
-	answer := decision.decision with input as call("Bash", {"reads": [{"path": "/w/a"}], "writes": [{"path": "/w/b"}]})
-	answer.verdict == "allow"
-}
-
-test_every_guarded_class_has_a_rule if {
-	guarded := {class | some class, traits in data.classes; traits.guarded}
-	covered := {class | some class, _ in decision.guard} | {"credential-folder"}
-	guarded == covered
-}
-
-test_every_guarded_write_is_objected_to if {
-	every class, wanted in decision.guard {
-		answer := decision.decision with input as call("Write", {"writes": [path("/x", class)]})
-		answer.verdict == wanted.verdict
-		answer.severity == wanted.severity
-		rules(answer) == {wanted.rule}
-	}
-}
-
-test_new_keys_may_be_made if {
-	answer := decision.decision with input as call("Bash", {
-		"programs": [program(["ssh-keygen", "-f", "k"])],
-		"writes": [path("/home/u/.ssh/id_k", "private-key")],
-	})
-	answer.verdict == "allow"
-}
-
-test_every_secret_class_is_refused_for_reading if {
-	every class in [class | some class, traits in data.classes; traits.secret] {
-		answer := decision.decision with input as call("Read", {"reads": [path("/x", class)]})
+test_the_canary_is_refused_in_every_mode if {
+	every mode in ["observe", "action", "hitl"] {
+		answer := decision.decision with input as object.union(in_mode(mode, []), runs("defenseclaw-canary-denied"))
 		answer.verdict == "deny"
+		answer.rule == "doctor.canary"
 	}
 }
 
-test_listing_a_credential_folder_is_free if {
-	answer := decision.decision with input as call("Glob", {"reads": [path("/home/u/.ssh", "credential-folder")]})
+test_other_programs_are_no_canary if {
+	answer := decision.decision with input as object.union(call([]), runs("echo"))
 	answer.verdict == "allow"
 }
 
-test_network_code_through_a_filter_is_denied if {
-	answer := decision.decision with input as call("Bash", {
-		"programs": [program(["curl", "x"]), program(["sed", "p"]), program(["bash", "-s"])],
-		"pipes": [{"from": 0, "to": 1}, {"from": 1, "to": 2}],
-	})
-	rules(answer) == {"command.network-to-interpreter"}
+test_risen_risk_asks_about_what_would_pass if {
+	noted := [found("MEDIUM", 50)]
+	calmly := decision.decision with input as after({"risk": 10}, noted)
+	calmly.verdict == "allow"
+	risen := decision.decision with input as after({"risk": 80, "denied": 3}, noted)
+	risen.verdict == "ask"
+	risen.rule == "risk.session"
+	plain := decision.decision with input as after({"risk": 80}, [])
+	plain.verdict == "allow"
 }
 
-test_network_data_for_a_script_is_free if {
-	answer := decision.decision with input as call("Bash", {
-		"programs": [program(["curl", "x"]), program(["python3", "read.py"])],
-		"pipes": [{"from": 0, "to": 1}],
-	})
-	answer.verdict == "allow"
+test_text_that_steers_makes_doubtful_calls_asked_about if {
+	led := decision.decision with input as after({"taints": ["untrusted-text"]}, [found("MEDIUM", 50)])
+	led.rule == "risk.after-untrusted-text"
+	plain := decision.decision with input as after({"taints": ["untrusted-text"]}, [found("LOW", 90)])
+	plain.verdict == "allow"
 }
 
-test_network_in_another_pipeline_is_free if {
-	answer := decision.decision with input as call("Bash", {
-		"programs": [program(["curl", "x"]), program(["jq", "."]), program(["cat", "f"]), program(["bash"])],
-		"pipes": [{"from": 0, "to": 1}, {"from": 2, "to": 3}],
-	})
-	answer.verdict == "allow"
-}
-
-test_unreadable_commands_are_asked_about if {
-	every why in ["unterminated", "too-deep", "too-large"] {
-		answer := decision.decision with input as call("Bash", {"opaque": [{"why": why, "text": ""}]})
-		answer.verdict == "ask"
-	}
-}
-
-test_unresolved_words_are_free if {
-	every why in ["expansion", "substitution", "interpreter"] {
-		answer := decision.decision with input as call("Bash", {"opaque": [{"why": why, "text": ""}]})
-		answer.verdict == "allow"
-	}
-}
-
-# Rules look at the words of suspects only, so a list that rules use on suspects must be part of them.
-test_lists_that_rules_look_into_are_suspects if {
-	every list in ["interpreters", "shells", "evaluators", "wipe_programs", "mode_programs"] {
-		every name, _ in data.lists[list] {
-			data.lists.suspects[name]
-		}
-	}
-}
-
-test_another_hooks_folder_is_asked_about if {
-	answer := decision.decision with input as call("Bash", {"programs": [program(["git", "config", "core.hooksPath", "/tmp/x"])]})
-	rules(answer) == {"persistence.git-hooks"}
-}
-
-test_other_git_settings_are_free if {
-	answer := decision.decision with input as call("Bash", {"programs": [program(["git", "config", "user.name", "x"])]})
-	answer.verdict == "allow"
+test_sending_after_a_secret_was_read_is_asked_about if {
+	upload := {"facts": object.union(no_facts, {"behaviours": [{"kind": "exfiltration", "technique": "upload"}]})}
+	tainted := decision.decision with input as object.union(after({"taints": ["secret-read"]}, []), upload)
+	tainted.verdict == "ask"
+	tainted.rule == "risk.send-after-secret"
+	clean := decision.decision with input as object.union(call([]), upload)
+	clean.verdict == "allow"
+	fetching := decision.decision with input as object.union(after({"taints": ["secret-read"]}, []), runs("git"))
+	fetching.verdict == "allow"
 }

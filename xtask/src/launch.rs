@@ -29,9 +29,9 @@ enum Client {
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// One of hook, decision, append, memory.
-    #[arg(value_parser = ["hook", "decision", "append", "memory"])]
-    name: Option<String>,
+    /// Which benchmarks, of hook, decision, decide, append, memory; without a name, all.
+    #[arg(value_name = "NAME", value_parser = ["hook", "decision", "decide", "append", "memory"])]
+    names: Vec<String>,
     /// One JSON object per result.
     #[arg(long)]
     json: bool,
@@ -101,10 +101,16 @@ pub(crate) fn bench(host: &Host, options: &BenchOptions) -> Result<()> {
             "--release",
             "--package=defenseclaw-audit",
             "--example=append_cost",
+        ]))?;
+        run(&mut host.cargo([
+            "build",
+            "--release",
+            "--package=defenseclaw-gateway",
+            "--example=decide_cost",
         ]))
     })?;
     let mut command = as_root(host, "bench");
-    command.arg("--bin-dir").arg(dist).args(&options.name);
+    command.arg("--bin-dir").arg(dist).args(&options.names);
     if options.json {
         command.arg("--json");
     }

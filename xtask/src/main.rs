@@ -8,6 +8,7 @@
 //! | [`build`] | builds what is shipped into `target/dist` |
 //! | [`test`] | every check, every test, one table |
 //! | [`launch`] | demo, benchmarks and guests: builds them and hands over |
+//! | [`eval`] | measures detection on the collections of `policies/evaluation` |
 //! | [`host`] | running commands, finding programs, paths of this checkout |
 #![expect(
     clippy::print_stdout,
@@ -16,6 +17,7 @@
 
 mod build;
 mod ebpf;
+mod eval;
 mod host;
 mod launch;
 mod setup;
@@ -51,6 +53,8 @@ enum Command {
     Demo(launch::DemoOptions),
     /// Measure. Without a name: everything.
     Bench(launch::BenchOptions),
+    /// Measure detection: recall and false positives on the collections of policies/evaluation.
+    Eval(eval::Options),
     /// Boot a real kernel and run the sensor's smoke test in it.
     VmTest(launch::VmOptions),
 }
@@ -74,6 +78,7 @@ fn run() -> anyhow::Result<()> {
         Command::Test(options) => test::test(&host, &options),
         Command::Demo(options) => launch::demo(&host, &options),
         Command::Bench(options) => launch::bench(&host, &options),
+        Command::Eval(options) => eval::eval(&host, &options),
         Command::VmTest(options) => launch::vm_test(&host, &options),
     }
 }

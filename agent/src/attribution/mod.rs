@@ -16,6 +16,7 @@ mod host;
 mod images;
 #[cfg(test)]
 mod tests;
+mod whose;
 
 use std::collections::HashMap;
 use std::rc::Rc;

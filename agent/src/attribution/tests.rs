@@ -11,7 +11,7 @@ use defenseclaw_model::call::{CallDeclaration, CallKind};
 use defenseclaw_model::facts::{Facts, HostFact, PathFact, Program};
 use defenseclaw_model::ids::{CallId, ImageId, ProcessId, SessionId};
 use defenseclaw_model::record::{Binding, RecordBody};
-use defenseclaw_model::wire::OpenSession;
+use defenseclaw_model::wire::{OpenSession, Whose};
 
 use super::{Attributor, Hook, Host, Process};
 use crate::sensor::record::{Event, EventKind, Exec};
@@ -820,4 +820,40 @@ fn exits_are_attributed_and_forget_the_call() {
     let event = scene.host.event(200, EventKind::Exit(ExitStatus::Code(0)));
     assert_eq!(told(&scene.take(&event).unwrap()).0, Some("c1"));
     assert!(scene.host.calls.is_empty());
+}
+
+#[test]
+fn a_process_is_its_session_s_however_it_was_started_and_whatever_became_of_the_session() {
+    let mut scene = Scene::new();
+    scene.run(200, HARNESS, "/usr/bin/bash", &["bash"]);
+    scene.run(
+        201,
+        200,
+        "/usr/bin/defenseclaw-cli",
+        &["defenseclaw-cli", "approvals"],
+    );
+    // Its parents end, it belongs to init: the label stays.
+    scene.host.processes.remove(&200);
+    scene.host.processes.get_mut(&201).unwrap().process.ppid = 1;
+    scene.host.spawn(300, 1, "/usr/bin/bash", &["bash"]);
+    let session = Some(scene.session.clone());
+    let whose = |scene: &mut Scene, pid| scene.attributor.whose(&mut scene.host, pid);
+    assert_eq!(
+        whose(&mut scene, 201),
+        Whose::Session {
+            session: session.clone()
+        }
+    );
+    assert_eq!(whose(&mut scene, HARNESS), Whose::Session { session });
+    assert_eq!(whose(&mut scene, 300), Whose::Nobody);
+    assert!(matches!(whose(&mut scene, 4242), Whose::Unknown { reason } if reason.contains("4242")));
+
+    // An attributor that never heard of the session still sees the label.
+    let host = &mut scene.host;
+    let strange = Attributor::new(Vec::new()).whose(host, 201);
+    assert_eq!(strange, Whose::Session { session: None });
+
+    // Another process under a pid whose label was left behind.
+    host.processes.get_mut(&201).unwrap().process.id.start_ns += 1;
+    assert_eq!(scene.attributor.whose(&mut scene.host, 201), Whose::Nobody);
 }

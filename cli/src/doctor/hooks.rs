@@ -102,40 +102,57 @@ fn canary(installed: &Installed, about: String, target: &Target, settings: &Sett
     // A user's harness runs its hook as that user; so must this.
     let other = nix::unistd::geteuid().is_root() && user.uid != 0;
     let session = format!("defenseclaw-doctor-{}-{}", std::process::id(), time::now_ns());
-    let outcome = canary::run(
-        &spec.canary,
-        &line,
-        &session,
-        Path::new("/"),
-        other.then_some(&user),
-    );
+    let (cwd, user) = (Path::new("/"), other.then_some(&user));
+    let outcome = match (&spec.canary.plugin, command_line(installed, spec)) {
+        (Some(probe), _) => {
+            let (Some(node), Some(file)) = (node(target), plugin_file(installed, &probe.file)) else {
+                return untried("it is a plugin, and there is no Node on the path to try it with".into())
+                    .warn(format!(
+                        "Have the agent run {}: it must be refused",
+                        canary::COMMAND
+                    ));
+            };
+            canary::run_plugin(&spec.canary, probe, &node, &file, &session, cwd, user)
+        }
+        (None, Some(line)) => canary::run(&spec.canary, &line, &session, cwd, user),
+        (None, None) => {
+            return untried("no hook for tool calls was installed".into()).fail("Set it up again");
+        }
+    };
     let mode = settings.config.mode_of(&installed.connector);
     judge(outcome, about, mode)
 }
 
 fn judge(outcome: Outcome, about: String, mode: Mode) -> Check {
     let said = |detail: String| Check::ok("canary", about.clone(), detail);
+    let word = canary::COMMAND;
     match outcome {
-        Outcome::Blocked { by_policy: true, .. } => {
-            said(format!("{} was denied in the harness's own words", canary::COMMAND))
-        }
-        Outcome::Blocked { by_policy: false, reply } => {
-            said(format!("the call was refused, but not by the policy: {}", beginning(&reply)))
+        Outcome::Blocked { by_policy: true, .. } => said(format!("{word} was denied in the harness's own words")),
+        Outcome::Blocked { reply, .. } => {
+            let reply = beginning(&reply);
+            said(format!("the call was refused, but not by the policy: {reply}"))
                 .fail("See the gateway's log, and whether the hook's socket is the gateway's")
         }
-        Outcome::Passed { .. } if !mode.enforces() => said("mode observe: nothing is blocked, so nothing is proven".into())
-            .warn(
-                "Once you trust the policy: `defenseclaw-cli setup CONNECTOR --mode action`, and restart the gateway",
-            ),
-        Outcome::Passed { exit, reply, complaint } => said(format!(
-            "{} was NOT denied: the hook ended with {}, said {:?} and {:?}",
-            canary::COMMAND,
-            exit.map_or("a signal".to_owned(), |status| status.to_string()),
-            beginning(&reply),
-            beginning(&complaint)
-        ))
-        .fail("Calls of this harness are not held: see the gateway's log, its mode and its policy"),
-        Outcome::Failed(what) => said(what).fail("Calls of this harness run unchecked: install the hook client anew"),
+        Outcome::Passed { .. } if !mode.enforces() => {
+            said("mode observe: nothing is blocked, so nothing is proven".into()).warn(
+                "Once you trust the policy, run `defenseclaw-cli setup CONNECTOR --mode action` and restart the gateway",
+            )
+        }
+        Outcome::Passed {
+            exit,
+            reply,
+            complaint,
+        } => {
+            let end = exit.map_or("a signal".to_owned(), |status| status.to_string());
+            let (reply, complaint) = (beginning(&reply), beginning(&complaint));
+            said(format!(
+                "{word} was NOT denied: the hook ended with {end}, said {reply:?} and {complaint:?}"
+            ))
+            .fail("Calls of this harness are not held: see the gateway's log, its mode and its policy")
+        }
+        Outcome::Failed(what) => {
+            said(what).fail("Calls of this harness run unchecked: install the hook client anew")
+        }
     }
 }
 

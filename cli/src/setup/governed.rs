@@ -1,15 +1,10 @@
 //! A process that belongs to an agent's session changes nobody's hooks.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::CliError;
-use crate::http;
-
-/// How long the gateway may take to say who asks.
-const DEADLINE: Duration = Duration::from_secs(2);
+use crate::{CliError, gateway};
 
 /// The part of the gateway's answer that matters here.
 #[derive(Deserialize)]
@@ -24,10 +19,7 @@ struct Peer {
 /// Where no gateway answers there is no session to belong to. What an agent could then do to files is the kernel's to deny;
 /// and what it did, the gateway sees when it is back.
 pub(super) fn refuse(socket: &Path, what: &str) -> Result<(), CliError> {
-    let Ok(body) = http::get(socket, "/v1/peer", DEADLINE) else {
-        return Ok(());
-    };
-    match serde_json::from_slice::<Peer>(&body) {
+    match gateway::get::<Peer>(socket, "/v1/peer", gateway::QUICK) {
         Ok(peer) if peer.governed == "yes" => Err(CliError::NotPermitted {
             what: format!(
                 "this process belongs to an agent's session{}, which may not {what}",

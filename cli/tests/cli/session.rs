@@ -29,6 +29,7 @@ fn on_terminal(host: &Host, colour: bool, width: usize, arguments: &[&str]) -> S
             config: defenseclaw_model::config::Config::default(),
             file: host.path().join("config.yaml"),
             socket_from_environment: false,
+            policies: None,
         },
         view: View {
             colour,

@@ -1,10 +1,53 @@
 //! Everything that is looked for, behind one type.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::Finding;
 use defenseclaw_model::facts::Facts;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::rules::{FactRules, Report};
+
+/// The packs that this program is built with, by file name.
+const EMBEDDED: &[(&str, &str)] = &[
+    (
+        "behaviour.yaml",
+        include_str!("../../../policies/rules/behaviour.yaml"),
+    ),
+    ("c2.yaml", include_str!("../../../policies/rules/c2.yaml")),
+    (
+        "cognitive.yaml",
+        include_str!("../../../policies/rules/cognitive.yaml"),
+    ),
+    (
+        "command.yaml",
+        include_str!("../../../policies/rules/command.yaml"),
+    ),
+    (
+        "credential.yaml",
+        include_str!("../../../policies/rules/credential.yaml"),
+    ),
+    ("damage.yaml", include_str!("../../../policies/rules/damage.yaml")),
+    (
+        "evasion.yaml",
+        include_str!("../../../policies/rules/evasion.yaml"),
+    ),
+    ("path.yaml", include_str!("../../../policies/rules/path.yaml")),
+    (
+        "persistence.yaml",
+        include_str!("../../../policies/rules/persistence.yaml"),
+    ),
+    ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
+];
+
+/// Largest pack that is read (bytes): some thousands of rules.
+const MAX_PACK: u64 = 4 << 20;
+
+/// Most packs in one folder.
+const MAX_PACKS: usize = 64;
 
 /// Where a text comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,7 +64,10 @@ pub enum Surface {
 
 /// The rule packs, ready to be asked from any thread.
 #[derive(Debug, Clone)]
-pub struct Detector {}
+pub struct Detector {
+    facts: Arc<FactRules>,
+    revision: Arc<str>,
+}
 
 /// Why a rule pack was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,26 +93,116 @@ pub enum PackError {
 impl Detector {
     /// The packs that this program was built with.
     pub fn embedded() -> Result<Self, PackError> {
-        Ok(Self {})
+        Self::from_packs(EMBEDDED)
     }
 
     /// The packs in `dir` (`*.yaml`), instead of those built in.
-    pub fn from_dir(_dir: &Path) -> Result<Self, PackError> {
-        Ok(Self {})
+    pub fn from_dir(dir: &Path) -> Result<Self, PackError> {
+        let packs = read_packs(dir)?;
+        let packs: Vec<(&str, &str)> = packs.iter().map(|(file, text)| (&**file, &**text)).collect();
+        Self::from_packs(&packs)
+    }
+
+    /// Packs given as file name and text.
+    pub fn from_packs(packs: &[(&str, &str)]) -> Result<Self, PackError> {
+        let mut packs = packs.to_vec();
+        packs.sort_unstable();
+        let mut facts = Vec::new();
+        let mut digest = Sha256::new();
+        for &(file, text) in &packs {
+            digest.update((file.len() as u64).to_le_bytes());
+            digest.update(file);
+            digest.update((text.len() as u64).to_le_bytes());
+            digest.update(text);
+            match kind_of_pack(file, text)? {
+                PackKind::Facts => facts.push((file, text)),
+                PackKind::Text => {}
+            }
+        }
+        let digest = digest.finalize();
+        let revision: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self {
+            facts: Arc::new(FactRules::load(&facts)?),
+            revision: revision.into(),
+        })
     }
 
     /// The first 12 hex digits of the SHA-256 over the packs.
     pub fn revision(&self) -> &str {
-        ""
+        &self.revision
     }
 
-    /// What is to be said of a tool call: of its facts, and of the texts in its input.
-    pub fn call(&self, _call: &ToolCall, _facts: &Facts) -> Vec<Finding> {
-        Vec::new()
+    /// What is to be said of a tool call: of its facts, and of the texts in its input. The worst first.
+    pub fn call(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
+        self.facts.find(call, facts)
     }
 
     /// What is to be said of a text.
     pub fn text(&self, _surface: Surface, _text: &str) -> Vec<Finding> {
         Vec::new()
     }
+
+    /// Runs the tests that stand beside each rule.
+    pub fn test(&self) -> Report {
+        self.facts.check()
+    }
+
+    /// Loads the packs in `dir` and runs the tests that stand beside each rule.
+    pub fn test_packs(dir: &Path) -> Result<Report, PackError> {
+        Self::from_dir(dir).map(|detector| detector.test())
+    }
+}
+
+/// Whose a pack is.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PackKind {
+    /// Rules over facts.
+    Facts,
+    /// Rules over text.
+    Text,
+}
+
+fn kind_of_pack(file: &str, text: &str) -> Result<PackKind, PackError> {
+    #[derive(Deserialize)]
+    struct Head {
+        kind: PackKind,
+    }
+    let head: Result<Head, _> = serde_saphyr::from_str(text);
+    head.map(|head| head.kind).map_err(|error| PackError::Invalid {
+        file: file.to_owned(),
+        why: error.to_string(),
+    })
+}
+
+fn read_packs(dir: &Path) -> Result<Vec<(String, String)>, PackError> {
+    let refuse = |file: &Path, why: String| PackError::Read {
+        file: file.display().to_string(),
+        why,
+    };
+    let entries = std::fs::read_dir(dir).map_err(|error| refuse(dir, error.to_string()))?;
+    let mut packs = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| refuse(dir, error.to_string()))?.path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let size = std::fs::metadata(&path)
+            .map_err(|error| refuse(&path, error.to_string()))?
+            .len();
+        if size > MAX_PACK || packs.len() == MAX_PACKS {
+            let why = format!("a folder may hold {MAX_PACKS} packs of {MAX_PACK} bytes at most");
+            return Err(refuse(&path, why));
+        }
+        let text = std::fs::read_to_string(&path).map_err(|error| refuse(&path, error.to_string()))?;
+        let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        packs.push((file.unwrap_or_default(), text));
+    }
+    if packs.is_empty() {
+        return Err(refuse(
+            dir,
+            "it holds no *.yaml; name the folder of the packs".to_owned(),
+        ));
+    }
+    Ok(packs)
 }

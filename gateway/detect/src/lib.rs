@@ -6,7 +6,9 @@
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, pipes, privilege |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
+//! | [`rules`] | rules over facts, as packs in `policies/rules` |
 //! | [`tools`] | what kind of action a tool is, by name or by the fields of its input |
+//! | [`text`] | secrets, personal data and prompt injection in texts, by packs of rules |
 //! | `shell` | a shell's command line, read the way a shell reads it |
 //!
 //! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
@@ -15,7 +17,9 @@ pub mod detector;
 pub mod facts;
 pub mod mask;
 pub mod paths;
+pub mod rules;
 mod shell;
+pub mod text;
 pub mod tools;
 
 pub use detector::{Detector, PackError, Surface};

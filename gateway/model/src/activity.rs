@@ -8,6 +8,7 @@ use crate::ids::{CallId, ImageId, ProcessId, SessionId};
 
 /// One action that the kernel saw a labelled process take.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Activity {
     /// When, ns since the Unix epoch.
     pub time_ns: u64,
@@ -27,6 +28,7 @@ pub struct Activity {
 
 /// What a process did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum Action {
     /// Became another program.
@@ -83,6 +85,7 @@ pub enum Action {
 
 /// A file by device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileId {
     /// Device number as the kernel keeps it (`s_dev`: 12 bits major, 20 bits minor).
     pub dev: u32,
@@ -92,6 +95,7 @@ pub struct FileId {
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ExitStatus {
     /// By itself, with this code.
@@ -102,6 +106,7 @@ pub enum ExitStatus {
 
 /// What a file was opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FileAccess {
     /// Reading only, of a watched path.
@@ -114,6 +119,7 @@ pub enum FileAccess {
 
 /// Transport protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// TCP.
@@ -124,6 +130,7 @@ pub enum Protocol {
 
 /// Which call explains an activity, and how we know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Attribution {
     /// The call, if one does.
     pub call: Option<CallId>,
@@ -138,6 +145,7 @@ pub struct Attribution {
 
 /// How an activity's call was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The process descends from one that the call started.
@@ -156,6 +164,7 @@ pub enum Basis {
 
 /// How far an activity is explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Explained {
     /// Named in the call (or in the harness's contract).

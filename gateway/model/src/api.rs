@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Mode;
+use crate::ids::{CallId, SessionId};
 use crate::wire::AgentStatus;
 
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Status {
     /// The gateway's version.
     pub version: String,
@@ -30,6 +32,7 @@ pub struct Status {
 
 /// The ledger's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LedgerStatus {
     /// Its file.
     pub path: String,
@@ -46,6 +49,7 @@ pub struct LedgerStatus {
 
 /// Hook requests since the gateway started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HookCounters {
     /// Answered `allow` (or nothing).
     pub allowed: u64,
@@ -57,4 +61,70 @@ pub struct HookCounters {
     pub bad: u64,
     /// Answered by fail mode because of a fault of ours (ledger, policy).
     pub failed: u64,
+}
+
+/// For how long an approval holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// For this call.
+    #[default]
+    Once,
+    /// For the same call in this session.
+    Session,
+    /// For the same call in the same folder, for 30 days.
+    AlwaysHere,
+}
+
+impl Scope {
+    /// The stable name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Session => "session",
+            Self::AlwaysHere => "always-here",
+        }
+    }
+}
+
+/// A call that waits for a person: an item of `GET /v1/approvals`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Approval {
+    /// Its id, as a person types it.
+    pub id: String,
+    /// The session that the call belongs to.
+    pub session: SessionId,
+    /// The user who owns the session.
+    pub owner: u32,
+    /// The call.
+    pub call: CallId,
+    /// The tool's name.
+    pub tool: String,
+    /// What the call is about, masked: the command, the paths.
+    pub summary: String,
+    /// Why it was not simply allowed.
+    pub reason: String,
+    /// The rule that decided.
+    pub rule: String,
+    /// The folder in which it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// Since when it waits, ns since the Unix epoch.
+    pub asked_ns: u64,
+    /// Seconds until it is answered without a person.
+    pub left_s: u64,
+}
+
+/// A person's answer: the body of `POST /v1/approvals/{id}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalAnswer {
+    /// Whether the call may run.
+    pub approve: bool,
+    /// For how long an approval holds.
+    #[serde(default, rename = "for")]
+    pub scope: Scope,
 }

@@ -8,6 +8,7 @@ use crate::ids::{CallId, SessionId};
 
 /// One event that a harness's hook reported, in our words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HookEvent {
     /// The session.
     pub session: SessionId,
@@ -20,6 +21,7 @@ pub struct HookEvent {
 
 /// What a hook can report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum HookEventKind {
     /// A session began or was resumed.
@@ -74,6 +76,7 @@ pub enum HookEventKind {
 
 /// One declared action.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ToolCall {
     /// The harness's id of the call.
     pub call: CallId,
@@ -87,6 +90,7 @@ pub struct ToolCall {
 
 /// What a tool does, as far as attribution is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum CallKind {
     /// Runs a shell command in a child process of the harness.
@@ -123,6 +127,7 @@ pub enum CallKind {
 
 /// What the agent needs to know of a call to attribute activities to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallDeclaration {
     /// The call.
     pub call: CallId,

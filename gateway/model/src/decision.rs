@@ -6,6 +6,7 @@ use crate::ids::{CallId, SessionId};
 
 /// What happens to a tool call. Ordered: the stricter verdict is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// No objection.
@@ -29,6 +30,7 @@ impl Verdict {
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
     /// Nothing.
@@ -69,6 +71,7 @@ impl std::str::FromStr for Severity {
 
 /// Whether decisions take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Everything is evaluated and recorded, nothing is refused.
@@ -98,6 +101,7 @@ impl Mode {
 
 /// One thing that a rule found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Finding {
     /// Stable rule id, for instance `effect.undeclared-credential-read`.
     pub rule: String,
@@ -119,6 +123,7 @@ pub struct Finding {
 
 /// What the policy says of one tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decision {
     /// What the policy wants.
     pub verdict: Verdict,
@@ -162,6 +167,7 @@ impl Decision {
 
 /// What a session did so far, as far as it bears on its next call.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Posture {
     /// Risk that built up over the session's findings, and decays with time. 0 is none; `policies/rego/data.json` says what
@@ -176,6 +182,7 @@ pub struct Posture {
 
 /// A finding together with what it is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FindingAbout {
     /// The session.
     pub session: SessionId,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Everything a tool call declares that it will do, as far as it can be told from its input.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Facts {
     /// Programs that the call runs, in order of appearance.
@@ -30,6 +31,7 @@ pub struct Facts {
 
 /// One program and its arguments, as far as they are literal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Program {
     /// The last path component: `curl` for `/usr/bin/curl`.
     pub name: String,
@@ -39,6 +41,7 @@ pub struct Program {
 
 /// A path and what kind of path it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PathFact {
     /// Absolute where it could be resolved, else as written.
     pub path: String,
@@ -49,6 +52,7 @@ pub struct PathFact {
 
 /// A network destination named in the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HostFact {
     /// Name or address, lower case, without brackets.
     pub host: String,
@@ -59,6 +63,7 @@ pub struct HostFact {
 
 /// One pipe between two programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pipe {
     /// Index of the writer in [`Facts::programs`].
     pub from: usize,
@@ -69,6 +74,7 @@ pub struct Pipe {
 /// Data that moves from one place to another within the call: through pipes, substitutions, redirections, variables, files
 /// that the call itself writes and then reads, and options such as `curl -d @FILE`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Flow {
     /// Where the data comes from.
     pub from: FlowEnd,
@@ -81,6 +87,7 @@ pub struct Flow {
 
 /// One end of a [`Flow`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FlowEnd {
     /// What kind of place it is.
     pub kind: FlowKind,
@@ -91,6 +98,7 @@ pub struct FlowEnd {
 
 /// The kinds of places where data comes from or goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FlowKind {
     /// A file of a secret class.
@@ -113,6 +121,7 @@ pub enum FlowKind {
 
 /// Something that the call does, by its purpose rather than its program.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Behaviour {
     /// What kind of purpose.
     pub kind: BehaviourKind,
@@ -128,6 +137,7 @@ pub struct Behaviour {
 
 /// The purposes that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum BehaviourKind {
     /// Becomes, or may later become, another user or more than it was: `sudo`, setuid bits, capabilities, sudoers.
@@ -154,6 +164,7 @@ pub enum BehaviourKind {
 
 /// How far a destruction reaches. Ordered: the farther is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Radius {
     /// What is built again or was temporary: `target/`, `node_modules`, `/tmp/x`.
@@ -172,6 +183,7 @@ pub enum Radius {
 
 /// A part of the call that could not be resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Opaque {
     /// Why, as a stable word: `expansion`, `substitution`, `eval`, `unterminated`, `too-deep`, `too-large`,
     /// `encoding`, `interpreter`.

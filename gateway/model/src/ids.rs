@@ -13,6 +13,7 @@ pub const MAX_ID_BYTES: usize = 128;
 ///
 /// Written `connector/harness-session-id`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct SessionId {
     connector: String,
@@ -129,6 +130,7 @@ impl std::str::FromStr for SessionId {
 
 /// The harness's id of one tool call, unique within its session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
 pub struct CallId(String);
 
@@ -176,10 +178,12 @@ impl TryFrom<String> for CallId {
 
 /// A session's number in kernel maps. Derived from the id, so that it survives restarts of every daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SessionKey(pub u64);
 
 /// A call's number in kernel maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallKey(pub u64);
 
 /// The first eight bytes of a SHA-256 over length-prefixed parts, with 0 (which means "none" in kernel maps) avoided.
@@ -198,6 +202,7 @@ fn digest_u64(parts: &[&[u8]]) -> u64 {
 /// A process: the id that user space sees plus the boot-time instant (ns since boot) at which its group leader started.
 /// A pid alone is reused; the pair is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessId {
     /// Thread-group id in the initial pid namespace.
     pub tgid: u32,
@@ -208,6 +213,7 @@ pub struct ProcessId {
 /// One program image: what a process became by its last `execve`. Processes that fork without exec share their
 /// ancestor's image, so images form the tree that attribution walks: it survives double forks, `setsid` and reparenting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ImageId {
     /// Thread-group id of the process that executed it.
     pub tgid: u32,

@@ -11,6 +11,7 @@ use crate::ids::{CallId, SessionId};
 
 /// A record before it has a place in the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Draft {
     /// When it happened, ns since the Unix epoch.
     pub time_ns: u64,
@@ -38,6 +39,7 @@ impl Draft {
 
 /// A record in the ledger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Record {
     /// Place in the chain, from 1.
     pub seq: u64,
@@ -51,7 +53,12 @@ pub struct Record {
 }
 
 /// What a record says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a record lives from its making to its append; boxing what most of them hold costs more than it saves"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum RecordBody {
     /// A session began.
@@ -198,6 +205,7 @@ impl RecordBody {
 
 /// Whether the kernel view was bound to a session or call before the harness was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Binding {
     /// The agent acknowledged.

@@ -10,7 +10,7 @@ use crate::ids::{CallId, SessionId};
 use crate::record::{Binding, Draft};
 
 /// Raised with every incompatible change of the frames.
-pub const WIRE_VERSION: u32 = 1;
+pub const WIRE_VERSION: u32 = 2;
 
 /// Largest frame (bytes). A batch of [`MAX_BATCH`] activities with arguments at the sensor's bound stays below.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -43,6 +43,13 @@ pub enum ToGateway {
         request: u64,
         /// Outcome.
         binding: Binding,
+    },
+    /// Answer to [`ToAgent::Whose`].
+    Whose {
+        /// The request's number.
+        request: u64,
+        /// Whose process it is.
+        whose: Whose,
     },
     /// Records to append, in order.
     Batch {
@@ -104,10 +111,35 @@ pub enum ToAgent {
         /// The session.
         session: SessionId,
     },
+    /// Whose process is that? A governed one is refused every operator verb.
+    Whose {
+        /// Number of the request.
+        request: u64,
+        /// The process, in the initial pid namespace.
+        pid: u32,
+    },
     /// The batch is in the ledger.
     Ack {
         /// Its number.
         batch: u64,
+    },
+}
+
+/// Whether a process belongs to a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "whose", rename_all = "snake_case")]
+pub enum Whose {
+    /// It carries no label: it is not in the process tree of any session.
+    Nobody,
+    /// It carries a session's label.
+    Session {
+        /// Which; `None` if that session was forgotten.
+        session: Option<SessionId>,
+    },
+    /// That cannot be told.
+    Unknown {
+        /// Why, for a person.
+        reason: String,
     },
 }
 
@@ -133,6 +165,7 @@ pub struct OpenSession {
 
 /// What the agent says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct AgentStatus {
     /// Kernel release.
@@ -153,6 +186,7 @@ pub struct AgentStatus {
 
 /// What is in force for one action family.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FamilyStatus {
     /// `process`, `file`, `network`, …
     pub family: String,
@@ -164,6 +198,7 @@ pub struct FamilyStatus {
 
 /// What enforces an action family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// BPF LSM denies.
@@ -184,6 +219,7 @@ pub enum Tier {
 
 /// Kernel-side and agent-side counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Counters {
     /// Records taken from the security ring.

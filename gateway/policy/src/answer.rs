@@ -20,8 +20,33 @@ pub(crate) struct DecisionAnswer {
     pub(crate) verdict: Verdict,
     pub(crate) severity: Severity,
     pub(crate) reason: String,
+    /// The rule that decided; empty where nothing was objected to.
+    #[serde(default)]
+    pub(crate) rule: String,
+    /// The clause of the policy that decided.
+    #[serde(default)]
+    pub(crate) clause: String,
+    /// What the policy itself found.
     #[serde(deserialize_with = "strict_findings")]
     pub(crate) findings: Vec<Finding>,
+    /// Which of the packs' findings did not count.
+    #[serde(default)]
+    pub(crate) waived: Vec<Waiver>,
+    /// The input that the call is to run with instead.
+    #[serde(default)]
+    pub(crate) updated_input: Option<serde_json::Value>,
+}
+
+/// A finding that an exception set aside.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Waiver {
+    /// Its place in the input's findings.
+    pub(crate) finding: usize,
+    /// Who answers for that.
+    pub(crate) by: String,
+    /// Why.
+    pub(crate) reason: String,
 }
 
 /// A finding in the exact form that rules must give.
@@ -72,8 +97,12 @@ fn shortened(mut text: String, bytes: usize) -> String {
     text
 }
 
-/// Reads a decision.
-pub(crate) fn decision(rule: &'static str, value: &Value) -> Result<DecisionAnswer, PolicyError> {
+/// Reads a decision on a call in which the packs found `found` things.
+pub(crate) fn decision(
+    rule: &'static str,
+    value: &Value,
+    found: usize,
+) -> Result<DecisionAnswer, PolicyError> {
     let mut answer: DecisionAnswer = read(rule, value)?;
     let wrong = |why: &str| {
         Err(PolicyError::Answer {
@@ -84,8 +113,18 @@ pub(crate) fn decision(rule: &'static str, value: &Value) -> Result<DecisionAnsw
     if answer.reason.trim().is_empty() {
         return wrong("a decision must say its reason");
     }
-    if answer.verdict != Verdict::Allow && answer.findings.is_empty() {
+    if answer.verdict != Verdict::Allow && answer.findings.is_empty() && found == 0 {
         return wrong("a verdict other than allow must come with a finding");
+    }
+    if answer.waived.iter().any(|waiver| waiver.finding >= found) {
+        return wrong("it waives a finding that is not there");
+    }
+    if answer
+        .updated_input
+        .as_ref()
+        .is_some_and(|input| !input.is_object())
+    {
+        return wrong("`updated_input` must be an object: the whole input that the tool is to get");
     }
     check(rule, &mut answer.findings)?;
     answer.reason = shortened(answer.reason, MAX_TEXT);
@@ -122,8 +161,16 @@ fn check(rule: &'static str, findings: &mut Vec<Finding>) -> Result<(), PolicyEr
             ));
         }
     }
-    findings.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.rule.cmp(&b.rule)));
+    worst_first(findings);
     Ok(())
+}
+
+/// Sorts by severity, then by how sure the rules are.
+pub(crate) fn worst_first(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |finding: &Finding| (finding.severity, finding.confidence);
+        key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
+    });
 }
 
 fn read<T: for<'de> Deserialize<'de>>(rule: &'static str, value: &Value) -> Result<T, PolicyError> {
@@ -149,7 +196,7 @@ mod tests {
         r#"{"rule":"a.b","category":"c","severity":"HIGH","message":"m","evidence":["e"],"confidence":90}"#;
 
     fn ask(json: &str) -> Result<DecisionAnswer, PolicyError> {
-        decision("rule", &Value::from_json_str(json).unwrap())
+        decision("rule", &Value::from_json_str(json).unwrap(), 0)
     }
 
     fn with(verdict: &str, reason: &str, findings: &str) -> String {
@@ -174,6 +221,11 @@ mod tests {
             with("deny", "r", &FINDING.replace("\"m\"", "\"\"")),
             with("deny", "r", &FINDING.replace("\"confidence\"", "\"extra\"")),
             with("deny", "r", FINDING).replace("\"reason\"", "\"why\""),
+            with("allow", "r", "").replace("\"reason\"", "\"updated_input\":[],\"reason\""),
+            with("allow", "r", "").replace(
+                "\"reason\"",
+                "\"waived\":[{\"finding\":0,\"by\":\"\",\"reason\":\"\"}],\"reason\"",
+            ),
             "[]".to_owned(),
             "null".to_owned(),
         ];
@@ -181,7 +233,7 @@ mod tests {
             assert!(matches!(ask(&json), Err(PolicyError::Answer { .. })), "{json}");
         }
         assert!(matches!(
-            decision("rule", &Value::Undefined),
+            decision("rule", &Value::Undefined, 0),
             Err(PolicyError::Answer { .. })
         ));
     }

@@ -1,6 +1,7 @@
 //! Prepared engines, and evaluation within bounds.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,10 +10,9 @@ use regorus::{Engine, Value};
 use serde::Serialize;
 
 use crate::PolicyError;
+use crate::lists::{self, Lists};
 use crate::source::Source;
-
-/// Largest input (bytes of JSON). Facts are bounded at a fraction of it; one that is larger did not come from them.
-pub(crate) const MAX_INPUT: usize = 2 << 20;
+use crate::value::value_of;
 
 /// Longest evaluation. A hook client waits 3 s at most, and ours takes well below a millisecond: what takes longer than
 /// this is a fault of the policy.
@@ -55,15 +55,11 @@ impl Engines {
 
     /// Evaluates `rule` on `input`.
     pub(crate) fn ask(&self, rule: &str, input: &impl Serialize) -> Result<Value, PolicyError> {
-        let json = serde_json::to_string(input).map_err(PolicyError::Input)?;
-        if json.len() > MAX_INPUT {
-            return Err(PolicyError::InputTooLarge { bytes: json.len() });
-        }
+        let input = value_of(input)?;
         let failed = |error: &dyn std::fmt::Display| PolicyError::Evaluation {
             rule: rule.to_owned(),
             why: error.to_string(),
         };
-        let input = Value::from_json_str(&json).map_err(|error| failed(&error))?;
         let mut engine = self.take();
         engine.set_input(input);
         let answer = engine.eval_rule(rule.to_owned());
@@ -98,11 +94,28 @@ pub(crate) fn load(source: &Source) -> Result<Engine, PolicyError> {
     for (name, text) in &source.modules {
         add(&mut engine, name, text)?;
     }
-    let data = Value::from_json_str(&source.data).map_err(|error| PolicyError::Data(error.to_string()))?;
+    let data = data(source)?;
     engine
         .add_data(data)
         .map_err(|error| PolicyError::Data(error.to_string()))?;
     Ok(engine)
+}
+
+/// The data document, with the operator's lists as `operator`.
+fn data(source: &Source) -> Result<Value, PolicyError> {
+    let wrong = |error: &dyn std::fmt::Display| PolicyError::Data(error.to_string());
+    if source.lists.is_empty() {
+        return Value::from_json_str(&source.data).map_err(|error| wrong(&error));
+    }
+    let lists = Lists::from_yaml(Path::new(lists::FILE), &source.lists)?;
+    let mut data: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&source.data).map_err(|error| wrong(&error))?;
+    data.insert(
+        "operator".to_owned(),
+        serde_json::to_value(lists).map_err(|error| wrong(&error))?,
+    );
+    let data = serde_json::to_string(&data).map_err(|error| wrong(&error))?;
+    Value::from_json_str(&data).map_err(|error| wrong(&error))
 }
 
 /// Adds one module.

@@ -2,7 +2,7 @@
 
 use defenseclaw_model::activity::Activity;
 use defenseclaw_model::call::CallKind;
-use defenseclaw_model::decision::Mode;
+use defenseclaw_model::decision::{Finding, Mode, Posture};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::Binding;
@@ -15,8 +15,10 @@ pub struct DecideInput<'a> {
     pub connector: &'a str,
     /// The session.
     pub session: &'a SessionId,
-    /// Whether decisions take effect. Rules give the same answer in both modes.
+    /// Whether decisions take effect, and whether a person may let pass what is refused.
     pub mode: Mode,
+    /// When the call was declared, ns since the Unix epoch: entries of lists expire.
+    pub now_ns: u64,
     /// Working directory at the event.
     pub cwd: Option<&'a str>,
     /// The tool's name.
@@ -25,6 +27,10 @@ pub struct DecideInput<'a> {
     pub call_kind: &'a CallKind,
     /// What it declares.
     pub facts: &'a Facts,
+    /// What the rule packs found in it, the worst first.
+    pub findings: &'a [Finding],
+    /// What the session did before.
+    pub posture: &'a Posture,
     /// Whether the kernel view is bound to the call, or why not.
     pub binding: &'a Binding,
 }

@@ -6,7 +6,10 @@
 //! | [`source`] | where policy text comes from, and its revision |
 //! | [`engine`] | prepared engines, bounded evaluation |
 //! | [`answer`] | the policy's answer, checked before anyone acts on it |
+//! | [`lists`] | the operator's block and allow lists and exceptions |
+//! | [`risk`] | what findings add to a session's risk, and how fast that fades |
 //! | [`testing`] | Rego tests |
+//! | [`value`] | inputs as Rego values |
 //!
 //! [`Policy`] is prepared once and asked from any thread. It holds no rule of its own: what is allowed stands in
 //! `policies/rego`. An answer that is not exactly of the expected form is an error, and the caller's fail mode decides.
@@ -14,9 +17,13 @@
 mod answer;
 mod engine;
 mod input;
+mod lists;
+mod risk;
 mod source;
 mod testing;
+mod value;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +31,8 @@ use defenseclaw_model::decision::{Decision, Finding};
 
 use engine::Engines;
 pub use input::{CallEffects, DecideInput, JudgeInput};
+use lists::Lists;
+pub use risk::RiskRules;
 use source::Source;
 pub use testing::{Failure, TestReport, run_rego_tests};
 
@@ -40,6 +49,10 @@ pub struct Policy {
 
 struct Shared {
     revision: String,
+    /// Where each clause of a decision stands.
+    clauses: HashMap<String, String>,
+    risk: RiskRules,
+    lists: Lists,
     engines: Engines,
 }
 
@@ -79,6 +92,14 @@ pub enum PolicyError {
         /// What the parser says.
         why: String,
     },
+    /// `lists.yaml` is not valid.
+    #[error("{}: {why}", file.display())]
+    Lists {
+        /// Its name.
+        file: PathBuf,
+        /// What is wrong with it, and where.
+        why: String,
+    },
     /// `data.json` is not valid.
     #[error("the policy's data.json is not valid: {0}")]
     Data(String),
@@ -91,17 +112,14 @@ pub enum PolicyError {
         why: String,
     },
     /// The input cannot be handed over.
-    #[error("the policy's input cannot be written as JSON: {0}")]
-    Input(#[source] serde_json::Error),
+    #[error("the policy's input has no form in Rego: {0}")]
+    Input(String),
     /// The input is over the bound.
     #[error(
-        "the policy's input has {bytes} bytes; at most {} are evaluated",
-        engine::MAX_INPUT
+        "the policy's input has more than the {} bytes that are evaluated",
+        value::MAX_INPUT
     )]
-    InputTooLarge {
-        /// Its size.
-        bytes: usize,
-    },
+    InputTooLarge,
     /// Evaluation failed or ran out of time.
     #[error("evaluating {rule} failed: {why}")]
     Evaluation {
@@ -120,6 +138,16 @@ pub enum PolicyError {
     },
 }
 
+/// The text of the clause that a decision's `line` names, in the policy of `folder` (or the built-in one). `None`: there is
+/// no such line.
+pub fn clause_at(folder: Option<&Path>, place: &str) -> Result<Option<String>, PolicyError> {
+    let source = match folder {
+        Some(folder) => Source::of_operator(folder)?,
+        None => Source::embedded(),
+    };
+    Ok(source.clause_at(place))
+}
+
 impl Policy {
     /// The policy that this program was built with.
     pub fn embedded() -> Result<Self, PolicyError> {
@@ -131,16 +159,39 @@ impl Policy {
         Self::prepare(Source::read(dir)?)
     }
 
-    fn prepare(source: Source) -> Result<Self, PolicyError> {
-        let revision = source.revision();
-        let engines = Engines::new(&source)?;
-        let policy = Self {
-            shared: Arc::new(Shared { revision, engines }),
+    /// The policy of a folder as `policies` in the configuration names it: its `rego/` instead of the built-in modules, and
+    /// its `lists.yaml`. Without a folder the built-in policy. `rules` is the revision of the rule packs, which is part of
+    /// the policy's.
+    pub fn load(folder: Option<&Path>, rules: &str) -> Result<Self, PolicyError> {
+        let source = match folder {
+            Some(folder) => Source::of_operator(folder)?,
+            None => Source::embedded(),
         };
+        let mut policy = Self::build(source)?;
+        policy.revision = source::joined(&policy.revision, rules);
+        Ok(Self {
+            shared: Arc::new(policy),
+        })
+    }
+
+    fn prepare(source: Source) -> Result<Self, PolicyError> {
+        Ok(Self {
+            shared: Arc::new(Self::build(source)?),
+        })
+    }
+
+    fn build(source: Source) -> Result<Shared, PolicyError> {
+        let engines = Engines::new(&source)?;
         for rule in [DECISION, FINDINGS] {
-            policy.shared.engines.require(rule)?;
+            engines.require(rule)?;
         }
-        Ok(policy)
+        Ok(Shared {
+            revision: source.revision(),
+            clauses: source.clauses(),
+            risk: RiskRules::from_data(&source.data)?,
+            lists: Lists::from_yaml(Path::new(lists::FILE), &source.lists)?,
+            engines,
+        })
     }
 
     /// The first 12 hex digits of the SHA-256 over the policy's files.
@@ -148,18 +199,43 @@ impl Policy {
         &self.shared.revision
     }
 
-    /// Decides on a tool call.
+    /// What findings add to a session's risk.
+    pub fn risk(&self) -> &RiskRules {
+        &self.shared.risk
+    }
+
+    /// Entries of the operator's lists that no longer count at `now_ns`, for a person.
+    pub fn expired(&self, now_ns: u64) -> Vec<String> {
+        self.shared.lists.expired(now_ns)
+    }
+
+    /// Decides on a tool call. The decision's findings are the input's and the policy's own, the worst first.
     pub fn decide(&self, input: &DecideInput<'_>) -> Result<Decision, PolicyError> {
         let value = self.shared.engines.ask(DECISION, input)?;
-        let answer = answer::decision(DECISION, &value)?;
+        let answer = answer::decision(DECISION, &value, input.findings.len())?;
+        let mut findings = input.findings.to_vec();
+        for waiver in answer.waived {
+            if let Some(finding) = findings.get_mut(waiver.finding) {
+                finding
+                    .evidence
+                    .push(format!("set aside by {}: {}", waiver.by, waiver.reason));
+            }
+        }
+        findings.extend(answer.findings);
+        answer::worst_first(&mut findings);
         Ok(Decision {
             verdict: answer.verdict,
             severity: answer.severity,
             reason: answer.reason,
-            findings: answer.findings,
-            rule: String::new(),
-            line: String::new(),
-            updated_input: None,
+            findings,
+            rule: answer.rule,
+            line: self
+                .shared
+                .clauses
+                .get(&answer.clause)
+                .cloned()
+                .unwrap_or_default(),
+            updated_input: answer.updated_input,
             policy: self.shared.revision.clone(),
             enforced: input.mode.enforces(),
         })

@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
-use defenseclaw_detect::facts_of;
+use std::sync::OnceLock;
+
+use defenseclaw_detect::{Detector, facts_of};
 use defenseclaw_model::call::{CallKind, ToolCall};
-use defenseclaw_model::decision::{Decision, Mode, Severity, Verdict};
+use defenseclaw_model::decision::{Decision, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::Binding;
 use defenseclaw_policy::{DecideInput, Policy};
+
+fn detector() -> &'static Detector {
+    static DETECTOR: OnceLock<Detector> = OnceLock::new();
+    DETECTOR.get_or_init(|| Detector::embedded().unwrap())
+}
 
 fn decide_with(policy: &Policy, tool: &str, kind: CallKind, binding: &Binding) -> Decision {
     let call = ToolCall {
@@ -17,14 +24,18 @@ fn decide_with(policy: &Policy, tool: &str, kind: CallKind, binding: &Binding) -
         input: serde_json::Value::Null,
     };
     let facts = facts_of(&call, Some("/home/u/project"), Some("/home/u"));
+    let findings = detector().call(&call, &facts);
     let input = DecideInput {
         connector: "claude-code",
         session: &SessionId::new("claude-code", "s").unwrap(),
         mode: Mode::Action,
+        now_ns: 0,
         cwd: Some("/home/u/project"),
         tool,
         call_kind: &call.kind,
         facts: &facts,
+        findings: &findings,
+        posture: &Posture::default(),
         binding,
     };
     policy.decide(&input).unwrap()

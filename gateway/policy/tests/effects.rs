@@ -4,13 +4,13 @@
 
 use std::net::IpAddr;
 
-use defenseclaw_detect::facts_of;
 use defenseclaw_detect::paths::PathRules;
+use defenseclaw_detect::{Detector, facts_of};
 use defenseclaw_model::activity::{
     Action, Activity, Attribution, Basis, Explained, FileAccess, FileId, Protocol,
 };
 use defenseclaw_model::call::{CallKind, ToolCall};
-use defenseclaw_model::decision::{Mode, Severity, Verdict};
+use defenseclaw_model::decision::{Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::{CallId, ImageId, ProcessId, SessionId};
 use defenseclaw_model::record::Binding;
@@ -127,14 +127,23 @@ fn judge(policy: &Policy, command: &str, doings: &[Did]) -> Vec<(String, Severit
 
 fn verdict(policy: &Policy, command: &str) -> Verdict {
     let (facts, call_kind) = facts(command);
+    let call = ToolCall {
+        call: CallId::new("c").unwrap(),
+        tool: "Bash".to_owned(),
+        kind: call_kind.clone(),
+        input: serde_json::Value::Null,
+    };
     let input = DecideInput {
         connector: "claude-code",
         session: &SessionId::new("claude-code", "s").unwrap(),
         mode: Mode::Action,
+        now_ns: 0,
         cwd: Some("/home/u/p"),
         tool: "Bash",
         call_kind: &call_kind,
         facts: &facts,
+        findings: &Detector::embedded().unwrap().call(&call, &facts),
+        posture: &Posture::default(),
         binding: &Binding::Bound,
     };
     policy.decide(&input).unwrap().verdict

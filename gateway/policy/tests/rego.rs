@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use defenseclaw_detect::paths::PathRules;
 use defenseclaw_model::call::CallKind;
-use defenseclaw_model::decision::{Decision, Mode, Verdict};
+use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::{Facts, PathFact};
 use defenseclaw_model::record::Binding;
 use defenseclaw_policy::{DecideInput, Policy, PolicyError, run_rego_tests};
@@ -120,14 +120,26 @@ fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
         }],
         ..Facts::default()
     };
+    let finding = Finding {
+        rule: "credential.read".to_owned(),
+        category: "secret".to_owned(),
+        severity: Severity::High,
+        message: "it reads that".to_owned(),
+        remedy: String::new(),
+        evidence: vec![path.to_owned()],
+        confidence: 90,
+    };
     policy.decide(&DecideInput {
         connector: "claude-code",
         session,
         mode: Mode::Observe,
+        now_ns: 0,
         cwd: None,
         tool: "Read",
         call_kind: &CallKind::Other,
         facts: &facts,
+        findings: &[finding],
+        posture: &Posture::default(),
         binding: &Binding::Bound,
     })
 }
@@ -155,7 +167,7 @@ fn evaluation_is_bounded_in_time_and_input() {
         started.elapsed()
     );
     let huge = ask_about(&Policy::embedded().unwrap(), &"x".repeat(3 << 20));
-    assert!(matches!(huge, Err(PolicyError::InputTooLarge { .. })));
+    assert!(matches!(huge, Err(PolicyError::InputTooLarge)));
 }
 
 #[test]

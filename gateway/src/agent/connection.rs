@@ -229,6 +229,7 @@ impl Agents {
                 ToGateway::Registered { request, binding } => {
                     self.link.registered(connection, request, binding)
                 }
+                ToGateway::Whose { request, whose } => self.link.told_whose(connection, request, whose),
                 ToGateway::Status { status } => self.link.set_status(connection, status),
                 ToGateway::Batch { records, .. } if records.len() > MAX_BATCH => {
                     return End::Batch(records.len());

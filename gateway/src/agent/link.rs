@@ -1,4 +1,4 @@
-//! What the rest of the gateway sees of the agent: register a call, send a notice, read the state.
+//! What the rest of the gateway sees of the agent: register a call, ask whose a process is, send a notice, read the state.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use defenseclaw_model::call::CallDeclaration;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::Binding;
-use defenseclaw_model::wire::{AgentStatus, REGISTER_DEADLINE_MS, ToAgent};
+use defenseclaw_model::wire::{AgentStatus, REGISTER_DEADLINE_MS, ToAgent, Whose};
 use tokio::sync::{mpsc, oneshot};
 
 use super::frame::encode;
@@ -28,9 +28,22 @@ pub struct AgentLink {
 struct Live {
     connection: u64,
     out: mpsc::Sender<Vec<u8>>,
-    waiting: HashMap<u64, oneshot::Sender<Binding>>,
+    waiting: HashMap<u64, Waiting>,
     status: AgentStatus,
     close: oneshot::Sender<&'static str>,
+}
+
+/// Who waits for an answer, by its kind.
+#[derive(Debug)]
+enum Waiting {
+    Registered(oneshot::Sender<Binding>),
+    Whose(oneshot::Sender<Whose>),
+}
+
+/// Why there is no answer.
+enum NoAnswer {
+    NoAgent,
+    Failed(String),
 }
 
 /// One connection's end of the link.
@@ -69,37 +82,64 @@ impl AgentLink {
         call: Option<CallDeclaration>,
         denied: bool,
     ) -> Binding {
-        if !self.connected() {
-            return Binding::NoAgent;
+        let answer = self
+            .ask(Waiting::Registered, |request| ToAgent::Register {
+                request,
+                session: session.clone(),
+                hook_pid,
+                call,
+                denied,
+            })
+            .await;
+        match answer {
+            Ok(binding) => binding,
+            Err(NoAnswer::NoAgent) => Binding::NoAgent,
+            Err(NoAnswer::Failed(reason)) => Binding::Failed { reason },
         }
-        let failed = |reason: String| Binding::Failed { reason };
+    }
+
+    /// Asks whether a process belongs to a session. `None`: no agent is connected.
+    pub async fn whose(&self, pid: u32) -> Option<Whose> {
+        let answer = self
+            .ask(Waiting::Whose, |request| ToAgent::Whose { request, pid })
+            .await;
+        match answer {
+            Ok(whose) => Some(whose),
+            Err(NoAnswer::NoAgent) => None,
+            Err(NoAnswer::Failed(reason)) => Some(Whose::Unknown { reason }),
+        }
+    }
+
+    /// Sends a request and waits for its answer, no longer than [`REGISTER_DEADLINE_MS`].
+    async fn ask<T>(
+        &self,
+        waiting: impl FnOnce(oneshot::Sender<T>) -> Waiting,
+        frame: impl FnOnce(u64) -> ToAgent,
+    ) -> Result<T, NoAnswer> {
+        if !self.connected() {
+            return Err(NoAnswer::NoAgent);
+        }
+        let failed = |reason: String| Err(NoAnswer::Failed(reason));
         let request = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
-        let frame = ToAgent::Register {
-            request,
-            session: session.clone(),
-            hook_pid,
-            call,
-            denied,
-        };
-        let bytes = match encode(&frame) {
+        let bytes = match encode(&frame(request)) {
             Ok(bytes) => bytes,
             Err(error) => return failed(format!("the call cannot be told to the agent: {error}")),
         };
         let answer = {
             let mut guard = self.live();
             let Some(live) = guard.as_mut() else {
-                return Binding::NoAgent;
+                return Err(NoAnswer::NoAgent);
             };
             if live.out.try_send(bytes).is_err() {
                 disconnect(&mut guard, "it does not read what it is sent");
                 return failed("the agent does not read what it is sent; it was disconnected".into());
             }
-            let (waiting, answer) = oneshot::channel();
-            live.waiting.insert(request, waiting);
+            let (sender, answer) = oneshot::channel();
+            live.waiting.insert(request, waiting(sender));
             answer
         };
         match tokio::time::timeout(Duration::from_millis(REGISTER_DEADLINE_MS), answer).await {
-            Ok(Ok(binding)) => binding,
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => failed("the connection to the agent broke before it answered".into()),
             Err(_) => {
                 if let Some(live) = self.live().as_mut() {
@@ -159,12 +199,22 @@ impl AgentLink {
     }
 
     pub(super) fn registered(&self, connection: u64, request: u64, binding: Binding) {
-        let mut guard = self.live();
-        let live = guard.as_mut().filter(|live| live.connection == connection);
-        // Nobody may be waiting any more: the deadline passed.
-        if let Some(waiting) = live.and_then(|live| live.waiting.remove(&request)) {
+        if let Some(Waiting::Registered(waiting)) = self.answered(connection, request) {
             let _ = waiting.send(binding);
         }
+    }
+
+    pub(super) fn told_whose(&self, connection: u64, request: u64, whose: Whose) {
+        if let Some(Waiting::Whose(waiting)) = self.answered(connection, request) {
+            let _ = waiting.send(whose);
+        }
+    }
+
+    /// Nobody may be waiting any more: the deadline passed.
+    fn answered(&self, connection: u64, request: u64) -> Option<Waiting> {
+        let mut guard = self.live();
+        let live = guard.as_mut().filter(|live| live.connection == connection)?;
+        live.waiting.remove(&request)
     }
 
     pub(super) fn set_status(&self, connection: u64, status: AgentStatus) {

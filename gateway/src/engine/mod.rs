@@ -7,21 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use defenseclaw_detect::Surface;
 use defenseclaw_model::call::{CallDeclaration, HookEventKind};
 use defenseclaw_model::config::{Config, FailMode};
 use defenseclaw_model::decision::{Finding, Mode, Severity, Verdict};
 use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::wire::ToAgent;
-use defenseclaw_policy::Policy;
 
 use crate::agent::AgentLink;
+use crate::approvals::Approvals;
 use crate::clock;
 use crate::connector::{Contract, Fault, Parsed, Reply};
 use crate::counters::Counters;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
 use crate::redact;
+use crate::rules::RulesInForce;
 use crate::sessions::Sessions;
 use crate::throttle::Throttle;
 use homes::Homes;
@@ -29,6 +31,9 @@ use homes::Homes;
 /// A payload up to this size is parsed and decided where it arrived, in well under a millisecond; a larger one is handed
 /// to another thread, so that it holds up nobody else.
 const INLINE_BYTES: usize = 2 * 1024;
+
+/// Most findings that are recorded of one text; the worst come first.
+const MAX_TEXT_FINDINGS: usize = 16;
 
 /// Who called the hook, as the kernel tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,36 +54,35 @@ struct Request {
 
 /// Everything that a decision needs.
 pub struct Engine {
-    mode: Mode,
-    fail_mode: FailMode,
-    policy: Policy,
-    ledger: LedgerWriter,
-    sessions: Arc<Mutex<Sessions>>,
-    judge: Judge,
-    agent: Arc<AgentLink>,
+    config: Config,
+    parts: Parts,
     counters: Counters,
     faults: Throttle,
     homes: Homes,
 }
 
+/// What an engine works with, and shares with the rest of the gateway.
+pub struct Parts {
+    /// The policy and the rule packs.
+    pub rules: Arc<RulesInForce>,
+    /// The ledger.
+    pub ledger: LedgerWriter,
+    /// Sessions that have not ended.
+    pub sessions: Arc<Mutex<Sessions>>,
+    /// Judges what the kernel sees of the calls.
+    pub judge: Judge,
+    /// The agent's connection.
+    pub agent: Arc<AgentLink>,
+    /// Calls that wait for a person.
+    pub approvals: Arc<Approvals>,
+}
+
 impl Engine {
     /// Puts the parts together.
-    pub fn new(
-        config: &Config,
-        policy: Policy,
-        ledger: LedgerWriter,
-        sessions: Arc<Mutex<Sessions>>,
-        judge: Judge,
-        agent: Arc<AgentLink>,
-    ) -> Self {
+    pub fn new(config: &Config, parts: Parts) -> Self {
         Self {
-            mode: config.mode,
-            fail_mode: config.fail_mode,
-            policy,
-            ledger,
-            sessions,
-            judge,
-            agent,
+            config: config.clone(),
+            parts,
             counters: Counters::default(),
             faults: Throttle::default(),
             homes: Homes::default(),
@@ -86,19 +90,24 @@ impl Engine {
     }
 
     pub(crate) fn mode(&self) -> Mode {
-        self.mode
+        self.config.mode
     }
 
-    pub(crate) fn policy(&self) -> &Policy {
-        &self.policy
+    pub(crate) fn rules(&self) -> &RulesInForce {
+        &self.parts.rules
     }
 
     pub(crate) fn ledger(&self) -> &LedgerWriter {
-        &self.ledger
+        &self.parts.ledger
     }
 
     pub(crate) fn agent(&self) -> &AgentLink {
-        &self.agent
+        &self.parts.agent
+    }
+
+    /// Calls that wait for a person.
+    pub fn approvals(&self) -> &Approvals {
+        &self.parts.approvals
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -106,7 +115,7 @@ impl Engine {
     }
 
     pub(crate) fn sessions(&self) -> MutexGuard<'_, Sessions> {
-        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.parts.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers one hook request. Everything that was decided is in the ledger before this returns it. `named`: the event
@@ -168,14 +177,29 @@ impl Engine {
             self.counters.bad();
             return self.forged(session, &kind, caller).await;
         }
+        let time_ns = clock::now_ns();
+        let findings = self.findings_in(&kind).await;
+        let rules = self.parts.rules.current();
+        self.sessions()
+            .found(&session, rules.policy.risk(), time_ns, &findings);
         let (body, call) = body_of(&kind, cwd, request.peer.uid, binding);
-        let draft = Draft {
-            time_ns: clock::now_ns(),
+        let draft = |body| Draft {
+            time_ns,
             session: Some(session.clone()),
             call: call.cloned(),
             body,
         };
-        match self.ledger.append(Bundle::one(draft)).await {
+        let mut bundle = Bundle::one(draft(body));
+        for finding in findings {
+            bundle.push_about(
+                draft(RecordBody::Finding {
+                    finding,
+                    about_seq: None,
+                }),
+                0,
+            );
+        }
+        match self.parts.ledger.append(bundle).await {
             Ok(()) => self.counters.answered(Verdict::Allow),
             // The writer has logged why; status tells it.
             Err(_) => self.counters.failed(),
@@ -184,14 +208,36 @@ impl Engine {
         match kind {
             HookEventKind::PostToolUse { call, .. } => {
                 self.sessions().close_call(&session, &call);
-                self.agent.tell(&ToAgent::CallEnd { session, call });
+                self.parts.agent.tell(&ToAgent::CallEnd { session, call });
             }
             HookEventKind::SessionEnd { .. } => {
                 self.sessions().end(&session);
-                self.agent.tell(&ToAgent::SessionEnd { session });
+                self.parts.approvals.session_ended(&session);
+                self.parts.agent.tell(&ToAgent::SessionEnd { session });
             }
             _ => {}
         }
+    }
+
+    /// What the rule packs find in a text that the agent took in or gave out; masked.
+    async fn findings_in(&self, kind: &HookEventKind) -> Vec<Finding> {
+        let (surface, text) = match kind {
+            HookEventKind::UserPromptSubmit { prompt } => (Surface::Prompt, prompt),
+            HookEventKind::Completion { text } => (Surface::Completion, text),
+            HookEventKind::PostToolUse { result, .. } => (Surface::ToolResult, result),
+            _ => return Vec::new(),
+        };
+        let (rules, text) = (self.parts.rules.current(), text.clone());
+        let found = off_loop(text.len(), move || {
+            let mut findings = rules.detector.text(surface, &text);
+            findings.truncate(MAX_TEXT_FINDINGS);
+            findings.iter_mut().for_each(redact::finding);
+            findings
+        });
+        found.await.unwrap_or_else(|| {
+            tracing::error!("looking through a text failed inside; it is recorded without findings");
+            Vec::new()
+        })
     }
 
     /// Asks whether the caller is the session's own harness, and tells the agent of the event.
@@ -209,8 +255,8 @@ impl Engine {
             };
         }
         match peer.pid {
-            Some(pid) => self.agent.register(session, pid, call, denied).await,
-            None if self.agent.connected() => Binding::Failed {
+            Some(pid) => self.parts.agent.register(session, pid, call, denied).await,
+            None if self.parts.agent.connected() => Binding::Failed {
                 reason: "the hook client runs in another pid namespace, so that its process cannot be told"
                     .into(),
             },
@@ -279,7 +325,7 @@ impl Engine {
         may_be_call: bool,
         reason: &str,
     ) -> Reply {
-        if may_be_call && self.fail_refuses() {
+        if may_be_call && self.fail_refuses(connector.name()) {
             connector.refused(event, reason)
         } else {
             event.map_or_else(Reply::silence, |event| connector.passed(event))
@@ -287,8 +333,8 @@ impl Engine {
     }
 
     /// Whether a tool call that cannot be decided or recorded is refused. In `observe` mode nothing is.
-    fn fail_refuses(&self) -> bool {
-        self.mode.enforces() && self.fail_mode == FailMode::Closed
+    fn fail_refuses(&self, connector: &str) -> bool {
+        self.config.mode_of(connector).enforces() && self.config.fail_mode_of(connector) == FailMode::Closed
     }
 
     async fn record_fault(&self, session: Option<SessionId>, mut finding: Finding) {
@@ -311,7 +357,7 @@ impl Engine {
             call: None,
             body,
         };
-        let outcome: Result<(), AppendError> = self.ledger.append(Bundle::one(draft)).await;
+        let outcome: Result<(), AppendError> = self.parts.ledger.append(Bundle::one(draft)).await;
         if let Err(error) = outcome {
             tracing::error!("a fault could not be recorded: {error}");
         }
@@ -411,17 +457,20 @@ mod tests {
         runtime.block_on(async {
             let ledger = Ledger::open(&path, config.durability).unwrap();
             let (ledger, _ended) = LedgerWriter::start(ledger, config.durability).unwrap();
-            let policy = Policy::embedded().unwrap();
-            let judge = Judge::new(policy.clone(), path.clone());
-            test(Arc::new(Engine::new(
-                &config,
-                policy,
+            let rules = Arc::new(RulesInForce::start(None).unwrap());
+            let sessions = Arc::default();
+            let judge = Judge::new(Arc::clone(&rules), Arc::clone(&sessions), path.clone());
+            let grants = folder.path().join("grants.json");
+            let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
+            let parts = Parts {
+                rules,
                 ledger,
-                Arc::default(),
+                sessions,
                 judge,
-                Arc::default(),
-            )))
-            .await;
+                agent: Arc::default(),
+                approvals,
+            };
+            test(Arc::new(Engine::new(&config, parts))).await;
         });
         let records = Reader::open(&path).unwrap().query(&Query::default()).unwrap();
         records.into_iter().map(|record| record.draft.body).collect()

@@ -5,20 +5,26 @@ use std::sync::Arc;
 use defenseclaw_detect::facts_of;
 use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::config::FailMode;
-use defenseclaw_model::decision::{Decision, Finding, Mode, Severity, Verdict};
+use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::wire::ToAgent;
-use defenseclaw_policy::{DecideInput, Policy, PolicyError};
+use defenseclaw_policy::{DecideInput, PolicyError};
 use serde_json::Value;
 
 use super::{Engine, Request, off_loop};
+use crate::approvals::{Fingerprint, Pending};
 use crate::clock;
 use crate::connector::Reply;
 use crate::judge::Declared;
+use crate::late;
 use crate::ledger_writer::{AppendError, Bundle};
 use crate::redact;
+use crate::rules::Rules;
+
+/// Most findings of one call that are weighed and recorded; the worst come first.
+const MAX_FINDINGS: usize = 32;
 
 /// A tool call and where it came from.
 pub(super) struct Asked {
@@ -36,6 +42,7 @@ pub(super) struct Asked {
 struct Considered {
     asked: Asked,
     facts: Facts,
+    findings: Vec<Finding>,
     outcome: Outcome,
     declaration: CallDeclaration,
     shown: Shown,
@@ -49,6 +56,16 @@ struct Shown {
     facts: Facts,
 }
 
+/// What came of a call that a person was to be asked about.
+enum Person {
+    /// There was nothing to ask here: the harness asks its own person, or the policy asks nobody.
+    NotAsked,
+    /// Somebody has answered, or the time was up.
+    Answered,
+    /// The declaration did not come from the harness.
+    Forged(Binding),
+}
+
 struct Outcome {
     decision: Decision,
     /// The policy could not decide; the fail mode did.
@@ -60,37 +77,71 @@ impl Engine {
         if asked.home.is_none() {
             asked.home = self.homes.of(request.peer.uid).await;
         }
+        let decider = self.decider(&asked.session);
         // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
-        let expected = if self.agent.connected() {
+        let expected = if self.parts.agent.connected() {
             Binding::Bound
         } else {
             Binding::NoAgent
         };
         let native = asked.native.clone();
-        let Some(considered) = self.consider(asked, &expected).await else {
+        let Some(mut considered) = consider(decider.clone(), asked, &expected).await else {
             return self.failed_inside(request.connector, Some(&native));
         };
+        let person = self.put_before_a_person(request, &mut considered).await;
+        if let Person::Forged(binding) = &person {
+            // Whoever forged the declaration is not asked about, but refused.
+            considered.outcome = decider.decide(&considered, binding);
+        }
+        let ran = considered.outcome.decision.effective() != Verdict::Deny;
+        let binding = self
+            .register(request, &considered.asked, &considered.declaration, ran)
+            .await;
+        if binding != expected {
+            let again = decider.decide(&considered, &binding);
+            // What a person has answered stands, unless the call is refused now, for instance for who declared it.
+            if !matches!(person, Person::Answered) || again.decision.verdict == Verdict::Deny {
+                considered.outcome = again;
+            }
+        }
+        self.conclude(request, considered, binding, ran).await
+    }
+
+    /// Records the decision and gives the reply. `noted`: the agent was told that the call runs.
+    async fn conclude(
+        &self,
+        request: Request,
+        considered: Considered,
+        binding: Binding,
+        noted: bool,
+    ) -> Reply {
         let Considered {
             asked,
             facts,
             mut outcome,
-            declaration,
             shown,
+            ..
         } = considered;
-        let ran = outcome.decision.effective() != Verdict::Deny;
-        let binding = self.register(request, &asked, &declaration, ran).await;
-        if binding != expected {
-            outcome = self.decider().decide(&asked, &declaration.kind, &facts, &binding);
-        }
-        redact::decision(&mut outcome.decision);
         let verdict = outcome.decision.effective();
         // A forged declaration was not noted, and must not end the call whose id it may bear.
         let forged = matches!(binding, Binding::Forged { .. });
-        if ran && verdict == Verdict::Deny && !forged {
+        if noted && verdict == Verdict::Deny && !forged {
             self.withdraw(&asked);
         }
         let runs = verdict != Verdict::Deny && !forged;
-        let reply = request.connector.decided(&native, &outcome.decision);
+        if !forged {
+            let rules = self.parts.rules.current();
+            self.sessions().decided(
+                &asked.session,
+                rules.policy.risk(),
+                clock::now_ns(),
+                &facts,
+                &outcome.decision,
+            );
+        }
+        // The harness gets the input as the policy made it; the record shows it masked.
+        let reply = request.connector.decided(&asked.native, &outcome.decision);
+        redact::decision(&mut outcome.decision);
         match self
             .record(request, &asked, shown, outcome.decision, binding, runs)
             .await
@@ -109,36 +160,75 @@ impl Engine {
         reply
     }
 
-    /// Facts, the policy's word, and what is kept and told of the call. `None`: it panicked.
-    async fn consider(&self, asked: Asked, binding: &Binding) -> Option<Considered> {
-        let decider = self.decider();
-        let binding = binding.clone();
-        off_loop(asked.size, move || {
-            let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
-            let declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
-            let outcome = decider.decide(&asked, &declaration.kind, &facts, &binding);
-            let shown = Shown {
-                tool: redact::tool(&asked.call.tool),
-                kind: redact::kind(&asked.call.kind),
-                input: redact::input(&asked.call.input),
-                facts: redact::facts(&facts),
-            };
-            Considered {
-                asked,
-                facts,
-                outcome,
-                declaration,
-                shown,
-            }
-        })
-        .await
+    /// Settles an `ask`: by an approval given earlier, or by waiting for an operator where the harness cannot ask its own
+    /// person. The call is not registered before: what waits explains nothing.
+    async fn put_before_a_person(&self, request: Request, considered: &mut Considered) -> Person {
+        let decision = &mut considered.outcome.decision;
+        if !decision.enforced || decision.verdict != Verdict::Ask {
+            return Person::NotAsked;
+        }
+        let asked = &considered.asked;
+        let binding = self.bind(request.peer, &asked.session, None, false).await;
+        if matches!(binding, Binding::Forged { .. }) {
+            return Person::Forged(binding);
+        }
+        let owner = request.peer.uid;
+        let approvals = &self.parts.approvals;
+        let fingerprint = Fingerprint::of(&asked.call, decision);
+        if let Some(grant) = approvals.matches(&asked.session, owner, &fingerprint, asked.cwd.as_deref()) {
+            decision.verdict = Verdict::Allow;
+            decision.reason = format!(
+                "{} Approved earlier by user {} ({}, approval {}).",
+                decision.reason,
+                grant.by_uid,
+                grant.scope.as_str(),
+                grant.id
+            );
+            return Person::Answered;
+        }
+        if request.connector.can(&asked.native).ask {
+            return Person::NotAsked;
+        }
+        let mut shown = decision.clone();
+        redact::decision(&mut shown);
+        let answer = approvals
+            .ask(Pending {
+                session: asked.session.clone(),
+                owner,
+                call: asked.call.call.clone(),
+                tool: considered.shown.tool.clone(),
+                summary: redact::summary(&considered.shown.kind, &considered.shown.input),
+                reason: shown.reason,
+                rule: shown.rule,
+                fingerprint,
+                cwd: asked.cwd.clone(),
+                deadline: approvals.deadline(request.arrived, late::wait(request.connector)),
+            })
+            .await;
+        decision.verdict = if answer.allows() {
+            Verdict::Allow
+        } else {
+            Verdict::Deny
+        };
+        decision.reason = format!(
+            "{} This call was put before a person: {}.",
+            decision.reason,
+            answer.words()
+        );
+        Person::Answered
     }
 
-    fn decider(&self) -> Decider {
+    fn decider(&self, session: &SessionId) -> Decider {
+        let rules = self.parts.rules.current();
+        let posture = self
+            .sessions()
+            .posture(session, rules.policy.risk(), clock::now_ns());
+        let connector = session.connector();
         Decider {
-            policy: self.policy.clone(),
-            mode: self.mode,
-            fail_mode: self.fail_mode,
+            rules,
+            posture,
+            mode: self.config.mode_of(connector),
+            fail_mode: self.config.fail_mode_of(connector),
         }
     }
 
@@ -150,7 +240,7 @@ impl Engine {
         declaration: &CallDeclaration,
         runs: bool,
     ) -> Binding {
-        let before = self.agent.connection();
+        let before = self.parts.agent.connection();
         let binding = self
             .bind(request.peer, &asked.session, Some(declaration.clone()), !runs)
             .await;
@@ -160,7 +250,7 @@ impl Engine {
         self.sessions()
             .open_call(&asked.session, Arc::new(declaration.clone()));
         // An agent that connected before the line above was not told of the call, and one that connects after it is.
-        let now = self.agent.connection();
+        let now = self.parts.agent.connection();
         if now.is_none() || now == before {
             return binding;
         }
@@ -171,7 +261,7 @@ impl Engine {
     /// The call will not run after all.
     fn withdraw(&self, asked: &Asked) {
         self.sessions().forget_call(&asked.session, &asked.call.call);
-        self.agent.tell(&ToAgent::CallEnd {
+        self.parts.agent.tell(&ToAgent::CallEnd {
             session: asked.session.clone(),
             call: asked.call.call.clone(),
         });
@@ -208,15 +298,15 @@ impl Engine {
             call: Some(asked.call.call.clone()),
             body,
         };
-        self.ledger.append(Bundle::one(draft)).await?;
+        self.parts.ledger.append(Bundle::one(draft)).await?;
         if runs {
-            self.judge.declare(declared);
+            self.parts.judge.declare(declared);
         }
         Ok(())
     }
 
     fn unrecorded(&self, request: Request, asked: &Asked, noted: bool, error: &AppendError) -> Reply {
-        if !self.fail_refuses() {
+        if !self.fail_refuses(asked.session.connector()) {
             return request.connector.passed(&asked.native);
         }
         if noted {
@@ -227,27 +317,85 @@ impl Engine {
     }
 }
 
+/// Facts, findings, the policy's word, and what is kept and told of the call. `None`: it panicked.
+async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<Considered> {
+    let binding = binding.clone();
+    off_loop(asked.size, move || {
+        let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
+        let findings = decider.findings(&asked.call, &facts);
+        let declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
+        let shown = Shown {
+            tool: redact::tool(&asked.call.tool),
+            kind: redact::kind(&asked.call.kind),
+            input: redact::input(&asked.call.input),
+            facts: redact::facts(&facts),
+        };
+        let outcome = decider.outcome(&asked, &declaration.kind, &facts, &findings, &binding);
+        Considered {
+            asked,
+            facts,
+            findings,
+            outcome,
+            declaration,
+            shown,
+        }
+    })
+    .await
+}
+
 /// What is needed to decide, apart from the engine, so that it can be done on another thread.
+#[derive(Clone)]
 struct Decider {
-    policy: Policy,
+    rules: Arc<Rules>,
+    posture: Posture,
     mode: Mode,
     fail_mode: FailMode,
 }
 
 impl Decider {
+    /// What the rule packs find, the worst first.
+    fn findings(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
+        let mut findings = self.rules.detector.call(call, facts);
+        findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
+        findings.truncate(MAX_FINDINGS);
+        findings
+    }
+
+    /// Asks again, for another binding.
+    fn decide(&self, considered: &Considered, binding: &Binding) -> Outcome {
+        let Considered {
+            asked,
+            facts,
+            findings,
+            declaration,
+            ..
+        } = considered;
+        self.outcome(asked, &declaration.kind, facts, findings, binding)
+    }
+
     /// `kind` is the call's, within the bounds of what can be executed; the facts say what was cut.
-    fn decide(&self, asked: &Asked, kind: &CallKind, facts: &Facts, binding: &Binding) -> Outcome {
+    fn outcome(
+        &self,
+        asked: &Asked,
+        kind: &CallKind,
+        facts: &Facts,
+        findings: &[Finding],
+        binding: &Binding,
+    ) -> Outcome {
         let input = DecideInput {
             connector: asked.session.connector(),
             session: &asked.session,
             mode: self.mode,
+            now_ns: clock::now_ns(),
             cwd: asked.cwd.as_deref(),
             tool: &asked.call.tool,
             call_kind: kind,
             facts,
+            findings,
+            posture: &self.posture,
             binding,
         };
-        match self.policy.decide(&input) {
+        match self.rules.policy.decide(&input) {
             Ok(decision) => Outcome {
                 decision,
                 policy_failed: false,
@@ -285,7 +433,7 @@ impl Decider {
             rule: String::new(),
             line: String::new(),
             updated_input: None,
-            policy: self.policy.revision().to_owned(),
+            policy: self.rules.policy.revision().to_owned(),
             enforced: self.mode.enforces(),
         }
     }
@@ -318,30 +466,38 @@ mod tests {
     }
 
     /// A policy whose output is not a decision.
-    fn broken_policy() -> (tempfile::TempDir, Policy) {
+    fn broken() -> Arc<Rules> {
         let folder = tempfile::tempdir().unwrap();
+        let rego = folder.path().join("rego");
+        std::fs::create_dir(&rego).unwrap();
         let text = "package defenseclaw.decision\n\ndecision := {\"verdict\": \"maybe\"}\n";
-        std::fs::write(folder.path().join("decision.rego"), text).unwrap();
+        std::fs::write(rego.join("decision.rego"), text).unwrap();
         let text = "package defenseclaw.effect\n\nfindings := []\n";
-        std::fs::write(folder.path().join("effect.rego"), text).unwrap();
-        let policy = Policy::from_dir(folder.path()).unwrap();
-        (folder, policy)
+        std::fs::write(rego.join("effect.rego"), text).unwrap();
+        Arc::new(Rules::load(Some(folder.path())).unwrap())
     }
 
     #[test]
     fn a_policy_that_cannot_decide_is_answered_by_fail_mode() {
-        let (_folder, policy) = broken_policy();
+        let rules = broken();
         for (mode, fail_mode, effective) in [
             (Mode::Action, FailMode::Closed, Verdict::Deny),
             (Mode::Action, FailMode::Open, Verdict::Allow),
             (Mode::Observe, FailMode::Closed, Verdict::Allow),
         ] {
             let decider = Decider {
-                policy: policy.clone(),
+                rules: Arc::clone(&rules),
+                posture: Posture::default(),
                 mode,
                 fail_mode,
             };
-            let outcome = decider.decide(&asked(), &CallKind::Other, &Facts::default(), &Binding::NoAgent);
+            let outcome = decider.outcome(
+                &asked(),
+                &CallKind::Other,
+                &Facts::default(),
+                &[],
+                &Binding::NoAgent,
+            );
             assert!(outcome.policy_failed);
             assert_eq!(outcome.decision.effective(), effective, "{mode:?} {fail_mode:?}");
             assert_eq!(outcome.decision.findings[0].rule, "policy.failed");

@@ -65,9 +65,10 @@ impl World {
     pub(crate) fn prepare(config: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("dc-gw-").tempdir().unwrap();
         let policy = folder.path().join("policy");
-        fs::create_dir(&policy).unwrap();
-        fs::write(policy.join("decision.rego"), include_str!("policy/decision.rego")).unwrap();
-        fs::write(policy.join("effect.rego"), include_str!("policy/effect.rego")).unwrap();
+        let rego = policy.join("rego");
+        fs::create_dir_all(&rego).unwrap();
+        fs::write(rego.join("decision.rego"), include_str!("policy/decision.rego")).unwrap();
+        fs::write(rego.join("effect.rego"), include_str!("policy/effect.rego")).unwrap();
         let config = format!("policies: {}\n{config}\n", policy.display());
         fs::write(folder.path().join("config.yaml"), config).unwrap();
         Self {

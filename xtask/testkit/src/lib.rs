@@ -12,10 +12,12 @@
 //! | [`npm`] | where those clients come from |
 //! | [`truth`] | what the recorder program `actor` did, in its own words |
 //! | [`workplace`] | a project, a home folder and an "outside" to act in |
+//! | [`evaluation`] | how well `inspect` tells attacks from everyday work |
 //! | [`statistics`] | percentiles for benchmarks |
 
 pub mod claude_code;
 pub mod codex;
+pub mod evaluation;
 pub mod model_server;
 pub mod need;
 pub mod npm;

@@ -1,11 +1,16 @@
-//! Source text handed to an interpreter on its command line: not parsed, but looked over.
+//! Source text of other languages, handed to an interpreter: not parsed, but looked over.
 //!
-//! What a quoted string in it names outright (the path of something sensitive, a URL) is declared. The text itself is
-//! noted as opaque.
+//! What a quoted string in it names outright (the path of something sensitive, a URL) is declared; a text that it hands to a
+//! shell is read as one; and a few combinations of calls say what it is for. The text itself is noted as opaque.
 
-use super::{Access, Analysis, hosts};
+use defenseclaw_model::facts::BehaviourKind::{Control, Credential, Destruction, Execution, Privilege};
+use defenseclaw_model::facts::{FlowEnd, FlowKind};
+
+use super::flows::{Sends, Way};
+use super::programs::nested_text;
+use super::{Access, Analysis, flows, hosts, places, radius};
 use crate::paths::PathRules;
-use crate::shell::{Field, Scope, Sink};
+use crate::shell::{Field, Place, Scope, Sink};
 
 /// Most quoted strings that are looked at in one text.
 const MAX_STRINGS: usize = 256;
@@ -13,7 +18,10 @@ const MAX_STRINGS: usize = 256;
 /// Longest quoted string that can be a path (bytes).
 const MAX_PATH: usize = 4096;
 
-/// Notes what `text` names.
+/// Most texts for a shell that are read in one text.
+const MAX_SHELLS: usize = 16;
+
+/// Notes what `text` names and does.
 pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     analysis.spend(text.len());
     if analysis.stopped() {
@@ -26,25 +34,57 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     for host in hosts::hosts_in(text) {
         analysis.host(host);
     }
-    for quoted in strings(text) {
+    for (quoted, rest) in strings(text) {
         let expanded = match (quoted.strip_prefix("~/"), scope.home) {
             (Some(rest), Some(home)) => format!("{home}/{rest}"),
             _ => quoted.to_owned(),
         };
-        if is_sensitive(analysis.rules, &expanded) {
-            analysis.path(Access::Read, &Field::literal(expanded), scope);
+        let written = is_written(text, rest);
+        if is_sensitive(analysis.rules, &expanded)
+            || (written && analysis.rules.classify(&expanded).is_some())
+        {
+            let access = if written { Access::Write } else { Access::Read };
+            analysis.path(access, &Field::literal(expanded), scope);
         }
     }
+    let name = analysis.current.and_then(|at| analysis.facts.programs.get(at));
+    let name = name.map_or(String::new(), |program| program.name.clone());
+    behaviours(analysis, &name, text, scope);
+    ends(analysis, text);
 }
 
 fn is_sensitive(rules: &PathRules, path: &str) -> bool {
     let class = rules.classify(path);
     let class = class.or_else(|| path.strip_prefix('/').and_then(|tail| rules.classify(tail)));
-    class.is_some_and(|class| rules.is_secret(class) || class == "env-file")
+    class.is_some_and(|class| places::is_secret(rules, class))
 }
 
-/// The quoted strings of `text`, by the nearest closing quote.
-fn strings(text: &str) -> impl Iterator<Item = &str> {
+/// Whether what stands around a quoted path says that it is written: `open(PATH, "w")`, `writeFileSync(PATH`.
+fn is_written(text: &str, rest: &str) -> bool {
+    let at = text.len() - rest.len();
+    let before = &text[text.floor_char_boundary(at.saturating_sub(MAX_PATH.min(160)))..at];
+    let mode = rest.trim_start().strip_prefix(',').map_or("", str::trim_start);
+    let opens = mode
+        .strip_prefix(['"', '\''])
+        .is_some_and(|mode| mode.starts_with(['w', 'a', 'x', '>']) || mode.starts_with("r+"));
+    let writes = [
+        "writeFile",
+        "appendFile",
+        "File.write",
+        "file_put_contents",
+        "write_text",
+        "copyfile",
+        "createWriteStream",
+    ];
+    let line = before.rsplit(['\n', ';']).next().unwrap_or_default();
+    opens
+        || writes.iter().any(|word| line.contains(word))
+        || rest.starts_with(").write_text")
+        || rest.starts_with(").write_bytes")
+}
+
+/// The quoted strings of `text`, by the nearest closing quote, each with what stands behind it.
+fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let open = rest.find(['"', '\'', '`'])?;
@@ -54,46 +94,521 @@ fn strings(text: &str) -> impl Iterator<Item = &str> {
             // A quote that closes nothing on its line (an apostrophe) is stepped over.
             Some(end) if inner[end..].starts_with(quote) => {
                 rest = &inner[end + 1..];
-                Some(&inner[..end])
+                Some((&inner[..end], rest))
             }
             _ => {
                 rest = inner;
-                Some("")
+                Some(("", rest))
             }
         }
     })
     .take(MAX_STRINGS)
-    .filter(|quoted| !quoted.is_empty() && quoted.len() <= MAX_PATH)
+    .filter(|(quoted, _)| !quoted.is_empty() && quoted.len() <= MAX_PATH)
+}
+
+fn holds(text: &str, parts: &[&str]) -> bool {
+    parts.iter().any(|part| text.contains(part))
 }
 
 fn decodes(text: &str) -> bool {
-    [
-        "b64decode",
-        "base64",
-        "fromhex",
-        "unhexlify",
-        "atob(",
-        "decode64",
-        "unpack(",
-        "codecs.decode",
-        "marshal.loads",
-        "zlib.decompress",
-    ]
-    .iter()
-    .any(|word| text.contains(word))
+    holds(
+        text,
+        &[
+            "b64decode",
+            "base64",
+            "fromhex",
+            "unhexlify",
+            "atob(",
+            "decode64",
+            "unpack(",
+            "codecs.decode",
+            "marshal.loads",
+            "zlib.decompress",
+            "fromCharCode",
+            "gzinflate",
+            "str_rot13",
+            "unescape(",
+        ],
+    )
 }
 
 fn executes(text: &str) -> bool {
-    [
-        "exec(",
-        "eval(",
-        "system(",
-        "popen",
-        "subprocess",
-        "child_process",
-        "spawn(",
-        "__import__('os')",
+    holds(
+        text,
+        &[
+            "exec(",
+            "eval(",
+            "system(",
+            "popen",
+            "subprocess",
+            "child_process",
+            "spawn(",
+            "__import__('os')",
+        ],
+    )
+}
+
+/// Runs text of its own language or of a shell, with nothing of it to be read.
+fn runs_text(text: &str) -> bool {
+    let own = text
+        .match_indices("exec(")
+        .chain(text.match_indices("eval("))
+        .any(|(at, _)| {
+            // `re.exec(`, `cursor.exec(` and `literal_eval(` run no code.
+            !text[..at].ends_with(['.', '_']) || text[..at].ends_with("builtins.")
+        });
+    own || holds(
+        text,
+        &[
+            "os.system(",
+            "execSync(",
+            "new Function(",
+            "eval base64",
+            "eval get",
+            "eval $",
+            "eval(",
+            "iex ",
+            "IEX(",
+            "compile(",
+        ],
+    ) && (own || !text.contains("re.compile(") || text.contains("os.system("))
+}
+
+/// Words that reach another host, and those that only fetch from one.
+const CONNECTS: &[&str] = &[
+    "urlopen",
+    "requests.",
+    "http.client",
+    "httpx.",
+    "aiohttp",
+    "socket",
+    "fetch(",
+    "axios",
+    "http.request",
+    "https.request",
+    "http.get",
+    "https.get",
+    "Net::HTTP",
+    "open-uri",
+    "LWP",
+    "HTTP::Tiny",
+    "curl_init",
+    "file_get_contents('http",
+    "file_get_contents(\"http",
+    "fsockopen",
+    "smtplib",
+    "ftplib",
+    "paramiko",
+    "XMLHttpRequest",
+    "URI.open",
+    "net.connect",
+    "Invoke-WebRequest",
+    "WebClient",
+];
+const FETCHES: &[&str] = &[
+    "urlopen",
+    "requests.get",
+    "httpx.get",
+    "fetch(",
+    "axios.get",
+    "http.get",
+    "https.get",
+    "Net::HTTP.get",
+    "URI.open",
+    "open(\"http",
+    "open('http",
+    "LWP::Simple",
+    "get(\"http",
+    "get('http",
+    "file_get_contents('http",
+    "file_get_contents(\"http",
+    "urlretrieve",
+    "WebClient",
+    "DownloadString",
+    "Invoke-WebRequest",
+];
+
+/// What combinations of calls say.
+pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope: &Scope<'_>) {
+    let host = || {
+        hosts::hosts_in(text)
+            .into_iter()
+            .map(|host| host.host)
+            .find(|host| !flows::is_near(host))
+    };
+    let socket = holds(
+        text,
+        &[
+            "socket",
+            "Socket",
+            "fsockopen",
+            "net.connect",
+            "net.Socket",
+            "TCPClient",
+        ],
+    );
+    let hands_over = holds(
+        text,
+        &[
+            "dup2",
+            "pty.spawn",
+            "\"/bin/sh\"",
+            "'/bin/sh'",
+            "/bin/sh -i",
+            "/bin/bash",
+            "open(STDIN",
+            "STDIN,\">&",
+            ".spawn(",
+            "exec(\"sh",
+            "exec \"/bin",
+            "proc_open",
+            "to_s|sh",
+            "cmd.exe",
+            "/bin/sh",
+        ],
+    );
+    let peer = connected(text);
+    if socket
+        && hands_over
+        && (peer.is_some() || holds(text, &["connect", "fsockopen", "TCPSocket", "TCPClient", "bind("]))
+    {
+        let bound =
+            holds(text, &[".bind(", "TCPServer", "createServer", "listen("]) && !text.contains("connect");
+        let technique = if bound { "bind-shell" } else { "reverse-shell" };
+        analysis.behave(Control, technique, peer.unwrap_or_default(), None);
+    }
+    if runs_text(text) {
+        let fetches = holds(text, FETCHES);
+        if decodes(text)
+            && (holds(text, &["exec(", "eval(", "eval ", "Function("])
+                || text.contains("os.system(base64")
+                || text.contains("loads("))
+        {
+            analysis.behave(Execution, "decoded-code", name, None);
+        }
+        if let Some(host) = host().filter(|_| fetches) {
+            flow(analysis, (FlowKind::Network, &host), (FlowKind::Code, name));
+            analysis.behave(Execution, "network-to-code", host, None);
+        }
+    }
+    let shell = holds(
+        text,
+        &[
+            "pty.spawn(",
+            "os.execl(\"/bin",
+            "os.execl('/bin",
+            "os.execvp(\"/bin",
+            "os.system(\"/bin/sh\")",
+            "os.system('/bin/sh')",
+            "os.system(\"/bin/bash\")",
+            "os.system('/bin/bash')",
+            "os.system(\"sh\")",
+            "exec \"/bin/sh\"",
+            "exec '/bin/sh'",
+            "exec \"/bin/bash\"",
+            "system(\"/bin/sh\")",
+            "spawn(\"/bin/sh\"",
+            "spawn('/bin/sh'",
+            "os.execute(\"/bin/sh\")",
+            "os.execute('/bin/sh')",
+            "pcntl_exec(\"/bin",
+            "passthru(\"/bin/sh",
+            "exec {\"/bin/sh\"",
+            "spawnSync(\"/bin/sh\"",
+            "execSync('/bin/sh'",
+        ],
+    );
+    if shell && !socket {
+        analysis.behave(Execution, "gtfobin-shell", name, None);
+    }
+    if holds(
+        text,
+        &[
+            "setuid(0)",
+            "setuid 0",
+            "Process::Sys.setuid(0)",
+            "setreuid(0",
+            "POSIX::setuid(0",
+            "posix_setuid(0",
+            "process.setuid(0",
+        ],
+    ) {
+        analysis.behave(Privilege, "setuid", name, None);
+    }
+    if holds(text, &["memfd_create", "syscall(319"]) {
+        analysis.behave(Execution, "memfd", name, None);
+    }
+    if holds(text, &["PTRACE_", "ptrace(", "process_vm_writev"]) {
+        analysis.behave(Execution, "process-inject", name, None);
+    }
+    if holds(
+        text,
+        &[
+            "pynput",
+            "keyboard.on_press",
+            "keyboard.record",
+            "pyxhook",
+            "/dev/input/event",
+        ],
+    ) {
+        analysis.behave(Credential, "keylog", name, None);
+    }
+    if holds(text, &["os.fork()", "fork while", "while fork", "fork()"])
+        && holds(
+            text,
+            &[
+                "while True",
+                "while 1",
+                "while(1)",
+                "while true",
+                "fork while",
+                "for(;;)",
+                "loop {",
+            ],
+        )
+    {
+        analysis.behave(
+            Destruction,
+            "fork-bomb",
+            "",
+            defenseclaw_model::facts::Radius::System,
+        );
+    }
+    deletions(analysis, text, scope);
+    shells(analysis, text, scope);
+}
+
+/// The address that a text connects a socket to.
+fn connected(text: &str) -> Option<String> {
+    let begin = [
+        "connect((",
+        "connect(",
+        "fsockopen(",
+        "TCPSocket.open(",
+        "TCPSocket.new(",
+        "TCPClient(",
     ]
     .iter()
-    .any(|word| text.contains(word))
+    .find_map(|word| text.find(word).map(|at| at + word.len()))?;
+    let (quoted, _) = strings(&text[begin..text.ceil_char_boundary((begin + 200).min(text.len()))]).next()?;
+    let host = hosts::host_port(quoted, None)?;
+    Some(host.host)
+}
+
+/// `shutil.rmtree(PATH)` and its like.
+fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
+    const TREES: &[&str] = &[
+        "rmtree(",
+        "rmSync(",
+        "rm_rf(",
+        "rm_r(",
+        "rimraf(",
+        "removeSync(",
+        "rmdirSync(",
+        "remove_tree(",
+        "remove_dir_all(",
+    ];
+    for word in TREES {
+        for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
+            let rest = &text[at + word.len()..];
+            let argument = rest.trim_start();
+            let home = holds(
+                argument.split(')').next().unwrap_or_default(),
+                &["expanduser", "homedir", "Path.home", "Dir.home", "HOME"],
+            );
+            let literal = argument
+                .starts_with(['"', '\'', '`'])
+                .then(|| strings(argument).next())
+                .flatten()
+                .map(|(path, _)| path);
+            match literal {
+                Some(path) => {
+                    let field = Field::literal(path);
+                    analysis.behave(Destruction, "delete-tree", path, radius::of(&field, scope));
+                }
+                None if home => analysis.behave(
+                    Destruction,
+                    "delete-tree",
+                    "~",
+                    defenseclaw_model::facts::Radius::Home,
+                ),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Texts that are handed to a shell, or lists of words to a program.
+fn shells(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
+    const CALLS: &[&str] = &[
+        "os.system(",
+        "os.popen(",
+        "subprocess.run(",
+        "subprocess.call(",
+        "subprocess.Popen(",
+        "subprocess.check_output(",
+        "subprocess.check_call(",
+        "subprocess.getoutput(",
+        "execSync(",
+        "exec(",
+        "spawn(",
+        "spawnSync(",
+        "execFileSync(",
+        "execFile(",
+        "system(",
+        "shell_exec(",
+        "passthru(",
+        "popen(",
+        "Kernel.exec(",
+        "os.execute(",
+        "io.popen(",
+        "%x(",
+        "`",
+        "system ",
+        "exec ",
+        "qx(",
+    ];
+    let place = Place {
+        depth: analysis.place.depth + 1,
+        ..analysis.place
+    };
+    let mut read = 0;
+    let mut at = 0;
+    while read < MAX_SHELLS && !analysis.stopped() {
+        let Some((begin, word)) = next_call(text, at, CALLS) else {
+            return;
+        };
+        // A command is no longer than a path; looking further would make open quotes cost their square.
+        let end = text.floor_char_boundary((begin + word.len()).saturating_add(MAX_PATH));
+        let rest = &text[begin + word.len()..end];
+        at = begin + word.len();
+        let command = match word {
+            "`" | "%x(" | "qx(" => {
+                let close = if word == "`" { '`' } else { ')' };
+                let end = rest.find(close).unwrap_or(0);
+                at += end + 1;
+                rest[..end].to_owned()
+            }
+            _ => argument(rest),
+        };
+        if command.len() > 1 && command.len() <= MAX_PATH {
+            read += 1;
+            nested_text(analysis, &command, scope, place);
+        }
+    }
+}
+
+/// The first of `calls` at or behind `from`.
+fn next_call<'w>(text: &str, from: usize, calls: &[&'w str]) -> Option<(usize, &'w str)> {
+    let rest = text.get(from..)?;
+    // Each of them has one of these letters at its end, so the text is passed once.
+    for (at, _) in rest.match_indices(['(', '`', ' ']) {
+        let end = from + at + 1;
+        let found = calls.iter().find(|word| text[..end].ends_with(**word));
+        if let Some(word) = found {
+            return Some((end - word.len(), word));
+        }
+    }
+    None
+}
+
+/// The command that stands as a call's first argument: one string, or a list of strings.
+fn argument(rest: &str) -> String {
+    let rest = rest.trim_start().trim_start_matches(['f', 'r', 'b']);
+    if rest.starts_with(['"', '\'', '`']) {
+        let Some((first, behind)) = strings(rest).next() else {
+            return String::new();
+        };
+        // `spawn('sh', ['-c', '…'])`
+        let list = behind
+            .trim_start()
+            .strip_prefix(',')
+            .map(str::trim_start)
+            .filter(|list| list.starts_with('['));
+        return match list {
+            Some(list) => format!("{} {}", quoted(first), words(list)),
+            None => first.to_owned(),
+        };
+    }
+    if rest.starts_with('[') {
+        words(rest)
+    } else {
+        String::new()
+    }
+}
+
+/// The strings of a list, as words of a shell.
+fn words(list: &str) -> String {
+    let end = list.find(']').unwrap_or(list.len());
+    strings(&list[..end])
+        .map(|(word, _)| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// What the text sends, and from where.
+fn ends(analysis: &mut Analysis, text: &str) {
+    if !holds(text, CONNECTS) {
+        return;
+    }
+    let host = hosts::hosts_in(text)
+        .into_iter()
+        .map(|host| host.host)
+        .find(|host| !flows::is_near(host));
+    let host = host.or_else(|| connected(text).filter(|host| !flows::is_near(host)));
+    let Some(node) = analysis.current.and_then(|at| analysis.nodes.get_mut(at)) else {
+        return;
+    };
+    let Some(host) = host else { return };
+    let whole = [
+        "dict(os.environ)",
+        "os.environ.items()",
+        "str(os.environ)",
+        "JSON.stringify(process.env)",
+        "ENV.to_h",
+        "os.environ)",
+        "%ENV",
+        "$_ENV",
+        "getenv()",
+    ];
+    if holds(text, &whole) {
+        node.gives.push(FlowEnd {
+            kind: FlowKind::Environment,
+            what: String::new(),
+        });
+    }
+    node.gives.push(FlowEnd {
+        kind: FlowKind::Network,
+        what: host.clone(),
+    });
+    let technique = if hosts::is_paste(&host) { "paste" } else { "upload" };
+    node.sends = Some(Sends {
+        host,
+        technique,
+        takes: if holds(text, &["stdin", "STDIN", "ARGF", "/dev/stdin"]) {
+            Way::Input.bit()
+        } else {
+            0
+        },
+        own: true,
+    });
+}
+
+fn flow(analysis: &mut Analysis, from: (FlowKind, &str), to: (FlowKind, &str)) {
+    let end = |(kind, what): (FlowKind, &str)| FlowEnd {
+        kind,
+        what: what.to_owned(),
+    };
+    let flow = defenseclaw_model::facts::Flow {
+        from: end(from),
+        to: end(to),
+        through: Vec::new(),
+    };
+    if !analysis.facts.flows.contains(&flow) {
+        analysis.facts.flows.push(flow);
+    }
 }

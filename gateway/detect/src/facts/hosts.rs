@@ -120,6 +120,102 @@ pub(super) fn device_host(path: &str) -> Option<HostFact> {
     host_port(host, port.parse().ok())
 }
 
+/// Services to which anyone can send text or files without an account, or that show what was sent to them.
+const PASTES: &[&str] = &[
+    "pastebin.com",
+    "transfer.sh",
+    "termbin.com",
+    "0x0.st",
+    "ix.io",
+    "sprunge.us",
+    "file.io",
+    "paste.rs",
+    "paste.ee",
+    "dpaste.com",
+    "dpaste.org",
+    "hastebin.com",
+    "gofile.io",
+    "bashupload.com",
+    "oshi.at",
+    "temp.sh",
+    "tmpfiles.org",
+    "catbox.moe",
+    "anonfiles.com",
+    "clbin.com",
+    "controlc.com",
+    "ghostbin.com",
+    "rentry.co",
+    "privatebin.net",
+    "filebin.net",
+    "litterbox.catbox.moe",
+    "uguu.se",
+    "keep.sh",
+    "webhook.site",
+    "requestbin.com",
+    "requestcatcher.com",
+    "pipedream.net",
+    "beeceptor.com",
+    "interact.sh",
+    "interactsh.com",
+    "oast.fun",
+    "oast.pro",
+    "oast.live",
+    "oast.me",
+    "oast.site",
+    "oast.online",
+    "oastify.com",
+    "burpcollaborator.net",
+    "canarytokens.com",
+    "hookbin.com",
+    "ngrok.io",
+    "ngrok-free.app",
+    "ngrok.app",
+    "trycloudflare.com",
+    "loca.lt",
+    "serveo.net",
+    "localhost.run",
+    "pinggy.io",
+];
+
+/// Whether `host` is one of the places where things are left for strangers to fetch.
+pub(super) fn is_paste(host: &str) -> bool {
+    PASTES.iter().any(|known| {
+        host.strip_suffix(known)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    })
+}
+
+/// Whether `text` names a chat's address for incoming messages.
+pub(super) fn is_chat_webhook(text: &str) -> bool {
+    [
+        "hooks.slack.com/",
+        "discord.com/api/webhooks",
+        "discordapp.com/api/webhooks",
+        "api.telegram.org/bot",
+        "webhook.office.com/",
+        "chat.googleapis.com/v1/spaces",
+    ]
+    .iter()
+    .any(|known| text.contains(known))
+}
+
+/// Whether `host` serves an instance's metadata, and with them its credentials.
+pub(super) fn is_metadata(host: &str) -> bool {
+    matches!(
+        host,
+        "169.254.169.254"
+            | "169.254.170.2"
+            | "169.254.170.23"
+            | "metadata.google.internal"
+            | "metadata"
+            | "100.100.100.200"
+            | "fd00:ec2::254"
+            | "metadata.azure.internal"
+            | "2852039166"
+            | "0xa9fea9fe"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,23 +5,34 @@
 //! [`Facts::opaque`]. Every list is bounded; when a bound is hit the analysis stops with an opaque `too-large` or
 //! `too-deep`, which policy escalates.
 
+mod aside;
+mod behaviours;
 mod code;
+mod contents;
+mod elsewhere;
+mod flows;
 mod hosts;
 mod normal;
+mod places;
+mod prints;
 mod programs;
+mod radius;
 mod special;
 mod table;
 mod wrappers;
+mod written;
 
 use std::ops::Range;
 
 use defenseclaw_model::call::{CallKind, ToolCall};
-use defenseclaw_model::facts::{Facts, HostFact, Opaque, PathFact, Pipe, Program};
+use defenseclaw_model::facts::{
+    Behaviour, BehaviourKind, Facts, HostFact, Opaque, PathFact, Pipe, Program, Radius,
+};
 use serde_json::Value;
 
 use crate::mask::mask_text;
 use crate::paths::PathRules;
-use crate::shell::{self, Command, Field, Place, Scope, Sink};
+use crate::shell::{self, Assignment, Command, Field, Place, Scope, Sink};
 
 /// Longest command line that is read (bytes). The kernel takes no single argument over 128 KiB (`MAX_ARG_STRLEN`), so a
 /// longer text cannot be handed to `sh -c` as a whole.
@@ -43,6 +54,10 @@ const MAX_PIPES: usize = 512;
 const MAX_OPAQUE: usize = 64;
 /// Longest source text that is shown in such a note (bytes).
 const MAX_OPAQUE_TEXT: usize = 160;
+/// Most behaviours. A script that does more has long been weighed.
+const MAX_BEHAVIOURS: usize = 128;
+/// Longest object of a behaviour (bytes): a path or name, cut rather than dropped.
+const MAX_OBJECT: usize = 256;
 /// Most strings that are looked at in the input of a tool that is not known.
 const MAX_STRINGS: usize = 1024;
 
@@ -55,7 +70,10 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
         CallKind::FileRead { paths } | CallKind::FileSearch { paths } => {
             analysis.plain_paths(paths, &scope, Access::Read)
         }
-        CallKind::FileWrite { paths } => analysis.plain_paths(paths, &scope, Access::Write),
+        CallKind::FileWrite { paths } => {
+            analysis.plain_paths(paths, &scope, Access::Write);
+            written::note(&mut analysis, paths, &call.input);
+        }
         CallKind::Network { targets } => {
             for target in targets {
                 if let Some(host) = hosts::url_host(target.trim()) {
@@ -65,7 +83,7 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
         }
         CallKind::Other => analysis.unknown_input(&call.input, &scope),
     }
-    analysis.facts
+    analysis.finish()
 }
 
 /// What is done with a path.
@@ -78,8 +96,29 @@ enum Access {
 /// The facts as they grow, and what is left of the bounds.
 struct Analysis {
     facts: Facts,
-    /// The substitution level of each program.
-    levels: Vec<u16>,
+    /// What is known of each program beside its name and words.
+    nodes: Vec<flows::Node>,
+    /// Which program's output reaches which.
+    edges: Vec<flows::Edge>,
+    /// The program whose words are being looked at, and where it stands.
+    current: Option<usize>,
+    place: Place,
+    /// Functions that the text defines.
+    functions: Vec<String>,
+    /// Hosts that telnet is connected to: two of them may be a shell's two ends.
+    telnets: Vec<String>,
+    /// Whether a named pipe is made, by which a shell's output can come back to its input.
+    fifo: bool,
+    /// Whether the shell itself, without a program, opened a network socket (`exec 5<>/dev/tcp/…`).
+    shell_socket: bool,
+    /// Files that the call makes executable.
+    made_executable: Vec<String>,
+    /// What the call has written into files, and the links that it has made.
+    contents: contents::Contents,
+    /// Whether the command that is being read stands behind a pipe.
+    piped: bool,
+    /// Whether a compiler runs: what lies in a folder for temporary files may come from it.
+    compiled: bool,
     budget: usize,
     stopped: bool,
     rules: &'static PathRules,
@@ -89,10 +128,55 @@ impl Analysis {
     fn new() -> Self {
         Self {
             facts: Facts::default(),
-            levels: Vec::new(),
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            current: None,
+            place: Place::default(),
+            functions: Vec::new(),
+            telnets: Vec::new(),
+            fifo: false,
+            shell_socket: false,
+            made_executable: Vec::new(),
+            contents: contents::Contents::default(),
+            piped: false,
+            compiled: false,
             budget: BUDGET,
             stopped: false,
             rules: PathRules::embedded(),
+        }
+    }
+
+    /// Draws what follows from the call as a whole.
+    fn finish(mut self) -> Facts {
+        flows::draw(&mut self);
+        behaviours::whole(&mut self);
+        self.facts
+    }
+
+    /// Notes what the call does, once.
+    fn behave(
+        &mut self,
+        kind: BehaviourKind,
+        technique: &str,
+        object: impl AsRef<str>,
+        radius: impl Into<Option<Radius>>,
+    ) {
+        let object = object.as_ref();
+        let object = &object[..object.floor_char_boundary(MAX_OBJECT)];
+        let radius = radius.into();
+        let known = |known: &Behaviour| {
+            known.kind == kind
+                && known.technique == technique
+                && known.object == object
+                && known.radius == radius
+        };
+        if self.facts.behaviours.len() < MAX_BEHAVIOURS && !self.facts.behaviours.iter().any(known) {
+            self.facts.behaviours.push(Behaviour {
+                kind,
+                technique: technique.to_owned(),
+                object: object.to_owned(),
+                radius,
+            });
         }
     }
 
@@ -169,12 +253,16 @@ impl Analysis {
             );
         }
         let cwd = if field.exact { scope.cwd.as_deref() } else { None };
-        let path = normal::normalise(text, cwd);
+        let path = self.contents.resolve(normal::normalise(text, cwd));
         if is_plumbing(&path) {
             return;
         }
         if let Some(host) = hosts::device_host(&path) {
             self.host(host);
+            match self.current.and_then(|at| self.nodes.get_mut(at)) {
+                Some(node) => node.socket = true,
+                None => self.shell_socket = true,
+            }
         }
         let class = if field.glob {
             self.rules.classify_glob(&path)
@@ -189,20 +277,33 @@ impl Analysis {
             Access::Read => &mut self.facts.reads,
             Access::Write => &mut self.facts.writes,
         };
-        if list.contains(&fact) {
-            return;
+        let at = match list.iter().position(|known| *known == fact) {
+            Some(at) => at,
+            None if list.len() >= MAX_PATHS => return self.stop("too-large", text),
+            None => {
+                list.push(fact);
+                list.len() - 1
+            }
+        };
+        if let Some(node) = self.current.and_then(|at| self.nodes.get_mut(at)) {
+            match access {
+                Access::Read => node.reads.push(at),
+                Access::Write => node.writes.push(at),
+            }
         }
-        if list.len() >= MAX_PATHS {
-            self.stop("too-large", text);
-        } else {
-            list.push(fact);
-        }
+        places::touched(self, access, at);
+    }
+
+    /// Whether nothing is piped into the program that is being looked at, as far as that is known before its pipe is.
+    fn waits_for_no_pipe(&self) -> bool {
+        !self.piped
     }
 
     fn host(&mut self, host: HostFact) {
         if self.facts.hosts.contains(&host) {
             return;
         }
+        behaviours::reached(self, &host.host);
         if self.facts.hosts.len() >= MAX_HOSTS {
             self.stop("too-large", &host.host);
         } else {
@@ -224,18 +325,30 @@ impl Analysis {
         }
         self.spend(argv.iter().map(String::len).sum());
         self.facts.programs.push(Program { name, argv });
-        self.levels.push(level);
+        self.nodes.push(flows::Node {
+            level,
+            ..flows::Node::default()
+        });
         Some(self.facts.programs.len() - 1)
     }
 
     /// The programs of `range` that stand at `level`.
     fn at_level(&self, range: Range<usize>, level: u16) -> Vec<usize> {
         range
-            .filter(|&index| self.levels.get(index) == Some(&level))
+            .filter(|&index| self.nodes.get(index).is_some_and(|node| node.level == level))
             .collect()
     }
 
-    fn join(&mut self, from: &[usize], to: &[usize]) {
+    /// The programs of `range` whose output a substitution stands for: those of its outermost level.
+    fn outermost(&self, range: Range<usize>) -> Vec<usize> {
+        let nodes = self.nodes.get(range.clone()).unwrap_or_default();
+        match nodes.iter().map(|node| node.level).min() {
+            Some(level) => self.at_level(range, level),
+            None => Vec::new(),
+        }
+    }
+
+    fn join(&mut self, from: &[usize], to: &[usize], way: flows::Way) {
         for &from in from {
             for &to in to {
                 if self.facts.pipes.len() >= MAX_PIPES {
@@ -243,6 +356,19 @@ impl Analysis {
                     return;
                 }
                 self.facts.pipes.push(Pipe { from, to });
+                self.edges.push(flows::Edge { from, to, way });
+            }
+        }
+    }
+
+    /// Like [`Analysis::join`], for what a variable carries: no pipe of the text, and what goes over the bound only
+    /// makes the flows less complete.
+    fn follow(&mut self, from: &[usize], to: &[usize], way: flows::Way) {
+        for &from in from {
+            for &to in to {
+                if self.edges.len() < flows::MAX_EDGES {
+                    self.edges.push(flows::Edge { from, to, way });
+                }
             }
         }
     }
@@ -288,10 +414,19 @@ impl Sink for Analysis {
 
     fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16) {
         let (from, to) = (self.at_level(from, level), self.at_level(to, level));
-        self.join(&from, &to);
+        self.join(&from, &to, flows::Way::Input);
+    }
+
+    fn function(&mut self, name: &str) {
+        behaviours::function(self, name);
+    }
+
+    fn assigned(&mut self, assignment: &Assignment, scope: &Scope<'_>) {
+        behaviours::assigned(self, assignment, scope);
     }
 
     fn command(&mut self, command: &Command, scope: &mut Scope<'_>, place: Place) -> Option<String> {
+        self.piped = command.piped;
         programs::simple_command(self, command, scope, place)
     }
 }

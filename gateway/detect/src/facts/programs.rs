@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::flows::{self, Way};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, code, hosts, special, wrappers};
-use crate::shell::{self, Command, Field, Place, RedirectKind, Scope, Sink, Word};
+use super::{Access, Analysis, behaviours, code, elsewhere, hosts, prints, special, wrappers};
+use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
 #[derive(Clone, Copy)]
@@ -40,7 +41,7 @@ impl<'c> Call<'c> {
     }
 
     /// The here-document, here-string or literal text that comes in on the standard input.
-    fn input(&self) -> Option<&'c str> {
+    pub(super) fn input(&self) -> Option<&'c str> {
         let bodies = self
             .command
             .redirects
@@ -48,13 +49,6 @@ impl<'c> Call<'c> {
             .rev()
             .find_map(|redirect| redirect.body.as_deref());
         bodies.or(self.command.input.as_deref())
-    }
-
-    fn writes_to_file(&self) -> bool {
-        self.command
-            .redirects
-            .iter()
-            .any(|redirect| redirect.kind == RedirectKind::Write)
     }
 }
 
@@ -76,8 +70,30 @@ pub(super) fn simple_command(
         scope,
     );
     let own = analysis.at_level(first..analysis.programs(), place.level);
+    let mut printed = printed;
     for redirect in &command.redirects {
-        for target in &redirect.targets {
+        if redirect.kind == RedirectKind::Write
+            && let Some(text) = printed.take()
+        {
+            analysis.contents.keep(&redirect.targets, text, scope);
+        }
+        redirected(analysis, redirect, &own, scope);
+    }
+    printed
+}
+
+/// What a redirection reads and writes, for each program that it stands behind.
+fn redirected(analysis: &mut Analysis, redirect: &Redirect, own: &[usize], scope: &Scope<'_>) {
+    let outer = analysis.current;
+    for target in &redirect.targets {
+        // Without a program (`> file`) the shell itself opens it.
+        for program in own
+            .iter()
+            .copied()
+            .map(Some)
+            .chain(own.is_empty().then_some(None))
+        {
+            analysis.current = program;
             match redirect.kind {
                 RedirectKind::Read => analysis.path(Access::Read, target, scope),
                 RedirectKind::Write => analysis.path(Access::Write, target, scope),
@@ -88,15 +104,19 @@ pub(super) fn simple_command(
                 RedirectKind::Duplicate | RedirectKind::HereDocument | RedirectKind::HereString => {}
             }
         }
-        for feed in &redirect.feeds {
-            let inner = analysis.at_level(feed.clone(), place.level + 1);
-            match redirect.kind {
-                RedirectKind::Write => analysis.join(&own, &inner),
-                _ => analysis.join(&inner, &own),
-            }
+    }
+    analysis.current = outer;
+    for feed in &redirect.feeds {
+        let inner = analysis.outermost(feed.clone());
+        match redirect.kind {
+            RedirectKind::Write => analysis.join(own, &inner, Way::Input),
+            _ => analysis.join(&inner, own, Way::Input),
         }
     }
-    printed
+    for feed in &redirect.followed {
+        let inner = analysis.outermost(feed.clone());
+        analysis.follow(&inner, own, Way::Input);
+    }
 }
 
 /// Adds one program's call.
@@ -120,16 +140,35 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
     let words = words_of(call);
     let argv = words.iter().map(Word::as_argument).collect();
     let index = analysis.program(name.clone(), argv, call.place.level)?;
-    for feed in words.iter().flat_map(|word| &word.feeds) {
-        let inner = analysis.at_level(feed.clone(), call.place.level + 1);
-        analysis.join(&inner, &[index]);
+    for (at, word) in words.iter().enumerate() {
+        let way = flows::way_of(&name, words, at);
+        for feed in &word.feeds {
+            let inner = analysis.outermost(feed.clone());
+            analysis.join(&inner, &[index], way);
+        }
+        for feed in &word.followed {
+            let inner = analysis.outermost(feed.clone());
+            analysis.follow(&inner, &[index], way);
+        }
     }
-    if wrappers::run_inner(analysis, &name, call, scope) {
+    let outer = (analysis.current.replace(index), analysis.place);
+    analysis.place = call.place;
+    let printed = act(analysis, &name, call, scope);
+    (analysis.current, analysis.place) = outer;
+    printed
+}
+
+/// What the program called `name` does with its words.
+fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> Option<String> {
+    behaviours::of_program(analysis, name, call, scope);
+    if wrappers::run_inner(analysis, name, call, scope) {
         return None;
     }
-    match name.as_str() {
+    match name {
         name if table::is_shell(name) => shell_call(analysis, call, scope),
         "eval" => eval(analysis, call, scope),
+        "source" | "." => sourced(analysis, call, scope),
+        "alias" | "trap" => later(analysis, name, call, scope),
         "cd" | "pushd" | "popd" => special::change_folder(call, scope),
         "export" | "declare" | "local" | "readonly" | "typeset" => special::declare(call, scope),
         "read" | "mapfile" | "readarray" | "unset" => special::forget(call, scope),
@@ -137,11 +176,24 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
         "tar" | "bsdtar" => special::tar(analysis, call, scope),
         "dd" => special::dd(analysis, call, scope),
         _ => {
-            special::privileged_options(analysis, &name, call);
-            arguments(analysis, &name, call, scope);
+            special::privileged_options(analysis, name, call);
+            arguments(analysis, name, call, scope);
+            elsewhere::note(analysis, name, call, scope);
+            match name {
+                "ln" => special::link(analysis, call, scope),
+                "tee" => tee(analysis, call, scope),
+                _ => {}
+            }
+            if let Some((field, _)) = call.fields.first().filter(|(field, _)| field.text.contains('/')) {
+                let place = Place {
+                    depth: call.place.depth + 1,
+                    ..call.place
+                };
+                run_content(analysis, field, scope, place);
+            }
         }
     }
-    printed(&name, call)
+    prints::printed(&behaviours::Invocation { name, call })
 }
 
 /// The words that a call's fields came from.
@@ -161,25 +213,6 @@ fn program_name(field: &Field) -> String {
         last.to_owned()
     } else {
         field.text.clone()
-    }
-}
-
-/// What the call prints, where its text says so: `echo` and `printf` of literals, `cat` of a here-document.
-fn printed(name: &str, call: Call<'_>) -> Option<String> {
-    if call.writes_to_file() {
-        return None;
-    }
-    let arguments = call.arguments();
-    match name {
-        "echo" | "printf" if arguments.iter().all(|(field, _)| field.exact) => {
-            let words = arguments.iter().map(|(field, _)| field.text.as_str());
-            let words: Vec<_> = words
-                .skip_while(|word| matches!(*word, "-e" | "-n" | "-en" | "-ne"))
-                .collect();
-            Some(words.join(" ").replace("\\n", "\n"))
-        }
-        "cat" if arguments.iter().all(|(field, _)| field.text == "-") => call.input().map(str::to_owned),
-        _ => None,
     }
 }
 
@@ -211,9 +244,16 @@ fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
     };
     match (operand, code) {
         // What it runs is what the substituted commands print: their pipe says so.
-        (Some((_, word)), true) if is_substitution(call, *word) => {}
+        (Some((field, word)), true) if is_substitution(call, *word) && !field.exact => {}
         (Some((field, _)), true) => nested_text(analysis, &field.text, scope, place),
-        (Some((field, _)), false) if field.text != "-" => analysis.path(Access::Read, field, scope),
+        (Some((_, word)), false) if process_text(call, *word).is_some() => {
+            let text = process_text(call, *word).unwrap_or_default();
+            nested_text(analysis, text, scope, place);
+        }
+        (Some((field, _)), false) if field.text != "-" => {
+            analysis.path(Access::Read, field, scope);
+            run_content(analysis, field, scope, place);
+        }
         _ => {
             if let Some(text) = call.input() {
                 nested_text(analysis, text, scope, place);
@@ -224,6 +264,17 @@ fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
 
 fn is_substitution(call: Call<'_>, word: usize) -> bool {
     call.command.words.get(word).is_some_and(Word::is_substitution)
+}
+
+fn process_text<'c>(call: Call<'c>, word: usize) -> Option<&'c str> {
+    call.command.words.get(word).and_then(Word::process_text)
+}
+
+/// Reads a script that the call itself has written before.
+fn run_content(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>, place: Place) {
+    if let Some(text) = analysis.contents.of(field, scope) {
+        nested_text(analysis, &text, scope, place);
+    }
 }
 
 /// Reads a text that a shell is given, in a scope of its own.
@@ -249,7 +300,10 @@ fn eval(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
     {
         analysis.opaque("eval", &text);
     }
-    if arguments.iter().all(|(_, word)| is_substitution(call, *word)) {
+    if arguments
+        .iter()
+        .all(|(field, word)| is_substitution(call, *word) && !field.exact)
+    {
         return;
     }
     analysis.spend(text.len());
@@ -264,6 +318,57 @@ fn eval(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
                 ..call.place
             },
         );
+    }
+}
+
+/// `tee FILE`: its input is the file's content.
+fn tee(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
+    if let Some(text) = call.input() {
+        for (field, _) in call
+            .arguments()
+            .iter()
+            .filter(|(field, _)| !field.text.starts_with('-'))
+        {
+            analysis.spend(text.len());
+            analysis
+                .contents
+                .keep(std::slice::from_ref(field), text.to_owned(), scope);
+        }
+    }
+}
+
+/// `source FILE`: what it reads it runs, in the shell itself.
+fn sourced(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
+    let Some((field, word)) = call.arguments().first() else {
+        return;
+    };
+    match process_text(call, *word) {
+        Some(text) => nested_text(analysis, text, scope, place),
+        None => {
+            analysis.path(Access::Read, field, scope);
+            run_content(analysis, field, scope, place);
+        }
+    }
+}
+
+/// `alias NAME=TEXT` and `trap TEXT SIGNAL`: read where they stand, as the body of a function is.
+fn later(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
+    for (field, _) in call.arguments().iter().filter(|(field, _)| field.exact) {
+        match (name, field.text.split_once('=')) {
+            ("alias", Some((_, text))) => nested_text(analysis, text, scope, place),
+            ("trap", _) if field.text.contains([' ', ';']) => {
+                nested_text(analysis, &field.text, scope, place)
+            }
+            _ => {}
+        }
     }
 }
 
@@ -323,6 +428,13 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         for field in operands.iter().skip(usize::from(!pattern_given && name == "sed")) {
             analysis.path(Access::Write, field, scope);
         }
+    }
+    if table::interpreter(name)
+        && !runs_code
+        && let Some(script) = operands.first()
+        && let Some(text) = analysis.contents.of(script, scope)
+    {
+        code::scan(analysis, &text, scope);
     }
     if table::interpreter(name)
         && !runs_code

@@ -174,6 +174,40 @@ pub(super) fn tar(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
     }
 }
 
+/// `ln -s TARGET LINK`: what is read below the link is read below its target.
+pub(super) fn link(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
+    let operands: Vec<_> = call
+        .arguments()
+        .iter()
+        .map(|(field, _)| field)
+        .filter(|field| !field.text.starts_with('-'))
+        .collect();
+    let (target, link) = match operands.as_slice() {
+        [target] => (*target, target.text.rsplit('/').next().unwrap_or_default()),
+        [target, link] => (*target, link.text.as_str()),
+        _ => return,
+    };
+    let cwd = scope.cwd.as_deref();
+    let into = link.ends_with('/') || link == ".";
+    let name = target
+        .text
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
+    let link = if into {
+        format!("{link}/{name}")
+    } else {
+        link.to_owned()
+    };
+    if target.exact {
+        analysis.contents.link(
+            normal::normalise(&link, cwd),
+            normal::normalise(&target.text, cwd),
+        );
+    }
+}
+
 /// `dd if=FILE of=FILE`.
 pub(super) fn dd(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
     for (field, _) in call.arguments() {

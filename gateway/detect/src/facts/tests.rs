@@ -261,7 +261,7 @@ fn data_that_flows_between_programs_is_a_pipe() {
 fn what_cannot_be_resolved_is_said() {
     for (text, expected) in [
         ("$CMD x", "expansion"),
-        ("$(printf rm) -rf x", "substitution"),
+        ("$(pick one) -rf x", "substitution"),
         ("eval \"$CODE\"", "eval"),
         ("echo 'x", "unterminated"),
         ("echo $(ls", "unterminated"),

@@ -114,6 +114,10 @@ fn wrapper(name: &str) -> Option<Wrapper> {
         ),
         "parallel" => with(&["-j", "-a", "-n", "-N", "--jobs", "--colsep", "-I"], 0),
         "strace" | "ltrace" => with(&["-o", "-e", "-p", "-s", "-u", "-a", "-P", "-S"], 0),
+        "sshpass" => with(&["-p", "-f", "-d", "-P"], 0),
+        "proxychains" | "proxychains4" | "torsocks" | "torify" | "rlwrap" | "cpulimit" | "multitime"
+        | "firejail" => with(&["-l", "-p", "-q", "-f"], 0),
+        "start-stop-daemon" => with(&["-n", "-p", "-u", "-c", "-d", "-x", "-a"], 0),
         "flock" => Wrapper {
             text: Text::Option,
             ..with(&["-w", "-E", "--timeout"], 1)

@@ -5,7 +5,7 @@
 
 use super::parse::{Parser, Until};
 use super::scope::Scope;
-use super::word::{Piece, Word, is_name};
+use super::word::{Change, MAX_VALUE, Piece, Word, is_name};
 
 /// Characters that end an unquoted word.
 pub(super) fn ends_word(byte: u8) -> bool {
@@ -55,11 +55,9 @@ impl Parser<'_, '_> {
             }
             match byte {
                 b'<' | b'>' if self.peek_at(1) == Some(b'(') && self.pos == start => {
-                    self.substitution(2, scope, &mut feeds);
-                    pieces.other(Piece::Unknown {
-                        source: self.since(start),
-                        substitution: true,
-                    });
+                    let text = self.substitution(2, scope, &mut feeds);
+                    let source = self.since(start);
+                    pieces.other(Piece::Process { source, text });
                 }
                 b'(' if self.is_extended_glob(&pieces.bare) => self.parenthesised_glob(&mut pieces.bare),
                 _ if ends_word(byte) => break,
@@ -81,6 +79,7 @@ impl Parser<'_, '_> {
             pieces: pieces.done,
             source,
             feeds,
+            followed: Vec::new(),
         })
     }
 
@@ -209,11 +208,8 @@ impl Parser<'_, '_> {
                 });
             }
             Some(b'(') => {
-                self.substitution(2, scope, feeds);
-                pieces.other(Piece::Unknown {
-                    source: self.since(start),
-                    substitution: true,
-                });
+                let text = self.substitution(2, scope, feeds);
+                pieces.other(substituted(text, self.since(start), quoted));
             }
             Some(b'{') => {
                 let piece = self.braced(scope, quoted, feeds);
@@ -310,6 +306,15 @@ impl Parser<'_, '_> {
             .position(|b| b != b'_' && !b.is_ascii_alphanumeric())
             .unwrap_or(body.len());
         let (name, rest) = body.split_at(name_end);
+        if let Some(change) = change_of(rest).filter(|_| !substituted && is_name(name)) {
+            return Piece::Variable {
+                name: name.to_owned(),
+                source,
+                default: None,
+                change: Some(change),
+                quoted,
+            };
+        }
         let literal = !substituted && !rest.contains(['$', '`', '\\', '\'', '"']);
         let default = [":-", ":=", "-", "="]
             .iter()
@@ -320,6 +325,7 @@ impl Parser<'_, '_> {
                 name: name.to_owned(),
                 source,
                 default: Some(default.to_owned()),
+                change: None,
                 quoted,
             },
             _ => Piece::Unknown {
@@ -425,21 +431,26 @@ impl Parser<'_, '_> {
         if !closed {
             self.unterminated(&source);
         }
-        feeds.push(self.nested(&content, scope));
-        pieces.other(Piece::Unknown {
-            source,
-            substitution: true,
-        });
+        let (feed, text) = self.nested(&content, scope);
+        feeds.push(feed);
+        pieces.other(substituted(text, source, false));
     }
 
-    /// `$(…)`, `<(…)` and `>(…)`; `open` is the length of the opening.
-    fn substitution(&mut self, open: usize, scope: &mut Scope<'_>, feeds: &mut Vec<std::ops::Range<usize>>) {
+    /// `$(…)`, `<(…)` and `>(…)`; `open` is the length of the opening. Gives what is known to be printed in it.
+    fn substitution(
+        &mut self,
+        open: usize,
+        scope: &mut Scope<'_>,
+        feeds: &mut Vec<std::ops::Range<usize>>,
+    ) -> Option<String> {
         let start = self.pos;
         self.pos += open;
         let first = self.sink.programs();
         self.sink.spend(scope.weight());
         let mut inner = scope.clone();
+        let outer = self.printed.take();
         self.enter(true, |parser| parser.list(&mut inner, Until::Parenthesis));
+        let printed = std::mem::replace(&mut self.printed, outer);
         if self.peek() == Some(b')') {
             self.pos += 1;
         } else if !self.sink.stopped() {
@@ -447,6 +458,7 @@ impl Parser<'_, '_> {
             self.unterminated(&source);
         }
         feeds.push(first..self.sink.programs());
+        printed
     }
 
     /// Where the `((` at `from` ends, if it is arithmetic: behind a `))` at its own level.
@@ -519,6 +531,58 @@ fn variable(name: &str, source: String, quoted: bool) -> Piece {
         name: name.to_owned(),
         source,
         default: None,
+        change: None,
         quoted,
+    }
+}
+
+/// What a substitution stands for.
+fn substituted(text: Option<String>, source: String, quoted: bool) -> Piece {
+    match text {
+        Some(text) if text.len() <= MAX_VALUE => Piece::Known {
+            // The shell takes the line ends off.
+            text: text.trim_end_matches('\n').to_owned(),
+            source,
+            quoted,
+        },
+        _ => Piece::Unknown {
+            source,
+            substitution: true,
+        },
+    }
+}
+
+/// The change that `rest` of `${NAME rest}` makes, where its own words are literal.
+fn change_of(rest: &str) -> Option<Change> {
+    /// A pattern is a few characters; what grows a value by more stays unresolved.
+    const LONGEST: usize = 64;
+    let literal = |text: &str| {
+        let plain = text.len() <= LONGEST && !text.contains(['$', '`', '\\', '\'', '"']);
+        plain.then(|| text.to_owned())
+    };
+    match rest.as_bytes().first()? {
+        b'/' => {
+            let (all, rest) = match rest.strip_prefix("//") {
+                Some(rest) => (true, rest),
+                None => (false, &rest[1..]),
+            };
+            let (from, to) = rest.split_once('/').unwrap_or((rest, ""));
+            let plain = !from.is_empty() && !from.contains(['*', '?', '[']);
+            plain.then_some(Change::Replace(literal(from)?, literal(to)?, all))
+        }
+        b':' => {
+            let mut numbers = rest[1..].split(':');
+            let offset = numbers.next()?.trim().trim_matches(['(', ')']).parse().ok()?;
+            let length = numbers.next().map(|text| text.trim().parse()).transpose().ok()?;
+            Some(Change::Slice(offset, length))
+        }
+        b'#' => literal(rest.trim_start_matches('#'))
+            .map(|pattern| Change::Front(pattern, rest.starts_with("##"))),
+        b'%' => {
+            literal(rest.trim_start_matches('%')).map(|pattern| Change::Back(pattern, rest.starts_with("%%")))
+        }
+        b'^' => Some(Change::Upper(rest == "^^")),
+        b',' => Some(Change::Lower(rest == ",,")),
+        _ => None,
     }
 }

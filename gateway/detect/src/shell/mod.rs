@@ -12,7 +12,7 @@ mod word;
 use std::ops::Range;
 
 pub(crate) use scope::Scope;
-pub(crate) use word::{Field, Word, is_name};
+pub(crate) use word::{Field, Piece, Word, is_name};
 
 /// Deepest nesting of subshells, compounds, substitutions and `sh -c` texts that is followed. Real command lines have
 /// less than ten; each level costs a few hundred bytes of stack in ten or so frames.
@@ -28,9 +28,21 @@ pub(crate) struct Command {
     /// Its redirections.
     pub(crate) redirects: Vec<Redirect>,
     /// `NAME=value` before it.
-    pub(crate) assignments: Vec<(String, Vec<Field>)>,
+    pub(crate) assignments: Vec<Assignment>,
     /// What is known to come in through its pipe.
     pub(crate) input: Option<String>,
+    /// Whether it stands behind a pipe.
+    pub(crate) piped: bool,
+}
+
+/// `NAME=value`.
+#[derive(Debug)]
+pub(crate) struct Assignment {
+    pub(crate) name: String,
+    /// What it may be; several for an array.
+    pub(crate) values: Vec<Field>,
+    /// Programs (by range) whose output the value holds.
+    pub(crate) feeds: Vec<Range<usize>>,
 }
 
 /// One redirection.
@@ -43,6 +55,8 @@ pub(crate) struct Redirect {
     pub(crate) body: Option<String>,
     /// Programs whose output or input the target is.
     pub(crate) feeds: Vec<Range<usize>>,
+    /// Programs whose output the target's variables hold.
+    pub(crate) followed: Vec<Range<usize>>,
 }
 
 /// What a redirection does.
@@ -79,6 +93,10 @@ pub(crate) trait Sink {
     fn programs(&self) -> usize;
     /// The programs of `from` at `level` write into those of `to`.
     fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16);
+    /// A function of this name is defined.
+    fn function(&mut self, name: &str);
+    /// A variable is set, for the shell or for one command.
+    fn assigned(&mut self, assignment: &Assignment, scope: &Scope<'_>);
     /// A simple command; gives what it is known to print.
     fn command(&mut self, command: &Command, scope: &mut Scope<'_>, place: Place) -> Option<String>;
 }

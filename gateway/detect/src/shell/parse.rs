@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::lex::ends_word;
 use super::scope::Scope;
 use super::word::{Field, Word};
-use super::{Command, MAX_DEPTH, Place, Redirect, RedirectKind, Sink};
+use super::{Assignment, Command, MAX_DEPTH, Place, Redirect, RedirectKind, Sink};
 
 /// What ends a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,16 @@ pub(super) struct Parser<'t, 's> {
     /// The newline behind which the here-documents of its line stand, and where they end.
     heredocs: Option<(usize, usize)>,
     /// What the last command is known to print.
-    printed: Option<String>,
+    pub(super) printed: Option<String>,
+    /// What the list that is being read prints, as far as it is known.
+    prints: Prints,
+}
+
+/// What a list of commands prints.
+enum Prints {
+    Nothing,
+    Text(String),
+    Unknown,
 }
 
 impl<'t, 's> Parser<'t, 's> {
@@ -52,7 +61,19 @@ impl<'t, 's> Parser<'t, 's> {
             place,
             heredocs: None,
             printed: None,
+            prints: Prints::Nothing,
         }
+    }
+
+    /// Adds what the last pipeline prints to what its list prints.
+    fn gather(&mut self, ran: bool) {
+        let printed = self.printed.take();
+        self.prints = match (std::mem::replace(&mut self.prints, Prints::Nothing), printed) {
+            (kept, None) if !ran => kept,
+            (Prints::Nothing, Some(text)) => Prints::Text(text),
+            (Prints::Text(before), Some(text)) => Prints::Text(format!("{before}\n{text}")),
+            _ => Prints::Unknown,
+        };
     }
 
     pub(super) fn peek(&self) -> Option<u8> {
@@ -93,10 +114,14 @@ impl<'t, 's> Parser<'t, 's> {
     }
 
     /// Parses a text of its own one level of substitution down; gives the programs that it runs.
-    pub(super) fn nested(&mut self, text: &str, scope: &Scope<'_>) -> Range<usize> {
+    pub(super) fn nested(&mut self, text: &str, scope: &Scope<'_>) -> (Range<usize>, Option<String>) {
         let first = self.sink.programs();
-        self.nested_with(text, scope, |parser, scope| parser.list(scope, Until::End));
-        first..self.sink.programs()
+        let mut printed = None;
+        self.nested_with(text, scope, |parser, scope| {
+            parser.list(scope, Until::End);
+            printed = parser.printed.take();
+        });
+        (first..self.sink.programs(), printed)
     }
 
     pub(super) fn nested_with(
@@ -157,6 +182,15 @@ impl<'t, 's> Parser<'t, 's> {
 
     /// Reads commands until `until`, which is left where it stands (a closing word is taken).
     pub(super) fn list(&mut self, scope: &mut Scope<'_>, until: Until) {
+        let outer = std::mem::replace(&mut self.prints, Prints::Nothing);
+        self.elements(scope, until);
+        self.printed = match std::mem::replace(&mut self.prints, outer) {
+            Prints::Text(text) => Some(text),
+            Prints::Nothing | Prints::Unknown => None,
+        };
+    }
+
+    fn elements(&mut self, scope: &mut Scope<'_>, until: Until) {
         let mut before: Option<Range<usize>> = None;
         let mut input: Option<String> = None;
         while !self.sink.stopped() {
@@ -193,7 +227,7 @@ impl<'t, 's> Parser<'t, 's> {
     ) -> Ended {
         let first = self.sink.programs();
         self.printed = None;
-        if let Ended::Closed = self.command(scope, until, input.take()) {
+        if let Ended::Closed = self.command(scope, until, input.take(), before.is_some()) {
             return Ended::Closed;
         }
         let programs = first..self.sink.programs();
@@ -202,20 +236,24 @@ impl<'t, 's> Parser<'t, 's> {
         }
         self.blanks();
         match (self.peek(), self.peek_at(1)) {
-            (Some(b'|'), Some(b'|')) => self.pos += 2,
+            (Some(b'|'), Some(b'|')) => {
+                self.pos += 2;
+                self.gather(true);
+            }
             (Some(b'|'), next) => {
                 self.pos += if next == Some(b'&') { 2 } else { 1 };
                 *before = Some(programs);
                 *input = self.printed.take();
             }
-            _ => {}
+            _ => self.gather(self.sink.programs() > first),
         }
         Ended::Open
     }
 
-    fn command(&mut self, scope: &mut Scope<'_>, until: Until, input: Option<String>) -> Ended {
+    fn command(&mut self, scope: &mut Scope<'_>, until: Until, input: Option<String>, piped: bool) -> Ended {
         let mut command = Command {
             input,
+            piped,
             ..Command::default()
         };
         while !self.sink.stopped() {
@@ -236,6 +274,7 @@ impl<'t, 's> Parser<'t, 's> {
                 }
                 (b'(', Some(b')')) if command.words.len() == 1 => {
                     self.pos += 2;
+                    self.sink.function(&command.words[0].as_argument());
                     self.function_body(scope, until);
                     return Ended::Open;
                 }
@@ -267,7 +306,8 @@ impl<'t, 's> Parser<'t, 's> {
         Ended::Open
     }
 
-    fn add_word(&mut self, word: Word, scope: &Scope<'_>, command: &mut Command) {
+    fn add_word(&mut self, mut word: Word, scope: &Scope<'_>, command: &mut Command) {
+        word.follow(scope);
         let fields = word.expand(scope);
         self.sink
             .spend(fields.iter().map(|field| field.text.len() + 16).sum());
@@ -279,14 +319,20 @@ impl<'t, 's> Parser<'t, 's> {
     }
 
     /// `NAME=value` or `NAME=(…)` before a command.
-    fn assignment(&mut self, name: String, value: Word, scope: &mut Scope<'_>, command: &mut Command) {
+    fn assignment(&mut self, name: String, mut value: Word, scope: &mut Scope<'_>, command: &mut Command) {
+        value.follow(scope);
+        let mut feeds = std::mem::take(&mut value.feeds);
+        feeds.append(&mut value.followed);
         let values = if value.is_empty() && self.peek() == Some(b'(') {
             self.pos += 1;
             let mut values = Vec::new();
             while !self.sink.stopped() {
                 self.blank_lines();
                 match self.word(scope) {
-                    Some(word) => values.extend(word.expand(scope)),
+                    Some(mut word) => {
+                        values.extend(word.expand(scope));
+                        feeds.append(&mut word.feeds);
+                    }
                     None => break,
                 }
             }
@@ -301,14 +347,17 @@ impl<'t, 's> Parser<'t, 's> {
         };
         self.sink
             .spend(values.iter().map(|field| field.text.len() + 16).sum());
-        command.assignments.push((name, values));
+        command.assignments.push(Assignment { name, values, feeds });
     }
 
     /// Hands a simple command over.
     fn finish(&mut self, mut command: Command, scope: &mut Scope<'_>) {
+        for assignment in &command.assignments {
+            self.sink.assigned(assignment, scope);
+        }
         if command.words.is_empty() {
-            for (name, values) in std::mem::take(&mut command.assignments) {
-                scope.set(&name, values);
+            for assignment in std::mem::take(&mut command.assignments) {
+                scope.set_fed(&assignment.name, assignment.values, assignment.feeds);
             }
             if command.redirects.is_empty() {
                 return;
@@ -342,7 +391,8 @@ impl<'t, 's> Parser<'t, 's> {
         while let Some(b' ' | b'\t') = self.peek() {
             self.pos += 1;
         }
-        let Some(word) = self.word(scope) else { return };
+        let Some(mut word) = self.word(scope) else { return };
+        word.follow(scope);
         if kind == RedirectKind::HereDocument {
             let body = self.here_document(&word, operator == "<<-", scope);
             command.redirects.push(Redirect {
@@ -350,6 +400,7 @@ impl<'t, 's> Parser<'t, 's> {
                 targets: Vec::new(),
                 body: Some(body),
                 feeds: Vec::new(),
+                followed: Vec::new(),
             });
             return;
         }
@@ -368,6 +419,7 @@ impl<'t, 's> Parser<'t, 's> {
             targets,
             body,
             feeds: word.feeds,
+            followed: word.followed,
         });
     }
 
@@ -458,7 +510,7 @@ impl<'t, 's> Parser<'t, 's> {
         inner.positional = true;
         self.blank_lines();
         self.enter(false, |parser| {
-            parser.command(&mut inner, until, None);
+            parser.command(&mut inner, until, None, false);
         });
     }
 
@@ -492,7 +544,9 @@ impl<'t, 's> Parser<'t, 's> {
             }
             "function" => {
                 self.blanks();
-                self.word(scope);
+                if let Some(name) = self.word(scope) {
+                    self.sink.function(&name.as_argument());
+                }
                 self.blanks();
                 if self.text[self.pos..].starts_with("()") {
                     self.pos += 2;
@@ -520,18 +574,23 @@ impl<'t, 's> Parser<'t, 's> {
             self.pos = start;
             return;
         }
-        let mut values = Vec::new();
+        let (mut values, mut feeds) = (Vec::new(), Vec::new());
         loop {
             self.blanks();
             match self.word(scope) {
-                Some(word) if !self.sink.stopped() => values.extend(word.expand(scope)),
+                Some(mut word) if !self.sink.stopped() => {
+                    word.follow(scope);
+                    values.extend(word.expand(scope));
+                    feeds.append(&mut word.feeds);
+                    feeds.append(&mut word.followed);
+                }
                 _ => break,
             }
         }
         self.sink
             .spend(values.iter().map(|field| field.text.len() + 16).sum());
         if let Some(name) = name.bare() {
-            scope.set(name, values);
+            scope.set_fed(name, values, feeds);
         }
     }
 

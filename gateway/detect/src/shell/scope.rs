@@ -1,6 +1,7 @@
 //! What a shell knows at one point of a command line: its folder and the variables that the line itself has set.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::word::{Field, MAX_VALUE};
 
@@ -21,8 +22,21 @@ pub(crate) struct Scope<'h> {
     pub(crate) home: Option<&'h str>,
     /// Whether positional parameters may hold anything: inside functions.
     pub(crate) positional: bool,
-    variables: Vec<(String, Option<Vec<Field>>)>,
+    variables: Vec<Variable>,
 }
+
+/// A variable that the line itself has set.
+#[derive(Debug, Clone)]
+struct Variable {
+    name: String,
+    /// What it may hold, where that can be told.
+    values: Option<Vec<Field>>,
+    /// Programs (by range) whose output it holds.
+    feeds: Vec<Range<usize>>,
+}
+
+/// Most ranges of programs whose output one variable is followed from.
+const MAX_FEEDS: usize = 8;
 
 impl<'h> Scope<'h> {
     pub(crate) fn new(cwd: Option<&str>, home: Option<&'h str>) -> Self {
@@ -37,8 +51,8 @@ impl<'h> Scope<'h> {
 
     /// The values that `name` may have; `None` if that cannot be told.
     pub(crate) fn value(&self, name: &str) -> Option<Cow<'_, [Field]>> {
-        if let Some((_, values)) = self.variables.iter().find(|(known, _)| known == name) {
-            return values.as_deref().map(Cow::Borrowed);
+        if let Some(variable) = self.variables.iter().find(|known| known.name == name) {
+            return variable.values.as_deref().map(Cow::Borrowed);
         }
         let literal = |text: &str| Some(Cow::Owned(vec![Field::literal(text)]));
         match name {
@@ -55,7 +69,19 @@ impl<'h> Scope<'h> {
     }
 
     /// Sets `name`; what is too long or too many counts as unresolved.
-    pub(crate) fn set(&mut self, name: &str, mut values: Vec<Field>) {
+    pub(crate) fn set(&mut self, name: &str, values: Vec<Field>) {
+        self.set_fed(name, values, Vec::new());
+    }
+
+    /// Programs whose output `name` holds.
+    pub(crate) fn feeds(&self, name: &str) -> &[Range<usize>] {
+        let variable = self.variables.iter().find(|known| known.name == name);
+        variable.map_or(&[], |variable| variable.feeds.as_slice())
+    }
+
+    /// [`Scope::set`], for a value that holds the output of the programs of `feeds`.
+    pub(crate) fn set_fed(&mut self, name: &str, mut values: Vec<Field>, mut feeds: Vec<Range<usize>>) {
+        feeds.truncate(MAX_FEEDS);
         values.truncate(MAX_ALTERNATIVES);
         let follow =
             !values.is_empty() && values.iter().map(|value| value.text.len()).sum::<usize>() <= MAX_VALUE;
@@ -65,10 +91,26 @@ impl<'h> Scope<'h> {
                 .iter()
                 .all(|value| value.exact && splits(value) < MAX_ALTERNATIVES);
         let values = resolved.then_some(values);
-        if let Some((_, old)) = self.variables.iter_mut().find(|(known, _)| known == name) {
-            *old = values;
+        if let Some(old) = self.variables.iter_mut().find(|known| known.name == name) {
+            (old.values, old.feeds) = (values, feeds);
         } else if self.variables.len() < MAX_VARIABLES {
-            self.variables.push((name.to_owned(), values));
+            self.variables.push(Variable {
+                name: name.to_owned(),
+                values,
+                feeds,
+            });
+        }
+    }
+
+    /// Whether `c` parts the fields of a value that stands without quotes.
+    pub(crate) fn separates(&self, c: char) -> bool {
+        if self.variables.is_empty() {
+            return matches!(c, ' ' | '\t' | '\n');
+        }
+        let own = self.variables.iter().find(|known| known.name == "IFS");
+        match own.and_then(|variable| variable.values.as_deref()) {
+            Some([value]) => value.text.contains(c),
+            _ => matches!(c, ' ' | '\t' | '\n'),
         }
     }
 
@@ -79,7 +121,7 @@ impl<'h> Scope<'h> {
         };
         self.variables
             .iter()
-            .map(|(name, list)| name.len() + 32 + values(list))
+            .map(|variable| variable.name.len() + 32 + values(&variable.values) + 16 * variable.feeds.len())
             .sum::<usize>()
             + 64
     }

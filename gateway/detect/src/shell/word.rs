@@ -24,10 +24,96 @@ pub(crate) enum Piece {
         name: String,
         source: String,
         default: Option<String>,
+        change: Option<Change>,
         quoted: bool,
     },
+    /// What a substitution is known to print; `source` is how it was written.
+    Known {
+        text: String,
+        source: String,
+        quoted: bool,
+    },
+    /// `<(…)` or `>(…)`, and what is known to be printed in it.
+    Process { source: String, text: Option<String> },
     /// Something that only running can tell; `source` is how it was written.
     Unknown { source: String, substitution: bool },
+}
+
+/// What `${NAME…}` makes of a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// `/from/to`, and whether everywhere.
+    Replace(String, String, bool),
+    /// `:offset:length`.
+    Slice(isize, Option<isize>),
+    /// `#pattern`, and whether the longest.
+    Front(String, bool),
+    /// `%pattern`, and whether the longest.
+    Back(String, bool),
+    /// `^`, and whether all letters.
+    Upper(bool),
+    /// `,`, and whether all letters.
+    Lower(bool),
+}
+
+impl Change {
+    /// The value behind the change; `None` where a pattern is more than text with one `*` at its end.
+    fn of(&self, value: &str) -> Option<String> {
+        let first = |change: fn(&str) -> String| {
+            let end = value.chars().next().map_or(0, char::len_utf8);
+            format!("{}{}", change(&value[..end]), &value[end..])
+        };
+        Some(match self {
+            Self::Replace(from, to, true) => value.replace(from, to),
+            Self::Replace(from, to, false) => value.replacen(from, to, 1),
+            Self::Slice(offset, length) => {
+                let all: Vec<char> = value.chars().collect();
+                let count = isize::try_from(all.len()).ok()?;
+                let begin = if *offset < 0 { count + offset } else { *offset }.clamp(0, count);
+                let end = match length {
+                    Some(length) if *length < 0 => count + length,
+                    Some(length) => begin.saturating_add(*length),
+                    None => count,
+                };
+                let end = end.clamp(begin, count);
+                all.get(usize::try_from(begin).ok()?..usize::try_from(end).ok()?)?
+                    .iter()
+                    .collect()
+            }
+            Self::Front(pattern, longest) => match pattern.strip_prefix('*') {
+                Some(text) if !is_glob(text) => {
+                    let at = if *longest {
+                        value.rfind(text)
+                    } else {
+                        value.find(text)
+                    };
+                    at.map_or(value, |at| &value[at + text.len()..]).to_owned()
+                }
+                None if !is_glob(pattern) => value.strip_prefix(pattern.as_str()).unwrap_or(value).to_owned(),
+                _ => return None,
+            },
+            Self::Back(pattern, longest) => match pattern.strip_suffix('*') {
+                Some(text) if !is_glob(text) => {
+                    let at = if *longest {
+                        value.find(text)
+                    } else {
+                        value.rfind(text)
+                    };
+                    at.map_or(value, |at| &value[..at]).to_owned()
+                }
+                None if !is_glob(pattern) => value.strip_suffix(pattern.as_str()).unwrap_or(value).to_owned(),
+                _ => return None,
+            },
+            Self::Upper(true) => value.to_uppercase(),
+            Self::Lower(true) => value.to_lowercase(),
+            Self::Upper(false) => first(str::to_uppercase),
+            Self::Lower(false) => first(str::to_lowercase),
+        })
+    }
+}
+
+fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '['])
 }
 
 /// A word of the source.
@@ -38,7 +124,12 @@ pub(crate) struct Word {
     pub(crate) source: String,
     /// Programs (by range) whose output the word holds.
     pub(crate) feeds: Vec<std::ops::Range<usize>>,
+    /// Programs (by range) whose output the word's variables hold.
+    pub(crate) followed: Vec<std::ops::Range<usize>>,
 }
+
+/// Most ranges of programs that one word's variables lead back to.
+const MAX_FOLLOWED: usize = 16;
 
 /// A word after expansion.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,6 +168,14 @@ impl Word {
         }
     }
 
+    /// What is known to be printed in a `<(…)` that the word is.
+    pub(crate) fn process_text(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [Piece::Process { text, .. }] => text.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the word is the output of commands and nothing else.
     pub(crate) fn is_substitution(&self) -> bool {
         let empty = |piece: &Piece| matches!(piece, Piece::Text { text, .. } if text.is_empty());
@@ -88,7 +187,8 @@ impl Word {
                     Piece::Unknown {
                         substitution: true,
                         ..
-                    }
+                    } | Piece::Known { .. }
+                        | Piece::Process { .. }
                 )
             })
     }
@@ -136,9 +236,23 @@ impl Word {
             Self {
                 pieces,
                 source,
-                feeds: Vec::new(),
+                feeds: self.feeds.clone(),
+                followed: Vec::new(),
             },
         ))
+    }
+
+    /// Adds the programs whose output the word's variables hold.
+    pub(crate) fn follow(&mut self, scope: &Scope<'_>) {
+        for piece in &self.pieces {
+            if let Piece::Variable { name, .. } = piece {
+                for feed in scope.feeds(name) {
+                    if self.followed.len() < MAX_FOLLOWED && !self.followed.contains(feed) {
+                        self.followed.push(feed.clone());
+                    }
+                }
+            }
+        }
     }
 
     /// The fields that the word becomes.
@@ -234,10 +348,27 @@ fn expand_pieces(pieces: &[Piece], scope: &Scope<'_>, split: bool, out: &mut Vec
                 field.exact = false;
                 field.substitution |= substitution;
             }),
+            Piece::Process { source, .. } => draft.push(source, |field| {
+                field.exact = false;
+                field.substitution = true;
+            }),
+            Piece::Known { text, source, quoted } => {
+                if draft.bytes() > MAX_EXPANDED {
+                    draft.push(source, |field| field.exact = false);
+                } else {
+                    let value = Field {
+                        glob: !quoted && is_glob(text),
+                        ..Field::literal(text)
+                    };
+                    variable(&[value], split && !quoted, source, scope, &mut draft, out);
+                    draft.present |= *quoted;
+                }
+            }
             Piece::Variable {
                 name,
                 source,
                 default,
+                change,
                 quoted,
             } => {
                 let default = || {
@@ -245,12 +376,18 @@ fn expand_pieces(pieces: &[Piece], scope: &Scope<'_>, split: bool, out: &mut Vec
                         .as_ref()
                         .map(|text| Cow::Owned(vec![Field::literal(text)]))
                 };
-                match scope.value(name).or_else(default) {
+                let value = scope.value(name).or_else(default);
+                let value = match change {
+                    Some(_) if draft.bytes() > MAX_EXPANDED => None,
+                    Some(change) => value.and_then(|values| changed(change, &values)).map(Cow::Owned),
+                    None => value,
+                };
+                match value {
                     None => draft.push(source, |field| field.exact = false),
                     Some(_) if draft.bytes() > MAX_EXPANDED => {
                         draft.push(source, |field| field.exact = false)
                     }
-                    Some(values) => variable(&values, split && !quoted, source, &mut draft, out),
+                    Some(values) => variable(&values, split && !quoted, source, scope, &mut draft, out),
                 }
             }
         }
@@ -258,11 +395,32 @@ fn expand_pieces(pieces: &[Piece], scope: &Scope<'_>, split: bool, out: &mut Vec
     draft.finish(out);
 }
 
+fn changed(change: &Change, values: &[Field]) -> Option<Vec<Field>> {
+    values
+        .iter()
+        .map(|value| {
+            let text = change.of(&value.text).filter(|text| text.len() <= MAX_VALUE)?;
+            Some(Field {
+                text,
+                ..value.clone()
+            })
+        })
+        .collect()
+}
+
 /// Adds a variable's values: one is text, several are alternatives.
-fn variable(values: &[Field], split: bool, source: &str, draft: &mut Draft, out: &mut Vec<Field>) {
+fn variable(
+    values: &[Field],
+    split: bool,
+    source: &str,
+    scope: &Scope<'_>,
+    draft: &mut Draft,
+    out: &mut Vec<Field>,
+) {
     if let [value] = values {
-        let mut parts = value.text.split([' ', '\t', '\n']);
-        let spaces = split && value.text.contains([' ', '\t', '\n']);
+        let separator = |c: char| scope.separates(c);
+        let mut parts = value.text.split(separator);
+        let spaces = split && value.text.contains(separator);
         let first = if spaces {
             parts.next().unwrap_or_default()
         } else {
@@ -325,16 +483,23 @@ fn tilde<'t>(text: &'t str, alone: bool, scope: &Scope<'_>) -> (Option<String>, 
 
 /// Expands `{a,b}` where it is unquoted; beyond [`MAX_FIELDS`] the word stays as written.
 fn brace_expand(pieces: &[Piece]) -> Vec<Vec<Piece>> {
-    let unquoted = |c: char| {
+    let unquoted = |c: &str| {
         pieces
             .iter()
             .any(|piece| matches!(piece, Piece::Text { text, quoted: false } if text.contains(c)))
     };
-    if !unquoted('{') || !unquoted(',') {
+    if !unquoted("{") || !(unquoted(",") || unquoted("..")) {
         return vec![pieces.to_vec()];
     }
     let mut done: Vec<Vec<Piece>> = vec![Vec::new()];
     let mut rest = pieces.to_vec();
+    for piece in &mut rest {
+        if let Piece::Text { text, quoted: false } = piece
+            && text.contains("..")
+        {
+            *text = listed_ranges(text);
+        }
+    }
     // Each turn takes one brace group off the front; nested groups are opened by a turn of their own on each alternative.
     while let Some((before, alternatives, after)) = first_group(&rest) {
         let mut grown = Vec::new();
@@ -358,6 +523,63 @@ fn brace_expand(pieces: &[Piece]) -> Vec<Vec<Piece>> {
     done.into_iter()
         .map(|head| head.into_iter().chain(rest.iter().cloned()).collect())
         .collect()
+}
+
+/// `{a..c}` written as `{a,b,c}`, and `{a..a}` as `a`; what is longer than [`MAX_FIELDS`] stays.
+fn listed_ranges(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(open) = rest.find('{') {
+        let (before, group) = rest.split_at(open);
+        out.push_str(before);
+        // A range is short; looking further would make a text of open braces cost its square.
+        const LONGEST: usize = 24;
+        let end = group.bytes().take(LONGEST).position(|b| matches!(b, b'}' | b','));
+        let end = end.filter(|&at| group.as_bytes()[at] == b'}');
+        match end.and_then(|end| Some((end, range(&group[1..end])?))) {
+            Some((end, values)) if values.len() == 1 => {
+                out.push_str(&values[0]);
+                rest = &group[end + 1..];
+            }
+            Some((end, values)) => {
+                out.push('{');
+                out.push_str(&values.join(","));
+                out.push('}');
+                rest = &group[end + 1..];
+            }
+            None => {
+                out.push('{');
+                rest = &group[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The values of `1..5` or `a..e`.
+fn range(text: &str) -> Option<Vec<String>> {
+    let (first, last) = text.split_once("..")?;
+    let (low, high, number) = match (first.parse::<i64>(), last.parse::<i64>()) {
+        (Ok(first), Ok(last)) => (first, last, true),
+        _ => {
+            let one = |text: &str| {
+                text.bytes()
+                    .next()
+                    .filter(|b| text.len() == 1 && b.is_ascii_alphabetic())
+            };
+            (i64::from(one(first)?), i64::from(one(last)?), false)
+        }
+    };
+    let (begin, end) = (low.min(high), low.max(high));
+    if usize::try_from(end.checked_sub(begin)?).ok()? >= MAX_FIELDS {
+        return None;
+    }
+    let text = |value: i64| match (number, u8::try_from(value)) {
+        (false, Ok(letter)) => char::from(letter).to_string(),
+        _ => value.to_string(),
+    };
+    Some((begin..=end).map(text).collect())
 }
 
 fn has_group(pieces: &[Piece]) -> bool {

@@ -1,6 +1,8 @@
 //! Benchmarks. Each prints its method and its machine beside its numbers, and no number is ever asserted.
 #![expect(clippy::print_stdout, reason = "a benchmark is what it prints")]
 
+mod decide;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixListener;
@@ -27,7 +29,8 @@ type Benchmark = fn(&Path) -> Result<Vec<Value>>;
 
 struct Arguments {
     programs: PathBuf,
-    name: Option<String>,
+    /// Which benchmarks; all if none is named.
+    names: Vec<String>,
     json: bool,
 }
 
@@ -35,7 +38,7 @@ impl Arguments {
     fn parse() -> Result<Self> {
         let mut parsed = Self {
             programs: PathBuf::new(),
-            name: None,
+            names: Vec::new(),
             json: false,
         };
         let mut words = std::env::args().skip(1);
@@ -43,7 +46,7 @@ impl Arguments {
             match word.as_str() {
                 "--bin-dir" => parsed.programs = words.next().context("--bin-dir needs a folder")?.into(),
                 "--json" => parsed.json = true,
-                name => parsed.name = Some(name.to_owned()),
+                name => parsed.names.push(name.to_owned()),
             }
         }
         Ok(parsed)
@@ -66,14 +69,23 @@ fn run() -> Result<()> {
     if !arguments.json {
         println!("machine: {machine}\n");
     }
-    let all: [(&str, Benchmark); 4] = [
+    let all: [(&str, Benchmark); 5] = [
         ("hook", hook),
         ("decision", decision),
+        ("decide", decide::run),
         ("append", append),
         ("memory", memory),
     ];
+    if let Some(unknown) = arguments
+        .names
+        .iter()
+        .find(|name| all.iter().all(|(known, _)| name != known))
+    {
+        let known: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        bail!("there is no benchmark {unknown:?}; known: {}", known.join(", "));
+    }
     for (name, run) in all {
-        if arguments.name.as_deref().is_some_and(|only| only != name) {
+        if !arguments.names.is_empty() && arguments.names.iter().all(|only| only != name) {
             continue;
         }
         for mut result in run(&arguments.programs).with_context(|| format!("benchmark {name}"))? {

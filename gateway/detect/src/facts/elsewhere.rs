@@ -1,0 +1,223 @@
+//! Programs that run a command somewhere else: `ssh HOST CMD`, `docker exec NAME CMD`, `kubectl exec POD -- CMD`; and those
+//! that keep one for later: `at`, `crontab`, `tmux`.
+
+use super::Analysis;
+use super::aside::{self, Setting};
+use super::behaviours::Invocation;
+use super::programs::{Call, nested_text};
+use crate::shell::{Place, Scope};
+
+const SSH_VALUES: &[&str] = &[
+    "-p", "-i", "-o", "-l", "-L", "-R", "-D", "-F", "-J", "-W", "-b", "-c", "-E", "-e", "-I", "-m", "-O",
+    "-Q", "-S", "-w", "-B",
+];
+const RUN_VALUES: &[&str] = &[
+    "-v",
+    "--volume",
+    "-e",
+    "--env",
+    "--env-file",
+    "-w",
+    "--workdir",
+    "-p",
+    "--publish",
+    "--name",
+    "-u",
+    "--user",
+    "--network",
+    "--net",
+    "--entrypoint",
+    "--platform",
+    "-l",
+    "--label",
+    "--mount",
+    "-h",
+    "--hostname",
+    "--gpus",
+    "--shm-size",
+    "-m",
+    "--memory",
+    "--cpus",
+    "--cap-add",
+    "--cap-drop",
+    "--security-opt",
+    "--device",
+    "--restart",
+    "--add-host",
+    "--dns",
+    "--ulimit",
+    "--tmpfs",
+    "--pid",
+    "--ipc",
+    "--runtime",
+    "--log-driver",
+    "--log-opt",
+    "-f",
+    "--file",
+    "--project-name",
+    "--index",
+    "--pull",
+    "--userns",
+    "--link",
+    "--expose",
+    "--health-cmd",
+    "--stop-signal",
+    "--sysctl",
+    "--context",
+    "-H",
+    "--volumes-from",
+    "--group-add",
+    "--cidfile",
+    "--detach-keys",
+];
+
+/// Reads what the program called `name` runs elsewhere or later.
+pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
+    let invocation = Invocation { name, call };
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
+    match name {
+        "ssh" | "autossh" | "dbclient" | "mosh" => {
+            let words = invocation.operands_after(SSH_VALUES).skip(1);
+            let text = from_first(&invocation, words.clone().next());
+            elsewhere(analysis, &text, Setting::Remote, place);
+            if text.is_empty()
+                || matches!(
+                    text.trim(),
+                    "bash" | "sh" | "bash -s" | "sh -s" | "bash -se" | "'bash -s'"
+                )
+            {
+                if let Some(body) = invocation.input() {
+                    elsewhere(analysis, body, Setting::Remote, place);
+                }
+            }
+        }
+        "docker" | "podman" | "nerdctl" | "docker-compose" | "lxc" | "incus" | "kubectl" | "oc"
+        | "nsenter" | "crictl" | "ctr" | "distrobox" | "apptainer" | "singularity" => {
+            container(analysis, &invocation, place);
+        }
+        "vagrant" | "gcloud" | "az" | "aws" | "ansible" | "salt" | "multipass" | "fly" | "flyctl"
+        | "heroku" | "pdsh" | "pssh" | "clush" | "parallel-ssh" => {
+            if let Some(text) = invocation
+                .value(&["-c", "--command", "-a", "--args", "--scripts", "-C"])
+                .filter(|text| text.contains(' '))
+            {
+                elsewhere(analysis, text, Setting::Remote, place);
+            }
+            if let Some(parameters) = invocation.value(&["--parameters"]) {
+                let text: String = parameters
+                    .split(['[', ']', '"', '\'', '='])
+                    .filter(|part| part.contains(' '))
+                    .collect::<Vec<_>>()
+                    .join("\n");
+                elsewhere(analysis, &text, Setting::Remote, place);
+            }
+        }
+        "at" | "batch" => {
+            if let Some(text) = invocation.input() {
+                nested_text(analysis, text, scope, place);
+            }
+        }
+        "crontab" => {
+            if let Some(text) = invocation.input() {
+                elsewhere(analysis, &cron_commands(text, false), Setting::Startup, place);
+            }
+        }
+        "tmux" | "screen" | "nix-shell" | "nix" | "systemd-run" | "byobu" | "konsole" | "xterm"
+        | "gnome-terminal" | "wezterm" | "kitty" | "alacritty" | "zellij" => {
+            for word in invocation.words().filter(|word| word.contains(' ')) {
+                nested_text(analysis, word, scope, place);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn elsewhere(analysis: &mut Analysis, text: &str, setting: Setting, place: Place) {
+    if !text.trim().is_empty() {
+        aside::command_line(analysis, text, setting, place);
+    }
+}
+
+/// The words from `first` on, as the text that a remote shell is given.
+fn from_first(call: &Invocation<'_>, first: Option<&str>) -> String {
+    let Some(first) = first else { return String::new() };
+    let begin = call
+        .words()
+        .position(|word| std::ptr::eq(word.as_ptr(), first.as_ptr()) && word.len() == first.len());
+    let words: Vec<&str> = call.words().skip(begin.unwrap_or(usize::MAX)).collect();
+    words.join(" ")
+}
+
+/// The words as a program is given them, without a shell in between.
+fn quoted(words: &[&str]) -> String {
+    let quote = |word: &&str| {
+        let plain = !word.is_empty()
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_./:=@%+,~".contains(&b));
+        if plain {
+            (*word).to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    words.iter().map(quote).collect::<Vec<_>>().join(" ")
+}
+
+fn container(analysis: &mut Analysis, call: &Invocation<'_>, place: Place) {
+    let words: Vec<&str> = call.words().collect();
+    if let Some(at) = words
+        .iter()
+        .position(|word| *word == "--")
+        .filter(|_| call.any(&["exec", "run", "debug", "enter"]))
+    {
+        let text = quoted(words.get(at + 1..).unwrap_or_default());
+        return elsewhere(analysis, &text, Setting::Container, place);
+    }
+    let mut operands = call
+        .operands_after(RUN_VALUES)
+        .skip_while(|word| matches!(*word, "compose" | "container"));
+    if !matches!(operands.next(), Some("exec" | "run")) {
+        return;
+    }
+    // The container, service or image; then what runs in it.
+    let inner = operands.nth(1);
+    let begin = inner.and_then(|first| {
+        words
+            .iter()
+            .position(|word| std::ptr::eq(word.as_ptr(), first.as_ptr()) && word.len() == first.len())
+    });
+    let text = quoted(words.get(begin.unwrap_or(usize::MAX)..).unwrap_or_default());
+    let entry = call.value(&["--entrypoint"]).unwrap_or_default();
+    let text = if entry.is_empty() {
+        text
+    } else {
+        format!("{entry} {text}")
+    };
+    elsewhere(analysis, &text, Setting::Container, place);
+}
+
+/// The commands of a crontab, one a line; `user` says whether a name stands before each.
+pub(super) fn cron_commands(text: &str, user: bool) -> String {
+    let mut commands = Vec::new();
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    {
+        let fields = if line.starts_with('@') { 1 } else { 5 } + usize::from(user);
+        let mut rest = line;
+        for _ in 0..fields {
+            rest = rest
+                .find(char::is_whitespace)
+                .map_or("", |at| rest[at..].trim_start());
+        }
+        if !rest.is_empty() {
+            commands.push(rest);
+        }
+    }
+    commands.join("\n")
+}

@@ -1,0 +1,232 @@
+//! What a file tool writes: the content of scripts, start-up files, units and the like, read by what the path says of it.
+
+use defenseclaw_model::facts::BehaviourKind::Persistence;
+use serde_json::Value;
+
+use super::aside::{self, Setting};
+use super::{Analysis, code, elsewhere};
+use crate::shell::{Place, Scope};
+
+/// Most texts of one call: a call edits a file in a handful of places.
+const MAX_TEXTS: usize = 32;
+
+/// Reads what `input` writes into the files at `paths`.
+pub(super) fn note(analysis: &mut Analysis, paths: &[String], input: &Value) {
+    let texts = texts(input);
+    if texts.is_empty() {
+        return;
+    }
+    for path in paths.iter().take(MAX_TEXTS) {
+        for text in &texts {
+            content(analysis, path, text);
+        }
+    }
+}
+
+/// The new texts in a file tool's input.
+fn texts(input: &Value) -> Vec<String> {
+    const FIELDS: &[&str] = &[
+        "content",
+        "contents",
+        "new_string",
+        "new_str",
+        "newText",
+        "new_text",
+        "file_text",
+        "text",
+        "insert_text",
+        "code_edit",
+        "replacement",
+        "ReplacementContent",
+        "CodeContent",
+    ];
+    const PATCHES: &[&str] = &["patch", "input", "diff", "patchText"];
+    let mut found = Vec::new();
+    let one = |value: &Value, found: &mut Vec<String>| {
+        for field in FIELDS {
+            found.extend(value.get(field).and_then(Value::as_str).map(str::to_owned));
+        }
+        for field in PATCHES {
+            found.extend(value.get(field).and_then(Value::as_str).map(added));
+        }
+    };
+    one(input, &mut found);
+    for list in ["edits", "changes", "ReplacementChunks", "files"] {
+        for item in input
+            .get(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .take(MAX_TEXTS)
+        {
+            one(item, &mut found);
+        }
+    }
+    found.truncate(MAX_TEXTS);
+    found.retain(|text| !text.is_empty());
+    found
+}
+
+/// The lines that a patch adds.
+fn added(patch: &str) -> String {
+    patch
+        .lines()
+        .filter_map(|line| line.strip_prefix('+').filter(|line| !line.starts_with("++")))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What kind of text a path holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Script,
+    Startup,
+    Cron { user: bool },
+    Unit,
+    Container,
+    Package,
+    Tasks,
+    Source,
+    Other,
+}
+
+fn kind_of(path: &str, text: &str) -> Kind {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let end = name.rsplit_once('.').map_or("", |(_, end)| end);
+    let startup = [
+        ".bashrc",
+        ".bash_profile",
+        ".bash_login",
+        ".bash_logout",
+        ".bash_aliases",
+        ".profile",
+        ".zshrc",
+        ".zshenv",
+        ".zprofile",
+        ".zlogin",
+        ".envrc",
+        ".xprofile",
+        ".xinitrc",
+        ".xsession",
+        "rc.local",
+        "bash.bashrc",
+        "profile",
+    ];
+    match name {
+        _ if path.contains("/cron.d/") || name == "crontab" => Kind::Cron { user: true },
+        _ if path.contains("/spool/cron/") => Kind::Cron { user: false },
+        _ if path.contains("/cron.")
+            || path.contains("/init.d/")
+            || path.contains("/profile.d/")
+            || path.contains("/update-motd.d/") =>
+        {
+            Kind::Startup
+        }
+        _ if startup.contains(&name) => Kind::Startup,
+        _ if path.contains("/.git/hooks/") || path.contains("/.husky/") => Kind::Startup,
+        _ if matches!(end, "service" | "timer" | "desktop" | "path") => Kind::Unit,
+        _ if name.starts_with("Dockerfile") || end == "dockerfile" || name == "Containerfile" => {
+            Kind::Container
+        }
+        _ if path.contains("/.github/workflows/") || name == ".gitlab-ci.yml" => Kind::Container,
+        "package.json" | "composer.json" => Kind::Package,
+        "tasks.json" if path.contains(".vscode") => Kind::Tasks,
+        _ if matches!(end, "sh" | "bash" | "zsh" | "ksh") => Kind::Script,
+        _ if matches!(
+            end,
+            "py" | "pyw" | "js" | "mjs" | "cjs" | "ts" | "rb" | "pl" | "php" | "lua" | "pth"
+        ) =>
+        {
+            Kind::Source
+        }
+        _ => match text.lines().next().filter(|line| line.starts_with("#!")) {
+            Some(line) if line.contains("sh") => Kind::Script,
+            Some(_) => Kind::Source,
+            None => Kind::Other,
+        },
+    }
+}
+
+fn content(analysis: &mut Analysis, path: &str, text: &str) {
+    let place = Place::default();
+    let command = |analysis: &mut Analysis, text: &str, setting| {
+        if !text.trim().is_empty() {
+            aside::command_line(analysis, text, setting, place);
+        }
+    };
+    match kind_of(path, text) {
+        Kind::Script => command(analysis, text, Setting::Script),
+        Kind::Startup => command(analysis, text, Setting::Startup),
+        Kind::Cron { user } => command(analysis, &elsewhere::cron_commands(text, user), Setting::Startup),
+        Kind::Unit => {
+            let starts = [
+                "ExecStart=",
+                "ExecStartPre=",
+                "ExecStartPost=",
+                "ExecStop=",
+                "ExecReload=",
+                "Exec=",
+            ];
+            let lines = text.lines().filter_map(|line| {
+                let line = line.trim();
+                starts
+                    .iter()
+                    .find_map(|start| line.strip_prefix(start))
+                    .map(|line| line.trim_start_matches(['-', '@', '+', '!', ':']))
+            });
+            command(analysis, &lines.collect::<Vec<_>>().join("\n"), Setting::Startup);
+        }
+        Kind::Container => {
+            let joined = text.replace("\\\n", " ");
+            let lines = joined.lines().filter_map(|line| {
+                let line = line.trim().trim_start_matches("- ");
+                line.strip_prefix("RUN ")
+                    .or_else(|| line.strip_prefix("run:"))
+                    .map(|line| line.trim().trim_start_matches('|'))
+            });
+            command(
+                analysis,
+                &lines.collect::<Vec<_>>().join("\n"),
+                Setting::Container,
+            );
+        }
+        Kind::Package => package(analysis, text, place),
+        Kind::Tasks => {
+            if text.contains("folderOpen") {
+                analysis.behave(Persistence, "editor-task", path, None);
+            }
+        }
+        Kind::Source => aside::with(analysis, Setting::Script, |inner| {
+            let scope = Scope::new(None, None);
+            code::behaviours(inner, path.rsplit('.').next().unwrap_or_default(), text, &scope);
+        }),
+        Kind::Other => {}
+    }
+}
+
+/// The scripts that a package manager runs by itself.
+fn package(analysis: &mut Analysis, text: &str, place: Place) {
+    const OWN: &[&str] = &[
+        "preinstall",
+        "install",
+        "postinstall",
+        "prepare",
+        "prepublish",
+        "post-install-cmd",
+        "post-update-cmd",
+    ];
+    for line in text.lines() {
+        let mut parts = line.splitn(4, '"').skip(1);
+        let (Some(key), Some(_), Some(value)) = (parts.next(), parts.next(), parts.next()) else {
+            continue;
+        };
+        if OWN.contains(&key) {
+            let value = value
+                .trim_end()
+                .trim_end_matches(',')
+                .trim_end_matches('"')
+                .replace("\\\"", "\"");
+            aside::command_line(analysis, &value, Setting::Startup, place);
+        }
+    }
+}

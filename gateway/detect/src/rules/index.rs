@@ -1,0 +1,318 @@
+//! Which rules can match a call at all.
+//!
+//! Every rule is entered under something that a call must have for it to match: a program, a path's class or one of its
+//! components, a technique, a literal in its text. A call then asks for what it has, and only rules found that way are
+//! evaluated.
+
+use std::collections::HashMap;
+
+use defenseclaw_model::facts::BehaviourKind;
+
+use super::node::{Node, PathTest, RunTest};
+use super::pattern::Pattern;
+use super::view::{View, stem};
+
+/// Something that a call has.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Anchor {
+    Word(Space, Box<str>),
+    Kind(BehaviourKind),
+    Literal(usize),
+    AnyPrivilege,
+    AnyFlow,
+    AnyHost,
+    AnyPath,
+    Call(u8),
+}
+
+/// What a word names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Space {
+    Program,
+    Class,
+    Technique,
+    Opaque,
+    Component,
+    Tool,
+}
+
+const SPACES: usize = 6;
+
+/// How many calls have it: the fewer, the better.
+fn commonness(anchor: &Anchor) -> u8 {
+    match anchor {
+        Anchor::Word(Space::Technique | Space::Class | Space::Opaque, _)
+        | Anchor::Kind(_)
+        | Anchor::Literal(_) => 1,
+        Anchor::Word(Space::Program | Space::Component, _) | Anchor::AnyPrivilege => 2,
+        Anchor::Word(Space::Tool, _) | Anchor::AnyFlow => 3,
+        Anchor::AnyHost => 4,
+        Anchor::AnyPath => 5,
+        Anchor::Call(_) => 6,
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    /// By what the word names, so that a look-up needs no copy of it.
+    by_word: [HashMap<Box<str>, Vec<u32>>; SPACES],
+    by_anchor: HashMap<Anchor, Vec<u32>>,
+    /// Program names with wildcards.
+    wild_programs: Vec<(Pattern, u32)>,
+    wild_tools: Vec<(Pattern, u32)>,
+    rules: usize,
+}
+
+/// Where a rule is to be entered.
+#[derive(Debug, Clone, Default)]
+struct Entry {
+    anchors: Vec<Anchor>,
+    wild_programs: Vec<Pattern>,
+    wild_tools: Vec<Pattern>,
+}
+
+impl Entry {
+    fn of(anchors: Vec<Anchor>) -> Self {
+        Self {
+            anchors,
+            ..Self::default()
+        }
+    }
+
+    fn commonness(&self) -> u8 {
+        let wild = if self.wild_programs.is_empty() { 0 } else { 2 };
+        let tools = if self.wild_tools.is_empty() { 0 } else { 3 };
+        self.anchors
+            .iter()
+            .map(commonness)
+            .max()
+            .unwrap_or(0)
+            .max(wild)
+            .max(tools)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.anchors.extend(other.anchors);
+        self.wild_programs.extend(other.wild_programs);
+        self.wild_tools.extend(other.wild_tools);
+    }
+}
+
+impl Index {
+    /// Enters rule number `rule`; false if nothing in `node` must be there for it to hold.
+    pub(super) fn enter(&mut self, rule: u32, node: &Node) -> bool {
+        self.rules = self.rules.max(rule as usize + 1);
+        let Some(entry) = entry_of(node) else { return false };
+        for anchor in entry.anchors {
+            let list = match anchor {
+                Anchor::Word(space, word) => self.by_word[space as usize].entry(word).or_default(),
+                anchor => self.by_anchor.entry(anchor).or_default(),
+            };
+            if list.last() != Some(&rule) {
+                list.push(rule);
+            }
+        }
+        self.wild_programs
+            .extend(entry.wild_programs.into_iter().map(|pattern| (pattern, rule)));
+        self.wild_tools
+            .extend(entry.wild_tools.into_iter().map(|pattern| (pattern, rule)));
+        true
+    }
+
+    /// The numbers of the rules that can match, in their order.
+    pub(super) fn candidates(&self, view: &View<'_>, literals: &[bool]) -> Vec<u32> {
+        let mut found = Candidates {
+            index: self,
+            marks: vec![0; self.rules.div_ceil(64)],
+        };
+        let facts = view.facts;
+        for program in &facts.programs {
+            found.add_word(Space::Program, program.name.as_str());
+            if stem(&program.name) != program.name {
+                found.add_word(Space::Program, stem(&program.name));
+            }
+            for (pattern, rule) in &self.wild_programs {
+                if pattern.fits(&program.name) {
+                    found.mark(*rule);
+                }
+            }
+        }
+        for path in facts.reads.iter().chain(&facts.writes) {
+            found.add(&Anchor::AnyPath);
+            if let Some(class) = &path.class {
+                found.add_word(Space::Class, class.as_str());
+            }
+            for component in path.path.split('/').filter(|component| !component.is_empty()) {
+                found.add_word(Space::Component, component);
+            }
+        }
+        for behaviour in &facts.behaviours {
+            found.add_word(Space::Technique, behaviour.technique.as_str());
+            found.add(&Anchor::Kind(behaviour.kind));
+        }
+        for opaque in &facts.opaque {
+            found.add_word(Space::Opaque, opaque.why.as_str());
+        }
+        let whole = [
+            (Anchor::AnyPrivilege, facts.privilege.is_empty()),
+            (Anchor::AnyFlow, facts.flows.is_empty()),
+            (Anchor::AnyHost, facts.hosts.is_empty()),
+            (Anchor::Call(view.kind as u8), false),
+        ];
+        whole
+            .iter()
+            .filter(|(_, none)| !none)
+            .for_each(|(anchor, _)| found.add(anchor));
+        for (number, _) in literals.iter().enumerate().filter(|(_, there)| **there) {
+            found.add(&Anchor::Literal(number));
+        }
+        let tool = view.call.tool.to_ascii_lowercase();
+        for (pattern, rule) in &self.wild_tools {
+            if pattern.fits(&tool) {
+                found.mark(*rule);
+            }
+        }
+        found.add_word(Space::Tool, &tool);
+        found.numbers()
+    }
+}
+
+/// A set of rules, as bits.
+struct Candidates<'i> {
+    index: &'i Index,
+    marks: Vec<u64>,
+}
+
+impl Candidates<'_> {
+    fn add_word(&mut self, space: Space, word: &str) {
+        for &rule in self.index.by_word[space as usize].get(word).into_iter().flatten() {
+            self.mark(rule);
+        }
+    }
+
+    fn add(&mut self, anchor: &Anchor) {
+        for &rule in self.index.by_anchor.get(anchor).into_iter().flatten() {
+            self.mark(rule);
+        }
+    }
+
+    fn mark(&mut self, rule: u32) {
+        if let Some(word) = self.marks.get_mut(rule as usize / 64) {
+            *word |= 1 << (rule % 64);
+        }
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        for (at, &word) in (0_u32..).zip(&self.marks) {
+            let mut left = word;
+            while left != 0 {
+                numbers.push(at * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+        numbers
+    }
+}
+
+/// What must be there for `node` to hold; none if it can hold of a call that has nothing.
+fn entry_of(node: &Node) -> Option<Entry> {
+    Some(match node {
+        Node::All(nodes) => nodes.iter().filter_map(entry_of).min_by_key(Entry::commonness)?,
+        Node::Any(nodes) => {
+            let mut entry = Entry::default();
+            for node in nodes {
+                entry.add(entry_of(node)?);
+            }
+            entry
+        }
+        Node::Not(_) => return None,
+        Node::Run(test) => entry_of_run(test)?,
+        Node::Pipe(from, to) => {
+            let side = |tests: &[RunTest]| {
+                tests
+                    .iter()
+                    .map(entry_of_run)
+                    .try_fold(Entry::default(), |mut all, entry| {
+                        all.add(entry?);
+                        Some(all)
+                    })
+            };
+            [side(from), side(to)]
+                .into_iter()
+                .flatten()
+                .min_by_key(|entry| (entry.commonness(), entry.anchors.len()))?
+        }
+        Node::Path(_, test) => Entry::of(path_anchors(test)),
+        Node::Host(_) | Node::OnlyHosts(_) => Entry::of(vec![Anchor::AnyHost]),
+        Node::Flow(_) => Entry::of(vec![Anchor::AnyFlow]),
+        Node::Does(test) if test.techniques.is_empty() => Entry::of(vec![Anchor::Kind(test.kind?)]),
+        Node::Does(test) => Entry::of(
+            test.techniques
+                .iter()
+                .cloned()
+                .map(|word| Anchor::Word(Space::Technique, word))
+                .collect(),
+        ),
+        Node::Opaque(why) => Entry::of(vec![Anchor::Word(Space::Opaque, why.clone())]),
+        Node::Privilege(_) => Entry::of(vec![Anchor::AnyPrivilege]),
+        Node::Tool(Pattern::Exact(name)) => Entry::of(vec![Anchor::Word(Space::Tool, name.clone())]),
+        Node::Tool(pattern) => Entry {
+            wild_tools: vec![pattern.clone()],
+            ..Entry::default()
+        },
+        Node::Call(word) => Entry::of(vec![Anchor::Call(*word as u8)]),
+        Node::Text(test) => {
+            let rarest = test.literals.iter().min_by_key(|group| group.len())?;
+            Entry::of(rarest.iter().copied().map(Anchor::Literal).collect())
+        }
+    })
+}
+
+fn entry_of_run(test: &RunTest) -> Option<Entry> {
+    if test.names.is_empty() && test.wild_names.is_empty() {
+        return None;
+    }
+    Some(Entry {
+        anchors: test
+            .names
+            .iter()
+            .cloned()
+            .map(|word| Anchor::Word(Space::Program, word))
+            .collect(),
+        wild_programs: test.wild_names.clone(),
+        wild_tools: Vec::new(),
+    })
+}
+
+fn path_anchors(test: &PathTest) -> Vec<Anchor> {
+    if !test.classes.is_empty() {
+        return test
+            .classes
+            .iter()
+            .cloned()
+            .map(|word| Anchor::Word(Space::Class, word))
+            .collect();
+    }
+    let component = |pattern: &Pattern| match pattern {
+        Pattern::Exact(text) => longest_component(text, false, false),
+        Pattern::Prefix(text) => longest_component(text, false, true),
+        Pattern::Suffix(text) => longest_component(text, true, false),
+        Pattern::Inside(text) => longest_component(text, true, true),
+        Pattern::Any | Pattern::Wild(_) => None,
+    };
+    let found: Option<Vec<Anchor>> = test.paths.iter().map(component).collect();
+    found
+        .filter(|anchors| !anchors.is_empty())
+        .unwrap_or_else(|| vec![Anchor::AnyPath])
+}
+
+/// The longest whole component of a part of a path; its ends may be parts of components.
+fn longest_component(text: &str, open_front: bool, open_back: bool) -> Option<Anchor> {
+    let parts: Vec<&str> = text.split('/').collect();
+    let first = usize::from(open_front);
+    let last = parts.len().saturating_sub(usize::from(open_back));
+    let whole = parts.get(first..last).unwrap_or_default();
+    let longest = whole.iter().max_by_key(|part| part.len())?;
+    (!longest.is_empty()).then(|| Anchor::Word(Space::Component, (*longest).into()))
+}

@@ -1,0 +1,442 @@
+//! Compiled conditions, and what they say of a call.
+
+use std::collections::HashSet;
+
+use defenseclaw_model::facts::{
+    Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
+};
+use regex::bytes::Regex;
+
+use super::interpreter::{is_computed, takes_code};
+use super::pattern::{Pattern, any_fits};
+use super::schema::{CallWord, HostWord};
+use super::view::{View, arguments, host_is, stem};
+
+/// Most pieces of evidence that one rule keeps: a person reads the first few.
+const MAX_SEEN: usize = 8;
+
+/// Most letters that are read as options of one letter each; longer words are options by name, as in `find` or `java`.
+const MAX_CLUSTER: usize = 7;
+
+/// A condition.
+#[derive(Debug, Clone)]
+pub(super) enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Run(RunTest),
+    Pipe(Vec<RunTest>, Vec<RunTest>),
+    Path(Access, PathTest),
+    Host(HostTest),
+    OnlyHosts(Vec<Pattern>),
+    Flow(FlowTest),
+    Does(DoesTest),
+    Opaque(Box<str>),
+    Privilege(Box<str>),
+    Tool(Pattern),
+    Call(CallWord),
+    Text(TextTest),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
+    Either,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct RunTest {
+    pub(super) names: HashSet<Box<str>>,
+    pub(super) wild_names: Vec<Pattern>,
+    pub(super) written: Vec<Pattern>,
+    /// One of each group.
+    pub(super) flags: Vec<Vec<Flag>>,
+    pub(super) no_flags: Vec<Flag>,
+    pub(super) subcommands: Vec<Vec<Box<str>>>,
+    /// One of each group.
+    pub(super) args: Vec<Vec<Pattern>>,
+    pub(super) no_args: Vec<Pattern>,
+    /// One of each group.
+    pub(super) has: Vec<Vec<Box<str>>>,
+    pub(super) has_not: Vec<Box<str>>,
+    pub(super) re: Option<Regex>,
+    pub(super) operands: Option<bool>,
+    pub(super) takes_code: Option<bool>,
+    pub(super) computed: Option<bool>,
+}
+
+/// An option.
+#[derive(Debug, Clone)]
+pub(super) enum Flag {
+    /// `-x`, alone or among others.
+    Letter(char),
+    /// As written, or with `=value` behind it.
+    Word(Box<str>),
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct PathTest {
+    pub(super) classes: Vec<Box<str>>,
+    pub(super) paths: Vec<Pattern>,
+    pub(super) not_paths: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct HostTest {
+    pub(super) names: Vec<Pattern>,
+    pub(super) not_names: Vec<Pattern>,
+    pub(super) kinds: Vec<HostWord>,
+    pub(super) ports: Vec<u16>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct FlowTest {
+    pub(super) from: Vec<FlowKind>,
+    pub(super) to: Vec<FlowKind>,
+    pub(super) from_what: Vec<Pattern>,
+    pub(super) to_what: Vec<Pattern>,
+    pub(super) through: Vec<Pattern>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct DoesTest {
+    pub(super) kind: Option<BehaviourKind>,
+    pub(super) techniques: Vec<Box<str>>,
+    pub(super) objects: Vec<Pattern>,
+    pub(super) not_objects: Vec<Pattern>,
+    pub(super) radius: Option<Radius>,
+    pub(super) within: Option<Radius>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct TextTest {
+    /// Whether only content counts, not a command line.
+    pub(super) content: bool,
+    /// Numbers of literals; one of each group is there.
+    pub(super) literals: Vec<Vec<usize>>,
+    pub(super) re: Option<Regex>,
+}
+
+/// What a rule saw, in the order in which it saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Seen {
+    Program(String),
+    Path(PathFact),
+    Host(String),
+    Object(String),
+}
+
+/// A call, and what is known of it so far.
+pub(super) struct Ask<'v, 'a> {
+    pub(super) view: &'v View<'a>,
+    /// By number of literal.
+    pub(super) literals: &'v [bool],
+    pub(super) seen: Vec<Seen>,
+}
+
+impl Ask<'_, '_> {
+    fn note(&mut self, seen: Seen) {
+        if self.seen.len() < MAX_SEEN && !self.seen.contains(&seen) {
+            self.seen.push(seen);
+        }
+    }
+
+    /// Whether `node` holds; what it saw is kept only if so.
+    pub(super) fn holds(&mut self, node: &Node) -> bool {
+        let before = self.seen.len();
+        let holds = self.try_node(node);
+        if !holds {
+            self.seen.truncate(before);
+        }
+        holds
+    }
+
+    fn try_node(&mut self, node: &Node) -> bool {
+        let facts = self.view.facts;
+        match node {
+            Node::All(nodes) => nodes.iter().all(|node| self.holds(node)),
+            Node::Any(nodes) => nodes.iter().any(|node| self.holds(node)),
+            Node::Not(inner) => {
+                let before = self.seen.len();
+                let holds = self.holds(inner);
+                self.seen.truncate(before);
+                !holds
+            }
+            Node::Run(test) => self.run(test),
+            Node::Pipe(from, to) => self.pipe(from, to),
+            Node::Path(access, test) => self.paths(*access, test),
+            Node::Host(test) => self.hosts(test),
+            Node::OnlyHosts(names) => {
+                let mut remote = facts
+                    .hosts
+                    .iter()
+                    .filter(|host| host_is(&host.host, HostWord::Remote))
+                    .peekable();
+                remote.peek().is_some() && remote.all(|host| any_fits(names, &host.host))
+            }
+            Node::Flow(test) => {
+                let found = facts.flows.iter().find(|flow| test.fits(flow));
+                found.is_some_and(|flow| self.note_flow(flow))
+            }
+            Node::Does(test) => {
+                let found = facts.behaviours.iter().find(|behaviour| test.fits(behaviour));
+                found.is_some_and(|behaviour| {
+                    self.note(Seen::Object(behaviour.object.clone()));
+                    true
+                })
+            }
+            Node::Opaque(why) => facts.opaque.iter().any(|opaque| *opaque.why == **why),
+            Node::Privilege(word) => {
+                let found = facts
+                    .privilege
+                    .iter()
+                    .find(|known| **known == **word || **word == *"*");
+                found.is_some_and(|known| {
+                    self.note(Seen::Object(known.clone()));
+                    true
+                })
+            }
+            Node::Tool(pattern) => pattern.fits(&self.view.call.tool.to_ascii_lowercase()),
+            Node::Call(word) => self.view.kind == *word,
+            Node::Text(test) => self.text(test),
+        }
+    }
+
+    fn run(&mut self, test: &RunTest) -> bool {
+        let programs = &self.view.facts.programs;
+        let found = programs
+            .iter()
+            .enumerate()
+            .find(|(at, program)| test.fits(self.view, *at, program));
+        let Some((_, program)) = found else { return false };
+        self.note(Seen::Program(program.name.clone()));
+        true
+    }
+
+    fn pipe(&mut self, from: &[RunTest], to: &[RunTest]) -> bool {
+        let programs = &self.view.facts.programs;
+        if self.view.facts.pipes.is_empty() {
+            return false;
+        }
+        let fits = |tests: &[RunTest], at: usize| {
+            let program = programs.get(at);
+            program.is_some_and(|program| tests.iter().any(|test| test.fits(self.view, at, program)))
+        };
+        let starts: Vec<usize> = (0..programs.len()).filter(|&at| fits(from, at)).collect();
+        let readers = self.view.downstream(&starts);
+        let Some(&reader) = readers.iter().find(|&&at| fits(to, at)) else {
+            return false;
+        };
+        // The writer that is named is the nearest one before.
+        let writer = starts.iter().rev().find(|&&at| at < reader).or(starts.first());
+        for at in writer.into_iter().chain([&reader]) {
+            if let Some(program) = programs.get(*at) {
+                self.note(Seen::Program(program.name.clone()));
+            }
+        }
+        true
+    }
+
+    fn paths(&mut self, access: Access, test: &PathTest) -> bool {
+        let facts = self.view.facts;
+        let reads = facts.reads.iter().filter(|_| access != Access::Write);
+        let writes = facts.writes.iter().filter(|_| access != Access::Read);
+        let mut found = false;
+        for path in reads.chain(writes).filter(|path| test.fits(path)) {
+            found = true;
+            self.note(Seen::Path(path.clone()));
+        }
+        found
+    }
+
+    fn hosts(&mut self, test: &HostTest) -> bool {
+        let mut found = false;
+        for host in self.view.facts.hosts.iter().filter(|host| test.fits(host)) {
+            found = true;
+            self.note(Seen::Host(host.host.clone()));
+        }
+        found
+    }
+
+    fn note_flow(&mut self, flow: &Flow) -> bool {
+        for FlowEnd { kind, what } in [&flow.from, &flow.to] {
+            if what.is_empty() {
+                continue;
+            }
+            self.note(match kind {
+                FlowKind::Secret | FlowKind::File => Seen::Path(PathFact {
+                    path: what.clone(),
+                    class: None,
+                }),
+                FlowKind::Network => Seen::Host(what.clone()),
+                FlowKind::Command | FlowKind::Code => Seen::Program(what.clone()),
+                FlowKind::Encoded | FlowKind::Environment => Seen::Object(what.clone()),
+                // The text itself may hold what is not to be shown.
+                FlowKind::Text => continue,
+            });
+        }
+        true
+    }
+
+    fn text(&self, test: &TextTest) -> bool {
+        if test.content && !self.view.carries_content() {
+            return false;
+        }
+        let there = |number: &usize| self.literals.get(*number) == Some(&true);
+        test.literals.iter().all(|group| group.iter().any(there))
+            && test
+                .re
+                .as_ref()
+                .is_none_or(|re| re.is_match(self.view.text().as_bytes()))
+    }
+}
+
+impl RunTest {
+    pub(super) fn names_fit(&self, name: &str) -> bool {
+        (self.names.is_empty() && self.wild_names.is_empty())
+            || self.names.contains(name)
+            || self.names.contains(stem(name))
+            || any_fits(&self.wild_names, name)
+    }
+
+    fn fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
+        let words = arguments(program);
+        let some_word = |patterns: &[Pattern]| words.iter().any(|word| any_fits(patterns, word));
+        let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
+        let has = |literals: &[Box<str>]| literals.iter().any(|literal| view.line(at).contains(&**literal));
+        self.names_fit(&program.name)
+            && (self.written.is_empty()
+                || program
+                    .argv
+                    .first()
+                    .is_some_and(|word| any_fits(&self.written, word)))
+            && self.flags.iter().all(|group| has_flag(group))
+            && !has_flag(&self.no_flags)
+            && (self.subcommands.is_empty()
+                || self.subcommands.iter().any(|wanted| subcommand(words, wanted)))
+            && self.args.iter().all(|group| some_word(group))
+            && !some_word(&self.no_args)
+            && self
+                .operands
+                .is_none_or(|wanted| words.iter().any(|word| !word.starts_with('-')) == wanted)
+            && self.takes_code.is_none_or(|wanted| takes_code(program) == wanted)
+            && self.computed.is_none_or(|wanted| is_computed(program) == wanted)
+            && self.has.iter().all(|group| has(group))
+            && !has(&self.has_not)
+            && self
+                .re
+                .as_ref()
+                .is_none_or(|re| re.is_match(view.line(at).as_bytes()))
+    }
+}
+
+/// Whether the words that are no options begin with `wanted`. A word behind an option may be that option's value, so
+/// that `git -C folder push` is a push.
+fn subcommand(words: &[String], wanted: &[Box<str>]) -> bool {
+    let option = |at: usize| {
+        words
+            .get(at)
+            .is_some_and(|word| word.starts_with('-') || word.starts_with('+'))
+    };
+    let mut at = 0;
+    while at < words.len() {
+        if option(at) {
+            at += 1;
+            continue;
+        }
+        let mut rest = words.iter().skip(at).filter(|word| !word.starts_with('-'));
+        if wanted
+            .iter()
+            .all(|part| rest.next().is_some_and(|word| **word == **part))
+        {
+            return true;
+        }
+        if at == 0 || !option(at - 1) {
+            return false;
+        }
+        at += 1;
+    }
+    false
+}
+
+impl Flag {
+    pub(super) fn new(text: &str) -> Self {
+        let mut letters = text.chars().skip(1);
+        match (letters.next(), letters.next()) {
+            (Some(letter), None) if text.starts_with('-') => Self::Letter(letter),
+            _ => Self::Word(text.into()),
+        }
+    }
+
+    fn fits(&self, word: &str) -> bool {
+        match self {
+            Self::Letter(letter) => word.strip_prefix('-').is_some_and(|letters| {
+                letters.starts_with(*letter)
+                    || (letters.len() <= MAX_CLUSTER
+                        && letters.contains(*letter)
+                        && letters.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+            }),
+            Self::Word(flag) => word
+                .strip_prefix(&**flag)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('=')),
+        }
+    }
+}
+
+impl PathTest {
+    fn fits(&self, fact: &PathFact) -> bool {
+        let class = fact.class.as_deref();
+        (self.classes.is_empty()
+            || class.is_some_and(|class| self.classes.iter().any(|known| **known == *class)))
+            && (self.paths.is_empty() || any_fits(&self.paths, &fact.path))
+            && !any_fits(&self.not_paths, &fact.path)
+    }
+}
+
+impl HostTest {
+    fn fits(&self, fact: &HostFact) -> bool {
+        let host = fact.host.as_str();
+        let kind = if self.kinds.is_empty() {
+            host_is(host, HostWord::Remote)
+        } else {
+            self.kinds.iter().any(|&kind| host_is(host, kind))
+        };
+        kind && (self.names.is_empty() || any_fits(&self.names, host))
+            && !any_fits(&self.not_names, host)
+            && (self.ports.is_empty() || fact.port.is_some_and(|port| self.ports.contains(&port)))
+    }
+}
+
+impl FlowTest {
+    fn fits(&self, flow: &Flow) -> bool {
+        (self.from.is_empty() || self.from.contains(&flow.from.kind))
+            && (self.to.is_empty() || self.to.contains(&flow.to.kind))
+            && (self.from_what.is_empty() || any_fits(&self.from_what, &flow.from.what))
+            && (self.to_what.is_empty() || any_fits(&self.to_what, &flow.to.what))
+            && (self.through.is_empty()
+                || flow
+                    .through
+                    .iter()
+                    .any(|program| any_fits(&self.through, program)))
+    }
+}
+
+impl DoesTest {
+    fn fits(&self, behaviour: &Behaviour) -> bool {
+        self.kind.is_none_or(|kind| kind == behaviour.kind)
+            && (self.techniques.is_empty()
+                || self
+                    .techniques
+                    .iter()
+                    .any(|known| **known == *behaviour.technique))
+            && (self.objects.is_empty() || any_fits(&self.objects, &behaviour.object))
+            && !any_fits(&self.not_objects, &behaviour.object)
+            && self
+                .radius
+                .is_none_or(|least| behaviour.radius.is_some_and(|radius| radius >= least))
+            && self
+                .within
+                .is_none_or(|most| behaviour.radius.is_some_and(|radius| radius <= most))
+    }
+}

@@ -1,0 +1,224 @@
+//! One call as the rules see it: what several of them ask is worked out once, and only when it is asked.
+
+use std::cell::OnceCell;
+use std::net::{IpAddr, Ipv4Addr};
+
+use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::facts::{Facts, Program};
+use serde_json::Value;
+
+use super::schema::{CallWord, HostWord};
+
+/// Most bytes of a call's text that rules look at: the first three quarters and the last of it. What steers an agent or
+/// a shell stands at the beginning or the end of a file; the secrets pack looks at more.
+const MAX_TEXT: usize = 256 << 10;
+
+/// Deepest nesting of an input that is looked into; harnesses send two or three levels.
+const MAX_DEPTH: usize = 32;
+
+/// Fields of a writing tool's input that say where or what was there before, not what will be.
+const NOT_CONTENT: &[&str] = &[
+    "file_path",
+    "filePath",
+    "path",
+    "notebook_path",
+    "old_string",
+    "old_str",
+    "oldString",
+    "cwd",
+    "description",
+];
+
+pub(super) struct View<'a> {
+    pub(super) call: &'a ToolCall,
+    pub(super) facts: &'a Facts,
+    pub(super) kind: CallWord,
+    lines: Vec<OnceCell<String>>,
+    readers: OnceCell<Vec<Vec<usize>>>,
+    text: OnceCell<String>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(call: &'a ToolCall, facts: &'a Facts) -> Self {
+        Self {
+            call,
+            facts,
+            kind: kind_word(&call.kind),
+            lines: facts.programs.iter().map(|_| OnceCell::new()).collect(),
+            readers: OnceCell::new(),
+            text: OnceCell::new(),
+        }
+    }
+
+    /// The words of a program joined by spaces, in lower case.
+    pub(super) fn line(&self, at: usize) -> &str {
+        let join = || {
+            self.facts
+                .programs
+                .get(at)
+                .map(|program| program.argv.join(" ").to_lowercase())
+                .unwrap_or_default()
+        };
+        self.lines.get(at).map_or("", |line| line.get_or_init(join))
+    }
+
+    /// All programs that the output of one of `starts` reaches.
+    pub(super) fn downstream(&self, starts: &[usize]) -> Vec<usize> {
+        let readers = self.readers.get_or_init(|| {
+            let mut readers = vec![Vec::new(); self.facts.programs.len()];
+            for pipe in &self.facts.pipes {
+                if let Some(list) = readers.get_mut(pipe.from) {
+                    list.push(pipe.to);
+                }
+            }
+            readers
+        });
+        let mut reached = vec![false; readers.len()];
+        let mut waiting = starts.to_vec();
+        let mut found = Vec::new();
+        while let Some(at) = waiting.pop() {
+            for &to in readers.get(at).into_iter().flatten() {
+                if let Some(seen @ false) = reached.get_mut(to) {
+                    *seen = true;
+                    found.push(to);
+                    waiting.push(to);
+                }
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The text that the call carries: a command line, what is to be written, or an unknown tool's strings.
+    pub(super) fn text(&self) -> &str {
+        self.text.get_or_init(|| match &self.call.kind {
+            CallKind::Command { command, .. } => bounded(command).into_owned(),
+            _ => {
+                let mut text = String::new();
+                collect(&self.call.input, self.kind == CallWord::FileWrite, 0, &mut text);
+                without_removed_lines(text)
+            }
+        })
+    }
+
+    /// Whether that text is content: written, or given to an unknown tool.
+    pub(super) fn carries_content(&self) -> bool {
+        matches!(self.kind, CallWord::FileWrite | CallWord::Other)
+    }
+}
+
+fn bounded(text: &str) -> std::borrow::Cow<'_, str> {
+    if text.len() <= MAX_TEXT {
+        return text.into();
+    }
+    let head = text.floor_char_boundary(MAX_TEXT / 4 * 3);
+    let tail = text.ceil_char_boundary(text.len() - MAX_TEXT / 4);
+    format!("{}\n{}", &text[..head], &text[tail..]).into()
+}
+
+fn collect(value: &Value, content: bool, depth: usize, text: &mut String) {
+    if depth > MAX_DEPTH || text.len() > MAX_TEXT {
+        return;
+    }
+    match value {
+        Value::String(part) => {
+            text.push_str(&bounded(part));
+            text.push('\n');
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect(item, content, depth + 1, text)),
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !content || !NOT_CONTENT.contains(&name.as_str()))
+            .for_each(|(_, field)| collect(field, content, depth + 1, text)),
+        _ => {}
+    }
+}
+
+/// What a patch takes away is not what it writes.
+fn without_removed_lines(text: String) -> String {
+    let patch =
+        text.starts_with("*** Begin Patch") || text.starts_with("diff --git") || text.starts_with("--- a/");
+    if !patch {
+        return text;
+    }
+    let mut kept = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| !line.starts_with('-')) {
+        kept.push_str(line.strip_prefix('+').unwrap_or(line));
+        kept.push('\n');
+    }
+    kept
+}
+
+fn kind_word(kind: &CallKind) -> CallWord {
+    match kind {
+        CallKind::Command { .. } => CallWord::Command,
+        CallKind::FileWrite { .. } => CallWord::FileWrite,
+        CallKind::FileRead { .. } => CallWord::FileRead,
+        CallKind::FileSearch { .. } => CallWord::FileSearch,
+        CallKind::Network { .. } => CallWord::Network,
+        CallKind::Other => CallWord::Other,
+    }
+}
+
+/// A program's name without its version: `python` for `python3.11`.
+pub(super) fn stem(name: &str) -> &str {
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if stem.is_empty() { name } else { stem }
+}
+
+/// The words of a program behind its name.
+pub(super) fn arguments(program: &Program) -> &[String] {
+    program.argv.get(1..).unwrap_or_default()
+}
+
+/// Whether a host is of this kind.
+pub(super) fn host_is(host: &str, word: HostWord) -> bool {
+    let address = address(host);
+    let local = is_local(host, address);
+    match word {
+        HostWord::Local => local,
+        HostWord::Remote => !local,
+        HostWord::Metadata => {
+            matches!(
+                host,
+                "169.254.169.254"
+                    | "metadata.google.internal"
+                    | "fd00:ec2::254"
+                    | "169.254.170.2"
+                    | "100.100.100.200"
+            ) || address == Some(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)))
+        }
+        HostWord::Name => address.is_none() && !local && host.contains('.'),
+        HostWord::PrivateAddress => address.is_some_and(|address| !local && is_private(address)),
+        HostWord::PublicAddress => address.is_some_and(|address| !local && !is_private(address)),
+    }
+}
+
+/// A literal address, also in the spellings that `inet_aton` takes: `0x7f000001`, `2852039166`.
+fn address(host: &str) -> Option<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return Some(address);
+    }
+    let number = match host.strip_prefix("0x") {
+        Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+        None if host.len() >= 8 => host.parse().ok()?,
+        None => return None,
+    };
+    Some(IpAddr::V4(Ipv4Addr::from(number)))
+}
+
+fn is_local(host: &str, address: Option<IpAddr>) -> bool {
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || host == "host.docker.internal"
+        || address.is_some_and(|address| address.is_loopback() || address.is_unspecified())
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}

@@ -1,0 +1,304 @@
+//! Every path: the one table that the router and the OpenAPI document are made from.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{Method, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{MethodRouter, delete, get, post};
+use axum::{Extension, Router};
+use defenseclaw_inspect::{Inspected, Item};
+use defenseclaw_model::api::{Approval, ApprovalAnswer, Status};
+use defenseclaw_model::record::Record;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::{Api, Caller, Problem, events, hooks, people, records, rules, state};
+use crate::approvals::Grant;
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Anyone on the socket, or the token.
+    Nothing,
+    /// An operator's user, or the token.
+    Reader,
+    /// A process of an operator that belongs to no agent's session; never over TCP.
+    Operator,
+}
+
+/// What is sent or received.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    /// Nothing.
+    None,
+    /// JSON of that schema.
+    Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Something else, of that type.
+    Other(&'static str),
+}
+
+/// One path with one method.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with its parameters in braces.
+    pub path: &'static str,
+    /// Stable name.
+    pub name: &'static str,
+    /// What it is for, in one sentence.
+    pub summary: &'static str,
+    /// Who may ask.
+    pub needs: Needs,
+    /// Schema of the query's parameters, whose properties are the parameters.
+    pub query: Option<fn(&mut SchemaGenerator) -> Schema>,
+    /// The request's body.
+    pub body: Content,
+    /// The answer.
+    pub answer: Content,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+fn json<T: JsonSchema>() -> Content {
+    Content::Json(|generator| generator.subschema_for::<T>())
+}
+
+/// All of them, in the order in which they are documented.
+pub fn routes() -> Vec<Route> {
+    let mut routes = about_the_gateway();
+    routes.extend(about_records());
+    routes.extend(about_people());
+    routes.extend(about_rules());
+    routes
+}
+
+/// A route without query and body that anyone may ask.
+fn plain(
+    path: &'static str,
+    name: &'static str,
+    summary: &'static str,
+    answer: Content,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+) -> Route {
+    Route {
+        method: Method::GET,
+        path,
+        name,
+        summary,
+        needs: Needs::Nothing,
+        query: None,
+        body: Content::None,
+        answer,
+        handler,
+    }
+}
+
+fn about_the_gateway() -> Vec<Route> {
+    vec![
+        Route {
+            method: Method::POST,
+            body: Content::Other("application/json"),
+            ..plain(
+                "/v1/hooks/{connector}",
+                "hook",
+                "A harness's hook payload in; its native reply out, with the exit status for the hook client in \
+                 x-defenseclaw-exit",
+                Content::Other("application/json"),
+                || post(hooks::hook),
+            )
+        },
+        plain(
+            "/v1/health",
+            "health",
+            "Whether decisions can be made and recorded; 503 if not",
+            json::<state::Health>(),
+            || get(state::health),
+        ),
+        plain(
+            "/v1/status",
+            "status",
+            "Mode, policy, ledger, agent, sessions, counters",
+            json::<Status>(),
+            || get(state::state),
+        ),
+        plain(
+            "/v1/metrics",
+            "metrics",
+            "Counters for Prometheus",
+            Content::Other("text/plain"),
+            || get(state::metrics),
+        ),
+        plain(
+            "/v1/peer",
+            "peer",
+            "Who the caller is, and whether an agent's session owns it",
+            json::<state::Peer>(),
+            || get(state::peer),
+        ),
+        plain(
+            "/v1/openapi.json",
+            "openapi",
+            "This document",
+            Content::Other("application/json"),
+            || get(state::document),
+        ),
+    ]
+}
+
+fn about_records() -> Vec<Route> {
+    vec![
+        Route {
+            needs: Needs::Reader,
+            query: Some(|generator| generator.subschema_for::<records::DecisionsQuery>()),
+            ..plain(
+                "/v1/decisions",
+                "decisions",
+                "The newest decisions on tool calls that match, the oldest of them first",
+                json::<records::Decisions>(),
+                || get(records::decisions),
+            )
+        },
+        Route {
+            needs: Needs::Reader,
+            ..plain(
+                "/v1/records/{seq}",
+                "record",
+                "One record of the ledger",
+                json::<Record>(),
+                || get(records::record),
+            )
+        },
+        Route {
+            needs: Needs::Reader,
+            ..plain(
+                "/v1/events",
+                "events",
+                "Every new record as a server-sent event; with Last-Event-ID, everything after that record. A client that is \
+                 too slow gets the event `dropped` and is cut off",
+                Content::Other("text/event-stream"),
+                || get(events::events),
+            )
+        },
+    ]
+}
+
+fn about_people() -> Vec<Route> {
+    vec![
+        plain(
+            "/v1/approvals",
+            "approvals",
+            "The calls that wait for a person. Users who are no operators see those of their own sessions",
+            json::<people::Waiting>(),
+            || get(people::list),
+        ),
+        plain(
+            "/v1/approvals/{id}",
+            "approval",
+            "One call that waits",
+            json::<Approval>(),
+            || get(people::one),
+        ),
+        Route {
+            method: Method::POST,
+            needs: Needs::Operator,
+            body: json::<ApprovalAnswer>(),
+            ..plain(
+                "/v1/approvals/{id}",
+                "answer",
+                "Approve a call that waits, or refuse it",
+                json::<Approval>(),
+                || post(people::answer),
+            )
+        },
+        Route {
+            needs: Needs::Reader,
+            ..plain(
+                "/v1/grants",
+                "grants",
+                "The approvals that hold for more than one call",
+                json::<people::Held>(),
+                || get(people::grants),
+            )
+        },
+        Route {
+            method: Method::DELETE,
+            needs: Needs::Operator,
+            ..plain(
+                "/v1/grants/{id}",
+                "revoke",
+                "Take back an approval",
+                json::<Grant>(),
+                || delete(people::revoke),
+            )
+        },
+    ]
+}
+
+fn about_rules() -> Vec<Route> {
+    vec![
+        Route {
+            method: Method::POST,
+            body: json::<Item>(),
+            ..plain(
+                "/v1/inspect",
+                "inspect",
+                "What the rules say of a tool call or a text; nothing is recorded",
+                json::<Inspected>(),
+                || post(rules::inspect),
+            )
+        },
+        Route {
+            method: Method::POST,
+            needs: Needs::Operator,
+            ..plain(
+                "/v1/policy/reload",
+                "reload",
+                "Read the rules again; if they are refused, those before stay in force",
+                json::<rules::Reloaded>(),
+                || post(rules::reload),
+            )
+        },
+    ]
+}
+
+/// The router over all of them.
+pub fn router(api: &Arc<Api>) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        let handler = (route.handler)();
+        let handler = match route.needs {
+            Needs::Reader => handler.layer(from_fn_with_state(Arc::clone(api), reader)),
+            // An operator's verb asks for itself: whose session it is about may matter.
+            Needs::Nothing | Needs::Operator => handler,
+        };
+        router = router.route(route.path, handler);
+    }
+    router
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .with_state(Arc::clone(api))
+}
+
+async fn reader(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    api.access.reader(&caller)?;
+    Ok(next.run(request).await)
+}
+
+async fn nothing_here() -> Problem {
+    let mut known: Vec<_> = routes().iter().map(|route| route.path).collect();
+    known.dedup();
+    Problem::missing("there is nothing at this path; /v1/openapi.json tells what there is").known(known)
+}
+
+async fn other_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(128).collect();
+    Problem::new(
+        axum::http::StatusCode::METHOD_NOT_ALLOWED,
+        format!("{path} does not take {method}; the Allow header tells what it takes"),
+    )
+}

@@ -1,0 +1,101 @@
+//! The policy and the rule packs in force, and how they are replaced.
+//!
+//! Both are read, checked and swapped as a whole: a decision is made by one policy and the packs that belong to it, and a
+//! policy or pack that is refused changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use defenseclaw_inspect::{Rules, RulesError};
+
+use crate::clock;
+
+/// The rules that everyone in the gateway shares.
+#[derive(Debug)]
+pub struct RulesInForce {
+    folder: Option<PathBuf>,
+    current: RwLock<Arc<Rules>>,
+}
+
+impl RulesInForce {
+    /// Reads them for the first time.
+    pub fn start(folder: Option<&Path>) -> Result<Self, RulesError> {
+        Ok(Self {
+            folder: folder.map(Path::to_owned),
+            current: RwLock::new(Arc::new(load(folder)?)),
+        })
+    }
+
+    /// Those in force now. Whoever needs them twice for one thing keeps what this gave.
+    pub fn current(&self) -> Arc<Rules> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads them again, and puts them in force if they are in order. Takes a good part of a second. Gives the revision
+    /// before, and the one that is in force now.
+    pub fn reload(&self) -> Result<(String, String), RulesError> {
+        let rules = Arc::new(load(self.folder.as_deref())?);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let revisions = (
+            current.policy.revision().to_owned(),
+            rules.policy.revision().to_owned(),
+        );
+        *current = rules;
+        Ok(revisions)
+    }
+}
+
+fn load(folder: Option<&Path>) -> Result<Rules, RulesError> {
+    let rules = Rules::load(folder)?;
+    for entry in rules.policy.expired(clock::now_ns()) {
+        tracing::warn!("an entry of lists.yaml has expired and no longer counts: {entry}");
+    }
+    Ok(rules)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn what_is_refused_changes_nothing_and_names_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = RulesInForce::start(Some(folder.path())).unwrap();
+        let built_in = rules.current().policy.revision().to_owned();
+        assert_eq!(built_in, Rules::embedded().unwrap().policy.revision());
+
+        let lists = folder.path().join("lists.yaml");
+        fs::write(&lists, "version: 1\nblock: [{ program: nmap }]\n").unwrap();
+        let error = rules.reload().unwrap_err().to_string();
+        assert!(error.contains("lists.yaml") && error.contains("owner"), "{error}");
+        assert_eq!(rules.current().policy.revision(), built_in);
+
+        fs::write(
+            &lists,
+            "version: 1\nblock: [{ program: nmap, owner: o, reason: r }]\n",
+        )
+        .unwrap();
+        let (before, after) = rules.reload().unwrap();
+        assert_eq!(before, built_in);
+        assert_ne!(after, built_in);
+        assert_eq!(rules.current().policy.revision(), after);
+    }
+
+    #[test]
+    fn a_bad_pack_is_refused_by_name_and_the_old_one_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let rules = RulesInForce::start(Some(folder.path())).unwrap();
+        let before = rules.current().policy.revision().to_owned();
+        fs::create_dir(folder.path().join("rules")).unwrap();
+        fs::write(
+            folder.path().join("rules/mine.yaml"),
+            "version: 1\nkind: facts\nrules:\n  - id: x\n",
+        )
+        .unwrap();
+        let error = rules.reload().unwrap_err().to_string();
+        assert!(error.contains("mine.yaml"), "{error}");
+        assert_eq!(rules.current().policy.revision(), before);
+    }
+}

@@ -1,0 +1,82 @@
+//! Measures detection: builds the operator's tool and hands over to the test kit's `eval`.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+
+use crate::host::{Host, run, step};
+
+/// What to measure.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo xtask eval                         rates on the development split
+  cargo xtask eval --set pairs --misses    and every case that is judged wrongly
+  cargo xtask eval --split holdout --json  the numbers to report")]
+pub(crate) struct Options {
+    /// Which part: rules may be tuned with dev, the hold-out is only counted.
+    #[arg(long, value_enum, default_value_t = Split::Dev)]
+    split: Split,
+    /// Only this collection: pairs, techniques, everyday or text.
+    #[arg(long)]
+    set: Option<String>,
+    /// One JSON object per row.
+    #[arg(long)]
+    json: bool,
+    /// Print every case that is judged wrongly; of dev only.
+    #[arg(long)]
+    misses: bool,
+    /// Ask this program in place of a freshly built defenseclaw-cli.
+    #[arg(long)]
+    cli: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Split {
+    Dev,
+    Holdout,
+    All,
+}
+
+pub(crate) fn eval(host: &Host, options: &Options) -> Result<()> {
+    let wanted = if options.cli.is_some() {
+        vec!["eval"]
+    } else {
+        vec!["eval", "defenseclaw-cli"]
+    };
+    step("programs to measure with", || {
+        let mut command = host.cargo(["build", "--release", "--package=defenseclaw-testkit"]);
+        if options.cli.is_none() {
+            command.arg("--package=defenseclaw-cli");
+        }
+        command.args(wanted.iter().map(|name| format!("--bin={name}")));
+        run(&mut command)
+    })?;
+    let built = host.target.join("release");
+    let mut command = Command::new(built.join("eval"));
+    let cli = options
+        .cli
+        .clone()
+        .unwrap_or_else(|| built.join("defenseclaw-cli"));
+    command.arg("--cli").arg(cli);
+    command
+        .arg("--collections")
+        .arg(host.root.join("policies/evaluation"));
+    let split = match options.split {
+        Split::Dev => "dev",
+        Split::Holdout => "holdout",
+        Split::All => "all",
+    };
+    command.args(["--split", split]);
+    if let Some(set) = &options.set {
+        command.args(["--set", set]);
+    }
+    if options.json {
+        command.arg("--json");
+    }
+    if options.misses {
+        command.arg("--misses");
+    }
+    run(&mut command)
+}
