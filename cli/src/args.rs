@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 use defenseclaw_audit::{Head, KINDS, Query};
-use defenseclaw_model::decision::Severity;
+use defenseclaw_model::decision::{Mode, Severity};
 use defenseclaw_model::ids::CallId;
 
 use crate::{CliError, time, view::View};
@@ -13,6 +15,8 @@ use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 
 const TOP_EXAMPLES: &str = "\
 Examples:
+  defenseclaw-cli setup claude-code          have that agent's tool calls decided
+  defenseclaw-cli doctor                     check the installation, each hook by a call that must be denied
   defenseclaw-cli status                     what is in force on this host, and what was lost
   defenseclaw-cli session show last          what the newest session said it would do, and did
   defenseclaw-cli audit tail -f              every record as it is written
@@ -46,6 +50,12 @@ pub struct Cli {
 pub enum Command {
     /// Show what is in force: mode, policy, ledger, what the kernel sensor sees and what it lost
     Status(StatusOptions),
+    /// Install a harness's hooks, keeping every other byte of its settings
+    Setup(SetupOptions),
+    /// Take a harness's hooks away again
+    Teardown(TeardownOptions),
+    /// Check the installation: the gateway, each hook, and each contract by a call that must be denied
+    Doctor(DoctorOptions),
     /// Read and check the audit ledger
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -98,6 +108,114 @@ pub struct StatusOptions {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose hooks.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Whose {
+    /// For the whole host, in the place that users and their agents cannot change (needs root)
+    #[arg(long, conflicts_with = "user")]
+    pub system: bool,
+    /// For that user (needs root); by default for who runs this, also through sudo
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Where the host's files begin
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+}
+
+/// Options of `setup`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli setup --detect                   which harnesses are here, and which are set up
+  defenseclaw-cli setup claude-code --dry-run      what would be written where
+  defenseclaw-cli setup claude-code                for yourself
+  sudo defenseclaw-cli setup codex --system        for everyone on this host, out of users' reach
+  sudo defenseclaw-cli setup cursor --user ada --mode action
+
+The file's other bytes stay, comments and order too. It is kept as it was, with its SHA-256, in the
+state folder. A file that cannot be parsed is left alone, and its line is named.
+Doing it again changes nothing. Sessions that run already have to be started anew.
+
+Modes: observe (decide and record, refuse nothing), action (refuse), hitl (ask a person where the
+policy would refuse). The mode is written to the configuration file; restart the gateway after that.")]
+pub struct SetupOptions {
+    /// The harness: claude-code, codex, cursor, gemini-cli, copilot-cli, windsurf, opencode, openclaw,
+    /// hermes, antigravity, openhands
+    #[arg(value_name = "CONNECTOR", required_unless_present = "detect")]
+    pub connector: Option<String>,
+    /// What becomes of its calls: observe, action or hitl
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub mode: Option<Mode>,
+    /// Whose hooks
+    #[command(flatten)]
+    pub whose: Whose,
+    /// List the harnesses on this host, and change nothing
+    #[arg(long, conflicts_with_all = ["mode", "dry_run", "connector"])]
+    pub detect: bool,
+    /// Print what would be written, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The hook client that the harness is to run; by default the one beside this program
+    #[arg(long, value_name = "PATH")]
+    pub client: Option<PathBuf>,
+    /// Print JSON, one object per line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `teardown`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli teardown claude-code --dry-run
+  defenseclaw-cli teardown claude-code
+  sudo defenseclaw-cli teardown codex --system
+
+A file that nobody changed since set-up becomes, byte for byte, what it was. From another one only our
+entries are taken. Refused to every process that belongs to an agent's session.")]
+pub struct TeardownOptions {
+    /// The harness
+    #[arg(value_name = "CONNECTOR")]
+    pub connector: String,
+    /// Whose hooks
+    #[command(flatten)]
+    pub whose: Whose,
+    /// Print what would become of the files, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli doctor
+  defenseclaw-cli doctor --json | jq 'select(.state != \"ok\")'
+
+Each installed hook is run, as its harness would run it, with a call that the policy always denies
+(defenseclaw-canary-denied). The hook is proven only if what comes back blocks the call in the harness's
+own words. In mode observe nothing is blocked, so nothing can be proven.
+
+Exit status: 0 nothing failed, 1 something did.")]
+pub struct DoctorOptions {
+    /// Where the host's files begin
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+    /// Do not run the installed hooks
+    #[arg(long)]
+    pub no_canary: bool,
+    /// Print one JSON object per check
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn parse_mode(text: &str) -> Result<Mode, String> {
+    [Mode::Observe, Mode::Action, Mode::Hitl]
+        .into_iter()
+        .find(|mode| mode.as_str() == text)
+        .ok_or_else(|| format!("{text:?} is no mode: use observe, action or hitl"))
 }
 
 /// Which records are meant.

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use defenseclaw_audit::LedgerError;
+use defenseclaw_harness::install::InstallError;
 use defenseclaw_model::config::ConfigError;
 
 /// Why a command failed. The text tells a person what failed, on what, and what to do.
@@ -51,6 +52,9 @@ pub enum CliError {
     /// The ledger cannot be read.
     #[error("{0}")]
     Ledger(LedgerError),
+    /// A harness's hooks cannot be set up, taken away or looked at.
+    #[error("{0}")]
+    Install(#[from] InstallError),
     /// The answer cannot be printed.
     #[error("the answer cannot be written to standard output: {0}")]
     Output(#[from] io::Error),
@@ -60,8 +64,13 @@ impl CliError {
     /// The process's exit status.
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NotFound(_) | Self::Refused(_) => 1,
-            Self::Config(_) | Self::Usage(_) => 2,
+            Self::NotFound(_) | Self::Refused(_) | Self::Install(InstallError::NotInstalled { .. }) => 1,
+            Self::Install(InstallError::File { source, .. } | InstallError::State { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                4
+            }
+            Self::Config(_) | Self::Usage(_) | Self::Install(_) => 2,
             Self::Unreachable { .. } | Self::NoLedger(_) | Self::Ledger(_) | Self::Output(_) => 3,
             Self::NotPermitted { .. } | Self::Forbidden(_) => 4,
         }

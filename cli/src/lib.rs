@@ -13,6 +13,8 @@
 //! | [`http`] | a minimal HTTP/1.1 client over a Unix socket, with a deadline |
 //! | [`gateway`] | asking the gateway |
 //! | [`status`] | `status` |
+//! | [`setup`] | `setup`, `teardown` |
+//! | [`doctor`] | `doctor` |
 //! | [`approvals`] | `approvals list`, `approve`, `deny`, `grants`, `revoke` |
 //! | [`inspect`] | `inspect` |
 //! | [`explain`] | `explain` |
@@ -21,13 +23,14 @@
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
 //!
-//! Nothing here writes to the ledger, and nothing that comes from a session reaches a terminal unescaped.
+//! Nothing here writes to the ledger. Harnesses' settings are changed by `setup` and `teardown` alone, and nothing that comes from a session reaches a terminal unescaped.
 
 use std::io::Write;
 
 pub mod approvals;
 pub mod args;
 pub mod audit;
+pub mod doctor;
 pub mod error;
 pub mod explain;
 pub mod gateway;
@@ -38,6 +41,7 @@ pub mod ledger;
 pub mod policy;
 pub mod session;
 pub mod settings;
+pub mod setup;
 pub mod status;
 pub mod table;
 pub mod text;
@@ -74,6 +78,9 @@ pub struct Context<'a> {
 pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let answer = match command {
         args::Command::Status(options) => status::run(options, context),
+        args::Command::Setup(options) => setup::run(options, context),
+        args::Command::Teardown(options) => setup::teardown(options, context),
+        args::Command::Doctor(options) => doctor::run(options, context),
         args::Command::Audit(args::AuditCommand::Tail(options)) => audit::tail(options, context),
         args::Command::Audit(args::AuditCommand::Query(options)) => audit::query(options, context),
         args::Command::Audit(args::AuditCommand::Show(options)) => audit::show::run(options, context),

@@ -15,6 +15,12 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The ledger's file.
     pub ledger: PathBuf,
+    /// All of it.
+    pub config: Config,
+    /// The file that it was read from, or would be.
+    pub file: PathBuf,
+    /// Whether the environment names the socket: then it is one of several instances, or someone's attempt.
+    pub socket_from_environment: bool,
     /// The folder with the operator's rules, where one is configured.
     pub policies: Option<PathBuf>,
 }
@@ -32,14 +38,18 @@ impl Settings {
                 .filter(|value| !value.is_empty())
                 .map(PathBuf::from)
         };
-        let mut config = match variable("DEFENSECLAW_CONFIG") {
+        let named = variable("DEFENSECLAW_CONFIG");
+        let file = named.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
+        let mut config = match named {
             Some(file) => read(&file)?.ok_or_else(|| ConfigError::Unreadable {
                 file: file.clone(),
                 message: "the file that DEFENSECLAW_CONFIG names does not exist".to_owned(),
             })?,
             None => read(Path::new(DEFAULT_CONFIG))?.unwrap_or_default(),
         };
-        if let Some(socket) = variable("DEFENSECLAW_SOCKET") {
+        let socket = variable("DEFENSECLAW_SOCKET");
+        let socket_from_environment = socket.is_some();
+        if let Some(socket) = socket {
             config.socket = socket;
         }
         if let Some(state) = variable("DEFENSECLAW_STATE") {
@@ -47,8 +57,11 @@ impl Settings {
         }
         Ok(Self {
             ledger: config.ledger(),
-            socket: config.socket,
-            policies: config.policies,
+            socket: config.socket.clone(),
+            policies: config.policies.clone(),
+            config,
+            file,
+            socket_from_environment,
         })
     }
 }

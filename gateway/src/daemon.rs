@@ -27,6 +27,7 @@ use crate::server::Server;
 use crate::sessions::Sessions;
 use crate::slots::Slots;
 use crate::token::Token;
+use crate::watch::Watch;
 
 /// Where in the state folder lasting approvals are kept.
 const GRANTS: &str = "grants.json";
@@ -152,6 +153,11 @@ impl Gateway {
         tracing::info!("listening on {}", self.config.socket.display());
 
         let ((hook_socket, hooks), (agent_socket, agents)) = (self.hooks, self.agent);
+        let hooks_watch =
+            Watch::start(&self.config.state, self.ledger.clone()).map_err(|source| GatewayError::System {
+                what: "cannot start the thread that watches installed hooks",
+                source,
+            })?;
         let (stop, stopping) = watch::channel(false);
         let slots = Arc::new(Slots::default());
         let config = &self.config;
@@ -188,6 +194,7 @@ impl Gateway {
             tracing::warn!("requests are still in flight after {seconds} s; stopping all the same");
         }
         agents.abort();
+        drop(hooks_watch);
         self.link.close("the gateway stops");
         record(&self.ledger, "stopped", reason.to_owned()).await;
         self.ledger.stop().await;

@@ -20,6 +20,7 @@
 //! | [`judge`], [`calls`] | what the kernel saw, judged by what its call declared and did |
 //! | [`ledger_writer`] | the ledger's one writer, on its own thread |
 //! | [`status`], [`counters`], [`metrics`] | what the gateway says of itself |
+//! | [`watch`] | whether the installed hooks are still there |
 //! | [`throttle`], [`clock`] | a limit on records of faults; the time that records carry |
 //! | [`error`] | what keeps the gateway from running |
 
@@ -48,3 +49,4 @@ pub mod slots;
 pub mod status;
 pub mod throttle;
 pub mod token;
+pub mod watch;

@@ -9,8 +9,11 @@ use crate::story;
 #[test]
 fn help_is_complete() {
     let host = Host::new();
-    let commands: [&[&str]; 24] = [
+    let commands: [&[&str]; 27] = [
         &["--help"],
+        &["setup", "--help"],
+        &["teardown", "--help"],
+        &["doctor", "--help"],
         &["status", "--help"],
         &["audit", "--help"],
         &["audit", "tail", "--help"],

@@ -11,6 +11,8 @@ mod faults;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod setup;
+#[cfg(test)]
 mod status;
 #[cfg(test)]
 mod story;

@@ -26,6 +26,9 @@ fn on_terminal(host: &Host, colour: bool, width: usize, arguments: &[&str]) -> S
         settings: Settings {
             socket: host.path().join("none"),
             ledger: host.ledger(),
+            config: defenseclaw_model::config::Config::default(),
+            file: host.path().join("config.yaml"),
+            socket_from_environment: false,
             policies: None,
         },
         view: View {

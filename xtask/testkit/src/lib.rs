@@ -16,8 +16,8 @@
 //! | [`statistics`] | percentiles for benchmarks |
 
 pub mod claude_code;
-pub mod evaluation;
 pub mod codex;
+pub mod evaluation;
 pub mod model_server;
 pub mod need;
 pub mod npm;

@@ -1,0 +1,223 @@
+//! Checks of the installed hooks: their files, and a call that must be denied through each.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use defenseclaw_harness::install::canary::{self, Outcome};
+use defenseclaw_harness::install::edit::Edit;
+use defenseclaw_harness::install::manifest::{Installed, Stage};
+use defenseclaw_harness::install::{Health, InstallError, Scope, Spec, Store, User, check, detect, spec};
+use defenseclaw_model::decision::Mode;
+use serde_json::Value;
+
+use super::Check;
+use crate::settings::Settings;
+use crate::setup::site::Target;
+use crate::{CliError, time};
+
+/// What the manifests tell. Those of other users are only there for root.
+pub(super) fn known(target: &Target) -> (Vec<Check>, Vec<Installed>) {
+    match Store::new(&target.site.state).load() {
+        Ok(manifest) if manifest.installed.is_empty() => {
+            let check = Check::ok("hooks", "", "none is installed: no harness asks the gateway")
+                .warn("See `defenseclaw-cli setup --detect`, then `defenseclaw-cli setup CONNECTOR`");
+            (vec![check], Vec::new())
+        }
+        Ok(manifest) => (Vec::new(), manifest.installed),
+        Err(error) => (
+            vec![Check::ok("hooks", "", error.to_string()).fail("See the line above")],
+            Vec::new(),
+        ),
+    }
+}
+
+/// The checks of one installation.
+pub(super) fn one(installed: &Installed, target: &Target, settings: &Settings, try_it: bool) -> Vec<Check> {
+    let about = match installed.scope {
+        Scope::System => format!("{} (system)", installed.connector),
+        Scope::User => format!("{} ({})", installed.connector, installed.home.display()),
+    };
+    let again = format!(
+        "Run `{}defenseclaw-cli setup {}{}` again",
+        if installed.scope == Scope::System {
+            "sudo "
+        } else {
+            ""
+        },
+        installed.connector,
+        if installed.scope == Scope::System {
+            " --system"
+        } else {
+            ""
+        }
+    );
+    if installed.stage != Stage::Installed {
+        let detail = "setting it up or taking it away was cut off";
+        return vec![Check::ok("hook", about, detail).fail(again)];
+    }
+    let mut checks = Vec::new();
+    let mut whole = true;
+    for (file, health) in check(installed) {
+        let (detail, healthy) = match health {
+            Health::Whole => continue,
+            Health::Altered(what) => (format!("{}: {what}", file.display()), false),
+            Health::Missing(what) => (format!("{}: {what}", file.display()), false),
+            Health::Unknown(what) => (format!("{}: {what}", file.display()), true),
+        };
+        whole = false;
+        let found = Check::ok("hook", about.clone(), detail);
+        checks.push(if healthy {
+            found.warn("Run doctor as that user, or as root")
+        } else {
+            found.fail(format!(
+                "{again}; `defenseclaw-cli audit query --kind harness` tells when it went"
+            ))
+        });
+    }
+    if whole {
+        let files = installed
+            .files
+            .iter()
+            .map(|file| file.planned.path.display().to_string());
+        let detail = format!("in place in {}", files.collect::<Vec<_>>().join(", "));
+        checks.push(Check::ok("hook", about.clone(), detail));
+        if try_it {
+            checks.push(canary(installed, about, target, settings));
+        }
+    }
+    checks
+}
+
+/// Runs the installed hook with a call that the policy always denies.
+fn canary(installed: &Installed, about: String, target: &Target, settings: &Settings) -> Check {
+    let untried = |detail: String| Check::ok("canary", about.clone(), detail);
+    let Ok(Some(spec)) = spec::named(&installed.connector) else {
+        return untried("this version knows no such harness".into()).fail("Take the hook away by hand");
+    };
+    let user = User {
+        uid: installed.uid,
+        gid: installed.gid,
+        home: installed.home.clone(),
+    };
+    // A user's harness runs its hook as that user; so must this.
+    let other = nix::unistd::geteuid().is_root() && user.uid != 0;
+    let session = format!("defenseclaw-doctor-{}-{}", std::process::id(), time::now_ns());
+    let (cwd, user) = (Path::new("/"), other.then_some(&user));
+    let outcome = match (&spec.canary.plugin, command_line(installed, spec)) {
+        (Some(probe), _) => {
+            let (Some(node), Some(file)) = (node(target), plugin_file(installed, &probe.file)) else {
+                return untried("it is a plugin, and there is no Node on the path to try it with".into())
+                    .warn(format!(
+                        "Have the agent run {}: it must be refused",
+                        canary::COMMAND
+                    ));
+            };
+            canary::run_plugin(&spec.canary, probe, &node, &file, &session, cwd, user)
+        }
+        (None, Some(line)) => canary::run(&spec.canary, &line, &session, cwd, user),
+        (None, None) => {
+            return untried("no hook for tool calls was installed".into()).fail("Set it up again");
+        }
+    };
+    let mode = settings.config.mode_of(&installed.connector);
+    judge(outcome, about, mode)
+}
+
+fn judge(outcome: Outcome, about: String, mode: Mode) -> Check {
+    let said = |detail: String| Check::ok("canary", about.clone(), detail);
+    let word = canary::COMMAND;
+    match outcome {
+        Outcome::Blocked { by_policy: true, .. } => said(format!("{word} was denied in the harness's own words")),
+        Outcome::Blocked { reply, .. } => {
+            let reply = beginning(&reply);
+            said(format!("the call was refused, but not by the policy: {reply}"))
+                .fail("See the gateway's log, and whether the hook's socket is the gateway's")
+        }
+        Outcome::Passed { .. } if !mode.enforces() => {
+            said("mode observe: nothing is blocked, so nothing is proven".into()).warn(
+                "Once you trust the policy, run `defenseclaw-cli setup CONNECTOR --mode action` and restart the gateway",
+            )
+        }
+        Outcome::Passed {
+            exit,
+            reply,
+            complaint,
+        } => {
+            let end = exit.map_or("a signal".to_owned(), |status| status.to_string());
+            let (reply, complaint) = (beginning(&reply), beginning(&complaint));
+            said(format!(
+                "{word} was NOT denied: the hook ended with {end}, said {reply:?} and {complaint:?}"
+            ))
+            .fail("Calls of this harness are not held: see the gateway's log, its mode and its policy")
+        }
+        Outcome::Failed(what) => {
+            said(what).fail("Calls of this harness run unchecked: install the hook client anew")
+        }
+    }
+}
+
+fn beginning(text: &str) -> String {
+    text.trim().chars().take(200).collect()
+}
+
+/// Node on the path. Root starts none that someone else put there.
+fn node(target: &Target) -> Option<PathBuf> {
+    let root = nix::unistd::geteuid().is_root();
+    target
+        .site
+        .programs
+        .iter()
+        .map(|folder| folder.join("node"))
+        .find(|path| {
+            path.metadata()
+                .is_ok_and(|meta| meta.is_file() && (!root || meta.uid() == 0))
+        })
+}
+
+fn plugin_file(installed: &Installed, name: &str) -> Option<PathBuf> {
+    let mut files = installed.files.iter().map(|file| file.planned.path.clone());
+    files.find(|path| path.file_name().is_some_and(|file| file == name))
+}
+
+/// The hook's command line, from what was installed for the canary's event.
+fn command_line(installed: &Installed, spec: &Spec) -> Option<String> {
+    let edits = installed.files.iter().flat_map(|file| &file.planned.edits);
+    let mut values = edits.filter_map(|edit| match edit {
+        Edit::Append { at, value, .. } if at.contains(&spec.canary.event) => Some(value),
+        _ => None,
+    });
+    values.find_map(|value| command_in(value, &installed.client))
+}
+
+fn command_in(value: &Value, client: &Path) -> Option<String> {
+    match value {
+        Value::String(text) => (text.split(' ').next().map(Path::new) == Some(client)).then(|| text.clone()),
+        Value::Array(list) => list.iter().find_map(|value| command_in(value, client)),
+        Value::Object(map) => map.values().find_map(|value| command_in(value, client)),
+        _ => None,
+    }
+}
+
+/// Harnesses of this user that nobody set up.
+pub(super) fn not_set_up(installed: &[Installed], target: &Target) -> Result<Vec<Check>, CliError> {
+    let all = spec::all().map_err(InstallError::from)?;
+    let home = &target.site.user.home;
+    let covered = |spec: &Spec| {
+        let mut of_it = installed
+            .iter()
+            .filter(|installed| installed.connector == spec.connector);
+        of_it.any(|installed| installed.scope == Scope::System || installed.home == *home)
+    };
+    Ok(all
+        .iter()
+        .filter(|spec| !covered(spec) && detect::detect(&target.site, spec).is_here())
+        .map(|spec| {
+            Check::ok(
+                "harness",
+                spec.connector.clone(),
+                format!("{} is here, and asks nobody", spec.title),
+            )
+            .warn(format!("Run `defenseclaw-cli setup {}`", spec.connector))
+        })
+        .collect())
+}

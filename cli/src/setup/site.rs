@@ -1,0 +1,235 @@
+//! For whom: the user, the state folder, the hook client.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use defenseclaw_harness::install::spec;
+use defenseclaw_harness::install::{CLIENT, InstallError, Scope, Site, User};
+use defenseclaw_model::config::FailMode;
+
+use crate::CliError;
+use crate::args::{SetupOptions, TeardownOptions, Whose};
+use crate::settings::Settings;
+
+/// The hook client unless another lies beside this program.
+const DEFAULT_CLIENT: &str = "/usr/bin/defenseclaw-hook";
+/// Where a user's own installations are noted who may not write the host's state folder.
+const USER_STATE: &str = ".local/state/defenseclaw";
+
+/// For whom something is installed.
+pub struct Target {
+    /// Where.
+    pub site: Site,
+    /// For one user or for the host.
+    pub scope: Scope,
+    /// What a person should know of the choice.
+    pub notes: Vec<String>,
+}
+
+impl Target {
+    /// For `setup`. A hook client that is not there is refused.
+    pub fn for_setup(options: &SetupOptions, settings: &Settings, connector: &str) -> Result<Self, CliError> {
+        let client = options.client.clone().unwrap_or_else(default_client);
+        let target = Self::new(&options.whose, settings, connector, client)?;
+        if options.detect || options.dry_run {
+            return Ok(target);
+        }
+        let refuse = |why| {
+            CliError::from(InstallError::Client {
+                path: target.site.client.clone(),
+                why,
+            })
+        };
+        let meta = target
+            .site
+            .client
+            .metadata()
+            .map_err(|_| refuse("it is not there"))?;
+        let loose = {
+            use std::os::unix::fs::MetadataExt;
+            if !meta.is_file() || meta.mode() & 0o111 == 0 {
+                return Err(refuse("it is no program that can be started"));
+            }
+            meta.uid() != 0 || meta.mode() & 0o022 != 0
+        };
+        if target.scope == Scope::System && loose {
+            return Err(refuse(
+                "it can be changed by users who are not root, so that it is none for the whole host",
+            ));
+        }
+        Ok(target)
+    }
+
+    /// For `teardown`.
+    pub fn for_teardown(options: &TeardownOptions, settings: &Settings) -> Result<Self, CliError> {
+        Self::new(&options.whose, settings, &options.connector, default_client())
+    }
+
+    /// For looking only.
+    pub fn for_looking(root: &Path, settings: &Settings) -> Result<Self, CliError> {
+        let whose = Whose {
+            root: root.to_owned(),
+            ..Whose::default()
+        };
+        Self::new(&whose, settings, "", default_client())
+    }
+
+    fn new(whose: &Whose, settings: &Settings, connector: &str, client: PathBuf) -> Result<Self, CliError> {
+        let root = nix::unistd::geteuid().is_root();
+        if whose.system && !root {
+            return Err(not_root("--system changes files of the whole host"));
+        }
+        let (user, own) = user(whose.user.as_deref(), root)?;
+        let mut notes = Vec::new();
+        let state = if root || writable(&settings.config.state) {
+            settings.config.state.clone()
+        } else {
+            let state = user.home.join(USER_STATE);
+            make_state(&state)?;
+            notes.push(format!(
+                "noted in {}, where the gateway cannot see it: it will not notice if this hook is taken away. \
+                 Run this with sudo for that",
+                state.display()
+            ));
+            state
+        };
+        let mode = settings.config.mode_of(connector);
+        let closed = settings.config.fail_mode_of(connector) == FailMode::Closed;
+        Ok(Self {
+            site: Site {
+                root: whose.root.clone(),
+                privileged: root && user.uid != 0,
+                state,
+                client,
+                // A harness that is only observed goes on when its hook fails.
+                fail_closed: closed && mode.enforces(),
+                variables: if own { variables()? } else { BTreeMap::new() },
+                programs: programs(&user, &whose.root),
+                user,
+            },
+            scope: if whose.system { Scope::System } else { Scope::User },
+            notes,
+        })
+    }
+}
+
+/// Beside this program, else where packages put it.
+pub(crate) fn default_client() -> PathBuf {
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|own| own.canonicalize().ok())
+        .map(|own| own.with_file_name(CLIENT));
+    beside
+        .filter(|path| path.is_file())
+        .unwrap_or_else(|| DEFAULT_CLIENT.into())
+}
+
+/// Whose harnesses are meant, and whether that is who runs this.
+fn user(named: Option<&str>, root: bool) -> Result<(User, bool), CliError> {
+    let unknown = |what: String| CliError::Usage(format!("{what} is no user of this host"));
+    let own = nix::unistd::geteuid();
+    if let Some(name) = named {
+        let found = nix::unistd::User::from_name(name).ok().flatten();
+        let found = found.ok_or_else(|| unknown(format!("{name:?}")))?;
+        if !root && found.uid != own {
+            return Err(not_root("--user names another user"));
+        }
+        let same = found.uid == own;
+        return Ok((of(found), same));
+    }
+    // Through sudo the person is meant, not root.
+    let caller = std::env::var("SUDO_UID")
+        .ok()
+        .and_then(|uid| uid.parse().ok())
+        .filter(|uid| root && *uid != 0);
+    if let Some(uid) = caller {
+        let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid))
+            .ok()
+            .flatten();
+        return Ok((of(found.ok_or_else(|| unknown(format!("user id {uid}")))?), false));
+    }
+    let found = nix::unistd::User::from_uid(own).ok().flatten().map(of);
+    let home = std::env::var_os("HOME")
+        .map(PathBuf::from)
+        .filter(|home| home.is_absolute());
+    match (found, home) {
+        (Some(user), home) => Ok((
+            User {
+                home: home.unwrap_or_else(|| user.home.clone()),
+                ..user
+            },
+            true,
+        )),
+        (None, Some(home)) => Ok((
+            User {
+                uid: own.as_raw(),
+                gid: nix::unistd::getegid().as_raw(),
+                home,
+            },
+            true,
+        )),
+        (None, None) => Err(CliError::Usage(
+            "there is no HOME, and this user has no entry on this host".to_owned(),
+        )),
+    }
+}
+
+fn of(user: nix::unistd::User) -> User {
+    User {
+        uid: user.uid.as_raw(),
+        gid: user.gid.as_raw(),
+        home: user.dir,
+    }
+}
+
+fn not_root(what: &str) -> CliError {
+    CliError::NotPermitted {
+        what: format!("{what}, which only root may"),
+        remedy: "Run it with sudo.".to_owned(),
+    }
+}
+
+fn writable(folder: &Path) -> bool {
+    let mode = nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK;
+    nix::unistd::access(folder, mode).is_ok()
+}
+
+fn make_state(folder: &Path) -> Result<(), CliError> {
+    std::fs::create_dir_all(folder).map_err(|source| {
+        InstallError::State {
+            folder: folder.to_owned(),
+            source,
+        }
+        .into()
+    })
+}
+
+/// The variables that harnesses take their folders from, as this process has them.
+fn variables() -> Result<BTreeMap<String, std::ffi::OsString>, CliError> {
+    let names = spec::all()
+        .map_err(InstallError::from)?
+        .iter()
+        .filter_map(|spec| spec.user.variable.clone());
+    Ok(names
+        .filter_map(|name| std::env::var_os(&name).map(|value| (name, value)))
+        .collect())
+}
+
+/// Where programs of harnesses are: the path, and where their installers put them.
+fn programs(user: &User, root: &Path) -> Vec<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<_> = std::env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .collect();
+    let more = [
+        ".local/bin",
+        ".npm-global/bin",
+        "bin",
+        ".bun/bin",
+        ".opencode/bin",
+    ]
+    .map(|folder| user.home.join(folder));
+    folders.extend(more);
+    folders.extend(["usr/local/bin", "usr/bin", "opt/homebrew/bin"].map(|folder| root.join(folder)));
+    folders
+}

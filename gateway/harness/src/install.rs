@@ -1,1 +1,0 @@
-//! Where a hook lives, and how it gets there and away again.
