@@ -188,7 +188,10 @@ impl Ask<'_, '_> {
             }
             Node::Opaque(why) => facts.opaque.iter().any(|opaque| *opaque.why == **why),
             Node::Privilege(word) => {
-                let found = facts.privilege.iter().find(|known| **known == **word || **word == *"*");
+                let found = facts
+                    .privilege
+                    .iter()
+                    .find(|known| **known == **word || **word == *"*");
                 found.is_some_and(|known| {
                     self.note(Seen::Object(known.clone()));
                     true
@@ -282,7 +285,10 @@ impl Ask<'_, '_> {
         }
         let there = |number: &usize| self.literals.get(*number) == Some(&true);
         test.literals.iter().all(|group| group.iter().any(there))
-            && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text().as_bytes()))
+            && test
+                .re
+                .as_ref()
+                .is_none_or(|re| re.is_match(self.view.text().as_bytes()))
     }
 }
 
@@ -300,7 +306,11 @@ impl RunTest {
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
         let has = |literals: &[Box<str>]| literals.iter().any(|literal| view.line(at).contains(&**literal));
         self.names_fit(&program.name)
-            && (self.written.is_empty() || program.argv.first().is_some_and(|word| any_fits(&self.written, word)))
+            && (self.written.is_empty()
+                || program
+                    .argv
+                    .first()
+                    .is_some_and(|word| any_fits(&self.written, word)))
             && self.flags.iter().all(|group| has_flag(group))
             && !has_flag(&self.no_flags)
             && (self.subcommands.is_empty()
@@ -314,7 +324,10 @@ impl RunTest {
             && self.computed.is_none_or(|wanted| is_computed(program) == wanted)
             && self.has.iter().all(|group| has(group))
             && !has(&self.has_not)
-            && self.re.as_ref().is_none_or(|re| re.is_match(view.line(at).as_bytes()))
+            && self
+                .re
+                .as_ref()
+                .is_none_or(|re| re.is_match(view.line(at).as_bytes()))
     }
 }
 
