@@ -17,8 +17,11 @@ use crate::text::{self, TextRules};
 use crate::tools::command_line;
 
 /// The packs of fact rules that this program is built with, by file name.
-const FACT_PACKS: &[(&str, &str)] = &[
-    ("behaviour.yaml", include_str!("../../../policies/rules/behaviour.yaml")),
+pub(crate) const FACT_PACKS: &[(&str, &str)] = &[
+    (
+        "behaviour.yaml",
+        include_str!("../../../policies/rules/behaviour.yaml"),
+    ),
     ("c2.yaml", include_str!("../../../policies/rules/c2.yaml")),
     (
         "cognitive.yaml",
@@ -28,11 +31,20 @@ const FACT_PACKS: &[(&str, &str)] = &[
         "command.yaml",
         include_str!("../../../policies/rules/command.yaml"),
     ),
-    ("credential.yaml", include_str!("../../../policies/rules/credential.yaml")),
+    (
+        "credential.yaml",
+        include_str!("../../../policies/rules/credential.yaml"),
+    ),
     ("damage.yaml", include_str!("../../../policies/rules/damage.yaml")),
-    ("evasion.yaml", include_str!("../../../policies/rules/evasion.yaml")),
+    (
+        "evasion.yaml",
+        include_str!("../../../policies/rules/evasion.yaml"),
+    ),
     ("path.yaml", include_str!("../../../policies/rules/path.yaml")),
-    ("persistence.yaml", include_str!("../../../policies/rules/persistence.yaml")),
+    (
+        "persistence.yaml",
+        include_str!("../../../policies/rules/persistence.yaml"),
+    ),
     ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
 ];
 
@@ -180,7 +192,15 @@ fn add_new(findings: &mut Vec<Finding>, more: Vec<Finding>) {
 /// The command line that a tool of an unknown kind is given: tool servers run commands too, only not where the harness
 /// runs its own, so that the call's kind says nothing of it.
 fn inner_command(call: &ToolCall) -> Option<ToolCall> {
-    const FIELDS: &[&str] = &["command", "cmd", "shell_command", "commandLine", "command_line", "script", "bash"];
+    const FIELDS: &[&str] = &[
+        "command",
+        "cmd",
+        "shell_command",
+        "commandLine",
+        "command_line",
+        "script",
+        "bash",
+    ];
     if call.kind != CallKind::Other {
         return None;
     }

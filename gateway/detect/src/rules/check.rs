@@ -38,7 +38,9 @@ impl FactRules {
                 if self.finds(&rule.id, sample) != wanted {
                     let what = if wanted { "misses" } else { "objects to" };
                     let (file, line, id) = (&rule.file, rule.line, &rule.id);
-                    report.failures.push(format!("{file}:{line}: {id} {what}: {}", shown(sample)));
+                    report
+                        .failures
+                        .push(format!("{file}:{line}: {id} {what}: {}", shown(sample)));
                 }
             }
         }

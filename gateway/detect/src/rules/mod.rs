@@ -24,9 +24,9 @@ use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
 pub use check::Report;
-pub(crate) use view::texts_of;
 use node::{Ask, Node, Seen};
 use view::View;
+pub(crate) use view::texts_of;
 
 use crate::detector::PackError;
 use crate::mask::mask_text;

@@ -130,7 +130,9 @@ fn collect(value: &Value, content: bool, most: usize, depth: usize, text: &mut S
             text.push_str(&bounded(part, most));
             text.push('\n');
         }
-        Value::Array(items) => items.iter().for_each(|item| collect(item, content, most, depth + 1, text)),
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| collect(item, content, most, depth + 1, text)),
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, _)| !content || !NOT_CONTENT.contains(&name.as_str()))

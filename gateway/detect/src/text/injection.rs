@@ -95,7 +95,11 @@ impl InjectionRules {
         for (number, rule) in pack.rules.iter().enumerate() {
             pack::check_rule(file, &rule.id, 0, Some(&rule.tests))?;
             if rule.signals.is_empty() == rule.carrier.is_none() {
-                return Err(pack::refuse(file, &rule.id, "give it either signals or a carrier"));
+                return Err(pack::refuse(
+                    file,
+                    &rule.id,
+                    "give it either signals or a carrier",
+                ));
             }
             for (at, signal) in rule.signals.iter().enumerate() {
                 for shape in &signal.shapes {
@@ -119,14 +123,22 @@ impl InjectionRules {
         };
         let anchors = Anchors::new(&specs).map_err(|(number, why)| {
             let line = shapes.get(number).map_or(0, |shape| shape.defined.line());
-            let id = signals.get(number).and_then(|&(rule, _)| pack.rules.get(rule)).map_or("", |rule| &rule.id.value);
+            let id = signals
+                .get(number)
+                .and_then(|&(rule, _)| pack.rules.get(rule))
+                .map_or("", |rule| &rule.id.value);
             invalid(format!("rule {id:?}, line {line}: {why}"))
         })?;
         let words = |words: Vec<String>| {
-            AhoCorasick::new(words).map_err(|error| invalid(format!("its words do not fit together: {error}")))
+            AhoCorasick::new(words)
+                .map_err(|error| invalid(format!("its words do not fit together: {error}")))
         };
         let turned = pack.core_words.iter().map(|word| decode::rot13(word)).collect();
-        let backwards = pack.core_words.iter().map(|word| word.chars().rev().collect()).collect();
+        let backwards = pack
+            .core_words
+            .iter()
+            .map(|word| word.chars().rev().collect())
+            .collect();
         Ok(Self {
             discussion: words(pack.discussion)?,
             turned: words(turned)?,
@@ -139,7 +151,9 @@ impl InjectionRules {
     }
 
     pub(super) fn tests(&self) -> impl Iterator<Item = (&str, &Tests)> {
-        self.rules.iter().map(|rule| (rule.id.value.as_str(), &rule.tests))
+        self.rules
+            .iter()
+            .map(|rule| (rule.id.value.as_str(), &rule.tests))
     }
 
     /// What is to be said of the instructions in `text`. `secrets` are looked for in what is encoded.
@@ -172,7 +186,13 @@ impl InjectionRules {
     fn respelled(&self, surface: Surface, folded: &str, findings: &mut Vec<Finding>) {
         let two = |words: &AhoCorasick| words.find_iter(folded).take(2).count() == 2;
         if two(&self.turned) {
-            self.carried(surface, Carrier::Encoded, "letters turned by thirteen places", &decode::rot13(folded), findings);
+            self.carried(
+                surface,
+                Carrier::Encoded,
+                "letters turned by thirteen places",
+                &decode::rot13(folded),
+                findings,
+            );
         }
         if two(&self.backwards) {
             let turned: String = folded.chars().rev().collect();
@@ -188,21 +208,40 @@ impl InjectionRules {
         for (how, said) in &folded.smuggled {
             let excerpt = mask_text(&fold(said).text, EXCERPT);
             let weighed = self.weigh(surface, &fold(said).text, HIDDEN).into_iter().next();
-            self.carrier_finding(surface, Carrier::Invisible, weighed.as_ref(), format!("{how}: {excerpt:?}"), findings);
+            self.carrier_finding(
+                surface,
+                Carrier::Invisible,
+                weighed.as_ref(),
+                format!("{how}: {excerpt:?}"),
+                findings,
+            );
         }
         if folded.split_words >= SPLIT_WORDS {
-            let what = format!("{} words are split by characters that are not seen", folded.split_words);
+            let what = format!(
+                "{} words are split by characters that are not seen",
+                folded.split_words
+            );
             let weighed = self.weigh(surface, &folded.text, HIDDEN).into_iter().next();
             self.carrier_finding(surface, Carrier::SplitWords, weighed.as_ref(), what, findings);
         }
         if folded.overrides > 0 {
-            let what = format!("{} characters that force the direction of writing", folded.overrides);
+            let what = format!(
+                "{} characters that force the direction of writing",
+                folded.overrides
+            );
             self.carrier_finding(surface, Carrier::Direction, None, what, findings);
         }
     }
 
     /// A passage that is hidden or encoded is a finding where it instructs.
-    fn carried(&self, surface: Surface, carrier: Carrier, how: &str, passage: &str, findings: &mut Vec<Finding>) {
+    fn carried(
+        &self,
+        surface: Surface,
+        carrier: Carrier,
+        how: &str,
+        passage: &str,
+        findings: &mut Vec<Finding>,
+    ) {
         let folded = fold(passage);
         for weighed in self.weigh(surface, &folded.text, HIDDEN) {
             // What is hidden must instruct by itself; being hidden only adds to that.
@@ -213,7 +252,14 @@ impl InjectionRules {
         }
     }
 
-    fn carrier_finding(&self, surface: Surface, carrier: Carrier, weighed: Option<&Weighed>, what: String, findings: &mut Vec<Finding>) {
+    fn carrier_finding(
+        &self,
+        surface: Surface,
+        carrier: Carrier,
+        weighed: Option<&Weighed>,
+        what: String,
+        findings: &mut Vec<Finding>,
+    ) {
         let Some(rule) = self.rules.iter().find(|rule| rule.carrier == Some(carrier)) else {
             return;
         };
@@ -251,7 +297,10 @@ impl InjectionRules {
     }
 
     fn names(&self, rules: &[usize]) -> String {
-        let names: Vec<&str> = rules.iter().filter_map(|&rule| Some(self.rules.get(rule)?.id.value.as_str())).collect();
+        let names: Vec<&str> = rules
+            .iter()
+            .filter_map(|&rule| Some(self.rules.get(rule)?.id.value.as_str()))
+            .collect();
         names.join(", ")
     }
 
@@ -261,8 +310,16 @@ impl InjectionRules {
         if signs.is_empty() {
             return Vec::new();
         }
-        let discussed: Vec<usize> = self.discussion.find_iter(folded).map(|found| found.start()).collect();
-        let factor = if surface == Surface::ToolInput { IN_TOOL_INPUT } else { 1.0 };
+        let discussed: Vec<usize> = self
+            .discussion
+            .find_iter(folded)
+            .map(|found| found.start())
+            .collect();
+        let factor = if surface == Surface::ToolInput {
+            IN_TOOL_INPUT
+        } else {
+            1.0
+        };
         let mut weighed = Vec::new();
         let mut rest = signs.as_slice();
         while let Some(first) = rest.first() {
@@ -287,9 +344,18 @@ impl InjectionRules {
     fn signs(&self, surface: Surface, folded: &str) -> Vec<Sign> {
         let mut signs = Vec::new();
         for hit in self.anchors.hits(folded.as_bytes()) {
-            let Some(&(rule, signal)) = self.signals.get(hit.pattern) else { continue };
-            let Some(signal) = self.rules.get(rule).and_then(|rule| rule.signals.get(signal)) else { continue };
-            if !signal.on.is_empty() && !signal.on.iter().any(|&on: &SurfaceName| Surface::from(on) == surface) {
+            let Some(&(rule, signal)) = self.signals.get(hit.pattern) else {
+                continue;
+            };
+            let Some(signal) = self.rules.get(rule).and_then(|rule| rule.signals.get(signal)) else {
+                continue;
+            };
+            if !signal.on.is_empty()
+                && !signal
+                    .on
+                    .iter()
+                    .any(|&on: &SurfaceName| Surface::from(on) == surface)
+            {
                 continue;
             }
             signs.push(Sign {
@@ -328,7 +394,9 @@ fn weigh_cluster(cluster: &[Sign], folded: &str, discussed: &[usize]) -> Weighed
     }
     by_rule.sort_by(|a, b| b.1.total_cmp(&a.1));
     let (_, from, to) = strongest;
-    let excerpt = folded.get(folded.floor_char_boundary(from)..folded.ceil_char_boundary(to.min(folded.len()))).unwrap_or_default();
+    let excerpt = folded
+        .get(folded.floor_char_boundary(from)..folded.ceil_char_boundary(to.min(folded.len())))
+        .unwrap_or_default();
     Weighed {
         total: by_rule.iter().map(|(_, most, further)| most + further).sum(),
         rules: by_rule.iter().map(|&(rule, _, _)| rule).collect(),
@@ -338,7 +406,9 @@ fn weigh_cluster(cluster: &[Sign], folded: &str, discussed: &[usize]) -> Weighed
 
 fn discount(sign: &Sign, folded: &str, discussed: &[usize]) -> f64 {
     let after = discussed.partition_point(|&at| at + DISCUSSED_WITHIN < sign.start);
-    let near = discussed.get(after).is_some_and(|&at| at <= sign.end + DISCUSSED_WITHIN);
+    let near = discussed
+        .get(after)
+        .is_some_and(|&at| at <= sign.end + DISCUSSED_WITHIN);
     match (near, quoted(sign, folded.as_bytes())) {
         (true, true) => QUOTED_IN_DISCUSSION,
         (true, false) => IN_DISCUSSION,
@@ -349,13 +419,25 @@ fn discount(sign: &Sign, folded: &str, discussed: &[usize]) -> f64 {
 /// Whether a quotation begins shortly before a signal and ends behind it.
 fn quoted(sign: &Sign, folded: &[u8]) -> bool {
     const REACH: usize = 160;
-    let before = folded.get(sign.start.saturating_sub(REACH)..sign.start).unwrap_or_default();
-    let behind = folded.get(sign.end..folded.len().min(sign.end + REACH)).unwrap_or_default();
+    let before = folded
+        .get(sign.start.saturating_sub(REACH)..sign.start)
+        .unwrap_or_default();
+    let behind = folded
+        .get(sign.end..folded.len().min(sign.end + REACH))
+        .unwrap_or_default();
     let opens = |(at, &byte): (usize, &u8)| {
-        let first = at.checked_sub(1).and_then(|at| before.get(at)).is_none_or(|&byte| !byte.is_ascii_alphanumeric());
+        let first = at
+            .checked_sub(1)
+            .and_then(|at| before.get(at))
+            .is_none_or(|&byte| !byte.is_ascii_alphanumeric());
         matches!(byte, b'"' | b'`') || (byte == b'\'' && first)
     };
-    let open = before.iter().enumerate().rev().find(|&found| opens(found)).map(|(_, &byte)| byte);
+    let open = before
+        .iter()
+        .enumerate()
+        .rev()
+        .find(|&found| opens(found))
+        .map(|(_, &byte)| byte);
     open.is_some_and(|quote| {
         // An even number of the same quotes in between would mean that the quotation had ended.
         behind.contains(&quote) && before.iter().filter(|&&byte| byte == quote).count() % 2 == 1
@@ -363,7 +445,10 @@ fn quoted(sign: &Sign, folded: &[u8]) -> bool {
 }
 
 fn level(total: f64) -> Option<(Severity, u8)> {
-    LEVELS.iter().find(|(least, _, _)| total >= *least).map(|&(_, severity, confidence)| (severity, confidence))
+    LEVELS
+        .iter()
+        .find(|(least, _, _)| total >= *least)
+        .map(|&(_, severity, confidence)| (severity, confidence))
 }
 
 /// The gravest of each rule, the gravest first, at most as many as a person reads.
