@@ -7,6 +7,7 @@
 
 mod aside;
 mod behaviours;
+mod calls;
 mod code;
 mod contents;
 mod elsewhere;
@@ -14,10 +15,12 @@ mod flows;
 mod hosts;
 mod literals;
 mod normal;
+mod options;
 mod places;
 mod prints;
 mod programs;
 mod radius;
+mod shells;
 mod special;
 mod table;
 mod wrappers;

@@ -4,7 +4,7 @@
 use defenseclaw_model::facts::BehaviourKind::Discovery;
 
 use super::super::Analysis;
-use super::evasion::is_watcher;
+use super::watchers::is_watcher;
 use super::{Invocation, Table};
 use crate::shell::Scope;
 
@@ -255,7 +255,7 @@ fn permissions(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>
     let wide = call.operand(0).is_some_and(|root| {
         root.starts_with('/') && !scope.cwd.as_deref().is_some_and(|cwd| root.starts_with(cwd))
     });
-    if by_mode && wide || wide && call.any(&["-writable", "-nouser"]) {
+    if wide && (by_mode || call.any(&["-writable", "-nouser"])) {
         analysis.behave(
             Discovery,
             "permissions",

@@ -12,9 +12,11 @@ mod destruction;
 mod discovery;
 mod evasion;
 mod execution;
+mod modules;
 mod persistence;
 mod privilege;
 mod remote;
+mod watchers;
 mod words;
 
 use std::collections::HashMap;

@@ -177,9 +177,11 @@ fn setting(analysis: &mut Analysis, key: &str, value: &str) {
         || value.contains("aws codecommit");
     if key == "core.hookspath" && matches!(value, "/dev/null") {
         analysis.behave(Evasion, "sandbox-off", "git hooks", None);
-    } else if !known
-        && !(key == "core.sshcommand" && value.starts_with("ssh") && !value.contains("ProxyCommand"))
-    {
+        return;
+    }
+    // Options of ssh itself: a key, a port.
+    let plain = key == "core.sshcommand" && value.starts_with("ssh") && !value.contains("ProxyCommand");
+    if !known && !plain {
         analysis.behave(Persistence, "git-hook", format!("{key}={value}"), None);
     }
 }
@@ -249,18 +251,18 @@ fn package_script(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>)
         "scripts.prepare",
         "scripts.prepublish",
     ];
-    if call.operand(0) == Some("pkg") && call.operand(1) == Some("set") {
-        if let Some(word) = call
+    if call.operand(0) == Some("pkg")
+        && call.operand(1) == Some("set")
+        && let Some(word) = call
             .words()
             .find(|word| lifecycle.iter().any(|key| word.starts_with(key)))
-        {
-            analysis.behave(
-                Persistence,
-                "package-hook",
-                word.split('=').next().unwrap_or_default(),
-                None,
-            );
-        }
+    {
+        analysis.behave(
+            Persistence,
+            "package-hook",
+            word.split('=').next().unwrap_or_default(),
+            None,
+        );
     }
     if call.operand(0) == Some("config")
         && call.holds(&["script-shell", "node-options", "onload-script", "git="])

@@ -6,6 +6,7 @@
 //! passes over a bounded graph.
 
 mod ends;
+mod web;
 
 use std::collections::HashMap;
 
