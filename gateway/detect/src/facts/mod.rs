@@ -457,4 +457,6 @@ fn is_plumbing(path: &str) -> bool {
 }
 
 #[cfg(test)]
+mod meaning_tests;
+#[cfg(test)]
 mod tests;

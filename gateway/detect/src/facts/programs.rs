@@ -362,9 +362,30 @@ fn copy(
             if moves {
                 analysis.path(Access::Write, field, scope);
             }
+        } else if !connects && field.text.ends_with('/') {
+            into_folder(analysis, field, operands.get(..at).unwrap_or_default(), scope);
         } else {
             analysis.path(Access::Write, field, scope);
         }
+    }
+}
+
+/// What is copied into a folder keeps its name.
+fn into_folder(analysis: &mut Analysis, folder: &Field, sources: &[&Field], scope: &Scope<'_>) {
+    for source in sources {
+        let name = source
+            .text
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
+        let target = Field {
+            text: format!("{}{name}", folder.text),
+            exact: folder.exact && source.exact,
+            glob: folder.glob || source.glob,
+            substitution: folder.substitution || source.substitution,
+        };
+        analysis.path(Access::Write, &target, scope);
     }
 }
 

@@ -94,7 +94,7 @@ fn fill(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope: 
         | "zcat" | "gunzip" | "bunzip2" | "unxz" | "bzcat" | "xzcat" | "zstdcat" | "uudecode"
         | "uncompress" => decoder(node, call),
         "printenv" => gives(node, FlowKind::Environment, call.operand(0).unwrap_or_default()),
-        "wc" | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum" | "b2sum" | "cksum" => node.ends_flow = true,
+        "wc" | "md5sum" | "sha1sum" | "sha256sum" | "sha512sum" | "b2sum" | "cksum" => node.digests = true,
         "curl" => curl(analysis, node, call, scope),
         "wget" | "wget2" => wget(analysis, node, call, scope),
         _ => other(analysis, node, call, scope),
@@ -234,7 +234,8 @@ fn filter(node: &mut Node, call: &Invocation<'_>) {
     node.ends_flow = matches!(
         name,
         "test" | "[" | "mkdir" | "rm" | "touch" | "chmod" | "cd" | "sleep"
-    ) || (name.ends_with("grep") && call.short("cqlL"));
+    );
+    node.digests = name.ends_with("grep") && call.short("cqlL");
     node.keeps_reads = matches!(name, "sudo" | "doas" | "env" | "rm" | "test" | "[");
     // A shell reads its commands from whatever `xargs` or `parallel` was given none for.
     if name == "parallel" && call.operand(0).is_none() {
