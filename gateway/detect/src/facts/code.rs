@@ -138,6 +138,8 @@ static RUNS_TEXT: Literals = Literals::new(&[
 
 /// Ways to hand a shell over to whoever is connected.
 static HANDS_OVER: Literals = Literals::new(&[
+    "->fdopen",
+    "system$_",
     "dup2",
     "pty.spawn",
     "\"/bin/sh\"",
@@ -157,6 +159,10 @@ static HANDS_OVER: Literals = Literals::new(&[
 
 /// Calls that open a shell for a person.
 static OPENS_SHELL: Literals = Literals::new(&[
+    "system('/bin/sh')",
+    "system('/bin/bash')",
+    "exec('/bin/sh')",
+    "exec(\"/bin/sh\")",
     "pty.spawn(",
     "os.execl(\"/bin",
     "os.execl('/bin",
@@ -294,7 +300,18 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
     let peer = connected(text);
     if socket
         && hands_over
-        && (peer.is_some() || holds(text, &["connect", "fsockopen", "TCPSocket", "TCPClient", "bind("]))
+        && (peer.is_some()
+            || holds(
+                text,
+                &[
+                    "connect",
+                    "fsockopen",
+                    "TCPSocket",
+                    "TCPClient",
+                    "bind(",
+                    "PeerAddr",
+                ],
+            ))
     {
         let bound =
             holds(text, &[".bind(", "TCPServer", "createServer", "listen("]) && !text.contains("connect");

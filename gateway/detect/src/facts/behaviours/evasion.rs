@@ -221,7 +221,7 @@ fn logs(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
 }
 
 /// A log of the system itself: of logins, of its kernel, of its audit; not of one project's service.
-pub(super) fn is_log(path: &str) -> bool {
+pub(in super::super) fn is_log(path: &str) -> bool {
     let Some(rest) = path
         .strip_prefix("/var/log")
         .or_else(|| path.strip_prefix("/var/adm"))

@@ -495,7 +495,7 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         "logrotate" => call.any(&["-l", "--mail"]) && call.holds(&["sh "]),
         _ => false,
     };
-    let texts = call.words().filter(|word| word.len() > 3).chain(call.input());
+    let texts = call.words().filter(|word| word.len() >= 3).chain(call.input());
     let own = matches!(call.name, "awk" | "gawk" | "mawk" | "nawk" | "mail" | "find");
     let language = texts.clone().any(|text| OPENS_SHELL.within(text))
         && !matches!(call.name, "git" | "tmux" | "screen" | "ssh")

@@ -3,7 +3,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Evasion, Persistence};
 use defenseclaw_model::facts::Radius;
 
-use super::super::Analysis;
+use super::super::{Access, Analysis, places};
 use super::{Invocation, Table};
 use crate::shell::Scope;
 
@@ -133,7 +133,19 @@ fn unit(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
 }
 
 /// Settings by which git runs a program, for one call or from now on.
-fn git(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
+fn git(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    if call.operand(0) == Some("add") {
+        // What is added is kept, and pushed. Only what has a class of its own is worth a read.
+        for field in call.fields().skip(1).filter(|field| !field.text.starts_with('-')) {
+            if analysis
+                .rules
+                .classify(&field.text)
+                .is_some_and(|class| places::is_secret(analysis.rules, class))
+            {
+                analysis.path(Access::Read, field, scope);
+            }
+        }
+    }
     const RUN: &[&str] = &[
         "core.hookspath",
         "core.fsmonitor",

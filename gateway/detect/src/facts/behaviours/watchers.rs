@@ -162,6 +162,10 @@ pub(super) fn kills(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_
     if all {
         analysis.behave(Destruction, "kill-all", call.name, Radius::System);
     }
+    // The shell that runs this: it is not to write its history.
+    if call.name == "kill" && call.any(&["-9", "-KILL"]) && call.any(&["$$"]) {
+        analysis.behave(Evasion, "history-off", "$$", None);
+    }
     for name in call.operands() {
         let technique = stopped_service(name);
         if name.contains("defenseclaw") {
