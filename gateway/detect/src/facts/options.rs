@@ -56,6 +56,10 @@ pub(super) fn split_options<'c>(
             continue;
         }
         // `-ofile`, or a cluster whose last letter takes the next word: `-sLo file`.
+        // OpenSSL's options are words: `-noout` is no cluster of letters.
+        if known.iter().any(|(name, _)| *name == "-out") {
+            continue;
+        }
         let letters = &text[1..];
         let letter = letters
             .char_indices()

@@ -29,6 +29,7 @@ use crate::shell::{Scope, Sink};
 
 use super::programs::Call;
 pub(super) use assigned::{assigned, function};
+pub(super) use databases::statements;
 pub(super) use evasion::is_log;
 pub(super) use words::Invocation;
 
