@@ -332,6 +332,9 @@ fn everyday_commands_are_for_nothing_else() {
         "chmod +x build.sh && ./build.sh",
         "gcc -o /tmp/t t.c && /tmp/t",
         "echo x | sed 's/a/b/e'",
+        "echo \"$GITHUB_TOKEN\" | docker login ghcr.io -u me --password-stdin",
+        "echo ${API_TOKEN:+set}",
+        "while ! nc -z localhost 5432; do sleep 1; done",
     ] {
         let facts = command(text);
         assert!(

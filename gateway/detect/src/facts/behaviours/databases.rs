@@ -133,7 +133,11 @@ fn in_text(analysis: &mut Analysis, text: &str, name: &str, reach: &dyn Fn(&str)
                 analysis.behave(
                     Destruction,
                     "drop-database",
-                    object(words.len().min(3) - 1),
+                    object(if words.get(2) == Some(&"IF") {
+                        4
+                    } else {
+                        words.len().min(3) - 1
+                    }),
                     reach(statement),
                 );
             }

@@ -3,7 +3,7 @@
 
 use defenseclaw_model::facts::BehaviourKind::Discovery;
 
-use super::super::Analysis;
+use super::super::{Analysis, flows};
 use super::watchers::is_watcher;
 use super::{Invocation, Table};
 use crate::shell::Scope;
@@ -49,11 +49,14 @@ pub(super) const TABLE: Table = &[
                     "-w",
                 ])
                 .last();
-            analysis.behave(Discovery, "network-scan", target.unwrap_or_default(), None);
+            let target = target.unwrap_or_default();
+            if !flows::is_near(target) {
+                analysis.behave(Discovery, "network-scan", target, None);
+            }
         },
     ),
     (&["nc", "ncat", "netcat"], |analysis, call, _| {
-        if call.short("z") {
+        if call.short("z") && !call.words().any(flows::is_near) {
             analysis.behave(
                 Discovery,
                 "network-scan",

@@ -90,6 +90,7 @@ pub(super) fn reached(analysis: &mut Analysis, host: &str) {
 
 /// Notes what follows from the call as a whole.
 pub(super) fn whole(analysis: &mut Analysis) {
+    credential::whole(analysis);
     control::whole(analysis);
     abuse::fork_bomb(analysis);
 }

@@ -509,7 +509,10 @@ pub(in super::super) fn secret_names(text: &str) -> impl Iterator<Item = &str> {
             .position(|b| b != b'_' && !b.is_ascii_alphanumeric())
             .unwrap_or(rest.len());
         let name = &rest[..end];
-        is_secret_name(name).then_some(name)
+        // `${TOKEN:+set}` says that it is there, not what it is.
+        let tested =
+            rest[end..].starts_with([':', '+']) && rest[end..].trim_start_matches(':').starts_with('+');
+        (!tested && is_secret_name(name)).then_some(name)
     })
 }
 
