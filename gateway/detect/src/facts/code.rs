@@ -332,6 +332,13 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             analysis.behave(Execution, "network-to-code", host, None);
         }
     }
+    calls(analysis, name, text, socket);
+    deletions(analysis, text, scope);
+    shells(analysis, text, scope);
+}
+
+/// Single calls that say enough by themselves.
+fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
     let shell = OPENS_SHELL.within(text);
     if shell && !socket {
         analysis.behave(Execution, "gtfobin-shell", name, None);
@@ -389,8 +396,6 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             defenseclaw_model::facts::Radius::System,
         );
     }
-    deletions(analysis, text, scope);
-    shells(analysis, text, scope);
 }
 
 /// The address that a text connects a socket to.

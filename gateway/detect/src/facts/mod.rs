@@ -487,3 +487,5 @@ fn is_plumbing(path: &str) -> bool {
 mod meaning_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written_tests;

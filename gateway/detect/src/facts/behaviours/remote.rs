@@ -228,6 +228,11 @@ fn aws(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
             Radius::Remote,
         );
     }
+    aws_access(analysis, call, service, verb);
+}
+
+/// What is asked of AWS that gives secrets, accounts or rights.
+fn aws_access(analysis: &mut Analysis, call: &Invocation<'_>, service: &str, verb: &str) {
     match (service, verb) {
         ("secretsmanager", "get-secret-value" | "batch-get-secret-value")
         | ("ssm", "get-parameter" | "get-parameters" | "get-parameters-by-path")
