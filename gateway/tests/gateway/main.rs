@@ -8,6 +8,7 @@
 
 mod agents;
 mod faults;
+mod harnesses;
 mod hooks;
 mod lifecycle;
 mod world;
