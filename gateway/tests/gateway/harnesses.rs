@@ -32,7 +32,7 @@ fn an_event_that_only_the_command_line_names() {
         unnamed.body.contains("defenseclaw-hook copilot-cli EVENT"),
         "{unnamed:?}"
     );
-    assert_eq!(world.kinds(), ["started", "tool_call", "tool_call", "finding"]);
+    assert_eq!(world.kinds(), ["tool_call", "tool_call", "finding"]);
 }
 
 #[test]
