@@ -9,6 +9,7 @@
 mod agents;
 mod api;
 mod faults;
+mod harnesses;
 mod hooks;
 mod lifecycle;
 mod watch;

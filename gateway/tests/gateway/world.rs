@@ -28,6 +28,8 @@ pub(crate) struct World {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) exit: Option<u8>,
+    /// How many of the body's last bytes are for standard error.
+    pub(crate) stderr: Option<usize>,
     pub(crate) body: String,
 }
 
@@ -330,6 +332,7 @@ pub(crate) fn read_answer_from(stream: &mut impl Read) -> Option<Answer> {
     Some(Answer {
         status: head.get(9..12)?.parse().unwrap(),
         exit: header("x-defenseclaw-exit:").map(|exit| exit.parse().unwrap()),
+        stderr: header("x-defenseclaw-stderr:").map(|bytes| bytes.parse().unwrap()),
         body: body.to_owned(),
     })
 }
