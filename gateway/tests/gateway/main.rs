@@ -11,4 +11,5 @@ mod api;
 mod faults;
 mod hooks;
 mod lifecycle;
+mod people;
 mod world;
