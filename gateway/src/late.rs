@@ -74,8 +74,6 @@ fn written(reply: &Reply) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::BodyExt;
-
     use super::*;
 
     #[test]
@@ -94,7 +92,8 @@ mod tests {
                     stderr: b"why".to_vec(),
                 }
             };
-            let body = LateBody::new(reply).collect().await.unwrap().to_bytes();
+            let body = axum::body::Body::new(LateBody::new(reply));
+            let body = axum::body::to_bytes(body, 1_000).await.unwrap();
             assert_eq!(body, "2 3\n{}why");
         });
     }

@@ -5,7 +5,7 @@
 //! | [`Selector`] | where in a JSON value something stands |
 //! | [`ToolTable`] | names of tools with where their command, paths or addresses stand; in a harness's contract, and for all of them together in `policies/tools.yaml` |
 //! | [`Place`] | working and home folder, against which relative paths are read |
-//! | [`kind_of`] | the answer for a tool of no particular harness |
+//! | [`kind_of`], [`folder_of`] | the answer for a tool of no particular harness, and where it works |
 //!
 //! Time is linear in the input. Paths come out absolute and without `.` and `..`, by their text alone: links are the
 //! kernel view's business.
@@ -20,7 +20,7 @@ pub use argv::command_line;
 pub use patch::paths_of_patch;
 pub use place::Place;
 pub use select::{Selector, SelectorError};
-pub use table::{ToolFault, ToolKind, ToolRule, ToolTable, ToolTableError, kind_of};
+pub use table::{ToolFault, ToolKind, ToolRule, ToolTable, ToolTableError, folder_of, kind_of};
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,25 @@
 //! The real client: Claude Code from npm, driven by a [`ModelServer`].
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use crate::model_server::ModelServer;
+use crate::npm::Package;
+use crate::output::{await_end, collect, joined};
 use crate::stack::target_folder;
 
+const PACKAGE: Package = Package {
+    name: "@anthropic-ai/claude-code",
+    version: "2.1.197",
+    folder: "@anthropic-ai/claude-code-linux-{arch}",
+    program: "claude",
+};
 /// The version whose behaviour is known.
-pub const VERSION: &str = "2.1.197";
+pub const VERSION: &str = PACKAGE.version;
 /// The events that our connector takes.
 const EVENTS: [&str; 7] = [
     "SessionStart",
@@ -24,8 +30,6 @@ const EVENTS: [&str; 7] = [
     "Stop",
     "SessionEnd",
 ];
-/// How long one session may take.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Finds the client below cargo's output folder, or installs it there.
 pub fn ensure() -> Result<PathBuf> {
@@ -34,47 +38,7 @@ pub fn ensure() -> Result<PathBuf> {
 
 /// The same in a given folder.
 pub fn ensure_in(folder: &Path) -> Result<PathBuf> {
-    let architecture = if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "x64"
-    };
-    let package = folder.join(format!(
-        "node_modules/@anthropic-ai/claude-code-linux-{architecture}"
-    ));
-    let program = package.join("claude");
-    let manifest = fs::read_to_string(package.join("package.json")).unwrap_or_default();
-    if program.is_file() && manifest.contains(&format!("\"version\": \"{VERSION}\"")) {
-        return Ok(program);
-    }
-    fs::create_dir_all(folder)?;
-    let what = format!("@anthropic-ai/claude-code@{VERSION}");
-    // Not by a macro: a test's own output is kept back, and this has to be said beforehand.
-    writeln!(
-        std::io::stderr(),
-        "npm install {what}    # the real client, into {}",
-        folder.display()
-    )?;
-    let output = Command::new("npm")
-        .args([
-            "install",
-            "--no-save",
-            "--no-audit",
-            "--no-fund",
-            "--ignore-scripts",
-            "--prefix",
-        ])
-        .arg(folder)
-        .arg(&what)
-        .output()
-        .context("cannot start npm")?;
-    if !output.status.success() || !program.is_file() {
-        bail!(
-            "npm did not install it: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
-    Ok(program)
+    PACKAGE.ensure(folder)
 }
 
 /// One session of the client.
@@ -148,26 +112,20 @@ impl Running {
     }
 
     /// Waits for the session's end and returns the client's own result object.
-    pub fn finish(mut self) -> Result<Value> {
-        let deadline = Instant::now() + DEADLINE;
-        // Its output is one line at the end: no pipe fills up while we wait.
-        while self.0.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                self.0.kill()?;
-                bail!("Claude Code did not end within {} s", DEADLINE.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let output = self.0.wait_with_output()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            bail!(
-                "Claude Code failed: {}\n{text}{}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            );
-        }
+    pub fn finish(self) -> Result<Value> {
+        let text = self.end()?;
         serde_json::from_str(text.trim())
-            .with_context(|| format!("Claude Code's result is not as expected: {text}"))
+            .with_context(|| format!("Claude Code's result is not as expected: {text:.4096}"))
+    }
+
+    /// Waits for the session's end and returns what the client printed. It cuts a result of many megabytes short.
+    pub fn end(mut self) -> Result<String> {
+        let (stdout, stderr) = (collect(self.0.stdout.take()), collect(self.0.stderr.take()));
+        let status = await_end(&mut self.0, "Claude Code")?;
+        let (text, errors) = (joined(stdout), joined(stderr));
+        if !status.success() {
+            bail!("Claude Code failed: {status}\n{text}{errors}");
+        }
+        Ok(text)
     }
 }

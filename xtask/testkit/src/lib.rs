@@ -7,7 +7,9 @@
 //! | [`script`] | what an agent is to do: prompts, turns, tool calls |
 //! | [`scripted_agent`] | a small agent that speaks Claude Code's hook protocol and really runs the tools |
 //! | [`model_server`] | the model of the real client, on loopback, following a script |
-//! | [`claude_code`] | the real client, driven by such a model |
+//! | [`responses`] | the same model in the words that Codex speaks |
+//! | [`claude_code`], [`codex`] | the real clients, driven by such a model |
+//! | [`npm`] | where those clients come from |
 //! | [`truth`] | what the recorder program `actor` did, in its own words |
 //! | [`workplace`] | a project, a home folder and an "outside" to act in |
 //! | [`evaluation`] | how well `inspect` tells attacks from everyday work |
@@ -15,8 +17,12 @@
 
 pub mod claude_code;
 pub mod evaluation;
+pub mod codex;
 pub mod model_server;
 pub mod need;
+pub mod npm;
+mod output;
+pub mod responses;
 pub mod script;
 pub mod scripted_agent;
 pub mod stack;

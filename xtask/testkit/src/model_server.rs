@@ -1,4 +1,6 @@
-//! The model of the real client, on loopback.
+//! The model of the real clients, on loopback.
+//!
+//! Codex asks `POST /v1/responses`, which [`responses`](crate::responses) answers.
 //!
 //! It speaks as much of the Anthropic Messages API as Claude Code 2.1.197 asks for: `HEAD /` at the start, `POST
 //! /v1/messages` with server-sent events, `…/count_tokens`, and side requests (titles, summaries) that carry no tools.
@@ -13,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::responses;
 use crate::script::{Script, Turn};
 
 /// A running model server. It ends with the process.
@@ -57,7 +60,7 @@ impl ModelServer {
         Ok(Self { port, seen })
     }
 
-    /// For `ANTHROPIC_BASE_URL`.
+    /// For `ANTHROPIC_BASE_URL`; Codex wants `/v1` behind it.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -90,6 +93,13 @@ fn serve(stream: &TcpStream, turns: &[Turn], seen: &Mutex<Seen>) -> Result<()> {
         let request: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (kind, answer) = match (method.as_str(), path.split('?').next().unwrap_or_default()) {
             ("POST", "/v1/messages") => answer(&request, turns, seen),
+            ("POST", "/v1/responses") => {
+                let (told, turn, answer) = responses::answer(&request, turns);
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                seen.results.extend(told);
+                seen.turns = seen.turns.max(turn);
+                ("text/event-stream", answer)
+            }
             ("POST", "/v1/messages/count_tokens") => {
                 ("application/json", json!({"input_tokens": 10}).to_string())
             }
@@ -224,24 +234,38 @@ fn events(turn: &Turn, request: &Value, number: usize) -> String {
     start["stop_reason"] = Value::Null;
     send(json!({"type": "message_start", "message": start}));
     for (index, block) in blocks(turn).into_iter().enumerate() {
-        let (empty, delta) = if block["type"] == "text" {
+        let (empty, deltas) = if block["type"] == "text" {
             (
                 json!({"type": "text", "text": ""}),
-                json!({"type": "text_delta", "text": block["text"]}),
+                vec![json!({"type": "text_delta", "text": block["text"]})],
             )
         } else {
             let input = block["input"].to_string();
             let empty = json!({"type": "tool_use", "id": block["id"], "name": block["name"], "input": {}});
-            (empty, json!({"type": "input_json_delta", "partial_json": input}))
+            let piece = |part: String| json!({"type": "input_json_delta", "partial_json": part});
+            (empty, pieces(&input).map(piece).collect())
         };
         send(json!({"type": "content_block_start", "index": index, "content_block": empty}));
-        send(json!({"type": "content_block_delta", "index": index, "delta": delta}));
+        for delta in deltas {
+            send(json!({"type": "content_block_delta", "index": index, "delta": delta}));
+        }
         send(json!({"type": "content_block_stop", "index": index}));
     }
     let delta = json!({"stop_reason": stop_reason(turn), "stop_sequence": null});
     send(json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": 5}}));
     send(json!({"type": "message_stop"}));
     text
+}
+
+/// A large input in parts, as a model sends it: the client takes long for one line of many megabytes.
+fn pieces(input: &str) -> impl Iterator<Item = String> {
+    const PIECE: usize = 1 << 20;
+    let characters: Vec<char> = input.chars().collect();
+    let parts: Vec<String> = characters
+        .chunks(PIECE)
+        .map(|part| part.iter().collect())
+        .collect();
+    parts.into_iter()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::libc;
 
-use crate::claude_code;
+use crate::{claude_code, codex};
 
 /// Something that not every host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Need {
     Bpf,
     /// The real Claude Code, or npm and a registry to get it from.
     ClaudeCode,
+    /// The real Codex, or npm and a registry to get it from.
+    Codex,
     /// A program in `PATH`.
     Program(&'static str),
 }
@@ -36,6 +38,9 @@ impl Need {
             Self::ClaudeCode => claude_code::ensure()
                 .err()
                 .map(|error| format!("needs Claude Code: {error:#}")),
+            Self::Codex => codex::ensure()
+                .err()
+                .map(|error| format!("needs Codex: {error:#}")),
             Self::Program(name) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());

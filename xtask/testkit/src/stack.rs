@@ -356,6 +356,15 @@ fn end(child: &mut Option<Child>, signal: Signal) -> Result<()> {
     bail!("a daemon did not end within 10 s of {signal}")
 }
 
+/// One of the programs of a build, where it was built to.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let program = default_programs().join(name);
+    if !program.is_file() {
+        bail!("no program {}: run `cargo xtask build`", program.display());
+    }
+    Ok(program)
+}
+
 /// `target/dist` of the checkout that this crate was built from, unless `DEFENSECLAW_BIN_DIR` says otherwise.
 fn default_programs() -> PathBuf {
     if let Some(folder) = std::env::var_os("DEFENSECLAW_BIN_DIR") {

@@ -7,6 +7,7 @@ use defenseclaw_model::facts::BehaviourKind::{Control, Credential, Destruction, 
 use defenseclaw_model::facts::{FlowEnd, FlowKind};
 
 use super::flows::{Sends, Way};
+use super::literals::Literals;
 use super::programs::nested_text;
 use super::{Access, Analysis, flows, hosts, places, radius};
 use crate::paths::PathRules;
@@ -106,30 +107,89 @@ fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     .filter(|(quoted, _)| !quoted.is_empty() && quoted.len() <= MAX_PATH)
 }
 
+/// Calls that decode.
+static DECODES: Literals = Literals::new(&[
+    "b64decode",
+    "base64",
+    "fromhex",
+    "unhexlify",
+    "atob(",
+    "decode64",
+    "unpack(",
+    "codecs.decode",
+    "marshal.loads",
+    "zlib.decompress",
+    "fromCharCode",
+    "gzinflate",
+    "str_rot13",
+    "unescape(",
+]);
+
+/// Calls that run a text.
+static RUNS_TEXT: Literals = Literals::new(&[
+    "os.system(",
+    "execSync(",
+    "new Function(",
+    "eval base64",
+    "eval get",
+    "eval $",
+    "eval(",
+    "iex ",
+    "IEX(",
+    "compile(",
+]);
+
+/// Ways to hand a shell over to whoever is connected.
+static HANDS_OVER: Literals = Literals::new(&[
+    "dup2",
+    "pty.spawn",
+    "\"/bin/sh\"",
+    "'/bin/sh'",
+    "/bin/sh -i",
+    "/bin/bash",
+    "open(STDIN",
+    "STDIN,\">&",
+    ".spawn(",
+    "exec(\"sh",
+    "exec \"/bin",
+    "proc_open",
+    "to_s|sh",
+    "cmd.exe",
+    "/bin/sh",
+]);
+
+/// Calls that open a shell for a person.
+static OPENS_SHELL: Literals = Literals::new(&[
+    "pty.spawn(",
+    "os.execl(\"/bin",
+    "os.execl('/bin",
+    "os.execvp(\"/bin",
+    "os.system(\"/bin/sh\")",
+    "os.system('/bin/sh')",
+    "os.system(\"/bin/bash\")",
+    "os.system('/bin/bash')",
+    "os.system(\"sh\")",
+    "exec \"/bin/sh\"",
+    "exec '/bin/sh'",
+    "exec \"/bin/bash\"",
+    "system(\"/bin/sh\")",
+    "spawn(\"/bin/sh\"",
+    "spawn('/bin/sh'",
+    "os.execute(\"/bin/sh\")",
+    "os.execute('/bin/sh')",
+    "pcntl_exec(\"/bin",
+    "passthru(\"/bin/sh",
+    "exec {\"/bin/sh\"",
+    "spawnSync(\"/bin/sh\"",
+    "execSync('/bin/sh'",
+]);
+
 fn holds(text: &str, parts: &[&str]) -> bool {
     parts.iter().any(|part| text.contains(part))
 }
 
 fn decodes(text: &str) -> bool {
-    holds(
-        text,
-        &[
-            "b64decode",
-            "base64",
-            "fromhex",
-            "unhexlify",
-            "atob(",
-            "decode64",
-            "unpack(",
-            "codecs.decode",
-            "marshal.loads",
-            "zlib.decompress",
-            "fromCharCode",
-            "gzinflate",
-            "str_rot13",
-            "unescape(",
-        ],
-    )
+    DECODES.within(text)
 }
 
 fn executes(text: &str) -> bool {
@@ -157,25 +217,11 @@ fn runs_text(text: &str) -> bool {
             // `re.exec(`, `cursor.exec(` and `literal_eval(` run no code.
             !text[..at].ends_with(['.', '_']) || text[..at].ends_with("builtins.")
         });
-    own || holds(
-        text,
-        &[
-            "os.system(",
-            "execSync(",
-            "new Function(",
-            "eval base64",
-            "eval get",
-            "eval $",
-            "eval(",
-            "iex ",
-            "IEX(",
-            "compile(",
-        ],
-    ) && (own || !text.contains("re.compile(") || text.contains("os.system("))
+    own || RUNS_TEXT.within(text) && (own || !text.contains("re.compile(") || text.contains("os.system("))
 }
 
 /// Words that reach another host, and those that only fetch from one.
-const CONNECTS: &[&str] = &[
+static CONNECTS: Literals = Literals::new(&[
     "urlopen",
     "requests.",
     "http.client",
@@ -204,8 +250,8 @@ const CONNECTS: &[&str] = &[
     "net.connect",
     "Invoke-WebRequest",
     "WebClient",
-];
-const FETCHES: &[&str] = &[
+]);
+static FETCHES: Literals = Literals::new(&[
     "urlopen",
     "requests.get",
     "httpx.get",
@@ -226,7 +272,7 @@ const FETCHES: &[&str] = &[
     "WebClient",
     "DownloadString",
     "Invoke-WebRequest",
-];
+]);
 
 /// What combinations of calls say.
 pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope: &Scope<'_>) {
@@ -247,26 +293,7 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             "TCPClient",
         ],
     );
-    let hands_over = holds(
-        text,
-        &[
-            "dup2",
-            "pty.spawn",
-            "\"/bin/sh\"",
-            "'/bin/sh'",
-            "/bin/sh -i",
-            "/bin/bash",
-            "open(STDIN",
-            "STDIN,\">&",
-            ".spawn(",
-            "exec(\"sh",
-            "exec \"/bin",
-            "proc_open",
-            "to_s|sh",
-            "cmd.exe",
-            "/bin/sh",
-        ],
-    );
+    let hands_over = HANDS_OVER.within(text);
     let peer = connected(text);
     if socket
         && hands_over
@@ -278,7 +305,7 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
         analysis.behave(Control, technique, peer.unwrap_or_default(), None);
     }
     if runs_text(text) {
-        let fetches = holds(text, FETCHES);
+        let fetches = FETCHES.within(text);
         if decodes(text)
             && (holds(text, &["exec(", "eval(", "eval ", "Function("])
                 || text.contains("os.system(base64")
@@ -291,33 +318,7 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             analysis.behave(Execution, "network-to-code", host, None);
         }
     }
-    let shell = holds(
-        text,
-        &[
-            "pty.spawn(",
-            "os.execl(\"/bin",
-            "os.execl('/bin",
-            "os.execvp(\"/bin",
-            "os.system(\"/bin/sh\")",
-            "os.system('/bin/sh')",
-            "os.system(\"/bin/bash\")",
-            "os.system('/bin/bash')",
-            "os.system(\"sh\")",
-            "exec \"/bin/sh\"",
-            "exec '/bin/sh'",
-            "exec \"/bin/bash\"",
-            "system(\"/bin/sh\")",
-            "spawn(\"/bin/sh\"",
-            "spawn('/bin/sh'",
-            "os.execute(\"/bin/sh\")",
-            "os.execute('/bin/sh')",
-            "pcntl_exec(\"/bin",
-            "passthru(\"/bin/sh",
-            "exec {\"/bin/sh\"",
-            "spawnSync(\"/bin/sh\"",
-            "execSync('/bin/sh'",
-        ],
-    );
+    let shell = OPENS_SHELL.within(text);
     if shell && !socket {
         analysis.behave(Execution, "gtfobin-shell", name, None);
     }
@@ -552,7 +553,7 @@ fn quoted(word: &str) -> String {
 
 /// What the text sends, and from where.
 fn ends(analysis: &mut Analysis, text: &str) {
-    if !holds(text, CONNECTS) {
+    if !CONNECTS.within(text) {
         return;
     }
     let host = hosts::hosts_in(text)

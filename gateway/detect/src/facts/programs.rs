@@ -141,6 +141,9 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
     let argv = words.iter().map(Word::as_argument).collect();
     let index = analysis.program(name.clone(), argv, call.place.level)?;
     for (at, word) in words.iter().enumerate() {
+        if word.feeds.is_empty() && word.followed.is_empty() {
+            continue;
+        }
         let way = flows::way_of(&name, words, at);
         for feed in &word.feeds {
             let inner = analysis.outermost(feed.clone());

@@ -23,7 +23,8 @@ use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
-pub use check::{Failure, Report};
+pub use check::Report;
+pub(crate) use view::texts_of;
 use node::{Ask, Node, Seen};
 use view::View;
 

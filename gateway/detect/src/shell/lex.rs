@@ -25,6 +25,8 @@ struct Pieces {
 impl Pieces {
     fn flush(&mut self) {
         if !self.bare.is_empty() {
+            // Most words have one piece.
+            self.done.reserve_exact(usize::from(self.done.is_empty()));
             self.done.push(Piece::Text {
                 text: std::mem::take(&mut self.bare),
                 quoted: false,
@@ -73,8 +75,12 @@ impl Parser<'_, '_> {
             return None;
         }
         pieces.flush();
-        let source = self.since(start);
-        self.sink.spend(source.len());
+        self.sink.spend(self.pos - start);
+        let source = match pieces.done.as_slice() {
+            // A line continuation stands in the source, but not in the text.
+            [Piece::Text { text, quoted: false }] if text.len() == self.pos - start => String::new(),
+            _ => self.since(start),
+        };
         Some(Word {
             pieces: pieces.done,
             source,

@@ -308,13 +308,18 @@ impl<'t, 's> Parser<'t, 's> {
 
     fn add_word(&mut self, mut word: Word, scope: &Scope<'_>, command: &mut Command) {
         word.follow(scope);
-        let fields = word.expand(scope);
-        self.sink
-            .spend(fields.iter().map(|field| field.text.len() + 16).sum());
         let index = command.words.len();
-        command
-            .fields
-            .extend(fields.into_iter().map(|field| (field, index)));
+        if let Some(field) = word.plain() {
+            self.sink.spend(field.text.len() + 16);
+            command.fields.push((field, index));
+        } else {
+            let fields = word.expand(scope);
+            self.sink
+                .spend(fields.iter().map(|field| field.text.len() + 16).sum());
+            command
+                .fields
+                .extend(fields.into_iter().map(|field| (field, index)));
+        }
         command.words.push(word);
     }
 
@@ -425,7 +430,7 @@ impl<'t, 's> Parser<'t, 's> {
 
     /// Finds the body of a here-document, which begins behind the line's end or the line's last here-document.
     fn here_document(&mut self, delimiter: &Word, strip_tabs: bool, scope: &mut Scope<'_>) -> String {
-        let quoted = delimiter.source.contains(['\'', '"', '\\']);
+        let quoted = delimiter.source().contains(['\'', '"', '\\']);
         let end_line: String = delimiter.as_argument();
         let (newline, start) = match self.heredocs {
             Some((newline, end)) if newline >= self.pos => (newline, end),

@@ -120,8 +120,8 @@ fn is_glob(text: &str) -> bool {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Word {
     pub(crate) pieces: Vec<Piece>,
-    /// As written.
-    pub(crate) source: String,
+    /// As written; empty where that is its one piece of text.
+    pub(super) source: String,
     /// Programs (by range) whose output the word holds.
     pub(crate) feeds: Vec<std::ops::Range<usize>>,
     /// Programs (by range) whose output the word's variables hold.
@@ -158,6 +158,27 @@ impl Field {
 impl Word {
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// As written.
+    pub(crate) fn source(&self) -> &str {
+        match self.pieces.as_slice() {
+            [Piece::Text { text, quoted: false }] if self.source.is_empty() => text,
+            _ => &self.source,
+        }
+    }
+
+    /// The one field of a word in which nothing is to be expanded, as most words are.
+    pub(crate) fn plain(&self) -> Option<Field> {
+        match self.pieces.as_slice() {
+            [Piece::Text { text, quoted }] if !text.is_empty() && (*quoted || !text.contains(['~', '{'])) => {
+                Some(Field {
+                    glob: !quoted && is_glob(text),
+                    ..Field::literal(text)
+                })
+            }
+            _ => None,
+        }
     }
 
     /// The word's text, if it is plain text without quotes: the only form in which the shell knows its own keywords.
@@ -201,7 +222,7 @@ impl Word {
                 Piece::Text { text: part, quoted } if *quoted || !part.starts_with('~') => {
                     text.push_str(part)
                 }
-                _ => return self.source.clone(),
+                _ => return self.source().to_owned(),
             }
         }
         text
@@ -227,7 +248,7 @@ impl Word {
             };
         }
         let source = self
-            .source
+            .source()
             .split_once('=')
             .map_or("", |(_, source)| source)
             .to_owned();
@@ -257,12 +278,22 @@ impl Word {
 
     /// The fields that the word becomes.
     pub(crate) fn expand(&self, scope: &Scope<'_>) -> Vec<Field> {
+        if let Some(field) = self.plain() {
+            return vec![field];
+        }
         let mut fields = Vec::new();
+        if !self.has_braces() {
+            expand_pieces(&self.pieces, scope, true, &mut fields);
+            if fields.len() <= MAX_FIELDS {
+                return fields;
+            }
+            fields.clear();
+        }
         for pieces in brace_expand(&self.pieces) {
             expand_pieces(&pieces, scope, true, &mut fields);
             if fields.len() > MAX_FIELDS {
                 return vec![Field {
-                    text: self.source.clone(),
+                    text: self.source().to_owned(),
                     exact: false,
                     glob: false,
                     substitution: false,
@@ -270,6 +301,11 @@ impl Word {
             }
         }
         fields
+    }
+
+    fn has_braces(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| matches!(piece, Piece::Text { text, quoted: false } if text.contains('{')))
     }
 
     /// The word as one field: an assignment's value, a redirection's target, a here-string.

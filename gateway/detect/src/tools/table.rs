@@ -181,6 +181,12 @@ impl ToolTable {
     pub fn kind(&self, tool: &str, input: &Value, place: Place<'_>) -> Option<Result<CallKind, ToolFault>> {
         self.rule(tool, input).map(|rule| rule.kind(input, place))
     }
+
+    /// The folder that the input itself names for the tool to work in, made absolute. Relative paths of a command are to be
+    /// read against it. `None`: the table has no such tool; `Some(None)`: the input names none.
+    pub fn folder(&self, tool: &str, input: &Value, place: Place<'_>) -> Option<Option<String>> {
+        self.rule(tool, input).map(|rule| rule.folder(input, place))
+    }
 }
 
 fn spell(name: &str, spelling: Spelling) -> String {
@@ -381,6 +387,17 @@ impl Union {
         })
     }
 
+    fn folder(&self, tool: &str, input: &Value, place: Place<'_>) -> Option<String> {
+        if let Some(folder) = self.named.folder(tool, input, place) {
+            return folder;
+        }
+        if is_mcp(tool) {
+            return None;
+        }
+        let rule = self.by_fields.iter().find(|rule| rule.fits(input))?;
+        rule.folder(input, place)
+    }
+
     fn kind(&self, tool: &str, input: &Value, place: Place<'_>) -> CallKind {
         if let Some(Ok(kind)) = self.named.kind(tool, input, place) {
             return kind;
@@ -415,6 +432,12 @@ static UNION: LazyLock<Union> = LazyLock::new(|| {
 /// [`CallKind::Other`]; the input itself says the rest.
 pub fn kind_of(tool: &str, input: &Value, cwd: Option<&str>, home: Option<&str>) -> CallKind {
     UNION.kind(tool, input, Place { cwd, home })
+}
+
+/// The folder that a call's input names for the tool to work in, made absolute; `None` where it names none, and the
+/// session's own holds.
+pub fn folder_of(tool: &str, input: &Value, cwd: Option<&str>, home: Option<&str>) -> Option<String> {
+    UNION.folder(tool, input, Place { cwd, home })
 }
 
 #[cfg(test)]

@@ -126,6 +126,25 @@ fn searches_start_here_unless_they_say_where() {
 }
 
 #[test]
+fn a_command_works_where_its_input_says() {
+    let folder = |tool, input: Value| folder_of(tool, &input, Some("/home/kim/w"), Some("/home/kim"));
+    assert_eq!(
+        folder("exec_command", json!({"cmd": "cat id_rsa", "workdir": "~/.ssh"})).as_deref(),
+        Some("/home/kim/.ssh")
+    );
+    assert_eq!(
+        folder("run_shell_command", json!({"command": "ls", "dir_path": "sub"})).as_deref(),
+        Some("/home/kim/w/sub")
+    );
+    assert_eq!(
+        folder("unheard_of", json!({"command": "ls", "cwd": "/srv"})).as_deref(),
+        Some("/srv")
+    );
+    assert_eq!(folder("Bash", json!({"command": "ls"})), None);
+    assert_eq!(folder("mcp__x__y", json!({"command": "ls", "cwd": "/srv"})), None);
+}
+
+#[test]
 fn what_an_mcp_server_does_is_no_action_of_the_harness() {
     for tool in [
         "mcp__files__read_file",

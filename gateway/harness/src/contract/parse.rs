@@ -1,6 +1,6 @@
 //! A harness's payload in our words.
 
-use defenseclaw_detect::tools::{Place, Selector, ToolFault, kind_of};
+use defenseclaw_detect::tools::{Place, Selector, ToolFault, folder_of, kind_of};
 use defenseclaw_model::call::{CallKind, HookEvent, HookEventKind, ToolCall};
 use defenseclaw_model::ids::{CallId, SessionId};
 use serde_json::{Map, Value};
@@ -78,7 +78,11 @@ impl Contract {
         match asked.kind() {
             Ok(kind) => Ok(Parsed {
                 native: name.to_owned(),
-                event: HookEvent { session, cwd, kind },
+                event: HookEvent {
+                    cwd: asked.folder(&kind).or(cwd),
+                    session,
+                    kind,
+                },
                 home,
                 said,
             }),
@@ -270,6 +274,18 @@ impl Asked<'_> {
             Some(Err(fault)) => Err(self.blame(fault)),
             // A tool that this contract does not name: what is known of it elsewhere.
             None => Ok(kind_of(tool, input, self.place.cwd, self.place.home)),
+        }
+    }
+
+    /// The folder that a call's own input names for it to work in: relative paths of a command are to be read against that.
+    fn folder(&self, kind: &HookEventKind) -> Option<String> {
+        let (HookEventKind::PreToolUse(call) | HookEventKind::PermissionRequest(call)) = kind else {
+            return None;
+        };
+        let tools = &self.reader.contract.tools;
+        match tools.folder(&call.tool, &call.input, self.place) {
+            Some(folder) => folder,
+            None => folder_of(&call.tool, &call.input, self.place.cwd, self.place.home),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use defenseclaw_model::facts::BehaviourKind::{Control, Execution};
 
+use super::super::literals::Literals;
 use super::super::{Analysis, flows, hosts, normal, table};
 use super::{Invocation, Table};
 use crate::shell::{Piece, Scope};
@@ -255,7 +256,7 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
         .iter()
         .filter(|piece| !matches!(piece, Piece::Text { text, .. } if text.is_empty()))
         .collect();
-    let source = word.source.trim_start_matches('\\');
+    let source = word.source().trim_start_matches('\\');
     let letters = |text: &str| {
         !text.is_empty()
             && text
@@ -282,9 +283,9 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
         .iter()
         .filter(|piece| matches!(piece, Piece::Variable { .. }))
         .count();
-    let separate = field.text.contains('/') || word.source.contains('/');
+    let separate = field.text.contains('/') || word.source().contains('/');
     variables > 1 && inner.len() == variables && !separate
-        || (variables >= 1 && inner.len() > 1 && !separate && field.exact && word.source.contains("$@"))
+        || (variables >= 1 && inner.len() > 1 && !separate && field.exact && word.source().contains("$@"))
 }
 
 /// `find . -exec /bin/sh \;`: a shell with nothing to do but wait for words.
@@ -346,56 +347,53 @@ fn privileged_shell(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_
     }
 }
 
-/// Whether a text in a program's own language opens a shell.
-fn opens_shell(text: &str) -> bool {
-    const OPEN: &[&str] = &[
-        ":!/bin/sh",
-        ":!sh",
-        ":!bash",
-        ":!/bin/bash",
-        ":shell",
-        ":sh",
-        ":terminal",
-        "!/bin/sh",
-        "!sh",
-        "!bash",
-        "!/bin/bash",
-        "\\! /bin",
-        "\\!sh",
-        "\\! sh",
-        "\\! bash",
-        ".shell ",
-        ".system ",
-        "os.execute",
-        "os.execl",
-        "os.system",
-        "pty.spawn",
-        "system(\"/bin",
-        "system('/bin",
-        "system(\"sh\")",
-        "system(\"bash",
-        "exec sh",
-        "exec /bin/sh",
-        "exec /bin/bash",
-        "exec \"/bin",
-        "exec '/bin",
-        "spawn /bin/sh",
-        "spawn sh",
-        "spawn /bin/bash",
-        "spawn bash",
-        "(term \"",
-        "%{lua:",
-        "posix_spawn",
-        "reset; exec sh",
-        "1e exec",
-        "1e sh",
-        "!{sh",
-        "backtick",
-        "shell_exec",
-        "\\write18",
-    ];
-    OPEN.iter().any(|known| text.contains(known))
-}
+/// Texts by which programs open a shell in their own language.
+static OPENS_SHELL: Literals = Literals::new(&[
+    ":!/bin/sh",
+    ":!sh",
+    ":!bash",
+    ":!/bin/bash",
+    ":shell",
+    ":sh",
+    ":terminal",
+    "!/bin/sh",
+    "!sh",
+    "!bash",
+    "!/bin/bash",
+    "\\! /bin",
+    "\\!sh",
+    "\\! sh",
+    "\\! bash",
+    ".shell ",
+    ".system ",
+    "os.execute",
+    "os.execl",
+    "os.system",
+    "pty.spawn",
+    "system(\"/bin",
+    "system('/bin",
+    "system(\"sh\")",
+    "system(\"bash",
+    "exec sh",
+    "exec /bin/sh",
+    "exec /bin/bash",
+    "exec \"/bin",
+    "exec '/bin",
+    "spawn /bin/sh",
+    "spawn sh",
+    "spawn /bin/bash",
+    "spawn bash",
+    "(term \"",
+    "%{lua:",
+    "posix_spawn",
+    "reset; exec sh",
+    "1e exec",
+    "1e sh",
+    "!{sh",
+    "backtick",
+    "shell_exec",
+    "\\write18",
+]);
 
 /// Programs that run others from their own options or language.
 fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
@@ -498,7 +496,7 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     };
     let texts = call.words().filter(|word| word.len() > 3).chain(call.input());
     let own = matches!(call.name, "awk" | "gawk" | "mawk" | "nawk" | "mail" | "find");
-    let language = texts.clone().any(opens_shell)
+    let language = texts.clone().any(|text| OPENS_SHELL.within(text))
         && !matches!(call.name, "git" | "tmux" | "screen" | "ssh")
         && (!own || texts.clone().any(|text| text.contains("system(")))
         || own

@@ -66,10 +66,7 @@ pub(super) fn of_program(analysis: &mut Analysis, name: &str, call: Call<'_>, sc
     if analysis.stopped() {
         return;
     }
-    for word in invocation
-        .words()
-        .filter(|word| word.starts_with("stratum") || word.contains("stratum+"))
-    {
+    for word in invocation.words().filter(|word| word.contains(':')) {
         abuse::address(analysis, word);
     }
     let handlers = HANDLERS.get(name).or_else(|| HANDLERS.get(stem(name)));

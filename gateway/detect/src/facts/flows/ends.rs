@@ -25,8 +25,8 @@ pub(in super::super) fn way_of(name: &str, words: &[Word], at: usize) -> Way {
     let before = at
         .checked_sub(1)
         .and_then(|at| words.get(at))
-        .map_or("", |word| word.source.as_str());
-    let word = words.get(at).map_or("", |word| word.source.as_str());
+        .map_or("", |word| word.source());
+    let word = words.get(at).map_or("", |word| word.source());
     match name {
         "eval" | "source" | "." => Way::Code,
         "curl" | "wget" | "http" | "https" | "xh" => {

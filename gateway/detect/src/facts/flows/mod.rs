@@ -95,6 +95,13 @@ pub(super) struct Sends {
 
 /// Follows every source to where its data ends, and notes the flows and what they amount to.
 pub(super) fn draw(analysis: &mut Analysis) {
+    let ends = |node: &Node| node.sends.is_some() || !node.writes.is_empty();
+    if analysis.edges.is_empty()
+        && !analysis.nodes.iter().any(ends)
+        && !(0..analysis.nodes.len()).any(|at| is_eval(analysis, at))
+    {
+        return;
+    }
     let mut edges = std::mem::take(&mut analysis.edges);
     link_files(analysis, &mut edges);
     let mut drawn = Vec::new();
@@ -233,6 +240,11 @@ impl<'a> Graph<'a> {
                 continue;
             }
             for edge in self.from(at) {
+                // What a program prints into a script that runs later is that script's text, not its own.
+                if edge.way == Way::Code && source.kind == FlowKind::Command && nodes[edge.to].file.is_some()
+                {
+                    continue;
+                }
                 let seen = reached[edge.to] != 0 || edge.to == start;
                 if reached[edge.to] & edge.way.bit() != 0
                     || (edge.way == Way::Login && source.kind != FlowKind::Secret)
@@ -269,8 +281,8 @@ impl<'a> Graph<'a> {
                 Some(sends.technique),
             );
         }
-        let name = &self.analysis.facts.programs[start].name;
-        if name == "eval" && source.kind == FlowKind::Environment {
+        if source.kind == FlowKind::Environment && is_eval(self.analysis, start) {
+            let name = &self.analysis.facts.programs[start].name;
             add(drawn, source, FlowKind::Code, name, Vec::new(), None);
         }
         self.files(start, start, source, &[], drawn);
@@ -338,6 +350,10 @@ impl<'a> Graph<'a> {
         names.reverse();
         names
     }
+}
+
+fn is_eval(analysis: &Analysis, at: usize) -> bool {
+    analysis.facts.programs[at].name == "eval"
 }
 
 fn add(

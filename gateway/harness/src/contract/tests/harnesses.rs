@@ -78,3 +78,135 @@ fn a_reason_is_bounded_and_stays_text() {
         }
     }
 }
+
+/// Payloads of the harnesses' own documentation, or of what they sent: connector, event on the command line, payload.
+const PAYLOADS: &str = include_str!("payloads/all.json");
+
+fn payloads() -> Vec<(String, Option<String>, Value)> {
+    serde_json::from_str(PAYLOADS).unwrap()
+}
+
+#[test]
+fn every_harness_is_read() {
+    let read: Vec<Value> = payloads()
+        .into_iter()
+        .map(|(connector, hint, payload)| {
+            let parsed = contract(&connector)
+                .parse(payload.to_string().as_bytes(), hint.as_deref())
+                .unwrap_or_else(|fault| panic!("{connector}: {fault}: {payload}"));
+            json!({"native": parsed.native, "home": parsed.home, "said": parsed.said, "event": parsed.event})
+        })
+        .collect();
+    insta::assert_json_snapshot!(read);
+    let connectors: std::collections::BTreeSet<_> =
+        payloads().into_iter().map(|(connector, ..)| connector).collect();
+    let known = Contracts::embedded().unwrap().names().len();
+    assert_eq!(connectors.len() + 1, known, "Claude Code has tests of its own");
+}
+
+#[test]
+fn a_harness_whose_payload_names_no_event_needs_it_on_the_command_line() {
+    let payload = br#"{"sessionId": "s", "cwd": "/w", "toolName": "bash", "toolArgs": {"command": "ls"}}"#;
+    let fault = contract("copilot-cli").parse(payload, None).unwrap_err();
+    assert!(fault.may_be_call);
+    assert!(
+        fault.to_string().contains("defenseclaw-hook copilot-cli EVENT"),
+        "{fault}"
+    );
+    let fault = contract("copilot-cli")
+        .parse(b"cut", Some("postToolUse"))
+        .unwrap_err();
+    assert!(!fault.may_be_call, "the command line says that it is none");
+    let fault = contract("copilot-cli")
+        .parse(b"cut", Some("newEvent"))
+        .unwrap_err();
+    assert!(fault.may_be_call, "nobody knows what that is");
+}
+
+#[test]
+fn a_call_and_its_end_have_one_id_where_the_harness_gives_none() {
+    let call = |connector: &str, event: &str, payload: Value| {
+        let parsed = contract(connector)
+            .parse(payload.to_string().as_bytes(), Some(event))
+            .unwrap();
+        match parsed.event.kind {
+            HookEventKind::PreToolUse(call) => call.call,
+            HookEventKind::PostToolUse { call, .. } => call,
+            other => panic!("{other:?}"),
+        }
+    };
+    let gemini = |event: &str| json!({"session_id": "s", "hook_event_name": event, "cwd": "/w", "tool_name": "glob", "tool_input": {"pattern": "*"}});
+    assert_eq!(
+        call("gemini-cli", "", gemini("BeforeTool")),
+        call("gemini-cli", "", gemini("AfterTool"))
+    );
+    let windsurf = |event: &str| {
+        json!({"agent_action_name": event, "trajectory_id": "t",
+               "tool_info": {"command_line": "ls", "cwd": "/w", "more": event}})
+    };
+    assert_eq!(
+        call("windsurf", "", windsurf("pre_run_command")),
+        call("windsurf", "", windsurf("post_run_command"))
+    );
+}
+
+#[test]
+fn a_result_is_taken_from_both_ends() {
+    let long = format!("start{}end", "x".repeat(1 << 20));
+    let payload = json!({"session_id": "s", "hook_event_name": "PostToolUse", "cwd": "/w", "tool_name": "Bash",
+                         "tool_use_id": "c", "tool_response": long});
+    let parsed = contract("codex")
+        .parse(payload.to_string().as_bytes(), None)
+        .unwrap();
+    let HookEventKind::PostToolUse { result, .. } = parsed.event.kind else {
+        panic!("{:?}", parsed.event)
+    };
+    assert!(result.len() <= 257 * 1024 && result.starts_with("start") && result.ends_with("end"));
+}
+
+#[test]
+fn a_command_that_works_elsewhere_is_judged_there() {
+    let event = |args: Value| {
+        let name = args.get("CommandLine").map_or("list_dir", |_| "run_command");
+        let payload = json!({"conversationId": "c", "stepIdx": 1, "workspacePaths": ["/w"],
+                             "toolCall": {"name": name, "args": args}});
+        let parsed = contract("antigravity").parse(payload.to_string().as_bytes(), Some("PreToolUse"));
+        parsed.unwrap().event
+    };
+    let elsewhere = event(json!({"CommandLine": "cat id_rsa", "Cwd": "/home/kim/.ssh"}));
+    assert_eq!(elsewhere.cwd.as_deref(), Some("/home/kim/.ssh"));
+    let below = event(json!({"CommandLine": "ls", "Cwd": "sub"}));
+    assert_eq!(below.cwd.as_deref(), Some("/w/sub"));
+    let here = event(json!({}));
+    assert_eq!(here.cwd.as_deref(), Some("/w"));
+    let HookEventKind::PreToolUse(call) = here.kind else {
+        panic!("{:?}", here.kind)
+    };
+    assert_eq!(
+        call.kind,
+        CallKind::FileSearch {
+            paths: vec!["/w".into()]
+        }
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_payload_makes_any_harness_panic(
+        at in 0usize..36, cut in 0usize..700, swap in any_json(), field in "[a-zA-Z_]{3,12}",
+    ) {
+        let (connector, hint, mut payload) = payloads().swap_remove(at);
+        let fields: Vec<String> = payload.as_object().unwrap().keys().cloned().collect();
+        let name = fields.iter().find(|name| **name >= field).unwrap_or(&fields[0]).clone();
+        payload[&name] = swap;
+        let text = payload.to_string();
+        let contract = contract(&connector);
+        let _ = contract.parse(text.as_bytes(), hint.as_deref());
+        let mut end = cut.min(text.len() - 1);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let fault = contract.parse(&text.as_bytes()[..end], None).unwrap_err();
+        prop_assert!(fault.may_be_call, "a cut payload is never taken for another event");
+    }
+}
