@@ -21,21 +21,21 @@ fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
     )
 }
 
-fn get(world: &World, path: &str) -> Answer {
+pub(crate) fn get(world: &World, path: &str) -> Answer {
     world.raw(request("GET", path, "", "").as_bytes())
 }
 
-fn post(world: &World, path: &str, body: &Value) -> Answer {
+pub(crate) fn post(world: &World, path: &str, body: &Value) -> Answer {
     world.raw(request("POST", path, "", &body.to_string()).as_bytes())
 }
 
-fn json_of(answer: &Answer) -> Value {
+pub(crate) fn json_of(answer: &Answer) -> Value {
     assert_eq!(answer.status, 200, "{answer:?}");
     serde_json::from_str(&answer.body).unwrap()
 }
 
 /// Answers everything that the gateway asks: hooks are bound, and processes are whose `whose` says.
-fn answering(mut agent: FakeAgent, whose: Whose) -> (std::thread::JoinHandle<()>, UnixStream) {
+pub(crate) fn answering(mut agent: FakeAgent, whose: Whose) -> (std::thread::JoinHandle<()>, UnixStream) {
     let stream = agent.stream.try_clone().unwrap();
     let thread = std::thread::spawn(move || {
         while let Some(frame) = agent.receive() {

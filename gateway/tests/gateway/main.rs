@@ -12,5 +12,6 @@ mod faults;
 mod harnesses;
 mod hooks;
 mod lifecycle;
+mod people;
 mod watch;
 mod world;
