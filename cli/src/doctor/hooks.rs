@@ -70,7 +70,7 @@ pub(super) fn one(installed: &Installed, target: &Target, settings: &Settings, t
             found.warn("Run doctor as that user, or as root")
         } else {
             found.fail(format!(
-                "{again}; `defenseclaw-cli audit query --kind harness` tells when it went"
+                "{again}; `defenseclaw-cli audit query --kind finding` tells when it went"
             ))
         });
     }

@@ -14,7 +14,7 @@ use crate::common::{Answer, Host};
 /// A hook client that denies the canary as Claude Code wants it, and lets everything else pass.
 const CLIENT: &str = r#"#!/bin/sh
 if grep -q defenseclaw-canary-denied; then
-  echo '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"deny","permissionDecisionReason":"defenseclaw-canary-denied"}}'
+  echo '{"hookSpecificOutput":{"hookEventName":"PreToolUse","permissionDecision":"deny","permissionDecisionReason":"own test call, which is always refused"}}'
 fi
 "#;
 
@@ -296,7 +296,7 @@ fn doctor_proves_a_hook_by_a_call_that_is_denied() {
     );
 
     // A hook that answers and does not block is a failure, whatever it says.
-    setup.client("#!/bin/sh\necho 'denied defenseclaw-canary-denied'\n");
+    setup.client("#!/bin/sh\necho 'own test call, which is always refused'\n");
     let bad = setup.run(&["doctor", "--json"]);
     assert_eq!(bad.status, 1);
     assert_eq!(

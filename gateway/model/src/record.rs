@@ -117,7 +117,7 @@ pub enum RecordBody {
         connector: String,
         /// The harness's file.
         file: String,
-        /// `installed`, `removed`, `changed`, `missing`, `repaired`, `unrepaired`.
+        /// `installed`, `removed`, `changed`, `missing`, `repaired`, `unrepaired`, `unwatched`.
         state: String,
         /// More, for a person.
         detail: String,

@@ -60,22 +60,14 @@ impl Rounds {
             .watched
             .values()
             .flat_map(|watched| paths(&watched.installed));
-        files
-            .chain(std::iter::once(self.store.file()))
-            .filter_map(|path| {
-                let real = path.canonicalize().ok();
-                let folders = [real.as_deref().and_then(Path::parent), path.parent()]
-                    .map(|folder| folder.map(Path::to_owned));
-                Some(
-                    folders
-                        .into_iter()
-                        .flatten()
-                        .map(|folder| existing(&folder))
-                        .collect::<Vec<_>>(),
-                )
-            })
-            .flatten()
-            .collect()
+        let mut folders = BTreeSet::new();
+        for path in files.chain(std::iter::once(self.store.file())) {
+            let real = path.canonicalize().ok();
+            // Of a link, also where it leads: the file there can be replaced under it.
+            let both = [path.parent(), real.as_deref().and_then(Path::parent)];
+            folders.extend(both.into_iter().flatten().map(existing));
+        }
+        folders
     }
 
     /// One round: what there is to record, each list belonging together.

@@ -13,6 +13,8 @@ use super::spec::{Blocked, Canary, Probe};
 
 /// The command that the policy denies wherever it stands, by rule `doctor.canary`. No such program exists.
 pub const COMMAND: &str = "defenseclaw-canary-denied";
+/// What the policy's refusal of it says.
+pub const REFUSAL: &str = "own test call, which is always refused";
 /// How long the hook may take: more than its own deadline, less than any harness waits.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// How often to look whether it is done.
@@ -127,8 +129,8 @@ pub fn judge(canary: &Canary, exit: Option<i32>, reply: String, complaint: Strin
         Blocked::Json { at, is } => json.as_ref().and_then(|json| json.pointer(at)) == Some(is),
     });
     if blocked {
-        let by_policy =
-            reply.contains(COMMAND) || complaint.contains(COMMAND) || reply.contains("doctor.canary");
+        // Also refused is what nobody could be asked about; that proves the hook client and not the gateway.
+        let by_policy = reply.contains(REFUSAL) || complaint.contains(REFUSAL);
         return Outcome::Blocked { reply, by_policy };
     }
     Outcome::Passed {

@@ -101,8 +101,22 @@ pub fn setup(
     for file in &obsolete {
         take_back(&store, &installed, file, site.privileged, false)?;
     }
+    let changes = write(site, scope, &store, &drafts, &mut installed.files)?;
+    installed.stage = Stage::Installed;
+    save_with(&store, &lock, &manifest, &installed)?;
+    Ok(changes)
+}
+
+/// Writes what the drafts say, and notes in the manifest's records which folders that made.
+fn write(
+    site: &Site,
+    scope: Scope,
+    store: &Store,
+    drafts: &[Draft],
+    records: &mut [InstalledFile],
+) -> Result<Vec<Change>, InstallError> {
     let mut changes = Vec::new();
-    for (draft, file) in drafts.iter().zip(&mut installed.files) {
+    for (draft, file) in drafts.iter().zip(records) {
         let mut change = draft.change();
         if change.kind != ChangeKind::Unchanged {
             let _acting = act(&site.user, scope, site.privileged);
@@ -118,8 +132,6 @@ pub fn setup(
         change.backup = file.before.as_ref().map(|hash| store.backup(hash));
         changes.push(change);
     }
-    installed.stage = Stage::Installed;
-    save_with(&store, &lock, &manifest, &installed)?;
     Ok(changes)
 }
 
