@@ -14,7 +14,7 @@ const MAX_WINDOW: usize = 4096;
 const MIN_LITERAL: usize = 3;
 
 /// Bytes of a literal that the automaton knows; more make it larger and hardly more selective.
-const MAX_LITERAL: usize = 16;
+const MAX_LITERAL: usize = 8;
 
 /// Largest compiled expression (bytes), so that a pack cannot exhaust memory.
 const MAX_COMPILED: usize = 1 << 20;
@@ -89,7 +89,12 @@ impl Anchors {
             .match_kind(MatchKind::Standard)
             .kind(Some(AhoCorasickKind::DFA))
             .build(&literals)
-            .map_err(|error| (0, format!("the literals of all rules do not fit together: {error}")))?;
+            .map_err(|error| {
+                (
+                    0,
+                    format!("the literals of all rules do not fit together: {error}"),
+                )
+            })?;
         Ok(Self {
             automaton,
             owners,
@@ -129,7 +134,9 @@ impl Anchors {
     fn try_at(&self, text: &[u8], start: usize, number: usize) -> Option<Hit> {
         let pattern = self.patterns.get(number)?;
         let before = start.checked_sub(1).and_then(|at| text.get(at));
-        if !pattern.inside && before.is_some_and(|&byte| is_word(byte)) && text.get(start).is_some_and(|&byte| is_word(byte))
+        if !pattern.inside
+            && before.is_some_and(|&byte| is_word(byte))
+            && text.get(start).is_some_and(|&byte| is_word(byte))
         {
             return None;
         }
@@ -152,7 +159,10 @@ impl Anchors {
             pattern: number,
             start,
             end: start + whole.end(),
-            kept: pattern.keep.and_then(|group| found.get(group)).map(|kept| start + kept.end()),
+            kept: pattern
+                .keep
+                .and_then(|group| found.get(group))
+                .map(|kept| start + kept.end()),
             secret: (start + secret.start(), start + secret.end()),
         })
     }
@@ -176,16 +186,23 @@ fn compile(spec: &Spec<'_>) -> Result<(Pattern, Vec<Vec<u8>>), String> {
         .maximum_len()
         .ok_or("its shape can match a text of any length: bound every '*', '+' and '{n,}' by '{n,m}'")?;
     if longest > MAX_WINDOW {
-        return Err(format!("its shape can match {longest} bytes; at most {MAX_WINDOW} are allowed"));
+        return Err(format!(
+            "its shape can match {longest} bytes; at most {MAX_WINDOW} are allowed"
+        ));
     }
-    let mut begins = Extractor::new().kind(ExtractKind::Prefix).limit_class(5).extract(&hir);
+    let mut begins = Extractor::new()
+        .kind(ExtractKind::Prefix)
+        .limit_class(5)
+        .extract(&hir);
     begins.keep_first_bytes(MAX_LITERAL);
     begins.dedup();
     let literals: Option<Vec<Vec<u8>>> = begins
         .literals()
         .map(|literals| literals.iter().map(|one| one.as_bytes().to_vec()).collect());
     let literals = literals
-        .filter(|literals: &Vec<Vec<u8>>| !literals.is_empty() && literals.iter().all(|one| one.len() >= MIN_LITERAL))
+        .filter(|literals: &Vec<Vec<u8>>| {
+            !literals.is_empty() && literals.iter().all(|one| one.len() >= MIN_LITERAL)
+        })
         .ok_or_else(|| format!("its shape must begin with literals of at least {MIN_LITERAL} bytes"))?;
     let regex = RegexBuilder::new(&format!("^(?:{shape})"))
         .unicode(false)
@@ -220,7 +237,11 @@ mod tests {
 
     #[test]
     fn matches_are_found_where_they_begin_and_only_at_a_words_start() {
-        let anchors = Anchors::new(&[spec("tok_[a-z]{3,5}"), spec("(?P<keep>key=)(?P<secret>[a-z]{2,9})")]).unwrap();
+        let anchors = Anchors::new(&[
+            spec("tok_[a-z]{3,5}"),
+            spec("(?P<keep>key=)(?P<secret>[a-z]{2,9})"),
+        ])
+        .unwrap();
         let hits = anchors.hits(b"tok_abc xtok_abc key=value key=v");
         assert_eq!(hits.len(), 2);
         assert_eq!((hits[0].start, hits[0].end), (0, 7));

@@ -92,7 +92,10 @@ pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
 
 /// The decimal digits of `text`, without what separates them.
 pub(super) fn digits(text: &str) -> Vec<u8> {
-    text.bytes().filter(u8::is_ascii_digit).map(|byte| byte - b'0').collect()
+    text.bytes()
+        .filter(u8::is_ascii_digit)
+        .map(|byte| byte - b'0')
+        .collect()
 }
 
 /// Luhn's check (ISO/IEC 7812-1) of payment cards, and of several national numbers.
@@ -126,7 +129,11 @@ pub(super) fn iban(text: &str) -> bool {
 }
 
 fn weighted(digits: &[u8], weights: &[u32]) -> u32 {
-    digits.iter().zip(weights).map(|(&digit, weight)| u32::from(digit) * weight).sum()
+    digits
+        .iter()
+        .zip(weights)
+        .map(|(&digit, weight)| u32::from(digit) * weight)
+        .sum()
 }
 
 /// ISO 7064 MOD 11,10: the German tax number, the Croatian OIB.
@@ -156,21 +163,30 @@ pub(super) fn cpf(digits: &[u8]) -> bool {
     };
     digits.len() == 11
         && digits.windows(2).any(|pair| pair.first() != pair.last())
-        && digits.get(9).is_some_and(|&ninth| u32::from(ninth) == check(&[10, 9, 8, 7, 6, 5, 4, 3, 2]))
-        && digits.get(10).is_some_and(|&tenth| u32::from(tenth) == check(&[11, 10, 9, 8, 7, 6, 5, 4, 3, 2]))
+        && digits
+            .get(9)
+            .is_some_and(|&ninth| u32::from(ninth) == check(&[10, 9, 8, 7, 6, 5, 4, 3, 2]))
+        && digits
+            .get(10)
+            .is_some_and(|&tenth| u32::from(tenth) == check(&[11, 10, 9, 8, 7, 6, 5, 4, 3, 2]))
 }
 
 /// The Polish PESEL.
 pub(super) fn pesel(digits: &[u8]) -> bool {
     let sum = weighted(digits, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3]);
-    digits.len() == 11 && digits.last().is_some_and(|&last| u32::from(last) == (10 - sum % 10) % 10)
+    digits.len() == 11
+        && digits
+            .last()
+            .is_some_and(|&last| u32::from(last) == (10 - sum % 10) % 10)
 }
 
 /// The Dutch BSN: the eleven test.
 pub(super) fn bsn(digits: &[u8]) -> bool {
     let last = digits.last().copied().map_or(0, u32::from);
     digits.len() == 9
-        && weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2]).checked_sub(last).is_some_and(|sum| sum > 0 && sum.is_multiple_of(11))
+        && weighted(digits, &[9, 8, 7, 6, 5, 4, 3, 2])
+            .checked_sub(last)
+            .is_some_and(|sum| sum > 0 && sum.is_multiple_of(11))
 }
 
 /// The Indian Aadhaar number: Verhoeff's check.
@@ -184,9 +200,15 @@ pub(super) fn verhoeff(digits: &[u8]) -> bool {
     };
     const SHIFT: [u32; 10] = [1, 5, 7, 6, 2, 8, 3, 0, 9, 4];
     let permuted = |digit: u8, times: usize| {
-        (0..times % 8).fold(u32::from(digit), |digit, _| SHIFT.get(digit as usize).copied().unwrap_or(0))
+        (0..times % 8).fold(u32::from(digit), |digit, _| {
+            SHIFT.get(digit as usize).copied().unwrap_or(0)
+        })
     };
-    let sum = digits.iter().rev().enumerate().fold(0, |sum, (at, &digit)| multiply(sum, permuted(digit, at)));
+    let sum = digits
+        .iter()
+        .rev()
+        .enumerate()
+        .fold(0, |sum, (at, &digit)| multiply(sum, permuted(digit, at)));
     digits.len() > 1 && sum == 0
 }
 
@@ -195,15 +217,23 @@ pub(super) fn nir(digits: &[u8]) -> bool {
     let Some((number, key)) = digits.split_at_checked(13) else {
         return false;
     };
-    let value = number.iter().fold(0_u64, |value, &digit| value * 10 + u64::from(digit));
-    let key = key.iter().fold(0_u64, |value, &digit| value * 10 + u64::from(digit));
+    let value = number
+        .iter()
+        .fold(0_u64, |value, &digit| value * 10 + u64::from(digit));
+    let key = key
+        .iter()
+        .fold(0_u64, |value, &digit| value * 10 + u64::from(digit));
     digits.len() == 15 && 97 - value % 97 == key
 }
 
 /// The Spanish DNI and NIE: the letter is a function of the number modulo 23.
 pub(super) fn dni(text: &str) -> bool {
     const LETTERS: &[u8; 23] = b"TRWAGMYFPDXBNJZSQVHLCKE";
-    let plain: Vec<u8> = text.bytes().filter(u8::is_ascii_alphanumeric).map(|byte| byte.to_ascii_uppercase()).collect();
+    let plain: Vec<u8> = text
+        .bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| byte.to_ascii_uppercase())
+        .collect();
     let Some((&letter, number)) = plain.split_last() else {
         return false;
     };
@@ -220,15 +250,23 @@ pub(super) fn mod11_2(text: &str) -> bool {
     let Some((&last, number)) = plain.split_last() else {
         return false;
     };
-    let sum = number.iter().fold(0_u32, |sum, &byte| (sum + u32::from(byte.wrapping_sub(b'0') % 10)) * 2 % 11);
+    let sum = number.iter().fold(0_u32, |sum, &byte| {
+        (sum + u32::from(byte.wrapping_sub(b'0') % 10)) * 2 % 11
+    });
     let check = (12 - sum) % 11;
-    let said = if last.eq_ignore_ascii_case(&b'x') { 10 } else { u32::from(last.wrapping_sub(b'0')) };
+    let said = if last.eq_ignore_ascii_case(&b'x') {
+        10
+    } else {
+        u32::from(last.wrapping_sub(b'0'))
+    };
     plain.len() == 18 && said == check
 }
 
 /// The Italian codice fiscale: a letter by tables for odd and even places.
 pub(super) fn codice_fiscale(text: &str) -> bool {
-    const ODD: [u32; 26] = [1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23];
+    const ODD: [u32; 26] = [
+        1, 0, 5, 7, 9, 13, 15, 17, 19, 21, 2, 4, 18, 20, 11, 3, 6, 8, 12, 14, 16, 10, 22, 25, 24, 23,
+    ];
     let upper = text.to_ascii_uppercase();
     let Some((&last, rest)) = upper.as_bytes().split_last() else {
         return false;
@@ -237,8 +275,16 @@ pub(super) fn codice_fiscale(text: &str) -> bool {
         .iter()
         .enumerate()
         .map(|(at, &byte)| {
-            let value = if byte.is_ascii_digit() { byte - b'0' } else { byte.wrapping_sub(b'A') };
-            if at % 2 == 0 { ODD.get(usize::from(value)).copied().unwrap_or(0) } else { u32::from(value) }
+            let value = if byte.is_ascii_digit() {
+                byte - b'0'
+            } else {
+                byte.wrapping_sub(b'A')
+            };
+            if at % 2 == 0 {
+                ODD.get(usize::from(value)).copied().unwrap_or(0)
+            } else {
+                u32::from(value)
+            }
         })
         .sum();
     rest.len() == 15 && u32::from(last.wrapping_sub(b'A')) == sum % 26

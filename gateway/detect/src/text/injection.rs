@@ -3,7 +3,7 @@
 //! A phrase alone says little; several techniques near each other say much, and more where the text was hidden or encoded.
 //! A text about injections (an article, a filter's code) quotes them: quoted phrases near such words count little.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use defenseclaw_model::decision::{Finding, Severity};
 
 use super::anchors::{Anchors, Spec};
@@ -24,9 +24,12 @@ const LEVELS: [(f64, Severity, u8); 3] = [
 /// What a passage's being hidden or encoded adds: nobody hides an instruction that is meant for the reader.
 const HIDDEN: f64 = 3.0;
 
+/// Weight from which on a hidden passage instructs.
+const LEAST_CARRIED: f64 = 2.0;
+
 /// What a further signal of the same technique adds, and at most.
-const FURTHER: f64 = 0.5;
-const MAX_FURTHER: f64 = 1.0;
+const FURTHER: f64 = 0.75;
+const MAX_FURTHER: f64 = 1.5;
 
 /// Signals farther apart than this (bytes) belong to different passages.
 const GAP: usize = 500;
@@ -64,9 +67,10 @@ pub(super) struct InjectionRules {
     /// For each pattern: its rule and signal.
     signals: Vec<(usize, usize)>,
     discussion: AhoCorasick,
-    /// The core words, turned by thirteen places, and backwards.
-    turned: AhoCorasick,
-    backwards: AhoCorasick,
+    /// The core words: first turned by thirteen places, then backwards.
+    respellings: AhoCorasick,
+    /// How many of them are turned.
+    turned: usize,
     remedy: String,
 }
 
@@ -95,7 +99,11 @@ impl InjectionRules {
         for (number, rule) in pack.rules.iter().enumerate() {
             pack::check_rule(file, &rule.id, 0, Some(&rule.tests))?;
             if rule.signals.is_empty() == rule.carrier.is_none() {
-                return Err(pack::refuse(file, &rule.id, "give it either signals or a carrier"));
+                return Err(pack::refuse(
+                    file,
+                    &rule.id,
+                    "give it either signals or a carrier",
+                ));
             }
             for (at, signal) in rule.signals.iter().enumerate() {
                 for shape in &signal.shapes {
@@ -119,18 +127,24 @@ impl InjectionRules {
         };
         let anchors = Anchors::new(&specs).map_err(|(number, why)| {
             let line = shapes.get(number).map_or(0, |shape| shape.defined.line());
-            let id = signals.get(number).and_then(|&(rule, _)| pack.rules.get(rule)).map_or("", |rule| &rule.id.value);
+            let id = signals
+                .get(number)
+                .and_then(|&(rule, _)| pack.rules.get(rule))
+                .map_or("", |rule| &rule.id.value);
             invalid(format!("rule {id:?}, line {line}: {why}"))
         })?;
         let words = |words: Vec<String>| {
-            AhoCorasick::new(words).map_err(|error| invalid(format!("its words do not fit together: {error}")))
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostFirst)
+                .build(words)
+                .map_err(|error| invalid(format!("its words do not fit together: {error}")))
         };
-        let turned = pack.core_words.iter().map(|word| decode::rot13(word)).collect();
-        let backwards = pack.core_words.iter().map(|word| word.chars().rev().collect()).collect();
+        let turned = pack.core_words.iter().map(|word| decode::rot13(word));
+        let backwards = pack.core_words.iter().map(|word| word.chars().rev().collect());
         Ok(Self {
             discussion: words(pack.discussion)?,
-            turned: words(turned)?,
-            backwards: words(backwards)?,
+            respellings: words(turned.chain(backwards).collect())?,
+            turned: pack.core_words.len(),
             anchors,
             signals,
             remedy: pack.remedy,
@@ -139,27 +153,37 @@ impl InjectionRules {
     }
 
     pub(super) fn tests(&self) -> impl Iterator<Item = (&str, &Tests)> {
-        self.rules.iter().map(|rule| (rule.id.value.as_str(), &rule.tests))
+        self.rules
+            .iter()
+            .map(|rule| (rule.id.value.as_str(), &rule.tests))
     }
 
     /// What is to be said of the instructions in `text`. `secrets` are looked for in what is encoded.
     pub(super) fn find(&self, surface: Surface, text: &str, secrets: &[SecretRules]) -> Vec<Finding> {
         let folded = fold(text);
         let mut findings = Vec::new();
+        let mut known = 0.0_f64;
         for weighed in self.weigh(surface, &folded.text, 0.0) {
+            known = known.max(weighed.total);
             findings.extend(self.plain_finding(surface, &weighed));
         }
         self.unseen(surface, &folded, &mut findings);
         for (how, passage) in hidden::passages(text) {
-            self.carried(surface, Carrier::Hidden, how, &passage, &mut findings);
+            self.carried(surface, (Carrier::Hidden, how), &passage, 0.0, &mut findings);
         }
         for (how, passage) in decode::passages(text) {
             for rules in secrets.iter().filter(|_| matches!(how, "base64" | "hexadecimal")) {
                 findings.extend(rules.find(surface, &passage));
             }
-            self.carried(surface, Carrier::Encoded, how, &passage, &mut findings);
+            // A passage of its own, or the whole text in another reading.
+            let known = if matches!(how, "base64" | "hexadecimal") {
+                0.0
+            } else {
+                known
+            };
+            self.carried(surface, (Carrier::Encoded, how), &passage, known, &mut findings);
         }
-        self.respelled(surface, &folded.text, &mut findings);
+        self.respelled(surface, &folded.text, known, &mut findings);
         if surface != Surface::ToolInput {
             for host in hidden::data_pictures(text) {
                 self.carrier_finding(surface, Carrier::DataPicture, None, host, &mut findings);
@@ -169,17 +193,43 @@ impl InjectionRules {
     }
 
     /// Writing that only turned letters, directions or digits hide.
-    fn respelled(&self, surface: Surface, folded: &str, findings: &mut Vec<Finding>) {
-        let two = |words: &AhoCorasick| words.find_iter(folded).take(2).count() == 2;
-        if two(&self.turned) {
-            self.carried(surface, Carrier::Encoded, "letters turned by thirteen places", &decode::rot13(folded), findings);
+    fn respelled(&self, surface: Surface, folded: &str, known: f64, findings: &mut Vec<Finding>) {
+        let words: Vec<usize> = self
+            .respellings
+            .find_iter(folded)
+            .take(MAX_SIGNALS)
+            .map(|word| word.pattern().as_usize())
+            .collect();
+        let two = |turned: bool| {
+            words
+                .iter()
+                .filter(|&&word| (word < self.turned) == turned)
+                .take(2)
+                .count()
+                == 2
+        };
+        if two(true) {
+            let carrier = (Carrier::Encoded, "letters turned by thirteen places");
+            self.carried(surface, carrier, &decode::rot13(folded), known, findings);
         }
-        if two(&self.backwards) {
+        if two(false) {
             let turned: String = folded.chars().rev().collect();
-            self.carried(surface, Carrier::Encoded, "writing backwards", &turned, findings);
+            self.carried(
+                surface,
+                (Carrier::Encoded, "writing backwards"),
+                &turned,
+                known,
+                findings,
+            );
         }
         if let Some(plain) = decode::unleet(folded) {
-            self.carried(surface, Carrier::Encoded, "digits for letters", &plain, findings);
+            self.carried(
+                surface,
+                (Carrier::Encoded, "digits for letters"),
+                &plain,
+                known,
+                findings,
+            );
         }
     }
 
@@ -188,32 +238,58 @@ impl InjectionRules {
         for (how, said) in &folded.smuggled {
             let excerpt = mask_text(&fold(said).text, EXCERPT);
             let weighed = self.weigh(surface, &fold(said).text, HIDDEN).into_iter().next();
-            self.carrier_finding(surface, Carrier::Invisible, weighed.as_ref(), format!("{how}: {excerpt:?}"), findings);
+            self.carrier_finding(
+                surface,
+                Carrier::Invisible,
+                weighed.as_ref(),
+                format!("{how}: {excerpt:?}"),
+                findings,
+            );
         }
         if folded.split_words >= SPLIT_WORDS {
-            let what = format!("{} words are split by characters that are not seen", folded.split_words);
+            let what = format!(
+                "{} words are split by characters that are not seen",
+                folded.split_words
+            );
             let weighed = self.weigh(surface, &folded.text, HIDDEN).into_iter().next();
             self.carrier_finding(surface, Carrier::SplitWords, weighed.as_ref(), what, findings);
         }
         if folded.overrides > 0 {
-            let what = format!("{} characters that force the direction of writing", folded.overrides);
+            let what = format!(
+                "{} characters that force the direction of writing",
+                folded.overrides
+            );
             self.carrier_finding(surface, Carrier::Direction, None, what, findings);
         }
     }
 
-    /// A passage that is hidden or encoded is a finding where it instructs.
-    fn carried(&self, surface: Surface, carrier: Carrier, how: &str, passage: &str, findings: &mut Vec<Finding>) {
+    /// A passage that is hidden or encoded is a finding where it instructs more than is `known` without it.
+    fn carried(
+        &self,
+        surface: Surface,
+        (carrier, how): (Carrier, &str),
+        passage: &str,
+        known: f64,
+        findings: &mut Vec<Finding>,
+    ) {
         let folded = fold(passage);
         for weighed in self.weigh(surface, &folded.text, HIDDEN) {
             // What is hidden must instruct by itself; being hidden only adds to that.
-            if weighed.total - HIDDEN >= 2.0 {
+            if weighed.total - HIDDEN >= LEAST_CARRIED + known {
                 let evidence = format!("{how}: {:?}", weighed.excerpt);
                 self.carrier_finding(surface, carrier, Some(&weighed), evidence, findings);
             }
         }
     }
 
-    fn carrier_finding(&self, surface: Surface, carrier: Carrier, weighed: Option<&Weighed>, what: String, findings: &mut Vec<Finding>) {
+    fn carrier_finding(
+        &self,
+        surface: Surface,
+        carrier: Carrier,
+        weighed: Option<&Weighed>,
+        what: String,
+        findings: &mut Vec<Finding>,
+    ) {
         let Some(rule) = self.rules.iter().find(|rule| rule.carrier == Some(carrier)) else {
             return;
         };
@@ -251,7 +327,10 @@ impl InjectionRules {
     }
 
     fn names(&self, rules: &[usize]) -> String {
-        let names: Vec<&str> = rules.iter().filter_map(|&rule| Some(self.rules.get(rule)?.id.value.as_str())).collect();
+        let names: Vec<&str> = rules
+            .iter()
+            .filter_map(|&rule| Some(self.rules.get(rule)?.id.value.as_str()))
+            .collect();
         names.join(", ")
     }
 
@@ -261,8 +340,16 @@ impl InjectionRules {
         if signs.is_empty() {
             return Vec::new();
         }
-        let discussed: Vec<usize> = self.discussion.find_iter(folded).map(|found| found.start()).collect();
-        let factor = if surface == Surface::ToolInput { IN_TOOL_INPUT } else { 1.0 };
+        let discussed: Vec<usize> = self
+            .discussion
+            .find_iter(folded)
+            .map(|found| found.start())
+            .collect();
+        let factor = if surface == Surface::ToolInput {
+            IN_TOOL_INPUT
+        } else {
+            1.0
+        };
         let mut weighed = Vec::new();
         let mut rest = signs.as_slice();
         while let Some(first) = rest.first() {
@@ -287,9 +374,18 @@ impl InjectionRules {
     fn signs(&self, surface: Surface, folded: &str) -> Vec<Sign> {
         let mut signs = Vec::new();
         for hit in self.anchors.hits(folded.as_bytes()) {
-            let Some(&(rule, signal)) = self.signals.get(hit.pattern) else { continue };
-            let Some(signal) = self.rules.get(rule).and_then(|rule| rule.signals.get(signal)) else { continue };
-            if !signal.on.is_empty() && !signal.on.iter().any(|&on: &SurfaceName| Surface::from(on) == surface) {
+            let Some(&(rule, signal)) = self.signals.get(hit.pattern) else {
+                continue;
+            };
+            let Some(signal) = self.rules.get(rule).and_then(|rule| rule.signals.get(signal)) else {
+                continue;
+            };
+            if !signal.on.is_empty()
+                && !signal
+                    .on
+                    .iter()
+                    .any(|&on: &SurfaceName| Surface::from(on) == surface)
+            {
                 continue;
             }
             signs.push(Sign {
@@ -328,7 +424,9 @@ fn weigh_cluster(cluster: &[Sign], folded: &str, discussed: &[usize]) -> Weighed
     }
     by_rule.sort_by(|a, b| b.1.total_cmp(&a.1));
     let (_, from, to) = strongest;
-    let excerpt = folded.get(folded.floor_char_boundary(from)..folded.ceil_char_boundary(to.min(folded.len()))).unwrap_or_default();
+    let excerpt = folded
+        .get(folded.floor_char_boundary(from)..folded.ceil_char_boundary(to.min(folded.len())))
+        .unwrap_or_default();
     Weighed {
         total: by_rule.iter().map(|(_, most, further)| most + further).sum(),
         rules: by_rule.iter().map(|&(rule, _, _)| rule).collect(),
@@ -338,7 +436,9 @@ fn weigh_cluster(cluster: &[Sign], folded: &str, discussed: &[usize]) -> Weighed
 
 fn discount(sign: &Sign, folded: &str, discussed: &[usize]) -> f64 {
     let after = discussed.partition_point(|&at| at + DISCUSSED_WITHIN < sign.start);
-    let near = discussed.get(after).is_some_and(|&at| at <= sign.end + DISCUSSED_WITHIN);
+    let near = discussed
+        .get(after)
+        .is_some_and(|&at| at <= sign.end + DISCUSSED_WITHIN);
     match (near, quoted(sign, folded.as_bytes())) {
         (true, true) => QUOTED_IN_DISCUSSION,
         (true, false) => IN_DISCUSSION,
@@ -349,13 +449,25 @@ fn discount(sign: &Sign, folded: &str, discussed: &[usize]) -> f64 {
 /// Whether a quotation begins shortly before a signal and ends behind it.
 fn quoted(sign: &Sign, folded: &[u8]) -> bool {
     const REACH: usize = 160;
-    let before = folded.get(sign.start.saturating_sub(REACH)..sign.start).unwrap_or_default();
-    let behind = folded.get(sign.end..folded.len().min(sign.end + REACH)).unwrap_or_default();
+    let before = folded
+        .get(sign.start.saturating_sub(REACH)..sign.start)
+        .unwrap_or_default();
+    let behind = folded
+        .get(sign.end..folded.len().min(sign.end + REACH))
+        .unwrap_or_default();
     let opens = |(at, &byte): (usize, &u8)| {
-        let first = at.checked_sub(1).and_then(|at| before.get(at)).is_none_or(|&byte| !byte.is_ascii_alphanumeric());
+        let first = at
+            .checked_sub(1)
+            .and_then(|at| before.get(at))
+            .is_none_or(|&byte| !byte.is_ascii_alphanumeric());
         matches!(byte, b'"' | b'`') || (byte == b'\'' && first)
     };
-    let open = before.iter().enumerate().rev().find(|&found| opens(found)).map(|(_, &byte)| byte);
+    let open = before
+        .iter()
+        .enumerate()
+        .rev()
+        .find(|&found| opens(found))
+        .map(|(_, &byte)| byte);
     open.is_some_and(|quote| {
         // An even number of the same quotes in between would mean that the quotation had ended.
         behind.contains(&quote) && before.iter().filter(|&&byte| byte == quote).count() % 2 == 1
@@ -363,7 +475,10 @@ fn quoted(sign: &Sign, folded: &[u8]) -> bool {
 }
 
 fn level(total: f64) -> Option<(Severity, u8)> {
-    LEVELS.iter().find(|(least, _, _)| total >= *least).map(|&(_, severity, confidence)| (severity, confidence))
+    LEVELS
+        .iter()
+        .find(|(least, _, _)| total >= *least)
+        .map(|&(_, severity, confidence)| (severity, confidence))
 }
 
 /// The gravest of each rule, the gravest first, at most as many as a person reads.

@@ -44,7 +44,10 @@ pub const MAX_TEXT: usize = 1 << 20;
 pub const EMBEDDED: &[(&str, &str)] = &[
     secrets::EMBEDDED,
     ("pii.yaml", include_str!("../../../../policies/rules/pii.yaml")),
-    ("injection.yaml", include_str!("../../../../policies/rules/injection.yaml")),
+    (
+        "injection.yaml",
+        include_str!("../../../../policies/rules/injection.yaml"),
+    ),
 ];
 
 /// The text packs, ready to be asked from any thread.
@@ -78,23 +81,37 @@ impl TextRules {
                 why,
             };
             if head.version != 1 {
-                return Err(invalid(format!("it has version {}; this program knows version 1", head.version)));
+                return Err(invalid(format!(
+                    "it has version {}; this program knows version 1",
+                    head.version
+                )));
             }
             if head.kind != "text" {
-                return Err(invalid(format!("its kind is {:?}; a pack for texts has `kind: text`", head.kind)));
+                return Err(invalid(format!(
+                    "its kind is {:?}; a pack for texts has `kind: text`",
+                    head.kind
+                )));
             }
             match head.category.as_str() {
                 "secret" => rules.secrets.push(SecretRules::load(file, yaml)?),
                 "pii" => rules.pii.push(PiiRules::load(file, yaml)?),
                 "injection" => rules.injection.push(InjectionRules::load(file, yaml)?),
                 other => {
-                    return Err(invalid(format!("its category is {other:?}; use secret, pii or injection")));
+                    return Err(invalid(format!(
+                        "its category is {other:?}; use secret, pii or injection"
+                    )));
                 }
             }
             let mut known = HashSet::new();
-            let twice = rules.tests().map(|(id, _, _)| id).find(|id| !known.insert(*id)).map(str::to_owned);
+            let twice = rules
+                .tests()
+                .map(|(id, _, _)| id)
+                .find(|id| !known.insert(*id))
+                .map(str::to_owned);
             if let Some(id) = twice {
-                return Err(invalid(format!("the rule {id:?} is there twice; give one of them another id")));
+                return Err(invalid(format!(
+                    "the rule {id:?} is there twice; give one of them another id"
+                )));
             }
         }
         Ok(rules)
@@ -125,17 +142,28 @@ impl TextRules {
         let mut report = TextReport::default();
         for (id, tests, own_surface) in self.tests() {
             report.rules += 1;
-            let texts = |texts: &[TestText]| -> Vec<(Surface, String)> { texts.iter().map(|text| test_text(text, own_surface)).collect() };
+            let texts = |texts: &[TestText]| -> Vec<(Surface, String)> {
+                texts.iter().map(|text| test_text(text, own_surface)).collect()
+            };
             for (surface, text) in texts(&tests.positive) {
                 report.tests += 1;
                 if !self.find(surface, &text).iter().any(|finding| tells(finding, id)) {
-                    report.failures.push(format!("{id}: finds nothing in its positive test {text:?}"));
+                    report
+                        .failures
+                        .push(format!("{id}: finds nothing in its positive test {text:?}"));
                 }
             }
             for (surface, text) in texts(&tests.negative) {
                 report.tests += 1;
-                if let Some(finding) = self.find(surface, &text).iter().find(|finding| tells(finding, id)) {
-                    report.failures.push(format!("{id}: finds {:?} in its negative test {text:?}", finding.evidence));
+                if let Some(finding) = self
+                    .find(surface, &text)
+                    .iter()
+                    .find(|finding| tells(finding, id))
+                {
+                    report.failures.push(format!(
+                        "{id}: finds {:?} in its negative test {text:?}",
+                        finding.evidence
+                    ));
                 }
             }
         }
@@ -146,16 +174,22 @@ impl TextRules {
         let secrets = self.secrets.iter().flat_map(SecretRules::tests);
         let others = self.pii.iter().flat_map(PiiRules::tests);
         let injection = self.injection.iter().flat_map(InjectionRules::tests);
-        secrets
-            .map(|(id, tests)| (id, tests, Surface::ToolInput))
-            .chain(others.chain(injection).map(|(id, tests)| (id, tests, Surface::ToolResult)))
+        secrets.map(|(id, tests)| (id, tests, Surface::ToolInput)).chain(
+            others
+                .chain(injection)
+                .map(|(id, tests)| (id, tests, Surface::ToolResult)),
+        )
     }
 }
 
 /// Whether a finding is what a rule's test is about. Injection findings name the strongest technique and list the others
 /// as evidence; they count from MEDIUM on.
 fn tells(finding: &Finding, id: &str) -> bool {
-    let named = finding.rule == id || finding.evidence.iter().any(|line| line.split(", ").any(|one| one == id));
+    let named = finding.rule == id
+        || finding
+            .evidence
+            .iter()
+            .any(|line| line.split(", ").any(|one| one == id));
     named && (finding.category != "injection" || finding.severity >= Severity::Medium)
 }
 
@@ -171,8 +205,12 @@ fn ends(text: &str) -> Cow<'_, str> {
     if text.len() <= MAX_TEXT {
         return Cow::Borrowed(text);
     }
-    let head = text.get(..text.floor_char_boundary(MAX_TEXT / 2)).unwrap_or_default();
-    let tail = text.get(text.ceil_char_boundary(text.len() - MAX_TEXT / 2)..).unwrap_or_default();
+    let head = text
+        .get(..text.floor_char_boundary(MAX_TEXT / 2))
+        .unwrap_or_default();
+    let tail = text
+        .get(text.ceil_char_boundary(text.len() - MAX_TEXT / 2)..)
+        .unwrap_or_default();
     Cow::Owned([head, "\n", tail].concat())
 }
 
@@ -181,7 +219,10 @@ fn truncated(bytes: usize) -> Finding {
         rule: "text.truncated".to_owned(),
         category: "injection".to_owned(),
         severity: Severity::Low,
-        message: format!("A text of {bytes} bytes is too long: only its first and its last {} bytes were looked at", MAX_TEXT / 2),
+        message: format!(
+            "A text of {bytes} bytes is too long: only its first and its last {} bytes were looked at",
+            MAX_TEXT / 2
+        ),
         remedy: "give the text in parts".to_owned(),
         evidence: Vec::new(),
         confidence: 100,

@@ -322,16 +322,29 @@ pub(super) fn refuse(file: &str, id: &Spanned<String>, why: &str) -> PackError {
 }
 
 /// What holds for every rule: an id with the category's prefix, and tests of both kinds.
-pub(super) fn check_rule(file: &str, id: &Spanned<String>, confidence: u8, tests: Option<&Tests>) -> Result<(), PackError> {
+pub(super) fn check_rule(
+    file: &str,
+    id: &Spanned<String>,
+    confidence: u8,
+    tests: Option<&Tests>,
+) -> Result<(), PackError> {
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     if !id.value.contains('.') || !id.value.chars().all(known) {
-        return Err(refuse(file, id, "write its id as category.name, in lower-case letters, digits and hyphens"));
+        return Err(refuse(
+            file,
+            id,
+            "write its id as category.name, in lower-case letters, digits and hyphens",
+        ));
     }
     if confidence > 100 {
         return Err(refuse(file, id, "confidence goes from 0 to 100"));
     }
     if tests.is_some_and(|tests| tests.positive.is_empty() || tests.negative.is_empty()) {
-        return Err(refuse(file, id, "give it at least one positive and one negative test"));
+        return Err(refuse(
+            file,
+            id,
+            "give it at least one positive and one negative test",
+        ));
     }
     Ok(())
 }

@@ -46,15 +46,20 @@ impl PiiRules {
         for rule in &pack.rules {
             pack::check_rule(file, &rule.id, rule.confidence, Some(&rule.tests))?;
             let refuse = |why: String| pack::refuse(file, &rule.id, &why);
-            let shape = Regex::new(&anchored(&rule.shape)).map_err(|error| refuse(format!("its shape does not compile: {error}")))?;
+            let shape = Regex::new(&anchored(&rule.shape))
+                .map_err(|error| refuse(format!("its shape does not compile: {error}")))?;
             shapes.push(shape);
             let words = Some(&rule.near).filter(|words| !words.is_empty());
-            let words = words.map(|words| AhoCorasick::builder().ascii_case_insensitive(true).build(words)).transpose();
+            let words = words
+                .map(|words| AhoCorasick::builder().ascii_case_insensitive(true).build(words))
+                .transpose();
             near.push(words.map_err(|error| refuse(format!("its words do not fit together: {error}")))?);
         }
-        let any = RegexSet::new(pack.rules.iter().map(|rule| anchored(&rule.shape))).map_err(|error| PackError::Invalid {
-            file: file.to_owned(),
-            why: format!("the shapes of all rules do not fit together: {error}"),
+        let any = RegexSet::new(pack.rules.iter().map(|rule| anchored(&rule.shape))).map_err(|error| {
+            PackError::Invalid {
+                file: file.to_owned(),
+                why: format!("the shapes of all rules do not fit together: {error}"),
+            }
         })?;
         Ok(Self {
             rules: pack.rules,
@@ -66,7 +71,9 @@ impl PiiRules {
     }
 
     pub(super) fn tests(&self) -> impl Iterator<Item = (&str, &Tests)> {
-        self.rules.iter().map(|rule| (rule.id.value.as_str(), &rule.tests))
+        self.rules
+            .iter()
+            .map(|rule| (rule.id.value.as_str(), &rule.tests))
     }
 
     /// What is to be said of the personal data in `text`. Each place is tried once, on a window of constant size.
@@ -79,7 +86,9 @@ impl PiiRules {
             }
             let window = window(text, start);
             for number in self.any.matches(window) {
-                let Some(end) = self.value_at(text, start, number) else { continue };
+                let Some(end) = self.value_at(text, start, number) else {
+                    continue;
+                };
                 taken = taken.max(end);
                 if seen.is_empty() {
                     seen.resize(self.rules.len(), Seen::default());
@@ -92,7 +101,11 @@ impl PiiRules {
                 }
             }
         }
-        self.rules.iter().zip(seen).filter_map(|(rule, seen)| self.finding(surface, rule, &seen)).collect()
+        self.rules
+            .iter()
+            .zip(seen)
+            .filter_map(|(rule, seen)| self.finding(surface, rule, &seen))
+            .collect()
     }
 
     /// Where the value ends that rule `number` sees at `start`.
@@ -101,7 +114,10 @@ impl PiiRules {
         let found = self.shapes.get(number)?.find(window(text, start))?;
         let value = found.as_str();
         let plain = plain(value);
-        let example = rule.examples.iter().any(|example| plain.contains(example.as_str()));
+        let example = rule
+            .examples
+            .iter()
+            .any(|example| plain.contains(example.as_str()));
         if example || rule.check.is_some_and(|check| !holds(check, value)) {
             return None;
         }
@@ -119,8 +135,16 @@ impl PiiRules {
         if count < rule.few {
             return None;
         }
-        let severity: Severity = if count >= rule.many { rule.many_severity } else { rule.severity };
-        let counted = if count >= MAX_DISTINCT { format!("{count} or more") } else { count.to_string() };
+        let severity: Severity = if count >= rule.many {
+            rule.many_severity
+        } else {
+            rule.severity
+        };
+        let counted = if count >= MAX_DISTINCT {
+            format!("{count} or more")
+        } else {
+            count.to_string()
+        };
         Some(Finding {
             rule: rule.id.value.clone(),
             category: "pii".to_owned(),
@@ -135,44 +159,60 @@ impl PiiRules {
 
 fn anchored(shape: &str) -> String {
     // ASCII classes: the numbers are ASCII, and the automaton stays small.
-    format!(r"^(?:{})(?-u:\b)", shape.replace(r"\b", r"(?-u:\b)").replace(r"\d", "[0-9]"))
+    format!(
+        r"^(?:{})(?-u:\b)",
+        shape.replace(r"\b", r"(?-u:\b)").replace(r"\d", "[0-9]")
+    )
 }
 
 fn window(text: &str, start: usize) -> &str {
-    text.get(start..text.floor_char_boundary(start.saturating_add(MAX_VALUE))).unwrap_or_default()
+    text.get(start..text.floor_char_boundary(start.saturating_add(MAX_VALUE)))
+        .unwrap_or_default()
 }
 
 /// Letters and digits only, by which two spellings are one.
 fn plain(value: &str) -> String {
-    value.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '@' || *c == '.').collect::<String>().to_ascii_uppercase()
+    value
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '@' || *c == '.')
+        .collect::<String>()
+        .to_ascii_uppercase()
 }
 
-/// Where a value can begin: at a word with at least two digits among its first four characters, at `+` and a digit, and
-/// where the name before an `@` begins.
+/// Where a value can begin: at a word with at least two digits among its first five characters, at `+` or `(` and a digit,
+/// at six letters and a digit, and where the name before an `@` begins.
 fn starts(text: &str) -> impl Iterator<Item = usize> {
     let bytes = text.as_bytes();
     let class = |at: usize| bytes.get(at).copied().unwrap_or(b' ');
-    let mut name = None;
-    let mut name_start = move |at: usize, byte: u8| -> Option<usize> {
-        if byte == b'@' {
-            return name.filter(|&from| at - from <= MAX_NAME);
-        }
-        let in_name = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-');
-        name = if in_name { name.or(Some(at)) } else { None };
-        None
-    };
+    let mut before = b' ';
     bytes.iter().enumerate().filter_map(move |(at, &byte)| {
-        if let Some(from) = name_start(at, byte) {
-            return Some(from);
+        let inside = in_number(before);
+        before = byte;
+        if byte == b'@' {
+            return name_before(bytes, at);
         }
         if byte == b'+' || byte == b'(' {
             return class(at + 1).is_ascii_digit().then_some(at);
         }
-        let begins = byte.is_ascii_alphanumeric() && !at.checked_sub(1).is_some_and(|before| in_number(class(before)));
-        let digits = (at..at + 4).filter(|&at| class(at).is_ascii_digit()).count();
-        let letters_first = byte.is_ascii_alphabetic() && (at + 6..at + 9).all(|at| class(at).is_ascii_alphanumeric());
-        (begins && (digits >= 2 || letters_first && digits == 0 && class(at + 6).is_ascii_digit())).then_some(at)
+        if inside || !byte.is_ascii_alphanumeric() {
+            return None;
+        }
+        let digits = (at..at + 5).filter(|&at| class(at).is_ascii_digit()).count();
+        (digits >= 2 || class(at + 6).is_ascii_digit() && byte.is_ascii_alphabetic()).then_some(at)
     })
+}
+
+fn name_before(bytes: &[u8], at: usize) -> Option<usize> {
+    let in_name =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-');
+    let length = bytes
+        .get(..at)?
+        .iter()
+        .rev()
+        .take(MAX_NAME)
+        .take_while(in_name)
+        .count();
+    (length > 0).then(|| at - length)
 }
 
 /// Whether a value that began here would be the middle of something longer.

@@ -20,9 +20,9 @@ pub(super) fn expand(text: &str) -> String {
             rest = behind;
             continue;
         };
-        let value = inside
-            .split_once(' ')
-            .and_then(|(kind, what)| coded(kind, what).or_else(|| value(kind, what.parse().ok()?, &mut state)));
+        let value = inside.split_once(' ').and_then(|(kind, what)| {
+            coded(kind, what).or_else(|| value(kind, what.parse().ok()?, &mut state))
+        });
         match value {
             Some(value) => out.push_str(&value),
             None => out.push_str(inside),
@@ -34,12 +34,27 @@ pub(super) fn expand(text: &str) -> String {
 }
 
 fn coded(code: &str, text: &str) -> Option<String> {
-    let moved = |by: u32| text.chars().filter_map(move |c| char::from_u32(u32::from(c) + by)).collect();
+    let moved = |by: u32| {
+        text.chars()
+            .filter_map(move |c| char::from_u32(u32::from(c) + by))
+            .collect()
+    };
     let each = |write: &dyn Fn(u8) -> String| text.bytes().map(write).collect();
     Some(match code {
         "tags" => moved(0xE0000),
         "selectors" => moved(0xE0100 - 16),
-        "bits" => each(&|byte| (0..8).rev().map(|bit| if byte >> bit & 1 == 1 { '\u{200C}' } else { '\u{200B}' }).collect()),
+        "bits" => each(&|byte| {
+            (0..8)
+                .rev()
+                .map(|bit| {
+                    if byte >> bit & 1 == 1 {
+                        '\u{200C}'
+                    } else {
+                        '\u{200B}'
+                    }
+                })
+                .collect()
+        }),
         "split" => text.chars().flat_map(|c| [c, '\u{200B}']).collect(),
         "base64of" => base64(text.as_bytes()),
         "hexof" => each(&|byte| format!("{byte:02x}")),
@@ -47,9 +62,29 @@ fn coded(code: &str, text: &str) -> Option<String> {
         "entities" => each(&|byte| format!("&#{byte};")),
         "rot13" => super::decode::rot13(text),
         "backwards" => text.chars().rev().collect(),
-        "wide" => text.chars().map(|c| if c.is_ascii_graphic() { char::from_u32(u32::from(c) + 0xFEE0).unwrap_or(c) } else { c }).collect(),
+        "wide" => text
+            .chars()
+            .map(|c| {
+                if c.is_ascii_graphic() {
+                    char::from_u32(u32::from(c) + 0xFEE0).unwrap_or(c)
+                } else {
+                    c
+                }
+            })
+            .collect(),
         "spaced" => text.chars().flat_map(|c| [c, ' ']).collect(),
-        "cyrillic" => text.chars().map(|c| match c { 'a' => 'а', 'e' => 'е', 'o' => 'о', 'i' => 'і', 'c' => 'с', 'p' => 'р', _ => c }).collect(),
+        "cyrillic" => text
+            .chars()
+            .map(|c| match c {
+                'a' => 'а',
+                'e' => 'е',
+                'o' => 'о',
+                'i' => 'і',
+                'c' => 'с',
+                'p' => 'р',
+                _ => c,
+            })
+            .collect(),
         _ => return None,
     })
 }
@@ -59,10 +94,19 @@ pub(super) fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::new();
     for group in bytes.chunks(3) {
-        let value = (0..3).fold(0_usize, |value, at| value << 8 | usize::from(group.get(at).copied().unwrap_or(0)));
+        let value = (0..3).fold(0_usize, |value, at| {
+            value << 8 | usize::from(group.get(at).copied().unwrap_or(0))
+        });
         for place in 0..4 {
-            let letter = ALPHABET.get(value >> (18 - 6 * place) & 63).copied().unwrap_or(b'=');
-            out.push(if place <= group.len() { char::from(letter) } else { '=' });
+            let letter = ALPHABET
+                .get(value >> (18 - 6 * place) & 63)
+                .copied()
+                .unwrap_or(b'=');
+            out.push(if place <= group.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     out
@@ -83,7 +127,9 @@ fn value(kind: &str, count: usize, state: &mut u64) -> Option<String> {
     let mut made = String::with_capacity(count);
     for _ in 0..count.checked_sub(sum)? {
         // Knuth's MMIX generator: enough for values that only have to look random.
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let at = usize::try_from(*state >> 33).unwrap_or(0) % alphabet.len();
         made.push(char::from(alphabet.get(at).copied().unwrap_or(b'x')));
     }

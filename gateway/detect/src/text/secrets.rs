@@ -55,7 +55,10 @@ pub(crate) struct Secret {
 }
 
 static MASKING: LazyLock<SecretRules> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the pack is a constant, and every test of this module compiles it")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the pack is a constant, and every test of this module compiles it"
+    )]
     SecretRules::load(EMBEDDED.0, EMBEDDED.1).expect("the embedded pack of secrets is valid")
 });
 
@@ -93,7 +96,9 @@ impl SecretRules {
         let mut unless = Vec::new();
         for (number, rule) in pack.rules.iter().enumerate() {
             let compiled = rule.unless.as_deref().map(Regex::new).transpose();
-            unless.push(compiled.map_err(|error| at(number, &format!("its `unless` does not compile: {error}")))?);
+            unless.push(
+                compiled.map_err(|error| at(number, &format!("its `unless` does not compile: {error}")))?,
+            );
         }
         let lower = |texts: Vec<String>| texts.into_iter().map(|text| text.to_ascii_lowercase()).collect();
         Ok(Self {
@@ -110,7 +115,9 @@ impl SecretRules {
     }
 
     pub(super) fn tests(&self) -> impl Iterator<Item = (&str, &Tests)> {
-        self.rules.iter().filter_map(|rule| Some((rule.id.value.as_str(), rule.tests.as_ref()?)))
+        self.rules
+            .iter()
+            .filter_map(|rule| Some((rule.id.value.as_str(), rule.tests.as_ref()?)))
     }
 
     /// Every match, for masking or for findings.
@@ -118,7 +125,9 @@ impl SecretRules {
         let mut found = Vec::new();
         let mut covered = 0;
         for hit in self.anchors.hits(text.as_bytes()) {
-            let Some(rule) = self.rules.get(hit.pattern) else { continue };
+            let Some(rule) = self.rules.get(hit.pattern) else {
+                continue;
+            };
             if (if finding { rule.mask_only } else { rule.find_only }) || hit.start < covered {
                 continue;
             }
@@ -147,7 +156,11 @@ impl SecretRules {
                         .map_or(from, |close| from + close + 5)
                 }),
         };
-        let (from, to) = if rule.until.is_some() { (hit.start, end) } else { hit.secret };
+        let (from, to) = if rule.until.is_some() {
+            (hit.start, end)
+        } else {
+            hit.secret
+        };
         Secret {
             rule: hit.pattern,
             start: text.floor_char_boundary(hit.start),
@@ -173,7 +186,9 @@ impl SecretRules {
                 _ => kept.push(secret),
             }
         }
-        kept.into_iter().map(|secret| (secret.from, secret.to, self.masked(text, secret))).collect()
+        kept.into_iter()
+            .map(|secret| (secret.from, secret.to, self.masked(text, secret)))
+            .collect()
     }
 
     /// The secret inside its quotes; `None` where a rule that goes by a name sees what plainly is no secret.
@@ -209,14 +224,18 @@ impl SecretRules {
     pub(super) fn find(&self, surface: Surface, text: &str) -> Vec<Finding> {
         let mut judged: Vec<(Secret, u8, Severity)> = Vec::new();
         for secret in self.matches(text, true) {
-            let Some(secret) = self.without_quotes(text, secret) else { continue };
-            let Some(rule) = self.rules.get(secret.rule) else { continue };
+            let Some(secret) = self.without_quotes(text, secret) else {
+                continue;
+            };
+            let Some(rule) = self.rules.get(secret.rule) else {
+                continue;
+            };
             if let Some(confidence) = self.confidence(text, secret, rule) {
                 judged.push((secret, confidence, rule.severity));
             }
         }
-        // Of rules that see the same secret the most telling names it.
-        judged.sort_by_key(|&(secret, confidence, severity)| (std::cmp::Reverse((severity, confidence)), secret.rule));
+        // Of rules that see the same secret the gravest names it, then the first: formats stand before names.
+        judged.sort_by_key(|&(secret, _, severity)| (std::cmp::Reverse(severity), secret.rule));
         let mut taken: Vec<Secret> = Vec::new();
         let mut findings = Vec::new();
         for (secret, confidence, severity) in judged {
@@ -235,7 +254,14 @@ impl SecretRules {
         findings
     }
 
-    fn finding(&self, surface: Surface, text: &str, secret: Secret, confidence: u8, severity: Severity) -> Option<Finding> {
+    fn finding(
+        &self,
+        surface: Surface,
+        text: &str,
+        secret: Secret,
+        confidence: u8,
+        severity: Severity,
+    ) -> Option<Finding> {
         let rule = self.rules.get(secret.rule)?;
         let place = super::place(surface);
         Some(Finding {
@@ -279,16 +305,22 @@ impl SecretRules {
 
     /// A name of a secret, not the secret: `$TOKEN`, `${{ secrets.X }}`, `<token>`, `%TOKEN%`.
     pub(crate) fn is_reference(&self, text: &str) -> bool {
-        self.references.iter().any(|start| text.starts_with(start.as_str()))
+        self.references
+            .iter()
+            .any(|start| text.starts_with(start.as_str()))
     }
 
     /// Values that stand behind `token:` and its like in code and settings without being secret.
     fn is_plain(&self, text: &str) -> bool {
         let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-        let path = text.starts_with(['.', '~', '[', '=']) || text.strip_prefix('/').is_some_and(|rest| rest.contains('/'));
+        let path = text.starts_with(['.', '~', '[', '='])
+            || text.strip_prefix('/').is_some_and(|rest| rest.contains('/'));
         path || (digits && text.len() < 9)
             || self.plain.iter().any(|word| text.eq_ignore_ascii_case(word))
-            || self.plain_starts.iter().any(|start| text.starts_with(start.as_str()))
+            || self
+                .plain_starts
+                .iter()
+                .any(|start| text.starts_with(start.as_str()))
             || text.chars().all(|c| matches!(c, '*' | 'x' | 'X' | '.' | '…'))
     }
 
@@ -307,7 +339,11 @@ pub(crate) fn hidden(kind: &str, prefix: &str, secret: &str) -> String {
 }
 
 fn kind(rule: &SecretRule) -> &str {
-    let kind = rule.id.value.split_once('.').map_or(rule.id.value.as_str(), |(_, kind)| kind);
+    let kind = rule
+        .id
+        .value
+        .split_once('.')
+        .map_or(rule.id.value.as_str(), |(_, kind)| kind);
     kind.strip_suffix("-loose").unwrap_or(kind)
 }
 
@@ -315,7 +351,10 @@ fn kind(rule: &SecretRule) -> &str {
 fn counts_or_repeats(body: &[u8]) -> bool {
     let plain = |pair: &&[u8]| {
         matches!(pair, [a, b] if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric() && a.abs_diff(*b) <= 1)
-            || matches!(pair, [b'9', b'0'] | [b'z', b'a'] | [b'9', b'a'] | [b'f', b'0'] | [b'z', b'0'] | [b'0', b'a'])
+            || matches!(
+                pair,
+                [b'9', b'0'] | [b'z', b'a'] | [b'9', b'a'] | [b'f', b'0'] | [b'z', b'0'] | [b'0', b'a']
+            )
     };
     let steps = body.len().saturating_sub(1);
     steps >= 4 && body.windows(2).filter(plain).count() * 2 > steps
@@ -324,7 +363,10 @@ fn counts_or_repeats(body: &[u8]) -> bool {
 /// Whether a key stands behind a PEM header: a line of base64, which has 64 characters and no spaces.
 fn pem_body(pem: &str) -> bool {
     const LEAST: usize = 40;
-    let Some((_, rest)) = pem.split_once("KEY").and_then(|(_, rest)| rest.split_once("-----")) else {
+    let Some((_, rest)) = pem
+        .split_once("KEY")
+        .and_then(|(_, rest)| rest.split_once("-----"))
+    else {
         return false;
     };
     let rest = rest.replace("\\n", "\n").replace("\\r", "");
@@ -344,7 +386,12 @@ mod tests {
 
     #[test]
     fn made_up_bodies_count_or_repeat() {
-        for body in ["1234567890abcdef1234567890", "aaaaaaaaaaaaaaaa", "abcdefghijklmnop", "0000000000001111"] {
+        for body in [
+            "1234567890abcdef1234567890",
+            "aaaaaaaaaaaaaaaa",
+            "abcdefghijklmnop",
+            "0000000000001111",
+        ] {
             assert!(counts_or_repeats(body.as_bytes()), "{body}");
         }
         assert!(!counts_or_repeats(b"k3jq9xw2mz7rb5vt8yn4"));
@@ -352,9 +399,15 @@ mod tests {
 
     #[test]
     fn a_pem_header_alone_is_no_key() {
-        assert!(!pem_body("-----BEGIN RSA PRIVATE KEY----- is how it begins, says the manual"));
+        assert!(!pem_body(
+            "-----BEGIN RSA PRIVATE KEY----- is how it begins, says the manual"
+        ));
         let body = "MIIEpAIBAAKCAQEA7bq".repeat(4);
-        assert!(pem_body(&format!("-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----")));
-        assert!(pem_body(&format!("-----BEGIN PRIVATE KEY-----\\n{body}\\n-----END PRIVATE KEY-----")));
+        assert!(pem_body(&format!(
+            "-----BEGIN RSA PRIVATE KEY-----\n{body}\n-----END RSA PRIVATE KEY-----"
+        )));
+        assert!(pem_body(&format!(
+            "-----BEGIN PRIVATE KEY-----\\n{body}\\n-----END PRIVATE KEY-----"
+        )));
     }
 }
