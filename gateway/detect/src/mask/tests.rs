@@ -21,7 +21,7 @@ fn known_formats_are_masked_with_their_kind_and_length() {
     for (secret, kind) in [
         (format!("AKIA{upper}"), "aws-key-id"),
         (token("ghp_", 36), "github-token"),
-        (token("github_pat_", 60), "github-token"),
+        (token("github_pat_", 60), "github-pat"),
         (token("glpat-", 20), "gitlab-token"),
         (token("xoxb-", 24), "slack-token"),
         (token("https://hooks.slack.com/services/", 30), "slack-webhook"),
@@ -30,7 +30,7 @@ fn known_formats_are_masked_with_their_kind_and_length() {
         (token("sk-proj-", 40), "openai-key"),
         (token("npm_", 36), "npm-token"),
         (token("pypi-", 60), "pypi-token"),
-        (token("AIza", 35), "google-key"),
+        (token("AIza", 35), "google-api-key"),
         (token("hf_", 34), "huggingface-token"),
         (token("nvapi-", 60), "nvidia-key"),
         (

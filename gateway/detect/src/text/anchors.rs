@@ -14,7 +14,7 @@ const MAX_WINDOW: usize = 4096;
 const MIN_LITERAL: usize = 3;
 
 /// Bytes of a literal that the automaton knows; more make it larger and hardly more selective.
-const MAX_LITERAL: usize = 16;
+const MAX_LITERAL: usize = 8;
 
 /// Largest compiled expression (bytes), so that a pack cannot exhaust memory.
 const MAX_COMPILED: usize = 1 << 20;

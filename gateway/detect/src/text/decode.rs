@@ -18,15 +18,15 @@ const MAX_PASSAGES: usize = 64;
 /// Fewest escapes in a text that is read as escaped.
 const LEAST_ESCAPES: usize = 6;
 
-/// Fewest letters of a passage that is spaced out.
-const LEAST_SPACED: usize = 10;
+/// Fewest letters in a row of a word that is spaced out.
+const LEAST_SPACED: usize = 4;
 
 /// What `text` says where it is encoded: how, and what. Bounded by constants, linear in the text.
 pub(super) fn passages(text: &str) -> Vec<(&'static str, String)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let (mut room, mut escapes, mut start) = (MAX_DECODED, 0, None);
-    let mut spaced = 0;
+    let (mut spaced, mut row, mut row_end) = (0, 0, 0);
     for (at, &byte) in bytes.iter().enumerate() {
         let next = |by: usize| bytes.get(at + by).copied().unwrap_or(b' ');
         match byte {
@@ -38,7 +38,12 @@ pub(super) fn passages(text: &str) -> Vec<(&'static str, String)> {
             b'%' if next(1).is_ascii_hexdigit() && next(2).is_ascii_hexdigit() => escapes += 1,
             b'\\' if matches!(next(1), b'x' | b'u') && next(2).is_ascii_hexdigit() => escapes += 1,
             b'&' if next(1) == b'#' => escapes += 1,
-            b' ' | b'.' if next(1).is_ascii_alphabetic() && next(2) == byte => spaced += 1,
+            b' ' | b'.' if next(1).is_ascii_alphabetic() && next(2) == byte => {
+                // The next letter of a row, or the first of one.
+                row = if row_end == at { row + 1 } else { 1 };
+                row_end = at + 2;
+                spaced = spaced.max(row);
+            }
             _ => {}
         }
         if let Some(run) = start.take().and_then(|start| bytes.get(start..at)) {
@@ -201,6 +206,18 @@ pub(super) fn unleet(folded: &str) -> Option<String> {
             _ => return None,
         })
     };
+    // Most texts have no digit between two letters, and need no second look.
+    let between = |three: &[u8]| matches!(three, [a, b, c] if a.is_ascii_lowercase() && c.is_ascii_lowercase() && letter(*b).is_some());
+    if folded
+        .as_bytes()
+        .windows(3)
+        .filter(|three| between(three))
+        .take(2)
+        .count()
+        < 2
+    {
+        return None;
+    }
     let mut words = 0;
     let mut out = String::with_capacity(folded.len());
     for word in folded.split_inclusive(' ') {

@@ -27,6 +27,12 @@ pub(super) struct Folded {
 
 /// Folds `text`. Time and memory are linear in it.
 pub(super) fn fold(text: &str) -> Folded {
+    if text.is_ascii() && memchr::memchr(0x1B, text.as_bytes()).is_none() {
+        return Folded {
+            text: fold_ascii(text.as_bytes()),
+            ..Folded::default()
+        };
+    }
     let mut folder = Folder {
         out: Folded {
             text: String::with_capacity(text.len()),
@@ -35,13 +41,6 @@ pub(super) fn fold(text: &str) -> Folded {
         line_start: true,
         ..Folder::default()
     };
-    if text.is_ascii() && memchr::memchr(0x1B, text.as_bytes()).is_none() {
-        let mut bytes = text.bytes().peekable();
-        while let Some(byte) = bytes.next() {
-            folder.ascii(byte, bytes.peek().copied());
-        }
-        return folder.out;
-    }
     let mut rest = text.char_indices().peekable();
     while let Some((at, c)) = rest.next() {
         if c == '\u{1B}' {
@@ -57,6 +56,47 @@ pub(super) fn fold(text: &str) -> Folded {
     }
     folder.end_runs(' ');
     folder.finish()
+}
+
+/// The same for a text without anything beyond ASCII, which nearly every one is: word by word.
+fn fold_ascii(text: &[u8]) -> String {
+    let mut out: Vec<u8> = Vec::with_capacity(text.len());
+    let mut line_start = true;
+    let mut rest = text;
+    while let Some(&byte) = rest.first() {
+        if is_space(byte) {
+            line_start |= byte == b'\n';
+            if out.last().is_some_and(|&last| last != b' ') {
+                out.push(b' ');
+            }
+        } else if !is_line_mark(byte, rest.get(1).copied(), line_start) {
+            line_start = false;
+            let end = rest
+                .iter()
+                .position(|&byte| is_space(byte) || matches!(byte, b'*' | b'~'))
+                .unwrap_or(rest.len());
+            let (word, behind) = rest.split_at(end.max(1));
+            out.extend(word.iter().map(u8::to_ascii_lowercase));
+            rest = behind;
+            continue;
+        }
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    String::from_utf8(out).unwrap_or_default()
+}
+
+fn is_space(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7F
+}
+
+/// What comments and quotations begin their lines with, and emphasis: the words go on over them.
+fn is_line_mark(byte: u8, next: Option<u8>, line_start: bool) -> bool {
+    match byte {
+        b'*' | b'~' => true,
+        b'>' | b'|' | b'/' | b';' => line_start,
+        b'#' => line_start && next != Some(b'#'),
+        _ => false,
+    }
 }
 
 /// A phrase of a pack as folded text has it: only what is beyond ASCII is folded, so that an expression stays one.
@@ -108,18 +148,11 @@ struct Folder {
 
 impl Folder {
     fn ascii(&mut self, byte: u8, next: Option<u8>) {
-        if byte <= b' ' || byte == 0x7F {
+        if is_space(byte) {
             self.line_start |= byte == b'\n';
             return self.space();
         }
-        // What comments and quotations begin their lines with, and emphasis: the words go on over them.
-        let mark = match byte {
-            b'*' => true,
-            b'>' | b'|' | b'/' | b';' => self.line_start,
-            b'#' => self.line_start && next != Some(b'#'),
-            _ => false,
-        };
-        if !mark {
+        if !is_line_mark(byte, next, self.line_start) {
             self.line_start = false;
             self.out.text.push(char::from(byte.to_ascii_lowercase()));
         }

@@ -3,7 +3,7 @@
 //! A phrase alone says little; several techniques near each other say much, and more where the text was hidden or encoded.
 //! A text about injections (an article, a filter's code) quotes them: quoted phrases near such words count little.
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, MatchKind};
 use defenseclaw_model::decision::{Finding, Severity};
 
 use super::anchors::{Anchors, Spec};
@@ -24,9 +24,12 @@ const LEVELS: [(f64, Severity, u8); 3] = [
 /// What a passage's being hidden or encoded adds: nobody hides an instruction that is meant for the reader.
 const HIDDEN: f64 = 3.0;
 
+/// Weight from which on a hidden passage instructs.
+const LEAST_CARRIED: f64 = 2.0;
+
 /// What a further signal of the same technique adds, and at most.
-const FURTHER: f64 = 0.5;
-const MAX_FURTHER: f64 = 1.0;
+const FURTHER: f64 = 0.75;
+const MAX_FURTHER: f64 = 1.5;
 
 /// Signals farther apart than this (bytes) belong to different passages.
 const GAP: usize = 500;
@@ -64,9 +67,10 @@ pub(super) struct InjectionRules {
     /// For each pattern: its rule and signal.
     signals: Vec<(usize, usize)>,
     discussion: AhoCorasick,
-    /// The core words, turned by thirteen places, and backwards.
-    turned: AhoCorasick,
-    backwards: AhoCorasick,
+    /// The core words: first turned by thirteen places, then backwards.
+    respellings: AhoCorasick,
+    /// How many of them are turned.
+    turned: usize,
     remedy: String,
 }
 
@@ -130,19 +134,17 @@ impl InjectionRules {
             invalid(format!("rule {id:?}, line {line}: {why}"))
         })?;
         let words = |words: Vec<String>| {
-            AhoCorasick::new(words)
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostFirst)
+                .build(words)
                 .map_err(|error| invalid(format!("its words do not fit together: {error}")))
         };
-        let turned = pack.core_words.iter().map(|word| decode::rot13(word)).collect();
-        let backwards = pack
-            .core_words
-            .iter()
-            .map(|word| word.chars().rev().collect())
-            .collect();
+        let turned = pack.core_words.iter().map(|word| decode::rot13(word));
+        let backwards = pack.core_words.iter().map(|word| word.chars().rev().collect());
         Ok(Self {
             discussion: words(pack.discussion)?,
-            turned: words(turned)?,
-            backwards: words(backwards)?,
+            respellings: words(turned.chain(backwards).collect())?,
+            turned: pack.core_words.len(),
             anchors,
             signals,
             remedy: pack.remedy,
@@ -160,20 +162,28 @@ impl InjectionRules {
     pub(super) fn find(&self, surface: Surface, text: &str, secrets: &[SecretRules]) -> Vec<Finding> {
         let folded = fold(text);
         let mut findings = Vec::new();
+        let mut known = 0.0_f64;
         for weighed in self.weigh(surface, &folded.text, 0.0) {
+            known = known.max(weighed.total);
             findings.extend(self.plain_finding(surface, &weighed));
         }
         self.unseen(surface, &folded, &mut findings);
         for (how, passage) in hidden::passages(text) {
-            self.carried(surface, Carrier::Hidden, how, &passage, &mut findings);
+            self.carried(surface, (Carrier::Hidden, how), &passage, 0.0, &mut findings);
         }
         for (how, passage) in decode::passages(text) {
             for rules in secrets.iter().filter(|_| matches!(how, "base64" | "hexadecimal")) {
                 findings.extend(rules.find(surface, &passage));
             }
-            self.carried(surface, Carrier::Encoded, how, &passage, &mut findings);
+            // A passage of its own, or the whole text in another reading.
+            let known = if matches!(how, "base64" | "hexadecimal") {
+                0.0
+            } else {
+                known
+            };
+            self.carried(surface, (Carrier::Encoded, how), &passage, known, &mut findings);
         }
-        self.respelled(surface, &folded.text, &mut findings);
+        self.respelled(surface, &folded.text, known, &mut findings);
         if surface != Surface::ToolInput {
             for host in hidden::data_pictures(text) {
                 self.carrier_finding(surface, Carrier::DataPicture, None, host, &mut findings);
@@ -183,23 +193,43 @@ impl InjectionRules {
     }
 
     /// Writing that only turned letters, directions or digits hide.
-    fn respelled(&self, surface: Surface, folded: &str, findings: &mut Vec<Finding>) {
-        let two = |words: &AhoCorasick| words.find_iter(folded).take(2).count() == 2;
-        if two(&self.turned) {
+    fn respelled(&self, surface: Surface, folded: &str, known: f64, findings: &mut Vec<Finding>) {
+        let words: Vec<usize> = self
+            .respellings
+            .find_iter(folded)
+            .take(MAX_SIGNALS)
+            .map(|word| word.pattern().as_usize())
+            .collect();
+        let two = |turned: bool| {
+            words
+                .iter()
+                .filter(|&&word| (word < self.turned) == turned)
+                .take(2)
+                .count()
+                == 2
+        };
+        if two(true) {
+            let carrier = (Carrier::Encoded, "letters turned by thirteen places");
+            self.carried(surface, carrier, &decode::rot13(folded), known, findings);
+        }
+        if two(false) {
+            let turned: String = folded.chars().rev().collect();
             self.carried(
                 surface,
-                Carrier::Encoded,
-                "letters turned by thirteen places",
-                &decode::rot13(folded),
+                (Carrier::Encoded, "writing backwards"),
+                &turned,
+                known,
                 findings,
             );
         }
-        if two(&self.backwards) {
-            let turned: String = folded.chars().rev().collect();
-            self.carried(surface, Carrier::Encoded, "writing backwards", &turned, findings);
-        }
         if let Some(plain) = decode::unleet(folded) {
-            self.carried(surface, Carrier::Encoded, "digits for letters", &plain, findings);
+            self.carried(
+                surface,
+                (Carrier::Encoded, "digits for letters"),
+                &plain,
+                known,
+                findings,
+            );
         }
     }
 
@@ -233,19 +263,19 @@ impl InjectionRules {
         }
     }
 
-    /// A passage that is hidden or encoded is a finding where it instructs.
+    /// A passage that is hidden or encoded is a finding where it instructs more than is `known` without it.
     fn carried(
         &self,
         surface: Surface,
-        carrier: Carrier,
-        how: &str,
+        (carrier, how): (Carrier, &str),
         passage: &str,
+        known: f64,
         findings: &mut Vec<Finding>,
     ) {
         let folded = fold(passage);
         for weighed in self.weigh(surface, &folded.text, HIDDEN) {
             // What is hidden must instruct by itself; being hidden only adds to that.
-            if weighed.total - HIDDEN >= 2.0 {
+            if weighed.total - HIDDEN >= LEAST_CARRIED + known {
                 let evidence = format!("{how}: {:?}", weighed.excerpt);
                 self.carrier_finding(surface, carrier, Some(&weighed), evidence, findings);
             }

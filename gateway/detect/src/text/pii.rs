@@ -179,35 +179,40 @@ fn plain(value: &str) -> String {
         .to_ascii_uppercase()
 }
 
-/// Where a value can begin: at a word with at least two digits among its first four characters, at `+` and a digit, and
-/// where the name before an `@` begins.
+/// Where a value can begin: at a word with at least two digits among its first five characters, at `+` or `(` and a digit,
+/// at six letters and a digit, and where the name before an `@` begins.
 fn starts(text: &str) -> impl Iterator<Item = usize> {
     let bytes = text.as_bytes();
     let class = |at: usize| bytes.get(at).copied().unwrap_or(b' ');
-    let mut name = None;
-    let mut name_start = move |at: usize, byte: u8| -> Option<usize> {
-        if byte == b'@' {
-            return name.filter(|&from| at - from <= MAX_NAME);
-        }
-        let in_name = byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-');
-        name = if in_name { name.or(Some(at)) } else { None };
-        None
-    };
+    let mut before = b' ';
     bytes.iter().enumerate().filter_map(move |(at, &byte)| {
-        if let Some(from) = name_start(at, byte) {
-            return Some(from);
+        let inside = in_number(before);
+        before = byte;
+        if byte == b'@' {
+            return name_before(bytes, at);
         }
         if byte == b'+' || byte == b'(' {
             return class(at + 1).is_ascii_digit().then_some(at);
         }
-        let begins =
-            byte.is_ascii_alphanumeric() && !at.checked_sub(1).is_some_and(|before| in_number(class(before)));
-        let digits = (at..at + 4).filter(|&at| class(at).is_ascii_digit()).count();
-        let letters_first =
-            byte.is_ascii_alphabetic() && (at + 6..at + 9).all(|at| class(at).is_ascii_alphanumeric());
-        (begins && (digits >= 2 || letters_first && digits == 0 && class(at + 6).is_ascii_digit()))
-            .then_some(at)
+        if inside || !byte.is_ascii_alphanumeric() {
+            return None;
+        }
+        let digits = (at..at + 5).filter(|&at| class(at).is_ascii_digit()).count();
+        (digits >= 2 || class(at + 6).is_ascii_digit() && byte.is_ascii_alphabetic()).then_some(at)
     })
+}
+
+fn name_before(bytes: &[u8], at: usize) -> Option<usize> {
+    let in_name =
+        |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'%' | b'+' | b'-');
+    let length = bytes
+        .get(..at)?
+        .iter()
+        .rev()
+        .take(MAX_NAME)
+        .take_while(in_name)
+        .count();
+    (length > 0).then(|| at - length)
 }
 
 /// Whether a value that began here would be the middle of something longer.

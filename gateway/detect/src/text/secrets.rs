@@ -234,10 +234,8 @@ impl SecretRules {
                 judged.push((secret, confidence, rule.severity));
             }
         }
-        // Of rules that see the same secret the most telling names it.
-        judged.sort_by_key(|&(secret, confidence, severity)| {
-            (std::cmp::Reverse((severity, confidence)), secret.rule)
-        });
+        // Of rules that see the same secret the gravest names it, then the first: formats stand before names.
+        judged.sort_by_key(|&(secret, _, severity)| (std::cmp::Reverse(severity), secret.rule));
         let mut taken: Vec<Secret> = Vec::new();
         let mut findings = Vec::new();
         for (secret, confidence, severity) in judged {
