@@ -6,6 +6,7 @@
 //! passes over a bounded graph.
 
 mod ends;
+mod web;
 
 use std::collections::HashMap;
 
@@ -68,8 +69,10 @@ pub(super) struct Node {
     pub(super) gives: Vec<FlowEnd>,
     /// What it reads is code or settings, not data that it gives out.
     pub(super) keeps_reads: bool,
-    /// Its output says nothing of its input: `wc`, `sha256sum`, `curl`.
+    /// Its output is not its input: `curl`, `mkdir`.
     pub(super) ends_flow: bool,
+    /// Its output says nothing of what it reads: `wc`, `sha256sum`, `grep -c`.
+    pub(super) digests: bool,
     /// It does not look at its standard input.
     pub(super) deaf: bool,
     /// Where it sends data, and by which ways that data comes in.
@@ -200,7 +203,7 @@ impl<'a> Graph<'a> {
         let node = &self.analysis.nodes[at];
         let leads =
             node.sends.is_some() || node.runs != 0 || !node.writes.is_empty() || !self.from(at).is_empty();
-        if !leads {
+        if !leads || node.digests {
             return Vec::new();
         }
         let mut ends = node.gives.clone();
@@ -236,7 +239,7 @@ impl<'a> Graph<'a> {
         let mut came_from = vec![usize::MAX; nodes.len()];
         let mut waiting = vec![start];
         while let Some(at) = waiting.pop() {
-            if at != start && nodes[at].ends_flow {
+            if at != start && (nodes[at].ends_flow || nodes[at].digests) {
                 continue;
             }
             for edge in self.from(at) {
