@@ -6,7 +6,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::index::Index;
-use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, Node, PathTest, RunTest, TextTest};
+use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, NameSet, Node, PathTest, RunTest, TextTest};
 use super::pattern::Pattern;
 use super::schema::{self, Clause, Many, Pack, Run};
 use super::{FactRule, FactRules, Message};
@@ -95,6 +95,7 @@ struct Compiler {
     lists: HashMap<String, Vec<String>>,
     literals: Vec<String>,
     numbers: HashMap<String, usize>,
+    programs: HashMap<Box<str>, usize>,
     index: Index,
     count: u32,
 }
@@ -157,6 +158,7 @@ impl Compiler {
         Ok(FactRules {
             rules,
             index: self.index,
+            names: self.programs,
             automaton,
             literals: self.literals.len(),
         })
@@ -192,7 +194,7 @@ impl Compiler {
         nodes.extend(any(&clause.flow, |flow| self.flow(flow))?);
         nodes.extend(any(&clause.run, |run| self.run(run).map(Node::Run))?);
         nodes.extend(any(&clause.pipe, |pipe| {
-            let side = |runs: &Many<Run>| {
+            let mut side = |runs: &Many<Run>| {
                 runs.0
                     .iter()
                     .map(|run| self.run(run))
@@ -264,7 +266,7 @@ impl Compiler {
         Ok(self.words(words)?.iter().map(|word| Flag::new(word)).collect())
     }
 
-    fn run(&self, run: &Run) -> Compiled<RunTest> {
+    fn run(&mut self, run: &Run) -> Compiled<RunTest> {
         let (wild, names): (Vec<_>, Vec<_>) = self
             .words(&run.name)?
             .into_iter()
@@ -285,9 +287,16 @@ impl Compiler {
         if !run.arg.is_empty() {
             args.push(self.patterns(&run.arg)?);
         }
+        let names: Vec<Box<str>> = names.into_iter().map(Into::into).collect();
+        let mut name_set = NameSet::default();
+        for name in &names {
+            let next = self.programs.len();
+            name_set.add(*self.programs.entry(name.clone()).or_insert(next));
+        }
         let sequence = |text: &String| text.split_whitespace().map(Into::into).collect();
         Ok(RunTest {
-            names: names.into_iter().map(Into::into).collect(),
+            name_set,
+            names,
             wild_names: wild
                 .iter()
                 .map(|name| Pattern::new(name))

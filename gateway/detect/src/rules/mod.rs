@@ -18,6 +18,8 @@ mod pattern;
 mod schema;
 mod view;
 
+use std::collections::HashMap;
+
 use aho_corasick::AhoCorasick;
 use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
@@ -42,6 +44,8 @@ const MAX_EVIDENCE: usize = 256;
 pub(crate) struct FactRules {
     rules: Vec<FactRule>,
     index: index::Index,
+    /// The program names that rules name, numbered.
+    names: HashMap<Box<str>, usize>,
     /// The literals of all rules.
     automaton: AhoCorasick,
     literals: usize,
@@ -84,7 +88,7 @@ impl FactRules {
     }
 
     fn each(&self, call: &ToolCall, facts: &Facts, mut found: impl FnMut(&FactRule, &[Seen])) {
-        let view = View::new(call, facts);
+        let view = View::new(call, facts, &self.names);
         let literals = self.literals_in(view.text());
         for number in self.index.candidates(&view, &literals) {
             let Some(rule) = self.rules.get(number as usize) else {

@@ -1,7 +1,5 @@
 //! Compiled conditions, and what they say of a call.
 
-use std::collections::HashSet;
-
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
 };
@@ -10,7 +8,7 @@ use regex::bytes::Regex;
 use super::interpreter::{is_computed, takes_code};
 use super::pattern::{Pattern, any_fits};
 use super::schema::{CallWord, HostWord};
-use super::view::{View, arguments, host_is, stem};
+use super::view::{View, arguments, host_is};
 
 /// Most pieces of evidence that one rule keeps: a person reads the first few.
 const MAX_SEEN: usize = 8;
@@ -47,7 +45,10 @@ pub(super) enum Access {
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct RunTest {
-    pub(super) names: HashSet<Box<str>>,
+    /// For the index.
+    pub(super) names: Vec<Box<str>>,
+    /// The same names, by number.
+    pub(super) name_set: NameSet,
     pub(super) wild_names: Vec<Pattern>,
     pub(super) written: Vec<Pattern>,
     /// One of each group.
@@ -64,6 +65,33 @@ pub(super) struct RunTest {
     pub(super) operands: Option<bool>,
     pub(super) takes_code: Option<bool>,
     pub(super) computed: Option<bool>,
+}
+
+/// A set of program names, by the numbers that they have in all packs. A rule asks for each program of a call whether it
+/// is meant, and most are not: this answers for the whole call in a few instructions.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NameSet(Vec<u64>);
+
+impl NameSet {
+    pub(super) fn add(&mut self, number: usize) {
+        let word = number / 64;
+        if self.0.len() <= word {
+            self.0.resize(word + 1, 0);
+        }
+        if let Some(bits) = self.0.get_mut(word) {
+            *bits |= 1 << (number % 64);
+        }
+    }
+
+    fn has(&self, number: usize) -> bool {
+        self.0
+            .get(number / 64)
+            .is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    }
+
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
 }
 
 /// An option.
@@ -205,6 +233,9 @@ impl Ask<'_, '_> {
 
     fn run(&mut self, test: &RunTest) -> bool {
         let programs = &self.view.facts.programs;
+        if test.is_idle(self.view) {
+            return false;
+        }
         let found = programs
             .iter()
             .enumerate()
@@ -216,7 +247,8 @@ impl Ask<'_, '_> {
 
     fn pipe(&mut self, from: &[RunTest], to: &[RunTest]) -> bool {
         let programs = &self.view.facts.programs;
-        if self.view.facts.pipes.is_empty() {
+        let idle = |tests: &[RunTest]| tests.iter().all(|test| test.is_idle(self.view));
+        if self.view.facts.pipes.is_empty() || idle(from) || idle(to) {
             return false;
         }
         let fits = |tests: &[RunTest], at: usize| {
@@ -293,11 +325,19 @@ impl Ask<'_, '_> {
 }
 
 impl RunTest {
-    pub(super) fn names_fit(&self, name: &str) -> bool {
+    fn names_fit(&self, view: &View<'_>, at: usize, name: &str) -> bool {
         (self.names.is_empty() && self.wild_names.is_empty())
-            || self.names.contains(name)
-            || self.names.contains(stem(name))
+            || view
+                .names_of(at)
+                .iter()
+                .flatten()
+                .any(|&number| self.name_set.has(number))
             || any_fits(&self.wild_names, name)
+    }
+
+    /// Whether no program of the call has a name that is meant.
+    fn is_idle(&self, view: &View<'_>) -> bool {
+        !self.names.is_empty() && self.wild_names.is_empty() && !self.name_set.meets(&view.present)
     }
 
     fn fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
@@ -305,7 +345,7 @@ impl RunTest {
         let some_word = |patterns: &[Pattern]| words.iter().any(|word| any_fits(patterns, word));
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
         let has = |literals: &[Box<str>]| literals.iter().any(|literal| view.line(at).contains(&**literal));
-        self.names_fit(&program.name)
+        self.names_fit(view, at, &program.name)
             && (self.written.is_empty()
                 || program
                     .argv

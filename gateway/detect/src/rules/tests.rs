@@ -67,7 +67,7 @@ fn the_index_finds_what_asking_every_rule_finds() {
         rules.each(&call, &facts, |rule, _| {
             indexed.insert(rule.id.clone());
         });
-        let view = View::new(&call, &facts);
+        let view = View::new(&call, &facts, &rules.names);
         let literals = rules.literals_in(view.text());
         let all: BTreeSet<String> = rules
             .rules

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::facts::{Facts, Program};
 use serde_json::Value;
 
+use super::node::NameSet;
 use super::schema::{CallWord, HostWord};
 
 /// Most bytes of a call's text that rules look at: the first three quarters and the last of it. What steers an agent or
@@ -34,14 +36,33 @@ pub(super) struct View<'a> {
     pub(super) call: &'a ToolCall,
     pub(super) facts: &'a Facts,
     pub(super) kind: CallWord,
+    /// The names that the call's programs have, among those that rules name.
+    pub(super) present: NameSet,
+    names: Vec<[Option<usize>; 2]>,
     lines: Vec<OnceCell<String>>,
     readers: OnceCell<Vec<Vec<usize>>>,
     text: OnceCell<String>,
 }
 
 impl<'a> View<'a> {
-    pub(super) fn new(call: &'a ToolCall, facts: &'a Facts) -> Self {
+    /// `numbers` are the numbers of the names that rules name.
+    pub(super) fn new(call: &'a ToolCall, facts: &'a Facts, numbers: &HashMap<Box<str>, usize>) -> Self {
+        let mut present = NameSet::default();
+        let mut names = Vec::with_capacity(facts.programs.len());
+        for program in &facts.programs {
+            let stem = stem(&program.name);
+            let by_stem = if stem == program.name {
+                None
+            } else {
+                numbers.get(stem)
+            };
+            let both = [numbers.get(program.name.as_str()).copied(), by_stem.copied()];
+            both.iter().flatten().for_each(|&number| present.add(number));
+            names.push(both);
+        }
         Self {
+            present,
+            names,
             call,
             facts,
             kind: kind_word(&call.kind),
@@ -49,6 +70,11 @@ impl<'a> View<'a> {
             readers: OnceCell::new(),
             text: OnceCell::new(),
         }
+    }
+
+    /// The numbers of a program's name, as it is and without its version.
+    pub(super) fn names_of(&self, at: usize) -> [Option<usize>; 2] {
+        self.names.get(at).copied().unwrap_or_default()
     }
 
     /// The words of a program joined by spaces, in lower case.
