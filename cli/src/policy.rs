@@ -202,9 +202,13 @@ fn packs(folder: Option<&Path>, counts: &mut Counts, failures: &mut Vec<Failed>)
     let report = report.map_err(|error| refused(error.into()))?;
     counts.passed += report.samples;
     counts.rules += report.rules;
-    failures.extend(report.failures.into_iter().map(|why| Failed {
-        test: "rule pack".to_owned(),
-        why,
+    failures.extend(report.failures.into_iter().map(|failure| {
+        // `FILE:LINE: what is not as the test says`
+        let (test, why) = failure.split_once(": ").unwrap_or(("", &failure));
+        Failed {
+            test: test.to_owned(),
+            why: why.to_owned(),
+        }
     }));
     Ok(())
 }
