@@ -106,6 +106,16 @@ pub enum Question {
     },
 }
 
+impl Question {
+    /// What makes two questions the same: everything but the working directory.
+    fn key(&self) -> (&str, String) {
+        match self {
+            Self::Call { tool, input, .. } => (tool, input.to_string()),
+            Self::Text { surface, text } => (surface, text.clone()),
+        }
+    }
+}
+
 impl Case {
     /// The side of the split; all of one family fall on the same.
     pub fn side(&self) -> Split {
@@ -147,12 +157,17 @@ pub fn read(folder: &Path) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Ids are unique, and each pair is one attack and one benign twin of the same category.
+/// Ids and questions are unique (a question that stands twice may be in both parts of the split), and each pair is one
+/// attack and one benign twin of the same category.
 fn check(cases: &[Case]) -> Result<()> {
     let mut ids = BTreeSet::new();
+    let mut questions = BTreeMap::new();
     let mut pairs: BTreeMap<(&str, &str), Vec<&Case>> = BTreeMap::new();
     for case in cases {
         ensure!(ids.insert(&case.id), "the id {} is given twice", case.id);
+        if let Some(other) = questions.insert(case.question.key(), &case.id) {
+            bail!("{} asks the same as {other}", case.id);
+        }
         if let Some(pair) = &case.pair {
             pairs.entry((&case.set, pair)).or_default().push(case);
         }
@@ -178,7 +193,7 @@ mod tests {
 
     fn twin(id: &str, label: &str) -> Case {
         case(&format!(
-            r#"{{"id":"{id}","set":"pairs","category":"c2","label":"{label}","pair":"p","surface":"prompt","text":"x"}}"#
+            r#"{{"id":"{id}","set":"pairs","category":"c2","label":"{label}","pair":"p","surface":"prompt","text":"{id}"}}"#
         ))
     }
 
@@ -210,6 +225,13 @@ mod tests {
         assert!(lone.to_string().contains("the pair p"), "{lone}");
         let twice = check(&[twin("1a", "attack"), twin("1a", "benign")]).expect_err("an id twice");
         assert!(twice.to_string().contains("1a"), "{twice}");
+        let (first, mut second) = (twin("1a", "attack"), twin("1b", "benign"));
+        second.question = first.question.clone();
+        let repeated = check(&[first, second]).expect_err("a question twice");
+        assert!(
+            repeated.to_string().contains("1b asks the same as 1a"),
+            "{repeated}"
+        );
         let same = check(&[twin("1a", "attack"), twin("1b", "attack")]).expect_err("no benign twin");
         assert!(same.to_string().contains("the pair p"), "{same}");
         let unknown = serde_json::from_str::<Case>(r#"{"id":"1","set":"s","category":"c","label":"odd"}"#);
