@@ -202,9 +202,9 @@ fn packs(folder: Option<&Path>, counts: &mut Counts, failures: &mut Vec<Failed>)
     let report = report.map_err(|error| refused(error.into()))?;
     counts.passed += report.samples;
     counts.rules += report.rules;
-    failures.extend(report.failures.into_iter().map(|failure| Failed {
-        test: failure.rule.clone(),
-        why: failure.to_string(),
+    failures.extend(report.failures.into_iter().map(|why| Failed {
+        test: "rule pack".to_owned(),
+        why,
     }));
     Ok(())
 }

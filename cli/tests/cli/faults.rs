@@ -9,7 +9,7 @@ use crate::story;
 #[test]
 fn help_is_complete() {
     let host = Host::new();
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 27] = [
         &["--help"],
         &["setup", "--help"],
         &["teardown", "--help"],
@@ -24,11 +24,24 @@ fn help_is_complete() {
         &["session", "--help"],
         &["session", "list", "--help"],
         &["session", "show", "--help"],
+        &["approvals", "--help"],
+        &["approvals", "list", "--help"],
+        &["approvals", "approve", "--help"],
+        &["approvals", "deny", "--help"],
+        &["approvals", "grants", "--help"],
+        &["approvals", "revoke", "--help"],
+        &["inspect", "--help"],
+        &["explain", "--help"],
+        &["policy", "--help"],
+        &["policy", "check", "--help"],
+        &["policy", "validate", "--help"],
+        &["policy", "test", "--help"],
+        &["policy", "reload", "--help"],
     ];
     let mut whole = String::new();
     for command in commands {
         let help = host.run(command).done();
-        if command.len() == 3 || command[0] == "status" {
+        if command.len() == 3 || ["status", "inspect", "explain"].contains(&command[0]) {
             assert!(help.contains("Examples:"), "{command:?}: {help}");
         }
         whole.push_str(&format!("$ defenseclaw-cli {}\n{help}\n", command.join(" ")));

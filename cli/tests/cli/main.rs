@@ -5,6 +5,8 @@ mod audit;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod decide;
+#[cfg(test)]
 mod faults;
 #[cfg(test)]
 mod session;

@@ -1,18 +1,23 @@
 //! Everything that is looked for, behind one type.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
-use defenseclaw_model::call::ToolCall;
+use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::Finding;
 use defenseclaw_model::facts::Facts;
 use serde::Deserialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::rules::{FactRules, Report};
+use crate::facts::facts_of;
+use crate::rules::{FactRules, Report, texts_of};
+use crate::text::{self, TextRules};
+use crate::tools::command_line;
 
-/// The packs that this program is built with, by file name.
-const EMBEDDED: &[(&str, &str)] = &[
+/// The packs of fact rules that this program is built with, by file name.
+pub(crate) const FACT_PACKS: &[(&str, &str)] = &[
     (
         "behaviour.yaml",
         include_str!("../../../policies/rules/behaviour.yaml"),
@@ -43,6 +48,9 @@ const EMBEDDED: &[(&str, &str)] = &[
     ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
 ];
 
+/// Most findings that one call gives; the policy takes no more than twice as many.
+const MAX_FINDINGS: usize = 32;
+
 /// Largest pack that is read (bytes): some thousands of rules.
 const MAX_PACK: u64 = 4 << 20;
 
@@ -66,6 +74,7 @@ pub enum Surface {
 #[derive(Debug, Clone)]
 pub struct Detector {
     facts: Arc<FactRules>,
+    texts: Arc<TextRules>,
     revision: Arc<str>,
 }
 
@@ -93,7 +102,7 @@ pub enum PackError {
 impl Detector {
     /// The packs that this program was built with.
     pub fn embedded() -> Result<Self, PackError> {
-        Self::from_packs(EMBEDDED)
+        Self::from_packs(&[FACT_PACKS, text::EMBEDDED].concat())
     }
 
     /// The packs in `dir` (`*.yaml`), instead of those built in.
@@ -107,7 +116,7 @@ impl Detector {
     pub fn from_packs(packs: &[(&str, &str)]) -> Result<Self, PackError> {
         let mut packs = packs.to_vec();
         packs.sort_unstable();
-        let mut facts = Vec::new();
+        let (mut facts, mut texts) = (Vec::new(), Vec::new());
         let mut digest = Sha256::new();
         for &(file, text) in &packs {
             digest.update((file.len() as u64).to_le_bytes());
@@ -116,13 +125,14 @@ impl Detector {
             digest.update(text);
             match kind_of_pack(file, text)? {
                 PackKind::Facts => facts.push((file, text)),
-                PackKind::Text => {}
+                PackKind::Text => texts.push((file, text)),
             }
         }
         let digest = digest.finalize();
         let revision: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Ok(Self {
             facts: Arc::new(FactRules::load(&facts)?),
+            texts: Arc::new(TextRules::load(&texts)?),
             revision: revision.into(),
         })
     }
@@ -134,23 +144,81 @@ impl Detector {
 
     /// What is to be said of a tool call: of its facts, and of the texts in its input. The worst first.
     pub fn call(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
-        self.facts.find(call, facts)
+        let mut findings = self.facts.find(call, facts);
+        if let Some(inner) = inner_command(call) {
+            let facts = facts_of(&inner, None, None);
+            add_new(&mut findings, self.facts.find(&inner, &facts));
+        }
+        let text = match &call.kind {
+            CallKind::Command { command, .. } => Cow::Borrowed(command.as_str()),
+            _ => Cow::Owned(texts_of(call, text::MAX_TEXT)),
+        };
+        add_new(&mut findings, self.text(Surface::ToolInput, &text));
+        findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
+        findings.truncate(MAX_FINDINGS);
+        findings
     }
 
     /// What is to be said of a text.
-    pub fn text(&self, _surface: Surface, _text: &str) -> Vec<Finding> {
-        Vec::new()
+    pub fn text(&self, surface: Surface, text: &str) -> Vec<Finding> {
+        self.texts.find(surface, text)
     }
 
     /// Runs the tests that stand beside each rule.
     pub fn test(&self) -> Report {
-        self.facts.check()
+        let mut report = self.facts.check();
+        let texts = self.texts.test();
+        report.rules += texts.rules;
+        report.samples += texts.tests;
+        report.failures.extend(texts.failures);
+        report
     }
 
     /// Loads the packs in `dir` and runs the tests that stand beside each rule.
     pub fn test_packs(dir: &Path) -> Result<Report, PackError> {
         Self::from_dir(dir).map(|detector| detector.test())
     }
+}
+
+/// Adds what no finding of the same rule says yet.
+fn add_new(findings: &mut Vec<Finding>, more: Vec<Finding>) {
+    for finding in more {
+        if !findings.iter().any(|known| known.rule == finding.rule) {
+            findings.push(finding);
+        }
+    }
+}
+
+/// The command line that a tool of an unknown kind is given: tool servers run commands too, only not where the harness
+/// runs its own, so that the call's kind says nothing of it.
+fn inner_command(call: &ToolCall) -> Option<ToolCall> {
+    const FIELDS: &[&str] = &[
+        "command",
+        "cmd",
+        "shell_command",
+        "commandLine",
+        "command_line",
+        "script",
+        "bash",
+    ];
+    if call.kind != CallKind::Other {
+        return None;
+    }
+    let command = FIELDS.iter().find_map(|field| match call.input.get(field)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(words) => {
+            let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
+            words.map(|words| command_line(&words))
+        }
+        _ => None,
+    })?;
+    Some(ToolCall {
+        kind: CallKind::Command {
+            command,
+            background: false,
+        },
+        ..call.clone()
+    })
 }
 
 /// Whose a pack is.

@@ -3,7 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`detector`] | everything that is looked for, behind one type |
-//! | [`facts`] | what a tool call declares: programs, paths, hosts, pipes, privilege |
+//! | [`facts`] | what a tool call declares: programs, paths, hosts, flows, behaviours |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
 //! | [`rules`] | rules over facts, as packs in `policies/rules` |

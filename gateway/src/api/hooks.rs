@@ -33,23 +33,6 @@ pub(super) async fn hook(
 ) -> Result<Response, Problem> {
     let arrived = Instant::now();
     let connector = connector::find(&name).ok_or_else(|| unknown_connector(&name))?;
-    let answer = decide(&api, connector, &caller, request, arrived).await?;
-    api.metrics.hook(arrived.elapsed());
-    Ok(answer)
-}
-
-async fn decide(
-    api: &Arc<Api>,
-    connector: &'static Contract,
-    caller: &Caller,
-    request: Request,
-    arrived: Instant,
-) -> Result<Response, Problem> {
-    let named = request
-        .headers()
-        .get(EVENT)
-        .and_then(|name| name.to_str().ok())
-        .map(str::to_owned);
     let Some(length) = length(&request) else {
         return Err(Problem::new(
             StatusCode::LENGTH_REQUIRED,
@@ -60,39 +43,51 @@ async fn decide(
         let fault = Fault::unreadable(FaultKind::TooLarge);
         return Ok(native(api.engine.bad_payload(connector, fault).await));
     }
-    let (payload, room) = receive(caller, request, length as usize).await?;
+    let event = request
+        .headers()
+        .get(EVENT)
+        .and_then(|name| name.to_str().ok())
+        .map(str::to_owned);
+    let (payload, room) = receive(&caller, request, length as usize).await?;
     let peer = caller.peer();
     if let Some(pid) = peer.pid
         && !api.engine.agent().connected()
     {
         api.governed.note(pid);
     }
-    let (engine, slot, event) = (Arc::clone(&api.engine), Arc::clone(caller.slot()), named.clone());
+    let (engine, slot, named) = (Arc::clone(&api.engine), Arc::clone(caller.slot()), event.clone());
+    // Dropped with this future, or with the answer that is still to be found, when the client hangs up.
     let (presence, client) = client::arrive();
     // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
     let mut decided = tokio::spawn(client::on_behalf_of(client, async move {
         let reply = engine
-            .hook(connector, event.as_deref(), payload, peer, arrived)
+            .hook(connector, named.as_deref(), payload, peer, arrived)
             .await;
         drop((room, slot));
         reply
     }));
     let early = tokio::time::timeout(late::LATE, &mut decided).await;
-    let server = Arc::clone(api);
-    let told = move |decided: Result<Reply, JoinError>| {
-        decided.unwrap_or_else(|error| {
-            tracing::error!("a hook request failed inside; please report this: {error}");
-            server.engine.failed_inside(connector, named.as_deref())
-        })
+    let told = {
+        let api = Arc::clone(&api);
+        move |decided: Result<Reply, JoinError>| {
+            decided.unwrap_or_else(|error| {
+                tracing::error!("a hook request failed inside; please report this: {error}");
+                api.engine.failed_inside(connector, event.as_deref())
+            })
+        }
     };
-    match early {
-        Ok(decided) => Ok(native(told(decided))),
-        Err(_) => Ok(waiting(connector, async move {
-            // Dropped with this future, when the client hangs up.
-            let _presence = presence;
-            told(decided.await)
-        })),
-    }
+    Ok(match early {
+        Ok(decided) => {
+            api.metrics.hook(arrived.elapsed());
+            native(told(decided))
+        }
+        Err(_) => waiting(connector, async move {
+            // How long a person took says nothing of the gateway, and is not counted.
+            let reply = told(decided.await);
+            drop(presence);
+            reply
+        }),
+    })
 }
 
 /// An answer that is still to be found, and says so.
@@ -136,10 +131,10 @@ fn native(mut reply: Reply) -> Response {
     reply.body.append(&mut reply.stderr);
     let mut response = Response::new(Body::from(reply.body));
     let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if errors > 0 {
         headers.insert(STDERR, HeaderValue::from(errors));
     }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(EXIT, HeaderValue::from(u16::from(reply.exit)));
     response
 }

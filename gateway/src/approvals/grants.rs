@@ -144,17 +144,22 @@ impl Grants {
 
     /// Adds a grant. One that outlives its session is on disk when this returns.
     pub fn add(&mut self, grant: Grant, now_ns: u64) -> Result<(), GrantsError> {
-        let stored = grant.scope == Scope::AlwaysHere;
-        let mut grants = self.grants.clone();
-        grants.retain(|kept| now_ns < kept.until_ns);
-        if grants.len() >= MAX_GRANTS {
-            grants.remove(0);
-        }
-        grants.push(grant);
-        if stored {
+        let room = |grants: &mut Vec<Grant>| {
+            grants.retain(|kept| now_ns < kept.until_ns);
+            let over = (grants.len() + 1).saturating_sub(MAX_GRANTS);
+            grants.drain(..over);
+        };
+        if grant.scope == Scope::AlwaysHere {
+            // In force only once it is kept.
+            let mut grants = self.grants.clone();
+            room(&mut grants);
+            grants.push(grant);
             write(&self.file, &grants)?;
+            self.grants = grants;
+        } else {
+            room(&mut self.grants);
+            self.grants.push(grant);
         }
-        self.grants = grants;
         Ok(())
     }
 

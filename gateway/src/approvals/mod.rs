@@ -14,6 +14,8 @@ pub mod client;
 pub mod fingerprint;
 pub mod grants;
 pub mod queue;
+#[cfg(test)]
+mod tests;
 
 pub use fingerprint::Fingerprint;
 pub use grants::{Grant, Grants, GrantsError};

@@ -7,8 +7,11 @@
 )]
 
 mod agents;
+mod api;
 mod faults;
+mod harnesses;
 mod hooks;
 mod lifecycle;
+mod people;
 mod watch;
 mod world;

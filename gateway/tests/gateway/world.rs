@@ -28,6 +28,8 @@ pub(crate) struct World {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) exit: Option<u8>,
+    /// How many of the body's last bytes are for standard error.
+    pub(crate) stderr: Option<usize>,
     pub(crate) body: String,
 }
 
@@ -254,6 +256,13 @@ impl World {
         agent
     }
 
+    /// Ends the agent's connection, so that another can take its place.
+    pub(crate) fn until_agent_leaves(&self, agent: (std::thread::JoinHandle<()>, UnixStream)) {
+        let _ = agent.1.shutdown(Shutdown::Both);
+        agent.0.join().unwrap();
+        self.until("the agent is gone", |world| world.status().agent.is_none());
+    }
+
     pub(crate) fn agent_socket(&self) -> PathBuf {
         self.path("run/gateway-agent.sock")
     }
@@ -301,6 +310,11 @@ pub(crate) fn write_hook(stream: &mut UnixStream, payload: &[u8]) {
 
 /// `None`: the connection ended without a whole answer.
 pub(crate) fn read_answer(stream: &mut UnixStream) -> Option<Answer> {
+    read_answer_from(stream)
+}
+
+/// The same from any stream.
+pub(crate) fn read_answer_from(stream: &mut impl Read) -> Option<Answer> {
     let mut bytes = Vec::new();
     // A server that refuses a request unread resets the connection after its answer.
     let _ = stream.read_to_end(&mut bytes);
@@ -318,6 +332,7 @@ pub(crate) fn read_answer(stream: &mut UnixStream) -> Option<Answer> {
     Some(Answer {
         status: head.get(9..12)?.parse().unwrap(),
         exit: header("x-defenseclaw-exit:").map(|exit| exit.parse().unwrap()),
+        stderr: header("x-defenseclaw-stderr:").map(|bytes| bytes.parse().unwrap()),
         body: body.to_owned(),
     })
 }

@@ -11,14 +11,17 @@ mod gateway;
 mod e2e {
     use std::path::{Path, PathBuf};
 
+    use defenseclaw_audit::{Query, Reader};
     use defenseclaw_model::call::{CallKind, HookEventKind};
+    use defenseclaw_model::decision::Verdict;
+    use defenseclaw_model::record::RecordBody;
     use defenseclaw_testkit::claude_code::{self, ClaudeCode};
     use defenseclaw_testkit::codex::{self, Codex};
     use defenseclaw_testkit::model_server::{ModelServer, ToolResult};
     use defenseclaw_testkit::script::{Call, Script, Turn};
     use defenseclaw_testkit::stack::program;
     use defenseclaw_testkit::workplace::{Workplace, outside};
-    use defenseclaw_testkit::{Need, require};
+    use defenseclaw_testkit::{Need, Stack, StackOptions, require};
 
     use super::gateway::Gateway;
 
@@ -44,6 +47,15 @@ mod e2e {
             calls: Vec<Call>,
             environment: impl Fn(&Path) -> Vec<(&'static str, String)>,
         ) -> Self {
+            Self::run_with(client, calls, environment, &program("defenseclaw-hook").unwrap())
+        }
+
+        fn run_with(
+            client: Client,
+            calls: Vec<Call>,
+            environment: impl Fn(&Path) -> Vec<(&'static str, String)>,
+            hook: &Path,
+        ) -> Self {
             let folder = tempfile::tempdir().unwrap();
             let place = Workplace::make(folder.path(), outside().unwrap()).unwrap();
             let mut turns: Vec<Turn> = calls.into_iter().map(Turn::one).collect();
@@ -54,7 +66,7 @@ mod e2e {
             };
             let model = ModelServer::start(&script).unwrap();
             let environment = environment(folder.path());
-            let hook = |name: &str| format!("{} {name}", program("defenseclaw-hook").unwrap().display());
+            let hook = |name: &str| format!("{} {name}", hook.display());
             match client {
                 Client::ClaudeCode => {
                     let session = ClaudeCode {
@@ -224,6 +236,45 @@ mod e2e {
         let refusal = session.told("one").text;
         assert!(refusal.contains("over the limit of 16 MiB"), "{refusal:.300}");
         assert!(session.made("after.txt"), "the session goes on");
+    }
+
+    /// The whole way: the real client, hook client and gateway, the built-in policy, and the ledger.
+    #[test]
+    fn codex_under_the_real_gateway() {
+        if !require(&[Need::Codex]) {
+            return;
+        }
+        let stack = Stack::start(StackOptions {
+            agent: false,
+            ..StackOptions::default()
+        })
+        .unwrap();
+        let session = Session::run_with(
+            Client::Codex,
+            vec![
+                touch("one", "allowed.txt"),
+                Call::bash("two", "cat ~/.ssh/id_ed25519 > stolen.txt"),
+            ],
+            |_| stack.environment(),
+            &stack.program("defenseclaw-hook"),
+        );
+        assert!(session.made("allowed.txt") && !session.made("stolen.txt"));
+        let refusal = session.told("two").text;
+        assert!(refusal.contains("DefenseClaw: "), "{refusal}");
+        let records = Reader::open(&stack.ledger())
+            .unwrap()
+            .query(&Query::default())
+            .unwrap();
+        let calls: Vec<_> = records
+            .iter()
+            .filter_map(|record| match &record.draft.body {
+                RecordBody::ToolCall { tool, decision, .. } => Some((tool.as_str(), decision.verdict)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(calls, [("Bash", Verdict::Allow), ("Bash", Verdict::Deny)]);
+        let codex = records.iter().filter_map(|record| record.draft.session.as_ref());
+        assert!(codex.into_iter().all(|session| session.connector() == "codex"));
     }
 
     #[test]

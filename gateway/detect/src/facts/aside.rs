@@ -44,6 +44,13 @@ impl Setting {
             (Self::Startup, Privilege) | (Self::Remote, Privilege) => behaviour.technique != "sudo",
             (_, Privilege) => false,
             (Self::Remote | Self::Startup, Destruction) => behaviour.technique != "service-stop",
+            // What a container holds is made again, but for the data that it serves.
+            (Self::Container, Destruction) => {
+                matches!(
+                    behaviour.technique.as_str(),
+                    "drop-database" | "delete-rows" | "encrypt-files"
+                )
+            }
             (_, Destruction) => far && !matches!(behaviour.technique.as_str(), "service-stop" | "reboot"),
             (Self::Container, Evasion | Persistence) => false,
             (Self::Script, Persistence) => matches!(
@@ -69,11 +76,7 @@ impl Setting {
             ),
             (_, Credential) => behaviour.technique != "env-dump",
         };
-        let radius = match self {
-            Self::Container => behaviour.radius.map(|radius| radius.min(Radius::Project)),
-            _ => behaviour.radius,
-        };
-        keeps.then_some(Behaviour { radius, ..behaviour })
+        keeps.then_some(behaviour)
     }
 }
 
@@ -81,10 +84,7 @@ impl Setting {
 pub(super) fn command_line(analysis: &mut Analysis, text: &str, setting: Setting, place: Place) {
     with(analysis, setting, |inner| {
         let end = text.floor_char_boundary(super::MAX_COMMAND);
-        let mut scope = match setting {
-            Setting::Remote | Setting::Container => Scope::new(None, None),
-            Setting::Script | Setting::Startup => Scope::new(None, None),
-        };
+        let mut scope = Scope::new(None, None);
         shell::read(&text[..end], inner, &mut scope, place);
     });
 }

@@ -6,20 +6,18 @@
 use defenseclaw_model::facts::BehaviourKind::{Control, Credential, Destruction, Execution, Privilege};
 use defenseclaw_model::facts::{FlowEnd, FlowKind};
 
+use super::calls::{deletions, shells};
 use super::flows::{Sends, Way};
-use super::programs::nested_text;
-use super::{Access, Analysis, flows, hosts, places, radius};
+use super::literals::Literals;
+use super::{Access, Analysis, flows, hosts, places};
 use crate::paths::PathRules;
-use crate::shell::{Field, Place, Scope, Sink};
+use crate::shell::{Field, Scope, Sink};
 
 /// Most quoted strings that are looked at in one text.
 const MAX_STRINGS: usize = 256;
 
 /// Longest quoted string that can be a path (bytes).
-const MAX_PATH: usize = 4096;
-
-/// Most texts for a shell that are read in one text.
-const MAX_SHELLS: usize = 16;
+pub(super) const MAX_PATH: usize = 4096;
 
 /// Notes what `text` names and does.
 pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
@@ -84,7 +82,7 @@ fn is_written(text: &str, rest: &str) -> bool {
 }
 
 /// The quoted strings of `text`, by the nearest closing quote, each with what stands behind it.
-fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
+pub(super) fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let open = rest.find(['"', '\'', '`'])?;
@@ -106,30 +104,95 @@ fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     .filter(|(quoted, _)| !quoted.is_empty() && quoted.len() <= MAX_PATH)
 }
 
-fn holds(text: &str, parts: &[&str]) -> bool {
+/// Calls that decode.
+static DECODES: Literals = Literals::new(&[
+    "b64decode",
+    "base64",
+    "fromhex",
+    "unhexlify",
+    "atob(",
+    "decode64",
+    "unpack(",
+    "codecs.decode",
+    "marshal.loads",
+    "zlib.decompress",
+    "fromCharCode",
+    "gzinflate",
+    "str_rot13",
+    "unescape(",
+]);
+
+/// Calls that run a text.
+static RUNS_TEXT: Literals = Literals::new(&[
+    "os.system(",
+    "execSync(",
+    "new Function(",
+    "eval base64",
+    "eval get",
+    "eval $",
+    "eval(",
+    "iex ",
+    "IEX(",
+    "compile(",
+]);
+
+/// Ways to hand a shell over to whoever is connected.
+static HANDS_OVER: Literals = Literals::new(&[
+    "->fdopen",
+    "system$_",
+    "dup2",
+    "pty.spawn",
+    "\"/bin/sh\"",
+    "'/bin/sh'",
+    "/bin/sh -i",
+    "/bin/bash",
+    "open(STDIN",
+    "STDIN,\">&",
+    ".spawn(",
+    "exec(\"sh",
+    "exec \"/bin",
+    "proc_open",
+    "to_s|sh",
+    "cmd.exe",
+    "/bin/sh",
+]);
+
+/// Calls that open a shell for a person.
+static OPENS_SHELL: Literals = Literals::new(&[
+    "system('/bin/sh')",
+    "system('/bin/bash')",
+    "exec('/bin/sh')",
+    "exec(\"/bin/sh\")",
+    "pty.spawn(",
+    "os.execl(\"/bin",
+    "os.execl('/bin",
+    "os.execvp(\"/bin",
+    "os.system(\"/bin/sh\")",
+    "os.system('/bin/sh')",
+    "os.system(\"/bin/bash\")",
+    "os.system('/bin/bash')",
+    "os.system(\"sh\")",
+    "exec \"/bin/sh\"",
+    "exec '/bin/sh'",
+    "exec \"/bin/bash\"",
+    "system(\"/bin/sh\")",
+    "spawn(\"/bin/sh\"",
+    "spawn('/bin/sh'",
+    "os.execute(\"/bin/sh\")",
+    "os.execute('/bin/sh')",
+    "pcntl_exec(\"/bin",
+    "passthru(\"/bin/sh",
+    "exec {\"/bin/sh\"",
+    "spawnSync(\"/bin/sh\"",
+    "execSync('/bin/sh'",
+]);
+
+pub(super) fn holds(text: &str, parts: &[&str]) -> bool {
     parts.iter().any(|part| text.contains(part))
 }
 
 fn decodes(text: &str) -> bool {
-    holds(
-        text,
-        &[
-            "b64decode",
-            "base64",
-            "fromhex",
-            "unhexlify",
-            "atob(",
-            "decode64",
-            "unpack(",
-            "codecs.decode",
-            "marshal.loads",
-            "zlib.decompress",
-            "fromCharCode",
-            "gzinflate",
-            "str_rot13",
-            "unescape(",
-        ],
-    )
+    DECODES.within(text)
 }
 
 fn executes(text: &str) -> bool {
@@ -157,25 +220,11 @@ fn runs_text(text: &str) -> bool {
             // `re.exec(`, `cursor.exec(` and `literal_eval(` run no code.
             !text[..at].ends_with(['.', '_']) || text[..at].ends_with("builtins.")
         });
-    own || holds(
-        text,
-        &[
-            "os.system(",
-            "execSync(",
-            "new Function(",
-            "eval base64",
-            "eval get",
-            "eval $",
-            "eval(",
-            "iex ",
-            "IEX(",
-            "compile(",
-        ],
-    ) && (own || !text.contains("re.compile(") || text.contains("os.system("))
+    own || RUNS_TEXT.within(text) && (own || !text.contains("re.compile(") || text.contains("os.system("))
 }
 
 /// Words that reach another host, and those that only fetch from one.
-const CONNECTS: &[&str] = &[
+static CONNECTS: Literals = Literals::new(&[
     "urlopen",
     "requests.",
     "http.client",
@@ -204,8 +253,8 @@ const CONNECTS: &[&str] = &[
     "net.connect",
     "Invoke-WebRequest",
     "WebClient",
-];
-const FETCHES: &[&str] = &[
+]);
+static FETCHES: Literals = Literals::new(&[
     "urlopen",
     "requests.get",
     "httpx.get",
@@ -226,7 +275,7 @@ const FETCHES: &[&str] = &[
     "WebClient",
     "DownloadString",
     "Invoke-WebRequest",
-];
+]);
 
 /// What combinations of calls say.
 pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope: &Scope<'_>) {
@@ -247,30 +296,22 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             "TCPClient",
         ],
     );
-    let hands_over = holds(
-        text,
-        &[
-            "dup2",
-            "pty.spawn",
-            "\"/bin/sh\"",
-            "'/bin/sh'",
-            "/bin/sh -i",
-            "/bin/bash",
-            "open(STDIN",
-            "STDIN,\">&",
-            ".spawn(",
-            "exec(\"sh",
-            "exec \"/bin",
-            "proc_open",
-            "to_s|sh",
-            "cmd.exe",
-            "/bin/sh",
-        ],
-    );
+    let hands_over = HANDS_OVER.within(text);
     let peer = connected(text);
     if socket
         && hands_over
-        && (peer.is_some() || holds(text, &["connect", "fsockopen", "TCPSocket", "TCPClient", "bind("]))
+        && (peer.is_some()
+            || holds(
+                text,
+                &[
+                    "connect",
+                    "fsockopen",
+                    "TCPSocket",
+                    "TCPClient",
+                    "bind(",
+                    "PeerAddr",
+                ],
+            ))
     {
         let bound =
             holds(text, &[".bind(", "TCPServer", "createServer", "listen("]) && !text.contains("connect");
@@ -278,7 +319,7 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
         analysis.behave(Control, technique, peer.unwrap_or_default(), None);
     }
     if runs_text(text) {
-        let fetches = holds(text, FETCHES);
+        let fetches = FETCHES.within(text);
         if decodes(text)
             && (holds(text, &["exec(", "eval(", "eval ", "Function("])
                 || text.contains("os.system(base64")
@@ -291,33 +332,14 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             analysis.behave(Execution, "network-to-code", host, None);
         }
     }
-    let shell = holds(
-        text,
-        &[
-            "pty.spawn(",
-            "os.execl(\"/bin",
-            "os.execl('/bin",
-            "os.execvp(\"/bin",
-            "os.system(\"/bin/sh\")",
-            "os.system('/bin/sh')",
-            "os.system(\"/bin/bash\")",
-            "os.system('/bin/bash')",
-            "os.system(\"sh\")",
-            "exec \"/bin/sh\"",
-            "exec '/bin/sh'",
-            "exec \"/bin/bash\"",
-            "system(\"/bin/sh\")",
-            "spawn(\"/bin/sh\"",
-            "spawn('/bin/sh'",
-            "os.execute(\"/bin/sh\")",
-            "os.execute('/bin/sh')",
-            "pcntl_exec(\"/bin",
-            "passthru(\"/bin/sh",
-            "exec {\"/bin/sh\"",
-            "spawnSync(\"/bin/sh\"",
-            "execSync('/bin/sh'",
-        ],
-    );
+    calls(analysis, name, text, socket);
+    deletions(analysis, text, scope);
+    shells(analysis, text, scope);
+}
+
+/// Single calls that say enough by themselves.
+fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
+    let shell = OPENS_SHELL.within(text);
     if shell && !socket {
         analysis.behave(Execution, "gtfobin-shell", name, None);
     }
@@ -374,8 +396,6 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
             defenseclaw_model::facts::Radius::System,
         );
     }
-    deletions(analysis, text, scope);
-    shells(analysis, text, scope);
 }
 
 /// The address that a text connects a socket to.
@@ -395,164 +415,9 @@ fn connected(text: &str) -> Option<String> {
     Some(host.host)
 }
 
-/// `shutil.rmtree(PATH)` and its like.
-fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
-    const TREES: &[&str] = &[
-        "rmtree(",
-        "rmSync(",
-        "rm_rf(",
-        "rm_r(",
-        "rimraf(",
-        "removeSync(",
-        "rmdirSync(",
-        "remove_tree(",
-        "remove_dir_all(",
-    ];
-    for word in TREES {
-        for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
-            let rest = &text[at + word.len()..];
-            let argument = rest.trim_start();
-            let home = holds(
-                argument.split(')').next().unwrap_or_default(),
-                &["expanduser", "homedir", "Path.home", "Dir.home", "HOME"],
-            );
-            let literal = argument
-                .starts_with(['"', '\'', '`'])
-                .then(|| strings(argument).next())
-                .flatten()
-                .map(|(path, _)| path);
-            match literal {
-                Some(path) => {
-                    let field = Field::literal(path);
-                    analysis.behave(Destruction, "delete-tree", path, radius::of(&field, scope));
-                }
-                None if home => analysis.behave(
-                    Destruction,
-                    "delete-tree",
-                    "~",
-                    defenseclaw_model::facts::Radius::Home,
-                ),
-                None => {}
-            }
-        }
-    }
-}
-
-/// Texts that are handed to a shell, or lists of words to a program.
-fn shells(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
-    const CALLS: &[&str] = &[
-        "os.system(",
-        "os.popen(",
-        "subprocess.run(",
-        "subprocess.call(",
-        "subprocess.Popen(",
-        "subprocess.check_output(",
-        "subprocess.check_call(",
-        "subprocess.getoutput(",
-        "execSync(",
-        "exec(",
-        "spawn(",
-        "spawnSync(",
-        "execFileSync(",
-        "execFile(",
-        "system(",
-        "shell_exec(",
-        "passthru(",
-        "popen(",
-        "Kernel.exec(",
-        "os.execute(",
-        "io.popen(",
-        "%x(",
-        "`",
-        "system ",
-        "exec ",
-        "qx(",
-    ];
-    let place = Place {
-        depth: analysis.place.depth + 1,
-        ..analysis.place
-    };
-    let mut read = 0;
-    let mut at = 0;
-    while read < MAX_SHELLS && !analysis.stopped() {
-        let Some((begin, word)) = next_call(text, at, CALLS) else {
-            return;
-        };
-        // A command is no longer than a path; looking further would make open quotes cost their square.
-        let end = text.floor_char_boundary((begin + word.len()).saturating_add(MAX_PATH));
-        let rest = &text[begin + word.len()..end];
-        at = begin + word.len();
-        let command = match word {
-            "`" | "%x(" | "qx(" => {
-                let close = if word == "`" { '`' } else { ')' };
-                let end = rest.find(close).unwrap_or(0);
-                at += end + 1;
-                rest[..end].to_owned()
-            }
-            _ => argument(rest),
-        };
-        if command.len() > 1 && command.len() <= MAX_PATH {
-            read += 1;
-            nested_text(analysis, &command, scope, place);
-        }
-    }
-}
-
-/// The first of `calls` at or behind `from`.
-fn next_call<'w>(text: &str, from: usize, calls: &[&'w str]) -> Option<(usize, &'w str)> {
-    let rest = text.get(from..)?;
-    // Each of them has one of these letters at its end, so the text is passed once.
-    for (at, _) in rest.match_indices(['(', '`', ' ']) {
-        let end = from + at + 1;
-        let found = calls.iter().find(|word| text[..end].ends_with(**word));
-        if let Some(word) = found {
-            return Some((end - word.len(), word));
-        }
-    }
-    None
-}
-
-/// The command that stands as a call's first argument: one string, or a list of strings.
-fn argument(rest: &str) -> String {
-    let rest = rest.trim_start().trim_start_matches(['f', 'r', 'b']);
-    if rest.starts_with(['"', '\'', '`']) {
-        let Some((first, behind)) = strings(rest).next() else {
-            return String::new();
-        };
-        // `spawn('sh', ['-c', '…'])`
-        let list = behind
-            .trim_start()
-            .strip_prefix(',')
-            .map(str::trim_start)
-            .filter(|list| list.starts_with('['));
-        return match list {
-            Some(list) => format!("{} {}", quoted(first), words(list)),
-            None => first.to_owned(),
-        };
-    }
-    if rest.starts_with('[') {
-        words(rest)
-    } else {
-        String::new()
-    }
-}
-
-/// The strings of a list, as words of a shell.
-fn words(list: &str) -> String {
-    let end = list.find(']').unwrap_or(list.len());
-    strings(&list[..end])
-        .map(|(word, _)| quoted(word))
-        .collect::<Vec<_>>()
-        .join(" ")
-}
-
-fn quoted(word: &str) -> String {
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
-
 /// What the text sends, and from where.
 fn ends(analysis: &mut Analysis, text: &str) {
-    if !holds(text, CONNECTS) {
+    if !CONNECTS.within(text) {
         return;
     }
     let host = hosts::hosts_in(text)

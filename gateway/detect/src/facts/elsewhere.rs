@@ -4,7 +4,8 @@
 use super::Analysis;
 use super::aside::{self, Setting};
 use super::behaviours::Invocation;
-use super::programs::{Call, nested_text};
+use super::programs::Call;
+use super::shells::nested_text;
 use crate::shell::{Place, Scope};
 
 const SSH_VALUES: &[&str] = &[
@@ -83,15 +84,12 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
             let words = invocation.operands_after(SSH_VALUES).skip(1);
             let text = from_first(&invocation, words.clone().next());
             elsewhere(analysis, &text, Setting::Remote, place);
-            if text.is_empty()
-                || matches!(
-                    text.trim(),
-                    "bash" | "sh" | "bash -s" | "sh -s" | "bash -se" | "'bash -s'"
-                )
-            {
-                if let Some(body) = invocation.input() {
-                    elsewhere(analysis, body, Setting::Remote, place);
-                }
+            let shell = matches!(
+                text.trim(),
+                "" | "bash" | "sh" | "bash -s" | "sh -s" | "bash -se" | "'bash -s'"
+            );
+            if let Some(body) = invocation.input().filter(|_| shell) {
+                elsewhere(analysis, body, Setting::Remote, place);
             }
         }
         "docker" | "podman" | "nerdctl" | "docker-compose" | "lxc" | "incus" | "kubectl" | "oc"

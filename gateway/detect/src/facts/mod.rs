@@ -7,16 +7,20 @@
 
 mod aside;
 mod behaviours;
+mod calls;
 mod code;
 mod contents;
 mod elsewhere;
 mod flows;
 mod hosts;
+mod literals;
 mod normal;
+mod options;
 mod places;
 mod prints;
 mod programs;
 mod radius;
+mod shells;
 mod special;
 mod table;
 mod wrappers;
@@ -207,7 +211,21 @@ impl Analysis {
         while let Some(value) = waiting.pop() {
             match value {
                 Value::Array(items) => waiting.extend(items),
-                Value::Object(fields) => waiting.extend(fields.values()),
+                Value::Object(fields) => {
+                    for (name, value) in fields {
+                        match value {
+                            // A tool that calls it a command runs it, wherever that is.
+                            Value::String(text) if is_command_field(name) && text.contains(' ') => {
+                                aside::command_line(self, text, aside::Setting::Remote, Place::default());
+                            }
+                            Value::String(text) if is_statement_field(name) => {
+                                behaviours::statements(self, text);
+                            }
+                            _ => {}
+                        }
+                        waiting.push(value);
+                    }
+                }
                 Value::String(text) if looked_at < MAX_STRINGS => {
                     looked_at += 1;
                     self.unknown_string(text.trim(), scope);
@@ -323,7 +341,9 @@ impl Analysis {
             self.stop("too-large", &name);
             return None;
         }
-        self.spend(argv.iter().map(String::len).sum());
+        // Each function that knows the program passes over its words again.
+        const PASSES: usize = 4;
+        self.spend(PASSES * argv.iter().map(|word| word.len() + 1).sum::<usize>());
         self.facts.programs.push(Program { name, argv });
         self.nodes.push(flows::Node {
             level,
@@ -431,6 +451,19 @@ impl Sink for Analysis {
     }
 }
 
+/// Fields of a tool that is not known, in which command lines stand.
+fn is_command_field(name: &str) -> bool {
+    matches!(
+        name,
+        "command" | "cmd" | "commands" | "script" | "shell_command" | "commandLine" | "bash" | "run"
+    )
+}
+
+/// Fields in which a database's statements stand.
+fn is_statement_field(name: &str) -> bool {
+    matches!(name, "sql" | "query" | "statement")
+}
+
 /// Devices and descriptors through which nothing is kept or learnt.
 fn is_plumbing(path: &str) -> bool {
     matches!(
@@ -451,4 +484,8 @@ fn is_plumbing(path: &str) -> bool {
 }
 
 #[cfg(test)]
+mod meaning_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written_tests;

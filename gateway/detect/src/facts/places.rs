@@ -5,6 +5,7 @@ use defenseclaw_model::facts::BehaviourKind::{
 };
 use defenseclaw_model::facts::Radius;
 
+use super::behaviours::is_log;
 use super::{Access, Analysis};
 use crate::paths::PathRules;
 
@@ -102,6 +103,30 @@ pub(super) fn is_history(name: &str) -> bool {
     )
 }
 
+/// Programs that everyone runs without a second thought: whoever stands in their place is run in their place.
+const SHADOWED: &[&str] = &[
+    "ls",
+    "ps",
+    "cat",
+    "sudo",
+    "su",
+    "ssh",
+    "sshd",
+    "login",
+    "passwd",
+    "bash",
+    "sh",
+    "netstat",
+    "ss",
+    "top",
+    "find",
+    "id",
+    "who",
+    "lsof",
+    "crontab",
+    "systemctl",
+];
+
 fn written(path: &str, class: &str) -> Noted {
     let name = path.rsplit('/').next().unwrap_or_default();
     let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
@@ -144,6 +169,20 @@ fn written(path: &str, class: &str) -> Noted {
             || name == "usercustomize.py" =>
         {
             (Persistence, "package-hook")
+        }
+        _ if path == "/proc/sysrq-trigger" => (Destruction, "reboot"),
+        _ if below(&["/proc/sys/kernel/"]) => (Evasion, "sandbox-off"),
+        _ if is_log(path) => (Evasion, "log-truncate"),
+        _ if below(&[
+            "/usr/local/bin/",
+            "/usr/local/sbin/",
+            "/usr/bin/",
+            "/bin/",
+            "/usr/sbin/",
+            "/sbin/",
+        ]) && SHADOWED.contains(&name) =>
+        {
+            (Persistence, "path-hijack")
         }
         _ if is_hidden_place(path) => (Evasion, "hide-file"),
         _ => return None,

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::flows::{self, Way};
+use super::options::split_options;
+use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
 use super::{Access, Analysis, behaviours, code, elsewhere, hosts, prints, special, wrappers};
 use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
@@ -141,6 +143,9 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
     let argv = words.iter().map(Word::as_argument).collect();
     let index = analysis.program(name.clone(), argv, call.place.level)?;
     for (at, word) in words.iter().enumerate() {
+        if word.feeds.is_empty() && word.followed.is_empty() {
+            continue;
+        }
         let way = flows::way_of(&name, words, at);
         for feed in &word.feeds {
             let inner = analysis.outermost(feed.clone());
@@ -213,162 +218,6 @@ fn program_name(field: &Field) -> String {
         last.to_owned()
     } else {
         field.text.clone()
-    }
-}
-
-/// `sh -c TEXT`, `sh FILE`, and `sh` on its standard input.
-fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
-    let mut code = false;
-    let mut rest = call.arguments().iter();
-    let mut operand = None;
-    while let Some((field, _)) = rest.next() {
-        match field.text.as_str() {
-            "-o" | "-O" | "+o" | "+O" | "--rcfile" | "--init-file" => {
-                rest.next();
-            }
-            "--" => {
-                operand = rest.next();
-                break;
-            }
-            text if text.starts_with("--") => {}
-            text if text.starts_with(['-', '+']) && text.len() > 1 => code = code || text.contains('c'),
-            _ => {
-                operand = Some(&call.fields[call.fields.len() - rest.len() - 1]);
-                break;
-            }
-        }
-    }
-    let place = Place {
-        depth: call.place.depth + 1,
-        ..call.place
-    };
-    match (operand, code) {
-        // What it runs is what the substituted commands print: their pipe says so.
-        (Some((field, word)), true) if is_substitution(call, *word) && !field.exact => {}
-        (Some((field, _)), true) => nested_text(analysis, &field.text, scope, place),
-        (Some((_, word)), false) if process_text(call, *word).is_some() => {
-            let text = process_text(call, *word).unwrap_or_default();
-            nested_text(analysis, text, scope, place);
-        }
-        (Some((field, _)), false) if field.text != "-" => {
-            analysis.path(Access::Read, field, scope);
-            run_content(analysis, field, scope, place);
-        }
-        _ => {
-            if let Some(text) = call.input() {
-                nested_text(analysis, text, scope, place);
-            }
-        }
-    }
-}
-
-fn is_substitution(call: Call<'_>, word: usize) -> bool {
-    call.command.words.get(word).is_some_and(Word::is_substitution)
-}
-
-fn process_text<'c>(call: Call<'c>, word: usize) -> Option<&'c str> {
-    call.command.words.get(word).and_then(Word::process_text)
-}
-
-/// Reads a script that the call itself has written before.
-fn run_content(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>, place: Place) {
-    if let Some(text) = analysis.contents.of(field, scope) {
-        nested_text(analysis, &text, scope, place);
-    }
-}
-
-/// Reads a text that a shell is given, in a scope of its own.
-pub(super) fn nested_text(analysis: &mut Analysis, text: &str, scope: &Scope<'_>, place: Place) {
-    analysis.spend(text.len() + scope.weight());
-    if !analysis.stopped() {
-        let mut inner = scope.clone();
-        shell::read(text, analysis, &mut inner, place);
-    }
-}
-
-fn eval(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
-    let arguments = call.arguments();
-    let text = arguments
-        .iter()
-        .map(|(field, _)| field.text.as_str())
-        .collect::<Vec<_>>()
-        .join(" ");
-    // What a substitution prints is told by the pipe from its programs; what a variable holds is told by nothing.
-    if arguments
-        .iter()
-        .any(|(field, _)| !field.exact && !field.substitution)
-    {
-        analysis.opaque("eval", &text);
-    }
-    if arguments
-        .iter()
-        .all(|(field, word)| is_substitution(call, *word) && !field.exact)
-    {
-        return;
-    }
-    analysis.spend(text.len());
-    if !analysis.stopped() {
-        // `eval` runs in the shell itself: what it sets stays set.
-        shell::read(
-            &text,
-            analysis,
-            scope,
-            Place {
-                depth: call.place.depth + 1,
-                ..call.place
-            },
-        );
-    }
-}
-
-/// `tee FILE`: its input is the file's content.
-fn tee(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
-    if let Some(text) = call.input() {
-        for (field, _) in call
-            .arguments()
-            .iter()
-            .filter(|(field, _)| !field.text.starts_with('-'))
-        {
-            analysis.spend(text.len());
-            analysis
-                .contents
-                .keep(std::slice::from_ref(field), text.to_owned(), scope);
-        }
-    }
-}
-
-/// `source FILE`: what it reads it runs, in the shell itself.
-fn sourced(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
-    let place = Place {
-        depth: call.place.depth + 1,
-        ..call.place
-    };
-    let Some((field, word)) = call.arguments().first() else {
-        return;
-    };
-    match process_text(call, *word) {
-        Some(text) => nested_text(analysis, text, scope, place),
-        None => {
-            analysis.path(Access::Read, field, scope);
-            run_content(analysis, field, scope, place);
-        }
-    }
-}
-
-/// `alias NAME=TEXT` and `trap TEXT SIGNAL`: read where they stand, as the body of a function is.
-fn later(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
-    let place = Place {
-        depth: call.place.depth + 1,
-        ..call.place
-    };
-    for (field, _) in call.arguments().iter().filter(|(field, _)| field.exact) {
-        match (name, field.text.split_once('=')) {
-            ("alias", Some((_, text))) => nested_text(analysis, text, scope, place),
-            ("trap", _) if field.text.contains([' ', ';']) => {
-                nested_text(analysis, &field.text, scope, place)
-            }
-            _ => {}
-        }
     }
 }
 
@@ -513,9 +362,30 @@ fn copy(
             if moves {
                 analysis.path(Access::Write, field, scope);
             }
+        } else if !connects && field.text.ends_with('/') {
+            into_folder(analysis, field, operands.get(..at).unwrap_or_default(), scope);
         } else {
             analysis.path(Access::Write, field, scope);
         }
+    }
+}
+
+/// What is copied into a folder keeps its name.
+fn into_folder(analysis: &mut Analysis, folder: &Field, sources: &[&Field], scope: &Scope<'_>) {
+    for source in sources {
+        let name = source
+            .text
+            .trim_end_matches('/')
+            .rsplit('/')
+            .next()
+            .unwrap_or_default();
+        let target = Field {
+            text: format!("{}{name}", folder.text),
+            exact: folder.exact && source.exact,
+            glob: folder.glob || source.glob,
+            substitution: folder.substitution || source.substitution,
+        };
+        analysis.path(Access::Write, &target, scope);
     }
 }
 
@@ -632,82 +502,4 @@ fn guess(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) {
             scope,
         );
     }
-}
-
-/// A program's arguments, told apart.
-pub(super) struct Arguments<'c> {
-    /// Options with their values.
-    pub(super) values: Vec<(&'c str, Field)>,
-    /// Options without.
-    pub(super) flags: Vec<&'c str>,
-    /// The rest.
-    pub(super) operands: Vec<&'c Field>,
-}
-
-/// Tells options, their values and operands apart.
-pub(super) fn split_options<'c>(
-    arguments: &'c [(Field, usize)],
-    known: &'static [(&'static str, Use)],
-) -> Arguments<'c> {
-    let takes_value = |option: &str| known.iter().any(|(name, _)| *name == option);
-    let mut parsed = Arguments {
-        values: Vec::new(),
-        flags: Vec::new(),
-        operands: Vec::new(),
-    };
-    let mut rest = arguments.iter().map(|(field, _)| field);
-    while let Some(field) = rest.next() {
-        let text = field.text.as_str();
-        if text == "--" {
-            parsed.operands.extend(rest);
-            break;
-        }
-        if !text.starts_with('-') || text == "-" {
-            parsed.operands.push(field);
-            continue;
-        }
-        if takes_value(text) {
-            if let Some(value) = rest.next() {
-                parsed.values.push((text, value.clone()));
-            }
-            continue;
-        }
-        if let Some((option, value)) = text.split_once('=').filter(|_| text.starts_with("--")) {
-            parsed.values.push((
-                option,
-                Field {
-                    text: value.to_owned(),
-                    ..field.clone()
-                },
-            ));
-            continue;
-        }
-        parsed.flags.push(text);
-        if text.starts_with("--") {
-            continue;
-        }
-        // `-ofile`, or a cluster whose last letter takes the next word: `-sLo file`.
-        let letters = &text[1..];
-        let letter = letters
-            .char_indices()
-            .find(|(_, c)| c.is_ascii() && takes_value(&format!("-{c}")));
-        let Some((at, c)) = letter else { continue };
-        let option = known
-            .iter()
-            .map(|(name, _)| *name)
-            .find(|name| name.as_bytes() == [b'-', c as u8]);
-        let attached = &letters[at + 1..];
-        let value = if attached.is_empty() {
-            rest.next().cloned()
-        } else {
-            Some(Field {
-                text: attached.to_owned(),
-                ..field.clone()
-            })
-        };
-        if let (Some(option), Some(value)) = (option, value) {
-            parsed.values.push((option, value));
-        }
-    }
-    parsed
 }

@@ -484,6 +484,53 @@ fn what_lies_beyond_the_bound_is_escalated() {
     assert_eq!(opaque(&command(&"a|".repeat(1000))), ["too-large"]);
 }
 
+/// What the analysis of `text` pays from its budget.
+fn steps(text: &str) -> usize {
+    let mut analysis = Analysis::new();
+    let mut scope = Scope::new(Some("/w"), Some("/home/u"));
+    analysis.command_line(text, &mut scope);
+    BUDGET - analysis.budget
+}
+
+#[test]
+fn steps_grow_no_faster_than_the_text() {
+    for unit in [
+        "a ",
+        "a;",
+        "a|",
+        "$a ",
+        "${a/b/c} ",
+        "$(a) ",
+        "`a` ",
+        "{a,b} ",
+        "{1..3} ",
+        "'a' ",
+        "x=a;",
+        "a <b ",
+        "cat <<E\nx\nE\n",
+        "echo a > f; sh f;",
+        "ssh h a;",
+        "sh -c 'a';",
+        "eval a;",
+        "f(){ a; };",
+        "echo YQ== | base64 -d | sh;",
+        "python3 -c 'os.system(\"a\")';",
+        "find . -exec a \\; ;",
+        "alias a=b;",
+        "ln -s a b;",
+        "docker exec c a;",
+        "printf '%s' a b;",
+        "rm -rf a;",
+    ] {
+        let (short, long) = (steps(&unit.repeat(50)), steps(&unit.repeat(100)));
+        // A variable's value is copied with each scope, so twice the text may cost a little more than twice.
+        assert!(
+            long <= 3 * short + 4096,
+            "{unit:?} takes {short}, then {long} steps"
+        );
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 

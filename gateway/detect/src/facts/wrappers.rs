@@ -1,7 +1,8 @@
 //! Programs that run another program which their own arguments name: `sudo`, `env`, `timeout`, `xargs`, …
 
 use super::Analysis;
-use super::programs::{Call, nested_text, run};
+use super::programs::{Call, run};
+use super::shells::nested_text;
 use crate::shell::{Field, Place, Scope};
 
 /// How a wrapper names the program that it runs.

@@ -20,37 +20,8 @@ pub struct Report {
     pub rules: usize,
     /// Samples that were looked at.
     pub samples: usize,
-    /// What was not as the rules' tests say.
-    pub failures: Vec<Failure>,
-}
-
-/// A sample of which a rule says the contrary of its test.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    /// The pack.
-    pub file: String,
-    /// The rule's line in it.
-    pub line: u64,
-    /// The rule.
-    pub rule: String,
-    /// The command line, or the tool and its input as JSON.
-    pub sample: String,
-    /// Whether the rule should have found something.
-    pub wanted: bool,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            file,
-            line,
-            rule,
-            sample,
-            ..
-        } = self;
-        let what = if self.wanted { "misses" } else { "objects to" };
-        write!(f, "{file}:{line}: {rule} {what}: {sample}")
-    }
+    /// What was not as the rules' tests say: sentences that name pack, rule and sample.
+    pub failures: Vec<String>,
 }
 
 impl FactRules {
@@ -65,13 +36,11 @@ impl FactRules {
             for (sample, wanted) in samples.chain(rule.tests.negative.iter().map(|sample| (sample, false))) {
                 report.samples += 1;
                 if self.finds(&rule.id, sample) != wanted {
-                    report.failures.push(Failure {
-                        file: rule.file.clone(),
-                        line: rule.line,
-                        rule: rule.id.clone(),
-                        sample: shown(sample),
-                        wanted,
-                    });
+                    let what = if wanted { "misses" } else { "objects to" };
+                    let (file, line, id) = (&rule.file, rule.line, &rule.id);
+                    report
+                        .failures
+                        .push(format!("{file}:{line}: {id} {what}: {}", shown(sample)));
                 }
             }
         }

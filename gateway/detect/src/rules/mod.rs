@@ -23,9 +23,10 @@ use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
-pub use check::{Failure, Report};
+pub use check::Report;
 use node::{Ask, Node, Seen};
 use view::View;
+pub(crate) use view::texts_of;
 
 use crate::detector::PackError;
 use crate::mask::mask_text;

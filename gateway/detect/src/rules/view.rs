@@ -1,5 +1,6 @@
 //! One call as the rules see it: what several of them ask is worked out once, and only when it is asked.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -92,12 +93,8 @@ impl<'a> View<'a> {
     /// The text that the call carries: a command line, what is to be written, or an unknown tool's strings.
     pub(super) fn text(&self) -> &str {
         self.text.get_or_init(|| match &self.call.kind {
-            CallKind::Command { command, .. } => bounded(command).into_owned(),
-            _ => {
-                let mut text = String::new();
-                collect(&self.call.input, self.kind == CallWord::FileWrite, 0, &mut text);
-                without_removed_lines(text)
-            }
+            CallKind::Command { command, .. } => bounded(command, MAX_TEXT).into_owned(),
+            _ => texts_of(self.call, MAX_TEXT),
         })
     }
 
@@ -107,31 +104,39 @@ impl<'a> View<'a> {
     }
 }
 
-fn bounded(text: &str) -> std::borrow::Cow<'_, str> {
-    if text.len() <= MAX_TEXT {
+/// The strings of a call's input, one below the other. Of a file that is written: what it will hold, not what it held.
+pub(crate) fn texts_of(call: &ToolCall, most: usize) -> String {
+    let mut text = String::new();
+    let written = matches!(call.kind, CallKind::FileWrite { .. });
+    collect(&call.input, written, most, 0, &mut text);
+    without_removed_lines(text)
+}
+
+fn bounded(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most {
         return text.into();
     }
-    let head = text.floor_char_boundary(MAX_TEXT / 4 * 3);
-    let tail = text.ceil_char_boundary(text.len() - MAX_TEXT / 4);
+    let head = text.floor_char_boundary(most / 4 * 3);
+    let tail = text.ceil_char_boundary(text.len() - most / 4);
     format!("{}\n{}", &text[..head], &text[tail..]).into()
 }
 
-fn collect(value: &Value, content: bool, depth: usize, text: &mut String) {
-    if depth > MAX_DEPTH || text.len() > MAX_TEXT {
+fn collect(value: &Value, content: bool, most: usize, depth: usize, text: &mut String) {
+    if depth > MAX_DEPTH || text.len() > most {
         return;
     }
     match value {
         Value::String(part) => {
-            text.push_str(&bounded(part));
+            text.push_str(&bounded(part, most));
             text.push('\n');
         }
         Value::Array(items) => items
             .iter()
-            .for_each(|item| collect(item, content, depth + 1, text)),
+            .for_each(|item| collect(item, content, most, depth + 1, text)),
         Value::Object(fields) => fields
             .iter()
             .filter(|(name, _)| !content || !NOT_CONTENT.contains(&name.as_str()))
-            .for_each(|(_, field)| collect(field, content, depth + 1, text)),
+            .for_each(|(_, field)| collect(field, content, most, depth + 1, text)),
         _ => {}
     }
 }

@@ -3,9 +3,10 @@
 //! The text is read once, left to right. What stands in `$(…)`, backticks and `<(…)` is parsed where it stands, so that
 //! its programs come before the program whose word it is.
 
+use super::change::change_of;
 use super::parse::{Parser, Until};
 use super::scope::Scope;
-use super::word::{Change, MAX_VALUE, Piece, Word, is_name};
+use super::word::{MAX_VALUE, Piece, Word, is_name};
 
 /// Characters that end an unquoted word.
 pub(super) fn ends_word(byte: u8) -> bool {
@@ -25,6 +26,8 @@ struct Pieces {
 impl Pieces {
     fn flush(&mut self) {
         if !self.bare.is_empty() {
+            // Most words have one piece.
+            self.done.reserve_exact(usize::from(self.done.is_empty()));
             self.done.push(Piece::Text {
                 text: std::mem::take(&mut self.bare),
                 quoted: false,
@@ -73,8 +76,12 @@ impl Parser<'_, '_> {
             return None;
         }
         pieces.flush();
-        let source = self.since(start);
-        self.sink.spend(source.len());
+        self.sink.spend(self.pos - start);
+        let source = match pieces.done.as_slice() {
+            // A line continuation stands in the source, but not in the text.
+            [Piece::Text { text, quoted: false }] if text.len() == self.pos - start => String::new(),
+            _ => self.since(start),
+        };
         Some(Word {
             pieces: pieces.done,
             source,
@@ -549,40 +556,5 @@ fn substituted(text: Option<String>, source: String, quoted: bool) -> Piece {
             source,
             substitution: true,
         },
-    }
-}
-
-/// The change that `rest` of `${NAME rest}` makes, where its own words are literal.
-fn change_of(rest: &str) -> Option<Change> {
-    /// A pattern is a few characters; what grows a value by more stays unresolved.
-    const LONGEST: usize = 64;
-    let literal = |text: &str| {
-        let plain = text.len() <= LONGEST && !text.contains(['$', '`', '\\', '\'', '"']);
-        plain.then(|| text.to_owned())
-    };
-    match rest.as_bytes().first()? {
-        b'/' => {
-            let (all, rest) = match rest.strip_prefix("//") {
-                Some(rest) => (true, rest),
-                None => (false, &rest[1..]),
-            };
-            let (from, to) = rest.split_once('/').unwrap_or((rest, ""));
-            let plain = !from.is_empty() && !from.contains(['*', '?', '[']);
-            plain.then_some(Change::Replace(literal(from)?, literal(to)?, all))
-        }
-        b':' => {
-            let mut numbers = rest[1..].split(':');
-            let offset = numbers.next()?.trim().trim_matches(['(', ')']).parse().ok()?;
-            let length = numbers.next().map(|text| text.trim().parse()).transpose().ok()?;
-            Some(Change::Slice(offset, length))
-        }
-        b'#' => literal(rest.trim_start_matches('#'))
-            .map(|pattern| Change::Front(pattern, rest.starts_with("##"))),
-        b'%' => {
-            literal(rest.trim_start_matches('%')).map(|pattern| Change::Back(pattern, rest.starts_with("%%")))
-        }
-        b'^' => Some(Change::Upper(rest == "^^")),
-        b',' => Some(Change::Lower(rest == ",,")),
-        _ => None,
     }
 }

@@ -4,6 +4,8 @@
 //! copies of the scope) is paid for from one budget of the [`Sink`], and when that is used up the analysis stops and
 //! says so. Nesting is bounded by [`MAX_DEPTH`].
 
+mod brace;
+mod change;
 mod lex;
 mod parse;
 mod scope;

@@ -60,6 +60,8 @@ impl<'h> Scope<'h> {
             "PWD" => self.cwd.as_deref().and_then(literal),
             "OLDPWD" => self.previous.as_deref().and_then(literal),
             "IFS" => literal(" "),
+            // Whichever it is, it runs the text that it is given.
+            "SHELL" | "BASH" => literal("/bin/bash"),
             "@" | "*" if !self.positional => literal(""),
             _ if !self.positional && name.len() == 1 && matches!(name.as_bytes(), [b'1'..=b'9']) => {
                 literal("")

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use super::brace::brace_expand;
+use super::change::{Change, is_glob};
 use super::scope::Scope;
 
 /// Most fields that one word may become through brace expansion and loop variables. A person's `{a,b,c}` has a few;
 /// beyond the bound the word stays as written and counts as unresolved.
-const MAX_FIELDS: usize = 64;
+pub(super) const MAX_FIELDS: usize = 64;
 
 /// Longest value of a variable that is followed (bytes): `PATH_MAX`, as what matters here are paths and short commands.
 pub(crate) const MAX_VALUE: usize = 4096;
@@ -39,89 +41,12 @@ pub(crate) enum Piece {
     Unknown { source: String, substitution: bool },
 }
 
-/// What `${NAME…}` makes of a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// `/from/to`, and whether everywhere.
-    Replace(String, String, bool),
-    /// `:offset:length`.
-    Slice(isize, Option<isize>),
-    /// `#pattern`, and whether the longest.
-    Front(String, bool),
-    /// `%pattern`, and whether the longest.
-    Back(String, bool),
-    /// `^`, and whether all letters.
-    Upper(bool),
-    /// `,`, and whether all letters.
-    Lower(bool),
-}
-
-impl Change {
-    /// The value behind the change; `None` where a pattern is more than text with one `*` at its end.
-    fn of(&self, value: &str) -> Option<String> {
-        let first = |change: fn(&str) -> String| {
-            let end = value.chars().next().map_or(0, char::len_utf8);
-            format!("{}{}", change(&value[..end]), &value[end..])
-        };
-        Some(match self {
-            Self::Replace(from, to, true) => value.replace(from, to),
-            Self::Replace(from, to, false) => value.replacen(from, to, 1),
-            Self::Slice(offset, length) => {
-                let all: Vec<char> = value.chars().collect();
-                let count = isize::try_from(all.len()).ok()?;
-                let begin = if *offset < 0 { count + offset } else { *offset }.clamp(0, count);
-                let end = match length {
-                    Some(length) if *length < 0 => count + length,
-                    Some(length) => begin.saturating_add(*length),
-                    None => count,
-                };
-                let end = end.clamp(begin, count);
-                all.get(usize::try_from(begin).ok()?..usize::try_from(end).ok()?)?
-                    .iter()
-                    .collect()
-            }
-            Self::Front(pattern, longest) => match pattern.strip_prefix('*') {
-                Some(text) if !is_glob(text) => {
-                    let at = if *longest {
-                        value.rfind(text)
-                    } else {
-                        value.find(text)
-                    };
-                    at.map_or(value, |at| &value[at + text.len()..]).to_owned()
-                }
-                None if !is_glob(pattern) => value.strip_prefix(pattern.as_str()).unwrap_or(value).to_owned(),
-                _ => return None,
-            },
-            Self::Back(pattern, longest) => match pattern.strip_suffix('*') {
-                Some(text) if !is_glob(text) => {
-                    let at = if *longest {
-                        value.find(text)
-                    } else {
-                        value.rfind(text)
-                    };
-                    at.map_or(value, |at| &value[..at]).to_owned()
-                }
-                None if !is_glob(pattern) => value.strip_suffix(pattern.as_str()).unwrap_or(value).to_owned(),
-                _ => return None,
-            },
-            Self::Upper(true) => value.to_uppercase(),
-            Self::Lower(true) => value.to_lowercase(),
-            Self::Upper(false) => first(str::to_uppercase),
-            Self::Lower(false) => first(str::to_lowercase),
-        })
-    }
-}
-
-fn is_glob(text: &str) -> bool {
-    text.contains(['*', '?', '['])
-}
-
 /// A word of the source.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Word {
     pub(crate) pieces: Vec<Piece>,
-    /// As written.
-    pub(crate) source: String,
+    /// As written; empty where that is its one piece of text.
+    pub(super) source: String,
     /// Programs (by range) whose output the word holds.
     pub(crate) feeds: Vec<std::ops::Range<usize>>,
     /// Programs (by range) whose output the word's variables hold.
@@ -158,6 +83,27 @@ impl Field {
 impl Word {
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
+    }
+
+    /// As written.
+    pub(crate) fn source(&self) -> &str {
+        match self.pieces.as_slice() {
+            [Piece::Text { text, quoted: false }] if self.source.is_empty() => text,
+            _ => &self.source,
+        }
+    }
+
+    /// The one field of a word in which nothing is to be expanded, as most words are.
+    pub(crate) fn plain(&self) -> Option<Field> {
+        match self.pieces.as_slice() {
+            [Piece::Text { text, quoted }] if !text.is_empty() && (*quoted || !text.contains(['~', '{'])) => {
+                Some(Field {
+                    glob: !quoted && is_glob(text),
+                    ..Field::literal(text)
+                })
+            }
+            _ => None,
+        }
     }
 
     /// The word's text, if it is plain text without quotes: the only form in which the shell knows its own keywords.
@@ -201,7 +147,7 @@ impl Word {
                 Piece::Text { text: part, quoted } if *quoted || !part.starts_with('~') => {
                     text.push_str(part)
                 }
-                _ => return self.source.clone(),
+                _ => return self.source().to_owned(),
             }
         }
         text
@@ -227,7 +173,7 @@ impl Word {
             };
         }
         let source = self
-            .source
+            .source()
             .split_once('=')
             .map_or("", |(_, source)| source)
             .to_owned();
@@ -257,12 +203,22 @@ impl Word {
 
     /// The fields that the word becomes.
     pub(crate) fn expand(&self, scope: &Scope<'_>) -> Vec<Field> {
+        if let Some(field) = self.plain() {
+            return vec![field];
+        }
         let mut fields = Vec::new();
+        if !self.has_braces() {
+            expand_pieces(&self.pieces, scope, true, &mut fields);
+            if fields.len() <= MAX_FIELDS {
+                return fields;
+            }
+            fields.clear();
+        }
         for pieces in brace_expand(&self.pieces) {
             expand_pieces(&pieces, scope, true, &mut fields);
             if fields.len() > MAX_FIELDS {
                 return vec![Field {
-                    text: self.source.clone(),
+                    text: self.source().to_owned(),
                     exact: false,
                     glob: false,
                     substitution: false,
@@ -270,6 +226,11 @@ impl Word {
             }
         }
         fields
+    }
+
+    fn has_braces(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| matches!(piece, Piece::Text { text, quoted: false } if text.contains('{')))
     }
 
     /// The word as one field: an assignment's value, a redirection's target, a here-string.
@@ -479,177 +440,4 @@ fn tilde<'t>(text: &'t str, alone: bool, scope: &Scope<'_>) -> (Option<String>, 
         }
         _ => (None, text),
     }
-}
-
-/// Expands `{a,b}` where it is unquoted; beyond [`MAX_FIELDS`] the word stays as written.
-fn brace_expand(pieces: &[Piece]) -> Vec<Vec<Piece>> {
-    let unquoted = |c: &str| {
-        pieces
-            .iter()
-            .any(|piece| matches!(piece, Piece::Text { text, quoted: false } if text.contains(c)))
-    };
-    if !unquoted("{") || !(unquoted(",") || unquoted("..")) {
-        return vec![pieces.to_vec()];
-    }
-    let mut done: Vec<Vec<Piece>> = vec![Vec::new()];
-    let mut rest = pieces.to_vec();
-    for piece in &mut rest {
-        if let Piece::Text { text, quoted: false } = piece
-            && text.contains("..")
-        {
-            *text = listed_ranges(text);
-        }
-    }
-    // Each turn takes one brace group off the front; nested groups are opened by a turn of their own on each alternative.
-    while let Some((before, alternatives, after)) = first_group(&rest) {
-        let mut grown = Vec::new();
-        for head in &done {
-            for alternative in &alternatives {
-                for inner in if has_group(alternative) {
-                    brace_expand(alternative)
-                } else {
-                    vec![alternative.clone()]
-                } {
-                    grown.push(head.iter().chain(&before).chain(&inner).cloned().collect());
-                    if grown.len() > MAX_FIELDS {
-                        return vec![pieces.to_vec()];
-                    }
-                }
-            }
-        }
-        done = grown;
-        rest = after;
-    }
-    done.into_iter()
-        .map(|head| head.into_iter().chain(rest.iter().cloned()).collect())
-        .collect()
-}
-
-/// `{a..c}` written as `{a,b,c}`, and `{a..a}` as `a`; what is longer than [`MAX_FIELDS`] stays.
-fn listed_ranges(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(open) = rest.find('{') {
-        let (before, group) = rest.split_at(open);
-        out.push_str(before);
-        // A range is short; looking further would make a text of open braces cost its square.
-        const LONGEST: usize = 24;
-        let end = group.bytes().take(LONGEST).position(|b| matches!(b, b'}' | b','));
-        let end = end.filter(|&at| group.as_bytes()[at] == b'}');
-        match end.and_then(|end| Some((end, range(&group[1..end])?))) {
-            Some((end, values)) if values.len() == 1 => {
-                out.push_str(&values[0]);
-                rest = &group[end + 1..];
-            }
-            Some((end, values)) => {
-                out.push('{');
-                out.push_str(&values.join(","));
-                out.push('}');
-                rest = &group[end + 1..];
-            }
-            None => {
-                out.push('{');
-                rest = &group[1..];
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-/// The values of `1..5` or `a..e`.
-fn range(text: &str) -> Option<Vec<String>> {
-    let (first, last) = text.split_once("..")?;
-    let (low, high, number) = match (first.parse::<i64>(), last.parse::<i64>()) {
-        (Ok(first), Ok(last)) => (first, last, true),
-        _ => {
-            let one = |text: &str| {
-                text.bytes()
-                    .next()
-                    .filter(|b| text.len() == 1 && b.is_ascii_alphabetic())
-            };
-            (i64::from(one(first)?), i64::from(one(last)?), false)
-        }
-    };
-    let (begin, end) = (low.min(high), low.max(high));
-    if usize::try_from(end.checked_sub(begin)?).ok()? >= MAX_FIELDS {
-        return None;
-    }
-    let text = |value: i64| match (number, u8::try_from(value)) {
-        (false, Ok(letter)) => char::from(letter).to_string(),
-        _ => value.to_string(),
-    };
-    Some((begin..=end).map(text).collect())
-}
-
-fn has_group(pieces: &[Piece]) -> bool {
-    first_group(pieces).is_some()
-}
-
-type Group = (Vec<Piece>, Vec<Vec<Piece>>, Vec<Piece>);
-
-/// Deepest nesting of brace groups that is opened; real commands have one or two.
-const MAX_BRACES: usize = 4;
-
-/// The first complete `{…,…}`: what stands before, the alternatives, what stands after.
-fn first_group(pieces: &[Piece]) -> Option<Group> {
-    let (mut before, mut alternatives, mut after) = (Vec::new(), vec![Vec::new()], Vec::new());
-    let (mut depth, mut commas, mut closed) = (0_usize, 0_usize, false);
-    for piece in pieces {
-        let Piece::Text { text, quoted: false } = piece else {
-            match (closed, depth) {
-                (true, _) => after.push(piece.clone()),
-                (false, 0) => before.push(piece.clone()),
-                _ => alternatives.last_mut()?.push(piece.clone()),
-            }
-            continue;
-        };
-        let mut run = String::new();
-        let flush = |run: &mut String, to: &mut Vec<Piece>| {
-            if !run.is_empty() {
-                to.push(Piece::Text {
-                    text: std::mem::take(run),
-                    quoted: false,
-                });
-            }
-        };
-        for c in text.chars() {
-            match (c, closed, depth) {
-                ('{', false, 0) => {
-                    flush(&mut run, &mut before);
-                    depth = 1;
-                }
-                ('}', false, 1) if commas > 0 => {
-                    flush(&mut run, alternatives.last_mut()?);
-                    (depth, closed) = (0, true);
-                }
-                (',', false, 1) => {
-                    flush(&mut run, alternatives.last_mut()?);
-                    alternatives.push(Vec::new());
-                    commas += 1;
-                }
-                ('{', false, _) if depth >= MAX_BRACES => return None,
-                ('{', false, _) => {
-                    depth += 1;
-                    run.push(c);
-                }
-                ('}', false, 2..) => {
-                    depth -= 1;
-                    run.push(c);
-                }
-                // `{}` and `{x}` are no groups.
-                ('}', false, 1) => return None,
-                _ => run.push(c),
-            }
-        }
-        let to = if closed {
-            &mut after
-        } else if depth == 0 {
-            &mut before
-        } else {
-            alternatives.last_mut()?
-        };
-        flush(&mut run, to);
-    }
-    closed.then_some((before, alternatives, after))
 }

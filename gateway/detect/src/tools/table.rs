@@ -163,6 +163,11 @@ impl ToolTable {
         })
     }
 
+    /// Its rules, in the table's order.
+    pub fn rules(&self) -> &[ToolRule] {
+        &self.rules
+    }
+
     fn rule(&self, tool: &str, input: &Value) -> Option<&ToolRule> {
         let name = spell(tool, self.spelling);
         let exact = self.exact.get(&name).into_iter().flatten().copied();

@@ -186,6 +186,47 @@ pub(super) const TABLE: Table = &[
         }
     }),
     (&["git"], push),
+    (&["ztcp", "rcat"], |analysis, call, _| {
+        let host = call
+            .operands()
+            .find(|word| !matches!(*word, "connect" | "listen" | "sh" | "bash"));
+        analysis.behave(Control, "reverse-shell", host.unwrap_or_default(), None);
+    }),
+    (
+        &[
+            "python",
+            "php",
+            "ruby",
+            "busybox",
+            "npx",
+            "http-server",
+            "updog",
+            "serve",
+        ],
+        serves,
+    ),
+    (
+        &["ftp", "lftp", "tftp", "sftp", "smbclient", "ncftpput", "atftp"],
+        |analysis, call, _| {
+            let puts = |text: &str| {
+                text.split([';', '\n'])
+                    .any(|line| matches!(line.split_whitespace().next(), Some("put" | "mput" | "send")))
+            };
+            if call.words().any(puts) || call.input().is_some_and(puts) || call.name == "ncftpput" {
+                analysis.behave(Exfiltration, "upload", call.operand(0).unwrap_or_default(), None);
+            }
+        },
+    ),
+    (&["ping"], |analysis, call, _| {
+        if call.value(&["-p"]).is_some() {
+            analysis.behave(
+                Exfiltration,
+                "icmp",
+                call.operands().last().unwrap_or_default(),
+                None,
+            );
+        }
+    }),
 ];
 
 /// Options by which netcat runs a program.
@@ -337,6 +378,30 @@ fn push(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
             "git-remote-set"
         };
         analysis.behave(Exfiltration, technique, host.host, None);
+    }
+}
+
+/// A folder's files for whoever asks. Many look at a web page so; the port and folder tell no more.
+fn serves(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
+    let words: Vec<_> = call.words().take(3).collect();
+    let does = match call.name {
+        name if name.starts_with("python") => matches!(
+            words.as_slice(),
+            [
+                "-m",
+                "http.server" | "SimpleHTTPServer" | "pyftpdlib" | "uploadserver",
+                ..
+            ]
+        ),
+        "php" => words.first() == Some(&"-S"),
+        "ruby" => call.any(&["-run"]) && call.any(&["httpd"]),
+        "busybox" => words.first() == Some(&"httpd"),
+        "npx" => matches!(words.first(), Some(&("http-server" | "serve"))),
+        _ => call.words().any(|word| word == "-u" || word == "."),
+    };
+    let near = call.holds(&["127.0.0.1", "localhost"]);
+    if does && !near {
+        analysis.behave(Control, "file-server", call.name, None);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Collecting credentials by program; reading them by path stands in `places`.
 
 use defenseclaw_model::facts::BehaviourKind::{Credential, Discovery, Execution};
-use defenseclaw_model::facts::Radius;
+use defenseclaw_model::facts::{FlowKind, Radius};
 
 use super::super::{Analysis, flows, radius};
 use super::{Invocation, Table};
@@ -119,7 +119,6 @@ pub(super) const TABLE: Table = &[
         _ => {}
     }),
     (&["env", "printenv", "set", "export", "declare"], environment),
-    (&["echo", "printf"], echoed),
     (&["ps"], |analysis, call, _| {
         if call.words().any(|word| {
             !word.starts_with("--") && word.trim_start_matches('-').ends_with("eww")
@@ -287,16 +286,18 @@ fn environment(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
 }
 
 /// `echo $AWS_SECRET_ACCESS_KEY`: shown, unless it goes into a file or another program, which flows tell.
-fn echoed(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    let names: Vec<_> = call.secret_variables().collect();
-    for name in names {
-        // `${TOKEN:+set}` and `${#TOKEN}` show that it is there, not what it is.
-        let shows = call
-            .words()
-            .any(|word| word.contains(&format!("${name}")) || word.contains(&format!("${{{name}}}")));
-        if shows {
-            analysis.behave(Credential, "env-dump", name, None);
+pub(super) fn whole(analysis: &mut Analysis) {
+    let mut shown = Vec::new();
+    for (at, node) in analysis.nodes.iter().enumerate() {
+        let program = analysis.facts.programs.get(at);
+        let prints = program.is_some_and(|program| matches!(program.name.as_str(), "echo" | "printf"));
+        if prints && node.writes.is_empty() && !analysis.facts.pipes.iter().any(|pipe| pipe.from == at) {
+            let names = node.gives.iter().filter(|end| end.kind == FlowKind::Environment);
+            shown.extend(names.map(|end| end.what.clone()));
         }
+    }
+    for name in shown {
+        analysis.behave(Credential, "env-dump", name, None);
     }
 }
 
@@ -481,7 +482,9 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
 }
 
 fn sniff(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    if call.any(&["-r", "--list-interfaces", "-D", "--version", "-h"]) {
+    if call.any(&["-r", "--list-interfaces", "-D", "--version", "-h"])
+        || matches!(call.value(&["-i"]), Some("lo" | "lo0"))
+    {
         return;
     }
     analysis.behave(Credential, "sniff", call.name, None);

@@ -94,7 +94,7 @@ fn client(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         .chain(call.input())
         .collect();
     for text in texts {
-        statements(analysis, call, text);
+        in_text(analysis, text, call.name, &|statement| reach(call, statement));
         // A client's own escape to the shell, and the server's.
         let upper = text.to_ascii_uppercase();
         if upper.contains("COPY") && upper.contains(" PROGRAM ")
@@ -108,7 +108,7 @@ fn client(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
 }
 
 /// Looks at each statement of a text in a database's language.
-pub(super) fn statements(analysis: &mut Analysis, call: &Invocation<'_>, text: &str) {
+fn in_text(analysis: &mut Analysis, text: &str, name: &str, reach: &dyn Fn(&str) -> Radius) {
     /// Most statements that are looked at.
     const MOST: usize = 64;
     for statement in text.split(';').take(MOST) {
@@ -133,8 +133,12 @@ pub(super) fn statements(analysis: &mut Analysis, call: &Invocation<'_>, text: &
                 analysis.behave(
                     Destruction,
                     "drop-database",
-                    object(words.len().min(3) - 1),
-                    reach(call, statement),
+                    object(if words.get(2) == Some(&"IF") {
+                        4
+                    } else {
+                        words.len().min(3) - 1
+                    }),
+                    reach(statement),
                 );
             }
             ["DELETE", "FROM", table, ..] if !has_condition(statement) => {
@@ -142,7 +146,7 @@ pub(super) fn statements(analysis: &mut Analysis, call: &Invocation<'_>, text: &
                     Destruction,
                     "delete-rows",
                     table.to_ascii_lowercase(),
-                    reach(call, statement),
+                    reach(statement),
                 );
             }
             ["UPDATE", table, "SET", ..] if !has_condition(statement) => {
@@ -150,7 +154,7 @@ pub(super) fn statements(analysis: &mut Analysis, call: &Invocation<'_>, text: &
                     Destruction,
                     "delete-rows",
                     table.to_ascii_lowercase(),
-                    reach(call, statement),
+                    reach(statement),
                 );
             }
             _ if statement.contains("dropDatabase(")
@@ -158,11 +162,16 @@ pub(super) fn statements(analysis: &mut Analysis, call: &Invocation<'_>, text: &
                 || statement.contains("deleteMany({})")
                 || statement.contains("deleteMany()") =>
             {
-                analysis.behave(Destruction, "drop-database", call.name, reach(call, statement));
+                analysis.behave(Destruction, "drop-database", name, reach(statement));
             }
             _ => {}
         }
     }
+}
+
+/// Statements that a tool is given which is not known: of which database cannot be told.
+pub(in super::super) fn statements(analysis: &mut Analysis, text: &str) {
+    in_text(analysis, text, "", &|_| Radius::Remote);
 }
 
 /// `WHERE` with a condition that does not hold for every row.

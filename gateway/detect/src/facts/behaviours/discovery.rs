@@ -3,8 +3,8 @@
 
 use defenseclaw_model::facts::BehaviourKind::Discovery;
 
-use super::super::Analysis;
-use super::evasion::is_watcher;
+use super::super::{Analysis, flows};
+use super::watchers::is_watcher;
 use super::{Invocation, Table};
 use crate::shell::Scope;
 
@@ -49,11 +49,14 @@ pub(super) const TABLE: Table = &[
                     "-w",
                 ])
                 .last();
-            analysis.behave(Discovery, "network-scan", target.unwrap_or_default(), None);
+            let target = target.unwrap_or_default();
+            if !flows::is_near(target) {
+                analysis.behave(Discovery, "network-scan", target, None);
+            }
         },
     ),
     (&["nc", "ncat", "netcat"], |analysis, call, _| {
-        if call.short("z") {
+        if call.short("z") && !call.words().any(flows::is_near) {
             analysis.behave(
                 Discovery,
                 "network-scan",
@@ -255,7 +258,7 @@ fn permissions(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>
     let wide = call.operand(0).is_some_and(|root| {
         root.starts_with('/') && !scope.cwd.as_deref().is_some_and(|cwd| root.starts_with(cwd))
     });
-    if by_mode && wide || wide && call.any(&["-writable", "-nouser"]) {
+    if wide && (by_mode || call.any(&["-writable", "-nouser"])) {
         analysis.behave(
             Discovery,
             "permissions",

@@ -2,7 +2,9 @@
 
 use defenseclaw_model::facts::BehaviourKind::{Control, Execution};
 
-use super::super::{Analysis, flows, hosts, normal, table};
+use super::super::literals::Literals;
+use super::super::{Analysis, normal, table};
+use super::modules::module;
 use super::{Invocation, Table};
 use crate::shell::{Piece, Scope};
 
@@ -255,7 +257,7 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
         .iter()
         .filter(|piece| !matches!(piece, Piece::Text { text, .. } if text.is_empty()))
         .collect();
-    let source = word.source.trim_start_matches('\\');
+    let source = word.source().trim_start_matches('\\');
     let letters = |text: &str| {
         !text.is_empty()
             && text
@@ -282,9 +284,9 @@ fn is_disguised(call: &Invocation<'_>) -> bool {
         .iter()
         .filter(|piece| matches!(piece, Piece::Variable { .. }))
         .count();
-    let separate = field.text.contains('/') || word.source.contains('/');
+    let separate = field.text.contains('/') || word.source().contains('/');
     variables > 1 && inner.len() == variables && !separate
-        || (variables >= 1 && inner.len() > 1 && !separate && field.exact && word.source.contains("$@"))
+        || (variables >= 1 && inner.len() > 1 && !separate && field.exact && word.source().contains("$@"))
 }
 
 /// `find . -exec /bin/sh \;`: a shell with nothing to do but wait for words.
@@ -346,56 +348,53 @@ fn privileged_shell(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_
     }
 }
 
-/// Whether a text in a program's own language opens a shell.
-fn opens_shell(text: &str) -> bool {
-    const OPEN: &[&str] = &[
-        ":!/bin/sh",
-        ":!sh",
-        ":!bash",
-        ":!/bin/bash",
-        ":shell",
-        ":sh",
-        ":terminal",
-        "!/bin/sh",
-        "!sh",
-        "!bash",
-        "!/bin/bash",
-        "\\! /bin",
-        "\\!sh",
-        "\\! sh",
-        "\\! bash",
-        ".shell ",
-        ".system ",
-        "os.execute",
-        "os.execl",
-        "os.system",
-        "pty.spawn",
-        "system(\"/bin",
-        "system('/bin",
-        "system(\"sh\")",
-        "system(\"bash",
-        "exec sh",
-        "exec /bin/sh",
-        "exec /bin/bash",
-        "exec \"/bin",
-        "exec '/bin",
-        "spawn /bin/sh",
-        "spawn sh",
-        "spawn /bin/bash",
-        "spawn bash",
-        "(term \"",
-        "%{lua:",
-        "posix_spawn",
-        "reset; exec sh",
-        "1e exec",
-        "1e sh",
-        "!{sh",
-        "backtick",
-        "shell_exec",
-        "\\write18",
-    ];
-    OPEN.iter().any(|known| text.contains(known))
-}
+/// Texts by which programs open a shell in their own language.
+static OPENS_SHELL: Literals = Literals::new(&[
+    ":!/bin/sh",
+    ":!sh",
+    ":!bash",
+    ":!/bin/bash",
+    ":shell",
+    ":sh",
+    ":terminal",
+    "!/bin/sh",
+    "!sh",
+    "!bash",
+    "!/bin/bash",
+    "\\! /bin",
+    "\\!sh",
+    "\\! sh",
+    "\\! bash",
+    ".shell ",
+    ".system ",
+    "os.execute",
+    "os.execl",
+    "os.system",
+    "pty.spawn",
+    "system(\"/bin",
+    "system('/bin",
+    "system(\"sh\")",
+    "system(\"bash",
+    "exec sh",
+    "exec /bin/sh",
+    "exec /bin/bash",
+    "exec \"/bin",
+    "exec '/bin",
+    "spawn /bin/sh",
+    "spawn sh",
+    "spawn /bin/bash",
+    "spawn bash",
+    "(term \"",
+    "%{lua:",
+    "posix_spawn",
+    "reset; exec sh",
+    "1e exec",
+    "1e sh",
+    "!{sh",
+    "backtick",
+    "shell_exec",
+    "\\write18",
+]);
 
 /// Programs that run others from their own options or language.
 fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
@@ -496,9 +495,9 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         "logrotate" => call.any(&["-l", "--mail"]) && call.holds(&["sh "]),
         _ => false,
     };
-    let texts = call.words().filter(|word| word.len() > 3).chain(call.input());
+    let texts = call.words().filter(|word| word.len() >= 3).chain(call.input());
     let own = matches!(call.name, "awk" | "gawk" | "mawk" | "nawk" | "mail" | "find");
-    let language = texts.clone().any(opens_shell)
+    let language = texts.clone().any(|text| OPENS_SHELL.within(text))
         && !matches!(call.name, "git" | "tmux" | "screen" | "ssh")
         && (!own || texts.clone().any(|text| text.contains("system(")))
         || own
@@ -515,86 +514,6 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     if found || language {
         analysis.behave(Execution, "gtfobin-shell", call.name, None);
     }
-}
-
-/// Packages that come from an address rather than a registry.
-fn module(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    let words: Vec<_> = call.operands().take(2).collect();
-    let installs = match call.name {
-        "deno" => words.first().is_some_and(|verb| *verb == "run"),
-        "go" => words
-            .first()
-            .is_some_and(|verb| matches!(*verb, "run" | "install" | "get")),
-        "npx" | "bunx" | "uvx" | "easy_install" => true,
-        _ => call.any(&["install", "add", "i", "tool", "run", "pip"]),
-    };
-    if !installs {
-        return;
-    }
-    let index = call.value(&[
-        "-i",
-        "--index-url",
-        "--extra-index-url",
-        "--source",
-        "--registry",
-        "--index",
-        "--default-index",
-        "-f",
-        "--find-links",
-    ]);
-    let index = index
-        .and_then(hosts::url_host)
-        .map(|host| host.host)
-        .filter(|host| !is_registry(host));
-    let address = call.words().find_map(|word| {
-        let bare = word.strip_prefix("git+").unwrap_or(word);
-        let direct = word.starts_with("git+")
-            || word.contains("@git+")
-            || word.starts_with("http://")
-            || word.starts_with("https://")
-            || word.starts_with("git://")
-            || call.value(&["--git"]) == Some(word);
-        let bare = bare
-            .split_once("@ ")
-            .or_else(|| bare.split_once("@git+"))
-            .map_or(bare, |(_, address)| address.trim_start_matches("git+"));
-        direct
-            .then(|| hosts::url_host(bare))
-            .flatten()
-            .map(|host| host.host)
-            .filter(|host| !is_registry(host))
-    });
-    if let Some(host) = index.or(address).filter(|host| !flows::is_near(host)) {
-        analysis.behave(Execution, "remote-module", host, None);
-    }
-}
-
-/// Where packages come from every day.
-fn is_registry(host: &str) -> bool {
-    matches!(
-        host,
-        "pypi.org"
-            | "files.pythonhosted.org"
-            | "registry.npmjs.org"
-            | "registry.yarnpkg.com"
-            | "rubygems.org"
-            | "download.pytorch.org"
-            | "crates.io"
-            | "proxy.golang.org"
-            | "pypi.nvidia.com"
-            | "pypi.ngc.nvidia.com"
-            | "data.pyg.org"
-            | "storage.googleapis.com"
-            | "jsr.io"
-            | "deno.land"
-            | "esm.sh"
-            | "index.crates.io"
-            | "npm.pkg.github.com"
-            | "test.pypi.org"
-            | "wheels.vllm.ai"
-            | "flashinfer.ai"
-            | "developer.download.nvidia.com"
-    )
 }
 
 /// Writing into another process's memory.

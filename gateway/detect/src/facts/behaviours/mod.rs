@@ -12,9 +12,11 @@ mod destruction;
 mod discovery;
 mod evasion;
 mod execution;
+mod modules;
 mod persistence;
 mod privilege;
 mod remote;
+mod watchers;
 mod words;
 
 use std::collections::HashMap;
@@ -27,6 +29,8 @@ use crate::shell::{Scope, Sink};
 
 use super::programs::Call;
 pub(super) use assigned::{assigned, function};
+pub(super) use databases::statements;
+pub(super) use evasion::is_log;
 pub(super) use words::Invocation;
 
 /// A function that knows a program.
@@ -66,10 +70,7 @@ pub(super) fn of_program(analysis: &mut Analysis, name: &str, call: Call<'_>, sc
     if analysis.stopped() {
         return;
     }
-    for word in invocation
-        .words()
-        .filter(|word| word.starts_with("stratum") || word.contains("stratum+"))
-    {
+    for word in invocation.words().filter(|word| word.contains(':')) {
         abuse::address(analysis, word);
     }
     let handlers = HANDLERS.get(name).or_else(|| HANDLERS.get(stem(name)));
@@ -89,6 +90,7 @@ pub(super) fn reached(analysis: &mut Analysis, host: &str) {
 
 /// Notes what follows from the call as a whole.
 pub(super) fn whole(analysis: &mut Analysis) {
+    credential::whole(analysis);
     control::whole(analysis);
     abuse::fork_bomb(analysis);
 }

@@ -3,7 +3,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Evasion, Persistence};
 use defenseclaw_model::facts::Radius;
 
-use super::super::Analysis;
+use super::super::{Access, Analysis, places};
 use super::{Invocation, Table};
 use crate::shell::Scope;
 
@@ -133,7 +133,19 @@ fn unit(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
 }
 
 /// Settings by which git runs a program, for one call or from now on.
-fn git(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
+fn git(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    if call.operand(0) == Some("add") {
+        // What is added is kept, and pushed. Only what has a class of its own is worth a read.
+        for field in call.fields().skip(1).filter(|field| !field.text.starts_with('-')) {
+            if analysis
+                .rules
+                .classify(&field.text)
+                .is_some_and(|class| places::is_secret(analysis.rules, class))
+            {
+                analysis.path(Access::Read, field, scope);
+            }
+        }
+    }
     const RUN: &[&str] = &[
         "core.hookspath",
         "core.fsmonitor",
@@ -177,9 +189,11 @@ fn setting(analysis: &mut Analysis, key: &str, value: &str) {
         || value.contains("aws codecommit");
     if key == "core.hookspath" && matches!(value, "/dev/null") {
         analysis.behave(Evasion, "sandbox-off", "git hooks", None);
-    } else if !known
-        && !(key == "core.sshcommand" && value.starts_with("ssh") && !value.contains("ProxyCommand"))
-    {
+        return;
+    }
+    // Options of ssh itself: a key, a port.
+    let plain = key == "core.sshcommand" && value.starts_with("ssh") && !value.contains("ProxyCommand");
+    if !known && !plain {
         analysis.behave(Persistence, "git-hook", format!("{key}={value}"), None);
     }
 }
@@ -249,18 +263,18 @@ fn package_script(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>)
         "scripts.prepare",
         "scripts.prepublish",
     ];
-    if call.operand(0) == Some("pkg") && call.operand(1) == Some("set") {
-        if let Some(word) = call
+    if call.operand(0) == Some("pkg")
+        && call.operand(1) == Some("set")
+        && let Some(word) = call
             .words()
             .find(|word| lifecycle.iter().any(|key| word.starts_with(key)))
-        {
-            analysis.behave(
-                Persistence,
-                "package-hook",
-                word.split('=').next().unwrap_or_default(),
-                None,
-            );
-        }
+    {
+        analysis.behave(
+            Persistence,
+            "package-hook",
+            word.split('=').next().unwrap_or_default(),
+            None,
+        );
     }
     if call.operand(0) == Some("config")
         && call.holds(&["script-shell", "node-options", "onload-script", "git="])

@@ -308,6 +308,9 @@ fn container(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         if let Some(volume) = volume {
             mounted(analysis, volume);
         }
+        if matches!(before, "-H" | "--host") && word.starts_with("tcp://") {
+            analysis.behave(Privilege, "docker-socket", word, None);
+        }
         before = word;
     }
 }

@@ -228,6 +228,11 @@ fn aws(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
             Radius::Remote,
         );
     }
+    aws_access(analysis, call, service, verb);
+}
+
+/// What is asked of AWS that gives secrets, accounts or rights.
+fn aws_access(analysis: &mut Analysis, call: &Invocation<'_>, service: &str, verb: &str) {
     match (service, verb) {
         ("secretsmanager", "get-secret-value" | "batch-get-secret-value")
         | ("ssm", "get-parameter" | "get-parameters" | "get-parameters-by-path")
@@ -309,10 +314,11 @@ fn google(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         .collect();
     let object = || words.iter().take(3).copied().collect::<Vec<_>>().join(" ");
     match call.name {
-        "gsutil" if matches!(words.as_slice(), ["rm" | "rb", ..]) => {
-            if call.short("r") || call.any(&["rb"]) || call.words().any(|word| word.contains("**")) {
-                analysis.behave(Destruction, "cloud-delete", "gsutil rm", Radius::Remote);
-            }
+        "gsutil"
+            if matches!(words.as_slice(), ["rm" | "rb", ..])
+                && (call.short("r") || call.any(&["rb"]) || call.words().any(|word| word.contains("**"))) =>
+        {
+            analysis.behave(Destruction, "cloud-delete", "gsutil rm", Radius::Remote);
         }
         "gsutil" if call.holds(&["allUsers", "public-read"]) => {
             analysis.behave(Exfiltration, "cloud-copy", "gsutil public", None)

@@ -6,6 +6,7 @@
 //! passes over a bounded graph.
 
 mod ends;
+mod web;
 
 use std::collections::HashMap;
 
@@ -68,8 +69,10 @@ pub(super) struct Node {
     pub(super) gives: Vec<FlowEnd>,
     /// What it reads is code or settings, not data that it gives out.
     pub(super) keeps_reads: bool,
-    /// Its output says nothing of its input: `wc`, `sha256sum`, `curl`.
+    /// Its output is not its input: `curl`, `mkdir`.
     pub(super) ends_flow: bool,
+    /// Its output says nothing of what it reads: `wc`, `sha256sum`, `grep -c`.
+    pub(super) digests: bool,
     /// It does not look at its standard input.
     pub(super) deaf: bool,
     /// Where it sends data, and by which ways that data comes in.
@@ -95,6 +98,13 @@ pub(super) struct Sends {
 
 /// Follows every source to where its data ends, and notes the flows and what they amount to.
 pub(super) fn draw(analysis: &mut Analysis) {
+    let ends = |node: &Node| node.sends.is_some() || !node.writes.is_empty();
+    if analysis.edges.is_empty()
+        && !analysis.nodes.iter().any(ends)
+        && !(0..analysis.nodes.len()).any(|at| is_eval(analysis, at))
+    {
+        return;
+    }
     let mut edges = std::mem::take(&mut analysis.edges);
     link_files(analysis, &mut edges);
     let mut drawn = Vec::new();
@@ -193,7 +203,7 @@ impl<'a> Graph<'a> {
         let node = &self.analysis.nodes[at];
         let leads =
             node.sends.is_some() || node.runs != 0 || !node.writes.is_empty() || !self.from(at).is_empty();
-        if !leads {
+        if !leads || node.digests {
             return Vec::new();
         }
         let mut ends = node.gives.clone();
@@ -229,10 +239,15 @@ impl<'a> Graph<'a> {
         let mut came_from = vec![usize::MAX; nodes.len()];
         let mut waiting = vec![start];
         while let Some(at) = waiting.pop() {
-            if at != start && nodes[at].ends_flow {
+            if at != start && (nodes[at].ends_flow || nodes[at].digests) {
                 continue;
             }
             for edge in self.from(at) {
+                // What a program prints into a script that runs later is that script's text, not its own.
+                if edge.way == Way::Code && source.kind == FlowKind::Command && nodes[edge.to].file.is_some()
+                {
+                    continue;
+                }
                 let seen = reached[edge.to] != 0 || edge.to == start;
                 if reached[edge.to] & edge.way.bit() != 0
                     || (edge.way == Way::Login && source.kind != FlowKind::Secret)
@@ -269,8 +284,8 @@ impl<'a> Graph<'a> {
                 Some(sends.technique),
             );
         }
-        let name = &self.analysis.facts.programs[start].name;
-        if name == "eval" && source.kind == FlowKind::Environment {
+        if source.kind == FlowKind::Environment && is_eval(self.analysis, start) {
+            let name = &self.analysis.facts.programs[start].name;
             add(drawn, source, FlowKind::Code, name, Vec::new(), None);
         }
         self.files(start, start, source, &[], drawn);
@@ -338,6 +353,10 @@ impl<'a> Graph<'a> {
         names.reverse();
         names
     }
+}
+
+fn is_eval(analysis: &Analysis, at: usize) -> bool {
+    analysis.facts.programs[at].name == "eval"
 }
 
 fn add(

@@ -104,6 +104,44 @@ fn every_harness_is_read() {
     assert_eq!(connectors.len() + 1, known, "Claude Code has tests of its own");
 }
 
+/// `inspect`, which knows no harness, sees a tool as its harness's contract does.
+#[test]
+fn the_table_of_all_tools_agrees_with_every_contract() {
+    use defenseclaw_detect::tools::{Place, kind_of};
+    let place = Place {
+        cwd: Some("/w"),
+        home: None,
+    };
+    let (mut compared, mut differing) = (0, Vec::new());
+    for contract in Contracts::embedded().unwrap().iter() {
+        for rule in contract.tools.rules() {
+            let mut input = json!({});
+            for (field, words) in &rule.only {
+                input[field] = json!(words[0]);
+            }
+            let patch = "*** Begin Patch\n*** Delete File: /x\n*** End Patch\n";
+            match (rule.at.first(), rule.patch.first()) {
+                (Some(at), _) => input[at.as_str()] = json!("/x"),
+                (None, Some(at)) => input[at.as_str()] = json!(patch),
+                (None, None) => {}
+            }
+            for name in rule.names.iter().filter(|name| !name.ends_with('*')) {
+                let ours = contract.tools.kind(name, &input, place).unwrap().unwrap();
+                let theirs = kind_of(name, &input, place.cwd, place.home);
+                compared += 1;
+                if ours != theirs {
+                    differing.push(format!(
+                        "{} {name} {input}: {ours:?}, {theirs:?}",
+                        contract.name()
+                    ));
+                }
+            }
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    assert!(compared > 150, "{compared}");
+}
+
 #[test]
 fn a_harness_whose_payload_names_no_event_needs_it_on_the_command_line() {
     let payload = br#"{"sessionId": "s", "cwd": "/w", "toolName": "bash", "toolArgs": {"command": "ls"}}"#;

@@ -1,0 +1,166 @@
+//! Calls in other languages' source text that delete, or that hand a text to a shell.
+
+use defenseclaw_model::facts::BehaviourKind::Destruction;
+
+use super::code::{MAX_PATH, holds, strings};
+use super::shells::nested_text;
+use super::{Analysis, radius};
+use crate::shell::{Field, Place, Scope, Sink};
+
+/// Most texts for a shell that are read in one text.
+const MAX_SHELLS: usize = 16;
+
+/// `shutil.rmtree(PATH)` and its like.
+pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
+    const TREES: &[&str] = &[
+        "rmtree(",
+        "rmSync(",
+        "rm_rf(",
+        "rm_r(",
+        "rimraf(",
+        "removeSync(",
+        "rmdirSync(",
+        "remove_tree(",
+        "remove_dir_all(",
+    ];
+    for word in TREES {
+        for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
+            let rest = &text[at + word.len()..];
+            let argument = rest.trim_start();
+            let home = holds(
+                argument.split(')').next().unwrap_or_default(),
+                &["expanduser", "homedir", "Path.home", "Dir.home", "HOME"],
+            );
+            let literal = argument
+                .starts_with(['"', '\'', '`'])
+                .then(|| strings(argument).next())
+                .flatten()
+                .map(|(path, _)| path);
+            match literal {
+                Some(path) => {
+                    let field = Field::literal(path);
+                    analysis.behave(Destruction, "delete-tree", path, radius::of(&field, scope));
+                }
+                None if home => analysis.behave(
+                    Destruction,
+                    "delete-tree",
+                    "~",
+                    defenseclaw_model::facts::Radius::Home,
+                ),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Texts that are handed to a shell, or lists of words to a program.
+pub(super) fn shells(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
+    const CALLS: &[&str] = &[
+        "os.system(",
+        "os.popen(",
+        "subprocess.run(",
+        "subprocess.call(",
+        "subprocess.Popen(",
+        "subprocess.check_output(",
+        "subprocess.check_call(",
+        "subprocess.getoutput(",
+        "execSync(",
+        "exec(",
+        "spawn(",
+        "spawnSync(",
+        "execFileSync(",
+        "execFile(",
+        "system(",
+        "shell_exec(",
+        "passthru(",
+        "popen(",
+        "Kernel.exec(",
+        "os.execute(",
+        "io.popen(",
+        "%x(",
+        "`",
+        "system ",
+        "exec ",
+        "qx(",
+    ];
+    let place = Place {
+        depth: analysis.place.depth + 1,
+        ..analysis.place
+    };
+    let mut read = 0;
+    let mut at = 0;
+    while read < MAX_SHELLS && !analysis.stopped() {
+        let Some((begin, word)) = next_call(text, at, CALLS) else {
+            return;
+        };
+        // A command is no longer than a path; looking further would make open quotes cost their square.
+        let end = text.floor_char_boundary((begin + word.len()).saturating_add(MAX_PATH));
+        let rest = &text[begin + word.len()..end];
+        at = begin + word.len();
+        let command = match word {
+            "`" | "%x(" | "qx(" => {
+                let close = if word == "`" { '`' } else { ')' };
+                let end = rest.find(close).unwrap_or(0);
+                at += end + 1;
+                rest[..end].to_owned()
+            }
+            _ => argument(rest),
+        };
+        if command.len() > 1 && command.len() <= MAX_PATH {
+            read += 1;
+            nested_text(analysis, &command, scope, place);
+        }
+    }
+}
+
+/// The first of `calls` at or behind `from`.
+fn next_call<'w>(text: &str, from: usize, calls: &[&'w str]) -> Option<(usize, &'w str)> {
+    let rest = text.get(from..)?;
+    // Each of them has one of these letters at its end, so the text is passed once.
+    for (at, _) in rest.match_indices(['(', '`', ' ']) {
+        let end = from + at + 1;
+        let found = calls.iter().find(|word| text[..end].ends_with(**word));
+        if let Some(word) = found {
+            return Some((end - word.len(), word));
+        }
+    }
+    None
+}
+
+/// The command that stands as a call's first argument: one string, or a list of strings.
+fn argument(rest: &str) -> String {
+    let rest = rest.trim_start().trim_start_matches(['f', 'r', 'b']);
+    if rest.starts_with(['"', '\'', '`']) {
+        let Some((first, behind)) = strings(rest).next() else {
+            return String::new();
+        };
+        // `spawn('sh', ['-c', '…'])`
+        let list = behind
+            .trim_start()
+            .strip_prefix(',')
+            .map(str::trim_start)
+            .filter(|list| list.starts_with('['));
+        return match list {
+            Some(list) => format!("{} {}", quoted(first), words(list)),
+            None => first.to_owned(),
+        };
+    }
+    if rest.starts_with('[') {
+        words(rest)
+    } else {
+        String::new()
+    }
+}
+
+/// The strings of a list, as words of a shell.
+fn words(list: &str) -> String {
+    let end = list.find(']').unwrap_or(list.len());
+    strings(&list[..end])
+        .map(|(word, _)| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
