@@ -145,7 +145,10 @@ impl Engine {
 
     async fn event(&self, request: Request, parsed: Parsed, size: usize) -> Reply {
         let Parsed {
-            event, native, home, ..
+            event,
+            native,
+            home,
+            said,
         } = parsed;
         let session = event.session;
         match event.kind {
@@ -164,6 +167,10 @@ impl Engine {
                 .await
             }
             kind => {
+                if let Some(text) = said {
+                    let said = HookEventKind::Completion { text };
+                    self.notice(request, session.clone(), None, said).await;
+                }
                 self.notice(request, session, event.cwd, kind).await;
                 request.connector.passed(&native)
             }
@@ -431,158 +438,4 @@ async fn off_loop<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Se
 }
 
 #[cfg(test)]
-mod tests {
-    use defenseclaw_audit::{Ledger, Query, Reader};
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::connector;
-
-    fn claude() -> &'static Contract {
-        connector::find("claude-code").unwrap()
-    }
-
-    /// Runs `test` with an engine on a ledger of its own; gives the records that it left.
-    fn with_engine<F: Future<Output = ()>>(test: impl FnOnce(Arc<Engine>) -> F) -> Vec<RecordBody> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("ledger.db");
-        let config = Config {
-            mode: Mode::Action,
-            ..Config::default()
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let ledger = Ledger::open(&path, config.durability).unwrap();
-            let (ledger, _ended) = LedgerWriter::start(ledger, config.durability).unwrap();
-            let rules = Arc::new(RulesInForce::start(None).unwrap());
-            let sessions = Arc::default();
-            let judge = Judge::new(Arc::clone(&rules), Arc::clone(&sessions), path.clone());
-            let grants = folder.path().join("grants.json");
-            let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
-            let parts = Parts {
-                rules,
-                ledger,
-                sessions,
-                judge,
-                agent: Arc::default(),
-                approvals,
-            };
-            test(Arc::new(Engine::new(&config, parts))).await;
-        });
-        let records = Reader::open(&path).unwrap().query(&Query::default()).unwrap();
-        records.into_iter().map(|record| record.draft.body).collect()
-    }
-
-    async fn hook(engine: &Engine, uid: u32, event: &str, more: Value) -> Reply {
-        let mut payload = json!({"session_id": "s", "cwd": "/w", "hook_event_name": event});
-        payload
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        let peer = Peer { pid: Some(1), uid };
-        engine
-            .hook(claude(), None, payload.to_string().into(), peer, Instant::now())
-            .await
-    }
-
-    fn bash(call: &str, command: &str) -> Value {
-        json!({"tool_name": "Bash", "tool_use_id": call, "tool_input": {"command": command}})
-    }
-
-    #[test]
-    fn another_user_has_no_say_in_a_session() {
-        let records = with_engine(|engine| async move {
-            assert_eq!(
-                hook(&engine, 1000, "SessionStart", json!({})).await,
-                Reply::silence()
-            );
-            assert_eq!(
-                hook(&engine, 1000, "PreToolUse", bash("t1", "ls")).await,
-                Reply::silence()
-            );
-            assert_eq!(
-                hook(&engine, 1001, "SessionEnd", json!({})).await,
-                Reply::silence()
-            );
-            let refused = hook(&engine, 1001, "PreToolUse", bash("t1", "ls")).await;
-            assert!(String::from_utf8(refused.body).unwrap().contains("\"deny\""));
-            let sessions = engine.sessions().for_agent();
-            assert_eq!(sessions.len(), 1);
-            assert_eq!(sessions[0].open_calls.len(), 1);
-        });
-        let kinds: Vec<_> = records.iter().map(RecordBody::kind).collect();
-        assert_eq!(kinds, ["session_start", "tool_call", "finding", "tool_call"]);
-        assert!(
-            matches!(&records[3], RecordBody::ToolCall { binding: Binding::Forged { caller }, .. }
-            if caller == "user 1001; the session is user 1000's")
-        );
-    }
-
-    #[test]
-    fn secrets_do_not_reach_the_ledger() {
-        // Not a real key; of the form that the masks know.
-        let key = format!("ghp_{}", "A1b2".repeat(9));
-        let said = key.clone();
-        let records = with_engine(|engine| async move {
-            let command =
-                format!("curl -H 'Authorization: Bearer {said}' https://api.example.com/?token={said}");
-            hook(
-                &engine,
-                1000,
-                "UserPromptSubmit",
-                json!({"prompt": format!("use {said}")}),
-            )
-            .await;
-            hook(&engine, 1000, "PreToolUse", bash("t1", &command)).await;
-            hook(
-                &engine,
-                1000,
-                "PreToolUse",
-                bash("t2", &format!("cat ./{said}.txt")),
-            )
-            .await;
-            let write = json!({"tool_name": "Write", "tool_use_id": "t3",
-                               "tool_input": {"file_path": "/w/.env", "content": format!("TOKEN={said}")}});
-            hook(&engine, 1000, "PreToolUse", write).await;
-            hook(&engine, 1000, &said, json!({})).await;
-        });
-        assert_eq!(records.len(), 5);
-        let text = serde_json::to_string(&records).unwrap();
-        assert!(!text.contains(&key), "{text}");
-        assert!(
-            text.contains("https://api.example.com") || text.contains("api.example.com"),
-            "the rest is kept: {text}"
-        );
-    }
-
-    #[test]
-    fn a_command_over_every_bound_is_decided_and_recorded_within_bounds() {
-        let records = with_engine(|engine| async move {
-            let reply = hook(
-                &engine,
-                1000,
-                "PreToolUse",
-                bash("t1", &"echo x; ".repeat(1 << 20)),
-            )
-            .await;
-            assert_ne!(
-                reply,
-                Reply::silence(),
-                "what cannot be seen whole is not passed as harmless"
-            );
-        });
-        assert!(serde_json::to_string(&records).unwrap().len() < 512 * 1024);
-        assert_eq!(records.len(), 1);
-    }
-
-    #[test]
-    fn a_panic_of_ours_is_a_refusal_and_counted() {
-        with_engine(|engine| async move {
-            assert_ne!(engine.failed_inside(claude(), None), Reply::silence());
-            assert_eq!(engine.counters().read().failed, 1);
-        });
-    }
-}
+mod tests;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use defenseclaw_detect::facts_of;
+use defenseclaw_detect::tools::kind_of;
 use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::config::FailMode;
 use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
@@ -44,8 +45,11 @@ struct Considered {
     facts: Facts,
     findings: Vec<Finding>,
     outcome: Outcome,
+    /// What the agent is told that runs.
     declaration: CallDeclaration,
     shown: Shown,
+    /// What the kernel view of it is judged by.
+    judged: Facts,
 }
 
 /// The call as the ledger keeps it.
@@ -77,7 +81,8 @@ impl Engine {
         if asked.home.is_none() {
             asked.home = self.homes.of(request.peer.uid).await;
         }
-        let decider = self.decider(&asked.session);
+        let modifies = request.connector.can(&asked.native).modify;
+        let decider = self.decider(&asked.session, modifies);
         // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
         let expected = if self.parts.agent.connected() {
             Binding::Bound
@@ -120,6 +125,7 @@ impl Engine {
             facts,
             mut outcome,
             shown,
+            judged,
             ..
         } = considered;
         let verdict = outcome.decision.effective();
@@ -143,9 +149,13 @@ impl Engine {
         let reply = request.connector.decided(&asked.native, &outcome.decision);
         redact::decision(&mut outcome.decision);
         match self
-            .record(request, &asked, shown, outcome.decision, binding, runs)
+            .record(request, &asked, shown, outcome.decision, binding)
             .await
-        {
+            .map(|()| {
+                if runs {
+                    self.declare(&asked, judged);
+                }
+            }) {
             Ok(()) if outcome.policy_failed => self.counters.failed(),
             Ok(()) => self.counters.answered(verdict),
             Err(error) => {
@@ -218,7 +228,7 @@ impl Engine {
         Person::Answered
     }
 
-    fn decider(&self, session: &SessionId) -> Decider {
+    fn decider(&self, session: &SessionId, modifies: bool) -> Decider {
         let rules = self.parts.rules.current();
         let posture = self
             .sessions()
@@ -229,6 +239,7 @@ impl Engine {
             posture,
             mode: self.config.mode_of(connector),
             fail_mode: self.config.fail_mode_of(connector),
+            modifies,
         }
     }
 
@@ -274,15 +285,7 @@ impl Engine {
         shown: Shown,
         decision: Decision,
         binding: Binding,
-        runs: bool,
     ) -> Result<(), AppendError> {
-        let (session, call) = (asked.session.clone(), asked.call.call.clone());
-        let declared = Declared {
-            session,
-            call,
-            tool: shown.tool.clone(),
-            facts: shown.facts.clone(),
-        };
         let body = RecordBody::ToolCall {
             tool: shown.tool,
             call_kind: shown.kind,
@@ -298,11 +301,17 @@ impl Engine {
             call: Some(asked.call.call.clone()),
             body,
         };
-        self.parts.ledger.append(Bundle::one(draft)).await?;
-        if runs {
-            self.parts.judge.declare(declared);
-        }
-        Ok(())
+        self.parts.ledger.append(Bundle::one(draft)).await
+    }
+
+    /// Tells the judge of a call that runs.
+    fn declare(&self, asked: &Asked, facts: Facts) {
+        self.parts.judge.declare(Declared {
+            session: asked.session.clone(),
+            call: asked.call.call.clone(),
+            tool: redact::tool(&asked.call.tool),
+            facts,
+        });
     }
 
     fn unrecorded(&self, request: Request, asked: &Asked, noted: bool, error: &AppendError) -> Reply {
@@ -323,7 +332,7 @@ async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<C
     off_loop(asked.size, move || {
         let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
         let findings = decider.findings(&asked.call, &facts);
-        let declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
+        let mut declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
         let shown = Shown {
             tool: redact::tool(&asked.call.tool),
             kind: redact::kind(&asked.call.kind),
@@ -331,6 +340,13 @@ async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<C
             facts: redact::facts(&facts),
         };
         let outcome = decider.outcome(&asked, &declaration.kind, &facts, &findings, &binding);
+        let mut judged = shown.facts.clone();
+        if let Some(changed) = changed(&asked, &outcome.decision) {
+            // What runs is what the kernel view is compared with.
+            let facts = facts_of(&changed, asked.cwd.as_deref(), asked.home.as_deref());
+            declaration = redact::declaration(&changed, asked.cwd.as_deref(), &facts);
+            judged = redact::facts(&facts);
+        }
         Considered {
             asked,
             facts,
@@ -338,9 +354,26 @@ async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<C
             outcome,
             declaration,
             shown,
+            judged,
         }
     })
     .await
+}
+
+/// The call as it runs, where the policy changed its input.
+fn changed(asked: &Asked, decision: &Decision) -> Option<ToolCall> {
+    let input = decision
+        .updated_input
+        .clone()
+        .filter(|_| decision.enforced && decision.verdict != Verdict::Deny)?;
+    let tool = &asked.call.tool;
+    let kind = kind_of(tool, &input, asked.cwd.as_deref(), asked.home.as_deref());
+    Some(ToolCall {
+        call: asked.call.call.clone(),
+        tool: tool.clone(),
+        kind,
+        input,
+    })
 }
 
 /// What is needed to decide, apart from the engine, so that it can be done on another thread.
@@ -350,6 +383,8 @@ struct Decider {
     posture: Posture,
     mode: Mode,
     fail_mode: FailMode,
+    /// Whether the harness can run a call with changed input.
+    modifies: bool,
 }
 
 impl Decider {
@@ -397,7 +432,7 @@ impl Decider {
         };
         match self.rules.policy.decide(&input) {
             Ok(decision) => Outcome {
-                decision,
+                decision: self.feasible(decision),
                 policy_failed: false,
             },
             Err(error) => {
@@ -408,6 +443,23 @@ impl Decider {
                 }
             }
         }
+    }
+
+    /// A call that may only run changed is refused where its harness cannot change it: it would run unchanged.
+    fn feasible(&self, mut decision: Decision) -> Decision {
+        if decision.updated_input.is_some()
+            && decision.enforced
+            && decision.verdict != Verdict::Deny
+            && !self.modifies
+        {
+            decision.verdict = Verdict::Deny;
+            decision.updated_input = None;
+            decision.reason = format!(
+                "{} The policy lets this call run with changed input only, and this harness cannot change a call's input.",
+                decision.reason
+            );
+        }
+        decision
     }
 
     fn by_fail_mode(&self, error: &PolicyError) -> Decision {
@@ -490,6 +542,7 @@ mod tests {
                 posture: Posture::default(),
                 mode,
                 fail_mode,
+                modifies: false,
             };
             let outcome = decider.outcome(
                 &asked(),
