@@ -104,8 +104,7 @@ fn secrets_do_not_reach_the_ledger() {
     let key = format!("ghp_{}", "A1b2".repeat(9));
     let said = key.clone();
     let records = with_engine(|engine| async move {
-        let command =
-            format!("curl -H 'Authorization: Bearer {said}' https://api.example.com/?token={said}");
+        let command = format!("curl -H 'Authorization: Bearer {said}' https://api.example.com/?token={said}");
         hook(
             &engine,
             1000,
@@ -285,7 +284,10 @@ fn a_call_whose_input_the_policy_changes_runs_changed_and_is_told_to_the_agent_a
     });
     let decision = decisions(&records)[0];
     assert_eq!(decision.line, "decision.rego:4");
-    assert_eq!(decision.updated_input, Some(json!({"command": "git push --dry-run"})));
+    assert_eq!(
+        decision.updated_input,
+        Some(json!({"command": "git push --dry-run"}))
+    );
 }
 
 #[test]
