@@ -1,23 +1,16 @@
-//! Many patterns, searched in one pass: each begins with literals, by which an automaton finds where it could stand; only
-//! there its expression is tried, anchored and on a bounded window. So the work is linear in the text, whatever the text.
+//! Many patterns, searched in one pass: each begins with literals, by which it is spotted where it could stand; only there
+//! its expression is tried, anchored and on a bounded window. So the work is linear in the text, whatever the text.
+//!
+//! Expressions are checked when they are loaded and compiled when they are first tried: most of them never are.
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
-use regex::bytes::{Regex, RegexBuilder};
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
+
+use super::lazy::{Lazy, group};
+use super::spotter::{MAX_LITERAL, MIN_LITERAL, Spotter};
 
 /// Longest text that one pattern may match (bytes). The work for a text is bounded by its length times this, in practice by
 /// far less, because a window is entered only behind a literal.
 const MAX_WINDOW: usize = 4096;
-
-/// Fewest bytes of a literal that begins a pattern: shorter ones stand everywhere.
-const MIN_LITERAL: usize = 3;
-
-/// Bytes of a literal that the automaton knows; more make it larger and hardly more selective.
-const MAX_LITERAL: usize = 8;
-
-/// Largest compiled expression (bytes), so that a pack cannot exhaust memory.
-const MAX_COMPILED: usize = 1 << 20;
 
 /// One pattern, as a pack gives it.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +25,16 @@ pub(super) struct Spec<'a> {
 
 #[derive(Debug)]
 struct Pattern {
-    regex: Regex,
+    shape: Lazy,
     window: usize,
-    inside: bool,
-    keep: Option<usize>,
+    /// The group `secret`.
     secret: Option<usize>,
 }
 
 /// Patterns, ready to be searched for.
 #[derive(Debug)]
 pub(super) struct Anchors {
-    automaton: AhoCorasick,
-    /// For each literal: the patterns that begin with it.
-    owners: Vec<Vec<u32>>,
+    spotter: Spotter,
     patterns: Vec<Pattern>,
 }
 
@@ -57,63 +47,69 @@ pub(super) struct Hit {
     pub(super) start: usize,
     /// Its end.
     pub(super) end: usize,
-    /// Where the group `keep` ends, if the pattern has one and it took part.
-    pub(super) kept: Option<usize>,
     /// The group `secret`, or the whole.
     pub(super) secret: (usize, usize),
 }
 
 impl Anchors {
-    /// Compiles patterns. An error names the pattern's number and what is wrong with it.
+    /// Prepares patterns. An error names the pattern's number and what is wrong with it.
     pub(super) fn new(specs: &[Spec<'_>]) -> Result<Self, (usize, String)> {
-        let mut literals: Vec<Vec<u8>> = Vec::new();
-        let mut owners: Vec<Vec<u32>> = Vec::new();
-        let mut known = std::collections::HashMap::new();
+        Self::with_words(specs, &[])
+    }
+
+    /// The same, with words that are only told of: they are numbered behind the patterns.
+    pub(super) fn with_words(specs: &[Spec<'_>], words: &[String]) -> Result<Self, (usize, String)> {
+        let mut literals: Vec<(Vec<u8>, u32, bool)> = Vec::new();
         let mut patterns = Vec::with_capacity(specs.len());
         for (number, spec) in specs.iter().enumerate() {
-            let (pattern, begins) = compile(spec).map_err(|why| (number, why))?;
+            let (pattern, begins) = prepare(spec).map_err(|why| (number, why))?;
             patterns.push(pattern);
-            for literal in begins {
-                let at = *known.entry(literal.clone()).or_insert_with(|| {
-                    literals.push(literal);
-                    owners.push(Vec::new());
-                    owners.len() - 1
-                });
-                if let Some(owners) = owners.get_mut(at) {
-                    owners.push(u32::try_from(number).unwrap_or(u32::MAX));
-                }
-            }
+            literals.extend(
+                begins
+                    .into_iter()
+                    .map(|literal| (literal, number as u32, spec.inside)),
+            );
         }
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(&literals)
-            .map_err(|error| {
-                (
-                    0,
-                    format!("the literals of all rules do not fit together: {error}"),
-                )
-            })?;
+        let numbered = words.iter().zip(specs.len() as u32..);
+        literals.extend(numbered.map(|(word, number)| (word.as_bytes().to_vec(), number, false)));
         Ok(Self {
-            automaton,
-            owners,
+            spotter: Spotter::new(&literals),
             patterns,
         })
     }
 
-    /// Every match in `text`, by where it begins; of one pattern none inside another of the same.
+    /// Every match in `text`, by where it begins; of one pattern none inside another of the same. Words give matches that
+    /// have no length.
     pub(super) fn hits(&self, text: &[u8]) -> Vec<Hit> {
-        let mut places: Vec<(usize, u32)> = Vec::new();
-        for found in self.automaton.find_overlapping_iter(text) {
-            let owners = self.owners.get(found.pattern().as_usize());
-            places.extend(owners.into_iter().flatten().map(|&owner| (found.start(), owner)));
-        }
-        places.sort_unstable();
-        places.dedup();
         let mut hits = Vec::new();
+        // Which patterns could stand at one place, and where the place is.
+        let (mut here, mut place): (Vec<u32>, usize) = (Vec::new(), 0);
         let mut ends: Vec<usize> = Vec::new();
-        for (start, number) in places {
+        self.spotter.spot(text, |start, number| {
+            if start != place {
+                self.try_all(text, place, &mut here, &mut ends, &mut hits);
+                place = start;
+            }
+            here.push(number);
+            true
+        });
+        self.try_all(text, place, &mut here, &mut ends, &mut hits);
+        hits
+    }
+
+    fn try_all(
+        &self,
+        text: &[u8],
+        start: usize,
+        here: &mut Vec<u32>,
+        ends: &mut Vec<usize>,
+        hits: &mut Vec<Hit>,
+    ) {
+        if here.len() > 1 {
+            here.sort_unstable();
+            here.dedup();
+        }
+        for number in here.drain(..) {
             let number = number as usize;
             if ends.get(number).is_some_and(|&end| start < end) {
                 continue;
@@ -128,59 +124,37 @@ impl Anchors {
                 hits.push(hit);
             }
         }
-        hits
     }
 
     fn try_at(&self, text: &[u8], start: usize, number: usize) -> Option<Hit> {
-        let pattern = self.patterns.get(number)?;
-        let before = start.checked_sub(1).and_then(|at| text.get(at));
-        if !pattern.inside
-            && before.is_some_and(|&byte| is_word(byte))
-            && text.get(start).is_some_and(|&byte| is_word(byte))
-        {
-            return None;
-        }
-        let window = text.get(start..text.len().min(start.saturating_add(pattern.window)))?;
-        let Some(secret) = pattern.secret else {
-            let found = pattern.regex.find(window)?;
-            let end = start + found.end();
+        let Some(pattern) = self.patterns.get(number) else {
             return Some(Hit {
                 pattern: number,
                 start,
-                end,
-                kept: None,
-                secret: (start, end),
+                end: start,
+                secret: (start, start),
             });
         };
-        let found = pattern.regex.captures(window)?;
-        let whole = found.get(0)?;
-        let secret = found.get(secret).unwrap_or(whole);
+        let window = text.get(start..text.len().min(start.saturating_add(pattern.window)))?;
+        let regex = pattern.shape.anchored()?;
+        let end = start + regex.find(window)?.end();
+        let mut secret = (start, end);
+        if let Some(group) = pattern.secret {
+            let group = regex.captures(window)?.get(group).map(|group| group.range());
+            secret = group.map_or(secret, |group| (start + group.start, start + group.end));
+        }
         Some(Hit {
             pattern: number,
             start,
-            end: start + whole.end(),
-            kept: pattern
-                .keep
-                .and_then(|group| found.get(group))
-                .map(|kept| start + kept.end()),
-            secret: (start + secret.start(), start + secret.end()),
+            end,
+            secret,
         })
     }
 }
 
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
-
-/// The expression, and the literals that it can begin with.
-fn compile(spec: &Spec<'_>) -> Result<(Pattern, Vec<Vec<u8>>), String> {
-    let shape = spec.shape;
-    let hir = ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .build()
-        .parse(shape)
-        .map_err(|error| format!("its shape is not a valid expression: {error}"))?;
+/// The pattern, and the literals that it can begin with.
+fn prepare(spec: &Spec<'_>) -> Result<(Pattern, Vec<Vec<u8>>), String> {
+    let (shape, hir) = Lazy::new(spec.shape, spec.nocase).map_err(|why| format!("its shape: {why}"))?;
     let longest = hir
         .properties()
         .maximum_len()
@@ -204,21 +178,11 @@ fn compile(spec: &Spec<'_>) -> Result<(Pattern, Vec<Vec<u8>>), String> {
             !literals.is_empty() && literals.iter().all(|one| one.len() >= MIN_LITERAL)
         })
         .ok_or_else(|| format!("its shape must begin with literals of at least {MIN_LITERAL} bytes"))?;
-    let regex = RegexBuilder::new(&format!("^(?:{shape})"))
-        .unicode(false)
-        .case_insensitive(spec.nocase)
-        .size_limit(MAX_COMPILED)
-        .build()
-        .map_err(|error| format!("its shape does not compile: {error}"))?;
-    let names: Vec<_> = regex.capture_names().collect();
-    let group = |name: &str| names.iter().position(|known| *known == Some(name));
     let pattern = Pattern {
+        shape,
         // One byte more, so that a word's end is seen where the window ends.
         window: longest + 1,
-        inside: spec.inside,
-        keep: group("keep"),
-        secret: group("secret"),
-        regex,
+        secret: group(&hir, "secret"),
     };
     Ok((pattern, literals))
 }
@@ -237,15 +201,10 @@ mod tests {
 
     #[test]
     fn matches_are_found_where_they_begin_and_only_at_a_words_start() {
-        let anchors = Anchors::new(&[
-            spec("tok_[a-z]{3,5}"),
-            spec("(?P<keep>key=)(?P<secret>[a-z]{2,9})"),
-        ])
-        .unwrap();
+        let anchors = Anchors::new(&[spec("tok_[a-z]{3,5}"), spec("key=(?P<secret>[a-z]{2,9})")]).unwrap();
         let hits = anchors.hits(b"tok_abc xtok_abc key=value key=v");
         assert_eq!(hits.len(), 2);
         assert_eq!((hits[0].start, hits[0].end), (0, 7));
-        assert_eq!(hits[1].kept, Some(21));
         assert_eq!(hits[1].secret, (21, 26));
     }
 

@@ -25,44 +25,115 @@ const LEAST_SPACED: usize = 4;
 pub(super) fn passages(text: &str) -> Vec<(&'static str, String)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
-    let (mut room, mut escapes, mut start) = (MAX_DECODED, 0, None);
-    let (mut spaced, mut row, mut row_end) = (0, 0, 0);
-    for (at, &byte) in bytes.iter().enumerate() {
-        let next = |by: usize| bytes.get(at + by).copied().unwrap_or(b' ');
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' | b'=' | b'_' | b'-' => {
-                start.get_or_insert(at);
-                continue;
-            }
-            b'\n' | b'\r' if start.is_some_and(|start| at - start >= WRAPPED) => continue,
-            b'%' if next(1).is_ascii_hexdigit() && next(2).is_ascii_hexdigit() => escapes += 1,
-            b'\\' if matches!(next(1), b'x' | b'u') && next(2).is_ascii_hexdigit() => escapes += 1,
-            b'&' if next(1) == b'#' => escapes += 1,
-            b' ' | b'.' if next(1).is_ascii_alphabetic() && next(2) == byte => {
-                // The next letter of a row, or the first of one.
-                row = if row_end == at { row + 1 } else { 1 };
-                row_end = at + 2;
-                spaced = spaced.max(row);
-            }
-            _ => {}
-        }
-        if let Some(run) = start.take().and_then(|start| bytes.get(start..at)) {
-            add_run(run, &mut room, &mut found);
-        }
-    }
-    if let Some(run) = start.and_then(|start| bytes.get(start..)) {
-        add_run(run, &mut room, &mut found);
+    let mut room = MAX_DECODED;
+    let mut from = 0;
+    while let Some(start) = next_run(bytes, from) {
+        let end = run_end(bytes, start);
+        add_run(bytes.get(start..end).unwrap_or_default(), &mut room, &mut found);
+        from = end;
     }
     let head = text
         .get(..text.floor_char_boundary(MAX_DECODED))
         .unwrap_or_default();
-    if escapes >= LEAST_ESCAPES {
+    if many_escapes(bytes) {
         found.push(("escapes", unescape(head)));
     }
-    if spaced >= LEAST_SPACED {
+    if spaced_out(bytes) {
         found.push(("spaced letters", close_up(head)));
     }
     found
+}
+
+/// Bytes of base64 in both alphabets, which are those of hexadecimal too.
+const IN_RUN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let one = byte as u8;
+        table[byte] = one.is_ascii_alphanumeric() || matches!(one, b'+' | b'/' | b'=' | b'_' | b'-');
+        byte += 1;
+    }
+    table
+};
+
+fn in_run(byte: u8) -> bool {
+    IN_RUN.get(usize::from(byte)).copied().unwrap_or(false)
+}
+
+/// Where the next run of at least [`LEAST`] bytes begins. Only every LEAST-th byte is looked at where there is none.
+fn next_run(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut start = from;
+    loop {
+        // The run must reach to its last byte; behind the last one that does not belong to it another can begin.
+        let window = bytes.get(start..start + LEAST)?;
+        match window.iter().rposition(|&byte| !in_run(byte)) {
+            None => return Some(start),
+            Some(at) => start += at + 1,
+        }
+    }
+}
+
+/// Where the run that begins at `start` ends; a wrapped one goes on in the next line.
+fn run_end(bytes: &[u8], start: usize) -> usize {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let goes_on = |at: usize, byte: u8| in_run(byte) || (matches!(byte, b'\n' | b'\r') && at >= WRAPPED);
+    let length = rest.iter().enumerate().position(|(at, &byte)| !goes_on(at, byte));
+    start + length.unwrap_or(rest.len())
+}
+
+fn many_escapes(bytes: &[u8]) -> bool {
+    memchr::memchr3_iter(b'%', b'\\', b'&', bytes)
+        .filter(|&at| {
+            let next = |by: usize| bytes.get(at + by).copied().unwrap_or(b' ');
+            match bytes.get(at) {
+                Some(b'%') => next(1).is_ascii_hexdigit() && next(2).is_ascii_hexdigit(),
+                Some(b'\\') => matches!(next(1), b'x' | b'u') && next(2).is_ascii_hexdigit(),
+                _ => next(1) == b'#',
+            }
+        })
+        .nth(LEAST_ESCAPES - 1)
+        .is_some()
+}
+
+/// Whether three bytes in a row are so at `least` times. Counted without branches and a block at a time, because nearly
+/// every text has none.
+fn has_threes(bytes: &[u8], least: usize, so: impl Fn(u8, u8, u8) -> bool) -> bool {
+    const BLOCK: usize = 128;
+    let mut count = 0;
+    let mut rest = bytes;
+    while let [_, second @ ..] = rest
+        && let [_, third @ ..] = second
+    {
+        let threes = rest.iter().zip(second).zip(third).take(BLOCK);
+        let here = threes
+            .map(|((&a, &b), &c)| u8::from(so(a, b, c)))
+            .fold(0, u8::wrapping_add);
+        count += usize::from(here);
+        if count >= least {
+            return true;
+        }
+        rest = rest.get(BLOCK..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether single letters stand in a row, with the same sign between each two.
+fn spaced_out(bytes: &[u8]) -> bool {
+    let single = |before: u8, letter: u8, behind: u8| {
+        (before == behind) & ((before == b' ') | (before == b'.')) & letter.is_ascii_alphabetic()
+    };
+    if !has_threes(bytes, LEAST_SPACED, single) {
+        return false;
+    }
+    let threes = bytes
+        .windows(3)
+        .map(|three| matches!(three, &[a, b, c] if single(a, b, c)));
+    let (mut row, mut row_end) = (0, 0);
+    threes.enumerate().filter(|&(_, single)| single).any(|(at, _)| {
+        row = if row_end == at { row + 1 } else { 1 };
+        row_end = at + 2;
+        row >= LEAST_SPACED
+    })
 }
 
 fn add_run(run: &[u8], room: &mut usize, found: &mut Vec<(&'static str, String)>) {
@@ -207,15 +278,12 @@ pub(super) fn unleet(folded: &str) -> Option<String> {
         })
     };
     // Most texts have no digit between two letters, and need no second look.
-    let between = |three: &[u8]| matches!(three, [a, b, c] if a.is_ascii_lowercase() && c.is_ascii_lowercase() && letter(*b).is_some());
-    if folded
-        .as_bytes()
-        .windows(3)
-        .filter(|three| between(three))
-        .take(2)
-        .count()
-        < 2
-    {
+    let between = |a: u8, b: u8, c: u8| {
+        let sign =
+            (b == b'0') | (b == b'1') | (b == b'!') | (b == b'3') | (b == b'4') | (b == b'@') | (b == b'5');
+        a.is_ascii_lowercase() & c.is_ascii_lowercase() & (sign | (b == b'$') | (b == b'7'))
+    };
+    if !has_threes(folded.as_bytes(), 2, between) {
         return None;
     }
     let mut words = 0;

@@ -58,34 +58,53 @@ pub(super) fn fold(text: &str) -> Folded {
     folder.finish()
 }
 
-/// The same for a text without anything beyond ASCII, which nearly every one is: word by word.
+/// The same for a text without anything beyond ASCII, which nearly every one is.
 fn fold_ascii(text: &[u8]) -> String {
-    let mut out: Vec<u8> = Vec::with_capacity(text.len());
+    let mut out: Vec<u8> = vec![0; text.len()];
+    let mut length = 0;
+    // A text begins as if a space stood before it.
+    let mut last = b' ';
     let mut line_start = true;
-    let mut rest = text;
-    while let Some(&byte) = rest.first() {
-        if is_space(byte) {
+    for (at, &byte) in text.iter().enumerate() {
+        let folded = FOLDED.get(usize::from(byte)).copied().unwrap_or(byte);
+        if folded == b' ' {
             line_start |= byte == b'\n';
-            if out.last().is_some_and(|&last| last != b' ') {
-                out.push(b' ');
+            if last == b' ' {
+                continue;
             }
-        } else if !is_line_mark(byte, rest.get(1).copied(), line_start) {
+        } else if line_start || matches!(byte, b'*' | b'~') {
+            if is_line_mark(byte, text.get(at + 1).copied(), line_start) {
+                continue;
+            }
             line_start = false;
-            let end = rest
-                .iter()
-                .position(|&byte| is_space(byte) || matches!(byte, b'*' | b'~'))
-                .unwrap_or(rest.len());
-            let (word, behind) = rest.split_at(end.max(1));
-            out.extend(word.iter().map(u8::to_ascii_lowercase));
-            rest = behind;
-            continue;
         }
-        rest = rest.get(1..).unwrap_or_default();
+        if let Some(place) = out.get_mut(length) {
+            *place = folded;
+        }
+        length += 1;
+        last = folded;
     }
+    out.truncate(length);
     String::from_utf8(out).unwrap_or_default()
 }
 
-fn is_space(byte: u8) -> bool {
+/// ASCII in lower case, with all that separates words as a space.
+const FOLDED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let one = byte as u8;
+        table[byte] = if is_space(one) {
+            b' '
+        } else {
+            one.to_ascii_lowercase()
+        };
+        byte += 1;
+    }
+    table
+};
+
+const fn is_space(byte: u8) -> bool {
     byte <= b' ' || byte == 0x7F
 }
 

@@ -3,7 +3,9 @@
 //! A phrase alone says little; several techniques near each other say much, and more where the text was hidden or encoded.
 //! A text about injections (an article, a filter's code) quotes them: quoted phrases near such words count little.
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use defenseclaw_model::decision::{Finding, Severity};
 
 use super::anchors::{Anchors, Spec};
@@ -67,10 +69,9 @@ pub(super) struct InjectionRules {
     /// For each pattern: its rule and signal.
     signals: Vec<(usize, usize)>,
     discussion: AhoCorasick,
-    /// The core words: first turned by thirteen places, then backwards.
-    respellings: AhoCorasick,
-    /// How many of them are turned.
-    turned: usize,
+    /// How many core words there are. Behind the patterns they are searched for twice: first turned by thirteen places,
+    /// then backwards.
+    core_words: usize,
     remedy: String,
 }
 
@@ -81,6 +82,13 @@ struct Sign {
     end: usize,
     rule: usize,
     weight: f64,
+}
+
+/// How many core words stand in a text turned by thirteen places, and backwards.
+#[derive(Debug, Clone, Copy, Default)]
+struct Respelled {
+    turned: usize,
+    backwards: usize,
 }
 
 /// What the signals of one passage amount to.
@@ -125,7 +133,10 @@ impl InjectionRules {
             file: file.to_owned(),
             why,
         };
-        let anchors = Anchors::new(&specs).map_err(|(number, why)| {
+        let turned = pack.core_words.iter().map(|word| decode::rot13(word));
+        let backwards = pack.core_words.iter().map(|word| word.chars().rev().collect());
+        let respelled: Vec<String> = turned.chain(backwards).collect();
+        let anchors = Anchors::with_words(&specs, &respelled).map_err(|(number, why)| {
             let line = shapes.get(number).map_or(0, |shape| shape.defined.line());
             let id = signals
                 .get(number)
@@ -133,18 +144,14 @@ impl InjectionRules {
                 .map_or("", |rule| &rule.id.value);
             invalid(format!("rule {id:?}, line {line}: {why}"))
         })?;
-        let words = |words: Vec<String>| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostFirst)
-                .build(words)
-                .map_err(|error| invalid(format!("its words do not fit together: {error}")))
-        };
-        let turned = pack.core_words.iter().map(|word| decode::rot13(word));
-        let backwards = pack.core_words.iter().map(|word| word.chars().rev().collect());
+        let discussion = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostFirst)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(pack.discussion)
+            .map_err(|error| invalid(format!("its words do not fit together: {error}")))?;
         Ok(Self {
-            discussion: words(pack.discussion)?,
-            respellings: words(turned.chain(backwards).collect())?,
-            turned: pack.core_words.len(),
+            discussion,
+            core_words: pack.core_words.len(),
             anchors,
             signals,
             remedy: pack.remedy,
@@ -159,11 +166,12 @@ impl InjectionRules {
     }
 
     /// What is to be said of the instructions in `text`. `secrets` are looked for in what is encoded.
-    pub(super) fn find(&self, surface: Surface, text: &str, secrets: &[SecretRules]) -> Vec<Finding> {
+    pub(super) fn find(&self, surface: Surface, text: &str, secrets: &[Arc<SecretRules>]) -> Vec<Finding> {
         let folded = fold(text);
         let mut findings = Vec::new();
         let mut known = 0.0_f64;
-        for weighed in self.weigh(surface, &folded.text, 0.0) {
+        let (signs, respelled) = self.signs(surface, &folded.text);
+        for weighed in self.weigh_signs(surface, &signs, &folded.text, 0.0) {
             known = known.max(weighed.total);
             findings.extend(self.plain_finding(surface, &weighed));
         }
@@ -183,7 +191,7 @@ impl InjectionRules {
             };
             self.carried(surface, (Carrier::Encoded, how), &passage, known, &mut findings);
         }
-        self.respelled(surface, &folded.text, known, &mut findings);
+        self.respelled(surface, &folded.text, respelled, known, &mut findings);
         if surface != Surface::ToolInput {
             for host in hidden::data_pictures(text) {
                 self.carrier_finding(surface, Carrier::DataPicture, None, host, &mut findings);
@@ -193,34 +201,23 @@ impl InjectionRules {
     }
 
     /// Writing that only turned letters, directions or digits hide.
-    fn respelled(&self, surface: Surface, folded: &str, known: f64, findings: &mut Vec<Finding>) {
-        let words: Vec<usize> = self
-            .respellings
-            .find_iter(folded)
-            .take(MAX_SIGNALS)
-            .map(|word| word.pattern().as_usize())
-            .collect();
-        let two = |turned: bool| {
-            words
-                .iter()
-                .filter(|&&word| (word < self.turned) == turned)
-                .take(2)
-                .count()
-                == 2
-        };
-        if two(true) {
+    fn respelled(
+        &self,
+        surface: Surface,
+        folded: &str,
+        words: Respelled,
+        known: f64,
+        findings: &mut Vec<Finding>,
+    ) {
+        // One word may be there by chance.
+        if words.turned >= 2 {
             let carrier = (Carrier::Encoded, "letters turned by thirteen places");
             self.carried(surface, carrier, &decode::rot13(folded), known, findings);
         }
-        if two(false) {
+        if words.backwards >= 2 {
+            let carrier = (Carrier::Encoded, "writing backwards");
             let turned: String = folded.chars().rev().collect();
-            self.carried(
-                surface,
-                (Carrier::Encoded, "writing backwards"),
-                &turned,
-                known,
-                findings,
-            );
+            self.carried(surface, carrier, &turned, known, findings);
         }
         if let Some(plain) = decode::unleet(folded) {
             self.carried(
@@ -336,7 +333,10 @@ impl InjectionRules {
 
     /// The passages of a folded text that have signals, weighed; `more` is added to each.
     fn weigh(&self, surface: Surface, folded: &str, more: f64) -> Vec<Weighed> {
-        let signs = self.signs(surface, folded);
+        self.weigh_signs(surface, &self.signs(surface, folded).0, folded, more)
+    }
+
+    fn weigh_signs(&self, surface: Surface, signs: &[Sign], folded: &str, more: f64) -> Vec<Weighed> {
         if signs.is_empty() {
             return Vec::new();
         }
@@ -351,7 +351,7 @@ impl InjectionRules {
             1.0
         };
         let mut weighed = Vec::new();
-        let mut rest = signs.as_slice();
+        let mut rest = signs;
         while let Some(first) = rest.first() {
             let mut last = first.end;
             let count = rest
@@ -371,10 +371,14 @@ impl InjectionRules {
         weighed
     }
 
-    fn signs(&self, surface: Surface, folded: &str) -> Vec<Sign> {
+    fn signs(&self, surface: Surface, folded: &str) -> (Vec<Sign>, Respelled) {
         let mut signs = Vec::new();
+        let mut respelled = Respelled::default();
         for hit in self.anchors.hits(folded.as_bytes()) {
             let Some(&(rule, signal)) = self.signals.get(hit.pattern) else {
+                let turned = hit.pattern - self.signals.len() < self.core_words;
+                respelled.turned += usize::from(turned);
+                respelled.backwards += usize::from(!turned);
                 continue;
             };
             let Some(signal) = self.rules.get(rule).and_then(|rule| rule.signals.get(signal)) else {
@@ -398,7 +402,7 @@ impl InjectionRules {
                 break;
             }
         }
-        signs
+        (signs, respelled)
     }
 }
 

@@ -5,7 +5,8 @@
 //! | Module | Holds |
 //! |---|---|
 //! | `pack` | the packs' schema |
-//! | `anchors` | many patterns, searched in one pass |
+//! | `anchors`, `spotter` | many patterns, searched in one pass |
+//! | `lazy` | expressions that are compiled when they are needed |
 //! | `secrets`, `pii`, `injection` | the three categories |
 //! | `fold` | text as its reader takes it: case, accents, look-alikes, what cannot be seen |
 //! | `decode` | passages in base64, hexadecimal, escapes |
@@ -18,21 +19,24 @@ mod decode;
 mod fold;
 mod hidden;
 mod injection;
+mod lazy;
 mod pack;
 mod pii;
 mod samples;
 pub(crate) mod secrets;
+mod spotter;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use defenseclaw_model::decision::{Finding, Severity};
 
 use crate::detector::{PackError, Surface};
 use injection::InjectionRules;
-use pack::{Head, TestText, Tests};
+use pack::{TestText, Tests};
 use pii::PiiRules;
 use secrets::SecretRules;
 
@@ -53,7 +57,7 @@ pub const EMBEDDED: &[(&str, &str)] = &[
 /// The text packs, ready to be asked from any thread.
 #[derive(Debug, Default)]
 pub struct TextRules {
-    secrets: Vec<SecretRules>,
+    secrets: Vec<Arc<SecretRules>>,
     pii: Vec<PiiRules>,
     injection: Vec<InjectionRules>,
 }
@@ -75,7 +79,7 @@ impl TextRules {
     pub fn load(packs: &[(&str, &str)]) -> Result<Self, PackError> {
         let mut rules = Self::default();
         for &(file, yaml) in packs {
-            let head: Head = pack::parse(file, yaml)?;
+            let head = pack::head(file, yaml)?;
             let invalid = |why: String| PackError::Invalid {
                 file: file.to_owned(),
                 why,
@@ -93,7 +97,7 @@ impl TextRules {
                 )));
             }
             match head.category.as_str() {
-                "secret" => rules.secrets.push(SecretRules::load(file, yaml)?),
+                "secret" => rules.secrets.push(SecretRules::shared(file, yaml)?),
                 "pii" => rules.pii.push(PiiRules::load(file, yaml)?),
                 "injection" => rules.injection.push(InjectionRules::load(file, yaml)?),
                 other => {
@@ -171,7 +175,7 @@ impl TextRules {
     }
 
     fn tests(&self) -> impl Iterator<Item = (&str, &Tests, Surface)> {
-        let secrets = self.secrets.iter().flat_map(SecretRules::tests);
+        let secrets = self.secrets.iter().flat_map(|rules| rules.tests());
         let others = self.pii.iter().flat_map(PiiRules::tests);
         let injection = self.injection.iter().flat_map(InjectionRules::tests);
         secrets.map(|(id, tests)| (id, tests, Surface::ToolInput)).chain(

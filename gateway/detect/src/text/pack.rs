@@ -313,6 +313,13 @@ pub(super) fn parse<T: DeserializeOwned>(file: &str, yaml: &str) -> Result<T, Pa
     })
 }
 
+/// What a pack says before its rules. They are many, so the rest is read only where that part does not stand alone; what
+/// comes behind is read, and refused, with the rules.
+pub(super) fn head(file: &str, yaml: &str) -> Result<Head, PackError> {
+    let before = yaml.split_once("\nrules:").map_or(yaml, |(before, _)| before);
+    parse(file, before).or_else(|_| parse(file, yaml))
+}
+
 /// Refuses a rule, by its name and line.
 pub(super) fn refuse(file: &str, id: &Spanned<String>, why: &str) -> PackError {
     PackError::Invalid {

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use defenseclaw_model::decision::{Finding, Severity};
-use regex::{Regex, RegexSet};
+use regex_syntax::hir::Hir;
+use regex_syntax::hir::literal::Extractor;
 
 use super::checks;
+use super::lazy::{Lazy, digits};
 use super::pack::{self, PiiCheck, PiiPack, PiiRule, Tests};
 use crate::detector::{PackError, Surface};
 
@@ -22,13 +24,19 @@ const MAX_DISTINCT: usize = 256;
 /// Bytes before an `@` in which an address's name begins.
 const MAX_NAME: usize = 64;
 
+/// Bytes that are looked over at once for anything that can tell of a value.
+const BLOCK: usize = 64;
+
+/// How far behind a value's first character a digit stands at most that tells of it (bytes).
+const AHEAD: usize = 6;
+
 /// The pack of personal data, compiled.
 #[derive(Debug)]
 pub(super) struct PiiRules {
     rules: Vec<PiiRule>,
-    /// Which rules a value matches, in one pass.
-    any: RegexSet,
-    shapes: Vec<Regex>,
+    shapes: Vec<Lazy>,
+    /// For each byte: the rules whose values can begin with it, and how many digits such a value has at least.
+    begins: Vec<Vec<(usize, usize)>>,
     near: Vec<Option<AhoCorasick>>,
     remedy: String,
 }
@@ -43,28 +51,30 @@ impl PiiRules {
     pub(super) fn load(file: &str, yaml: &str) -> Result<Self, PackError> {
         let pack: PiiPack = pack::parse(file, yaml)?;
         let (mut shapes, mut near) = (Vec::new(), Vec::new());
-        for rule in &pack.rules {
+        let mut begins: Vec<Vec<(usize, usize)>> = vec![Vec::new(); 256];
+        for (number, rule) in pack.rules.iter().enumerate() {
             pack::check_rule(file, &rule.id, rule.confidence, Some(&rule.tests))?;
             let refuse = |why: String| pack::refuse(file, &rule.id, &why);
-            let shape = Regex::new(&anchored(&rule.shape))
-                .map_err(|error| refuse(format!("its shape does not compile: {error}")))?;
+            let shape = format!(r"(?:{})\b", rule.shape);
+            let (shape, hir) = Lazy::new(&shape, false).map_err(|why| refuse(format!("its shape: {why}")))?;
+            let least = digits(&hir);
+            let can = first_bytes(&hir);
+            for (begins, _) in begins.iter_mut().zip(can).filter(|(_, can)| *can) {
+                begins.push((number, least));
+            }
             shapes.push(shape);
             let words = Some(&rule.near).filter(|words| !words.is_empty());
-            let words = words
-                .map(|words| AhoCorasick::builder().ascii_case_insensitive(true).build(words))
-                .transpose();
+            let mut builder = AhoCorasick::builder();
+            let builder = builder
+                .ascii_case_insensitive(true)
+                .kind(Some(AhoCorasickKind::ContiguousNFA));
+            let words = words.map(|words| builder.build(words)).transpose();
             near.push(words.map_err(|error| refuse(format!("its words do not fit together: {error}")))?);
         }
-        let any = RegexSet::new(pack.rules.iter().map(|rule| anchored(&rule.shape))).map_err(|error| {
-            PackError::Invalid {
-                file: file.to_owned(),
-                why: format!("the shapes of all rules do not fit together: {error}"),
-            }
-        })?;
         Ok(Self {
             rules: pack.rules,
-            any,
             shapes,
+            begins,
             near,
             remedy: pack.remedy,
         })
@@ -84,8 +94,7 @@ impl PiiRules {
             if start < taken {
                 continue;
             }
-            let window = window(text, start);
-            for number in self.any.matches(window) {
+            for number in self.possible(window(text, start)) {
                 let Some(end) = self.value_at(text, start, number) else {
                     continue;
                 };
@@ -108,11 +117,30 @@ impl PiiRules {
             .collect()
     }
 
+    /// The rules whose values a window can begin with, by its first byte and its digits.
+    fn possible(&self, window: &[u8]) -> impl Iterator<Item = usize> {
+        let digits = window
+            .iter()
+            .map(|byte| u8::from(byte.is_ascii_digit()))
+            .sum::<u8>();
+        let first = window.first().copied().unwrap_or(0);
+        let begins = self.begins.get(usize::from(first)).into_iter().flatten();
+        begins
+            .filter(move |&&(_, least)| least <= usize::from(digits))
+            .map(|&(number, _)| number)
+    }
+
     /// Where the value ends that rule `number` sees at `start`.
     fn value_at(&self, text: &str, start: usize, number: usize) -> Option<usize> {
         let rule = self.rules.get(number)?;
-        let found = self.shapes.get(number)?.find(window(text, start))?;
-        let value = found.as_str();
+        let end = start
+            + self
+                .shapes
+                .get(number)?
+                .anchored()?
+                .find(window(text, start))?
+                .end();
+        let value = text.get(start..end)?;
         let plain = plain(value);
         let example = rule
             .examples
@@ -121,7 +149,6 @@ impl PiiRules {
         if example || rule.check.is_some_and(|check| !holds(check, value)) {
             return None;
         }
-        let end = start + found.end();
         if let Some(words) = self.near.get(number)? {
             let from = text.floor_char_boundary(start.saturating_sub(NEAR));
             let to = text.ceil_char_boundary(text.len().min(end + NEAR));
@@ -157,16 +184,28 @@ impl PiiRules {
     }
 }
 
-fn anchored(shape: &str) -> String {
-    // ASCII classes: the numbers are ASCII, and the automaton stays small.
-    format!(
-        r"^(?:{})(?-u:\b)",
-        shape.replace(r"\b", r"(?-u:\b)").replace(r"\d", "[0-9]")
-    )
+/// The bytes that a text can begin with that an expression matches; all where that is not known.
+fn first_bytes(hir: &Hir) -> [bool; 256] {
+    let mut begins = Extractor::new().limit_class(256).limit_total(4096).extract(hir);
+    begins.keep_first_bytes(1);
+    let mut can = [false; 256];
+    let known = begins.literals().unwrap_or_default();
+    if known.is_empty() || known.iter().any(|one| one.is_empty()) {
+        return [true; 256];
+    }
+    for byte in known.iter().filter_map(|one| one.as_bytes().first()) {
+        if let Some(can) = can.get_mut(usize::from(*byte)) {
+            *can = true;
+        }
+    }
+    can
 }
 
-fn window(text: &str, start: usize) -> &str {
-    text.get(start..text.floor_char_boundary(start.saturating_add(MAX_VALUE)))
+/// What a value that begins at `start` can reach to.
+fn window(text: &str, start: usize) -> &[u8] {
+    let bytes = text.as_bytes();
+    bytes
+        .get(start..bytes.len().min(start.saturating_add(MAX_VALUE)))
         .unwrap_or_default()
 }
 
@@ -183,23 +222,36 @@ fn plain(value: &str) -> String {
 /// at six letters and a digit, and where the name before an `@` begins.
 fn starts(text: &str) -> impl Iterator<Item = usize> {
     let bytes = text.as_bytes();
+    // Nothing begins in a block that has neither a digit nor an `@`, nor digits behind it.
+    (0..bytes.len())
+        .step_by(BLOCK)
+        .filter(|&from| {
+            let reach = bytes
+                .get(from..bytes.len().min(from + BLOCK + AHEAD))
+                .unwrap_or_default();
+            let telling = reach
+                .iter()
+                .map(|&byte| u8::from(byte.is_ascii_digit() | (byte == b'@')));
+            telling.sum::<u8>() > 0
+        })
+        .flat_map(|from| (from..bytes.len().min(from + BLOCK)).filter_map(|at| start_at(bytes, at)))
+}
+
+/// Where a value begins that is told by the byte at `at`.
+fn start_at(bytes: &[u8], at: usize) -> Option<usize> {
     let class = |at: usize| bytes.get(at).copied().unwrap_or(b' ');
-    let mut before = b' ';
-    bytes.iter().enumerate().filter_map(move |(at, &byte)| {
-        let inside = in_number(before);
-        before = byte;
-        if byte == b'@' {
-            return name_before(bytes, at);
-        }
-        if byte == b'+' || byte == b'(' {
-            return class(at + 1).is_ascii_digit().then_some(at);
-        }
-        if inside || !byte.is_ascii_alphanumeric() {
-            return None;
-        }
-        let digits = (at..at + 5).filter(|&at| class(at).is_ascii_digit()).count();
-        (digits >= 2 || class(at + 6).is_ascii_digit() && byte.is_ascii_alphabetic()).then_some(at)
-    })
+    let byte = class(at);
+    if byte == b'@' {
+        return name_before(bytes, at);
+    }
+    if byte == b'+' || byte == b'(' {
+        return class(at + 1).is_ascii_digit().then_some(at);
+    }
+    if !byte.is_ascii_alphanumeric() || at.checked_sub(1).is_some_and(|before| in_number(class(before))) {
+        return None;
+    }
+    let digits = (at..at + 5).filter(|&at| class(at).is_ascii_digit()).count();
+    (digits >= 2 || class(at + AHEAD).is_ascii_digit() && byte.is_ascii_alphabetic()).then_some(at)
 }
 
 fn name_before(bytes: &[u8], at: usize) -> Option<usize> {

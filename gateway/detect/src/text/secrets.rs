@@ -1,12 +1,12 @@
 //! Secrets: literal, shape, entropy, checksum, and what is only an example.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use defenseclaw_model::decision::{Finding, Severity};
-use regex::bytes::Regex;
 
 use super::anchors::{Anchors, Hit, Spec};
 use super::checks;
+use super::lazy::Lazy;
 use super::pack::{self, Check, SecretPack, SecretRule, Tests};
 use crate::detector::{PackError, Surface};
 
@@ -30,7 +30,7 @@ const MAX_FINDINGS: usize = 16;
 pub(crate) struct SecretRules {
     anchors: Anchors,
     rules: Vec<SecretRule>,
-    unless: Vec<Option<Regex>>,
+    unless: Vec<Option<Lazy>>,
     remedy: String,
     references: Vec<String>,
     plain: Vec<String>,
@@ -54,12 +54,12 @@ pub(crate) struct Secret {
     pub(crate) to: usize,
 }
 
-static MASKING: LazyLock<SecretRules> = LazyLock::new(|| {
+static MASKING: LazyLock<Arc<SecretRules>> = LazyLock::new(|| {
     #[expect(
         clippy::expect_used,
         reason = "the pack is a constant, and every test of this module compiles it"
     )]
-    SecretRules::load(EMBEDDED.0, EMBEDDED.1).expect("the embedded pack of secrets is valid")
+    Arc::new(SecretRules::load(EMBEDDED.0, EMBEDDED.1).expect("the embedded pack of secrets is valid"))
 });
 
 impl SecretRules {
@@ -68,7 +68,15 @@ impl SecretRules {
         &MASKING
     }
 
-    pub(super) fn load(file: &str, yaml: &str) -> Result<Self, PackError> {
+    /// Loads a pack; the embedded one is there once, for masking and for findings.
+    pub(super) fn shared(file: &str, yaml: &str) -> Result<Arc<Self>, PackError> {
+        if yaml == EMBEDDED.1 {
+            return Ok(Arc::clone(&MASKING));
+        }
+        Self::load(file, yaml).map(Arc::new)
+    }
+
+    fn load(file: &str, yaml: &str) -> Result<Self, PackError> {
         let pack: SecretPack = pack::parse(file, yaml)?;
         for rule in &pack.rules {
             pack::check_rule(file, &rule.id, rule.confidence, rule.tests.as_ref())?;
@@ -95,10 +103,13 @@ impl SecretRules {
         let anchors = Anchors::new(&specs).map_err(|(number, why)| at(number, &why))?;
         let mut unless = Vec::new();
         for (number, rule) in pack.rules.iter().enumerate() {
-            let compiled = rule.unless.as_deref().map(Regex::new).transpose();
-            unless.push(
-                compiled.map_err(|error| at(number, &format!("its `unless` does not compile: {error}")))?,
-            );
+            let one = rule
+                .unless
+                .as_deref()
+                .map(|unless| Lazy::new(unless, false))
+                .transpose();
+            let one = one.map_err(|why| at(number, &format!("its `unless`: {why}")))?;
+            unless.push(one.map(|(unless, _)| unless));
         }
         let lower = |texts: Vec<String>| texts.into_iter().map(|text| text.to_ascii_lowercase()).collect();
         Ok(Self {
@@ -280,7 +291,11 @@ impl SecretRules {
         let value = text.get(secret.from..secret.to)?;
         let body = value.get(rule.shows..).unwrap_or(value);
         let whole = text.get(secret.start..secret.end)?;
-        let unless = self.unless.get(secret.rule).and_then(Option::as_ref);
+        let unless = self
+            .unless
+            .get(secret.rule)
+            .and_then(Option::as_ref)
+            .and_then(Lazy::free);
         let letters = body.bytes().any(|byte| byte.is_ascii_alphabetic());
         let digits = body.bytes().any(|byte| byte.is_ascii_digit());
         if value.len() < rule.length
