@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use defenseclaw_model::call::CallKind;
-use defenseclaw_model::decision::{Decision, Finding};
+use defenseclaw_model::decision::{Decision, Finding, Posture};
 use defenseclaw_model::facts::{Facts, FlowEnd};
 use defenseclaw_model::record::{Binding, Record, RecordBody};
 use defenseclaw_policy::clause_at;
@@ -24,6 +24,7 @@ struct Call<'a> {
     facts: &'a Facts,
     decision: &'a Decision,
     binding: &'a Binding,
+    posture: Option<&'a Posture>,
 }
 
 /// The same for programs.
@@ -40,6 +41,8 @@ struct Explained<'a> {
     decision: &'a Decision,
     would_block: bool,
     binding: &'a Binding,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    posture: Option<&'a Posture>,
     /// The clause that decided, where the policy at hand is the one that did.
     #[serde(skip_serializing_if = "Option::is_none")]
     clause: Option<String>,
@@ -62,6 +65,7 @@ pub fn run(options: &ExplainOptions, context: &mut Context<'_>) -> Result<Answer
         facts,
         decision,
         binding,
+        posture,
         ..
     } = &record.draft.body
     else {
@@ -72,6 +76,7 @@ pub fn run(options: &ExplainOptions, context: &mut Context<'_>) -> Result<Answer
         )));
     };
     let clause = clause(decision, context);
+    let posture = posture.as_ref();
     if options.json {
         let explained = Explained {
             time: time::rfc3339(record.draft.time_ns),
@@ -85,6 +90,7 @@ pub fn run(options: &ExplainOptions, context: &mut Context<'_>) -> Result<Answer
             decision,
             would_block: decision.would_block(),
             binding,
+            posture,
             clause,
         };
         json::line(context.out, &explained)?;
@@ -97,6 +103,7 @@ pub fn run(options: &ExplainOptions, context: &mut Context<'_>) -> Result<Answer
         facts,
         decision,
         binding,
+        posture,
     };
     print(&record, &call, clause.as_deref(), &context.view, context.out)?;
     Ok(Answer::Yes)
@@ -157,8 +164,23 @@ fn print(
         )?;
     }
     field(out, "kernel", &words::binding(call.binding))?;
+    if let Some(posture) = call.posture {
+        field(out, "before", &so_far(posture))?;
+    }
     print_findings(&decision.findings, view, out)?;
     print_facts(call.facts, view, out)
+}
+
+/// What the session had done before the call.
+fn so_far(posture: &Posture) -> String {
+    let mut words = vec![format!("risk {:.1}", posture.risk)];
+    match posture.denied {
+        0 => {}
+        1 => words.push("1 call refused".into()),
+        denied => words.push(format!("{denied} calls refused")),
+    }
+    words.extend(posture.taints.iter().map(|taint| safe(taint).into_owned()));
+    words.join(", ")
 }
 
 fn print_findings(findings: &[Finding], view: &View, out: &mut dyn Write) -> io::Result<()> {

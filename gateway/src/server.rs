@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tower_service::Service;
 
-use crate::api::caller::over;
-use crate::api::{Api, Caller, Problem, Via, process};
+use crate::api::caller::{UNKNOWN, over};
+use crate::api::{Api, Caller, Problem, Via, owner, process};
 use crate::engine::Peer;
 use crate::slots::{Slot, Slots};
 use crate::token::Token;
@@ -33,8 +33,6 @@ const CONNECTION: Duration = Duration::from_secs(300);
 const MAX_HEADERS: usize = 16 * 1024;
 /// Pause after a failed accept, which is a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Stands for whoever connects by TCP and has not shown the token yet: no user has this id (`(uid_t)-1`).
-const STRANGERS: u32 = u32::MAX;
 /// Hosts that a request over TCP may name: another one means that a page in somebody's browser made it, by a name that was
 /// made to lead here.
 const LOOPBACK_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -49,7 +47,6 @@ pub struct Server {
     router: Router,
     slots: Arc<Slots>,
     token: Option<Token>,
-    own_uid: u32,
 }
 
 impl Server {
@@ -60,7 +57,6 @@ impl Server {
             api,
             slots,
             token,
-            own_uid: nix::unistd::geteuid().as_raw(),
         }
     }
 
@@ -118,12 +114,18 @@ impl Server {
     }
 
     fn accepted_tcp(self: &Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {
-        let Some(slot) = self.slot(STRANGERS, |busy| stream.try_write(busy)) else {
+        let ends = (stream.peer_addr().ok(), stream.local_addr().ok());
+        let uid = match ends {
+            (Some(theirs), Some(ours)) => owner::of(theirs, ours),
+            _ => None,
+        };
+        let uid = uid.unwrap_or(UNKNOWN);
+        let Some(slot) = self.slot(uid, |busy| stream.try_write(busy)) else {
             return;
         };
         // Answers are written whole: there is nothing to gain from waiting for more.
         let _ = stream.set_nodelay(true);
-        let via = Via::Token { uid: self.own_uid };
+        let via = Via::Token { uid };
         tokio::spawn(Arc::clone(self).connection(stream, via, slot, stop));
     }
 

@@ -1,6 +1,6 @@
 //! Sessions that have not ended, and their calls: what an agent that connects anew must be told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,6 +28,12 @@ const MAX_CLOSED_CALLS: usize = 1_000;
 const IDLE_NS: u64 = 7 * 24 * 3600 * 1_000_000_000;
 /// Records of a session that are read at start: well over what [`MAX_CLOSED_CALLS`] calls leave.
 const REBUILD_RECORDS: usize = 4_000;
+/// Refused calls that are remembered of a session: a harness says within moments that a call has ended.
+const MAX_REFUSED: usize = 64;
+/// What is kept of sessions that have ended: they may be resumed, and whoever calls hooks may say that one has ended.
+const MAX_ENDED: usize = 256;
+/// Most users that are remembered; with more, everybody counts as one of them.
+const MAX_USERS: usize = 4_096;
 /// All sessions in one frame: half of the largest.
 const WELCOME_BYTES: usize = MAX_FRAME / 2;
 
@@ -37,6 +43,8 @@ struct Session {
     owner: Option<u32>,
     open: Vec<Arc<CallDeclaration>>,
     closed: VecDeque<CallId>,
+    /// Calls that were not to run, the newest last.
+    refused: VecDeque<CallId>,
     /// About how much memory its calls take (bytes).
     weight: usize,
     /// When it was last used, in uses of any session.
@@ -47,6 +55,8 @@ struct Session {
 impl Session {
     fn open(&mut self, call: Arc<CallDeclaration>) {
         self.forget_call(&call.call);
+        // Asked about again, and allowed this time.
+        self.refused.retain(|refused| *refused != call.call);
         if self.open.len() >= MAX_OPEN_CALLS {
             self.close_oldest();
         }
@@ -94,6 +104,10 @@ fn id_weight(call: &CallId) -> usize {
 #[derive(Debug, Default)]
 pub struct Sessions {
     sessions: HashMap<SessionId, Session>,
+    /// The ended ones: whose they were and what they did, the newest last.
+    ended: VecDeque<(SessionId, Option<u32>, Past)>,
+    /// Everybody who ever spoke for a session.
+    users: HashSet<u32>,
     uses: u64,
     weight: usize,
 }
@@ -102,10 +116,13 @@ impl Sessions {
     /// Reads from the ledger which sessions were open when the gateway last stopped.
     pub fn rebuild(ledger: &Path, rules: &RiskRules, now_ns: u64) -> Result<Self, LedgerError> {
         let reader = Reader::open(ledger)?;
+        let mut sessions = Self {
+            users: users(&reader, now_ns.saturating_sub(IDLE_NS))?,
+            ..Self::default()
+        };
         let mut open: Vec<_> = reader.sessions()?;
         open.retain(|session| !session.ended && now_ns.saturating_sub(session.last_ns) < IDLE_NS);
         open.truncate(MAX_SESSIONS);
-        let mut sessions = Self::default();
         // Oldest first, so that the order of use is right.
         for summary in open.into_iter().rev() {
             let query = Query {
@@ -128,12 +145,16 @@ impl Sessions {
 
     /// The session's owner: `uid`, if nobody spoke for the session before.
     pub fn claim(&mut self, session: &SessionId, uid: u32) -> u32 {
+        if self.users.len() < MAX_USERS {
+            self.users.insert(uid);
+        }
         *self.session(session).owner.get_or_insert(uid)
     }
 
-    /// Whether a session that has not ended is that user's.
-    pub fn owns_any(&self, uid: u32) -> bool {
-        self.sessions.values().any(|session| session.owner == Some(uid))
+    /// Whether that user ever spoke for a session. One that has ended counts: what its agent started may still run, and
+    /// without an agent anybody can say that a session has ended.
+    pub fn knows(&self, uid: u32) -> bool {
+        self.users.len() >= MAX_USERS || self.users.contains(&uid)
     }
 
     /// What the session did so far.
@@ -182,15 +203,37 @@ impl Sessions {
         });
     }
 
+    /// Notes that a call is not to run.
+    pub fn refuse_call(&mut self, session: &SessionId, call: &CallId) {
+        let refused = &mut self.session(session).refused;
+        if refused.len() >= MAX_REFUSED {
+            refused.pop_front();
+        }
+        refused.push_back(call.clone());
+    }
+
+    /// Whether a call has ended that was not to run; says so once.
+    pub fn ran_refused(&mut self, session: &SessionId, call: &CallId) -> bool {
+        let refused = &mut self.session(session).refused;
+        let before = refused.len();
+        refused.retain(|refused| refused != call);
+        refused.len() < before
+    }
+
     /// Notes that a call has ended.
     pub fn close_call(&mut self, session: &SessionId, call: &CallId) {
         self.change(session, |session| session.close(call));
     }
 
-    /// Forgets a session that has ended.
-    pub fn end(&mut self, session: &SessionId) {
-        if let Some(session) = self.sessions.remove(session) {
+    /// Forgets the calls of a session that has ended. Whose it was and what it did is kept for a while: an end that was
+    /// made up must not wipe the slate, nor give the session to somebody else.
+    pub fn end(&mut self, id: &SessionId) {
+        if let Some(session) = self.sessions.remove(id) {
             self.weight -= session.weight;
+            if self.ended.len() >= MAX_ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((id.clone(), session.owner, session.past));
         }
     }
 
@@ -242,15 +285,42 @@ impl Sessions {
         if !self.sessions.contains_key(id) && self.sessions.len() >= MAX_SESSIONS {
             self.forget_oldest();
         }
+        if !self.sessions.contains_key(id) {
+            let resumed = self.resumed(id);
+            self.sessions.insert(id.clone(), resumed);
+        }
         let session = self.sessions.entry(id.clone()).or_default();
         session.used = self.uses;
         session
     }
 
+    /// A session as it ended, or a new one.
+    fn resumed(&mut self, id: &SessionId) -> Session {
+        let at = self.ended.iter().rposition(|(ended, ..)| ended == id);
+        match at.and_then(|at| self.ended.remove(at)) {
+            Some((_, owner, past)) => Session {
+                owner,
+                past,
+                ..Session::default()
+            },
+            None => Session::default(),
+        }
+    }
+
+    /// Of the user who holds most, so that nobody can make another's sessions be forgotten.
     fn forget_oldest(&mut self) {
+        let mut shares: HashMap<Option<u32>, usize> = HashMap::new();
+        for session in self.sessions.values() {
+            *shares.entry(session.owner).or_default() += session.weight + MAX_WEIGHT / MAX_SESSIONS;
+        }
+        let most = shares
+            .into_iter()
+            .max_by_key(|&(owner, share)| (share, owner))
+            .and_then(|(owner, _)| owner);
         let oldest = self
             .sessions
             .iter()
+            .filter(|(_, session)| session.owner == most)
             .min_by_key(|(_, session)| session.used)
             .map(|(id, _)| id.clone());
         if let Some(oldest) = oldest {
@@ -258,6 +328,21 @@ impl Sessions {
             self.end(&oldest);
         }
     }
+}
+
+/// Who spoke for a session since then.
+fn users(reader: &Reader, since_ns: u64) -> Result<HashSet<u32>, LedgerError> {
+    let query = Query {
+        kinds: vec!["session_start".to_owned()],
+        since_ns: Some(since_ns),
+        newest: Some(MAX_USERS),
+        ..Query::default()
+    };
+    let user = |record: Record| match record.draft.body {
+        RecordBody::SessionStart { uid, .. } => Some(uid),
+        _ => None,
+    };
+    Ok(reader.query(&query)?.into_iter().filter_map(user).collect())
 }
 
 fn replay(session: &mut Session, rules: &RiskRules, record: Record) {
@@ -357,6 +442,7 @@ mod tests {
             decision,
             decision_us: 1,
             binding: Binding::NoAgent,
+            posture: None,
         };
         draft(session_id, Some(call_id), body)
     }
@@ -423,6 +509,47 @@ mod tests {
             sessions.sessions.contains_key(&session("keep")),
             "what is in use stays"
         );
+    }
+
+    #[test]
+    fn a_session_that_is_said_to_have_ended_keeps_its_owner_and_its_past() {
+        let policy = defenseclaw_policy::Policy::embedded().unwrap();
+        let rules = policy.risk();
+        let mut sessions = Sessions::default();
+        sessions.claim(&session("s"), 7);
+        let finding = Finding {
+            rule: "r".into(),
+            category: "command".into(),
+            severity: Severity::Critical,
+            message: String::new(),
+            remedy: String::new(),
+            evidence: Vec::new(),
+            confidence: 100,
+        };
+        sessions.found(&session("s"), rules, 1_000, &[finding]);
+        let before = sessions.posture(&session("s"), rules, 2_000);
+        assert_ne!(before, Posture::default());
+        sessions.end(&session("s"));
+        assert_eq!(sessions.count(), 0);
+        assert!(sessions.knows(7) && !sessions.knows(8));
+        assert_eq!(sessions.claim(&session("s"), 8), 7);
+        assert_eq!(sessions.posture(&session("s"), rules, 2_000), before);
+        for number in 0..2 * MAX_ENDED {
+            sessions.claim(&session(&number.to_string()), 1);
+            sessions.end(&session(&number.to_string()));
+        }
+        assert_eq!(sessions.ended.len(), MAX_ENDED);
+    }
+
+    #[test]
+    fn a_flood_of_sessions_of_one_user_makes_no_other_s_be_forgotten() {
+        let mut sessions = Sessions::default();
+        sessions.claim(&session("mine"), 1);
+        for number in 0..3 * MAX_SESSIONS {
+            sessions.claim(&session(&number.to_string()), 2);
+        }
+        assert!(sessions.sessions.contains_key(&session("mine")));
+        assert_eq!(sessions.count(), MAX_SESSIONS);
     }
 
     #[test]

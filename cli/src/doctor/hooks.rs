@@ -8,6 +8,7 @@ use defenseclaw_harness::install::edit::Edit;
 use defenseclaw_harness::install::manifest::{Installed, Stage};
 use defenseclaw_harness::install::{Health, InstallError, Scope, Spec, Store, User, check, detect, spec};
 use defenseclaw_model::decision::Mode;
+use defenseclaw_model::ids::DOCTOR_SESSION;
 use serde_json::Value;
 
 use super::Check;
@@ -101,7 +102,7 @@ fn canary(installed: &Installed, about: String, target: &Target, settings: &Sett
     };
     // A user's harness runs its hook as that user; so must this.
     let other = nix::unistd::geteuid().is_root() && user.uid != 0;
-    let session = format!("defenseclaw-doctor-{}-{}", std::process::id(), time::now_ns());
+    let session = format!("{DOCTOR_SESSION}{}-{}", std::process::id(), time::now_ns());
     let (cwd, user) = (Path::new("/"), other.then_some(&user));
     let outcome = match (&spec.canary.plugin, command_line(installed, spec)) {
         (Some(probe), _) => {

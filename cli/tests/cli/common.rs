@@ -193,6 +193,7 @@ impl Teller {
             decision,
             decision_us: 240,
             binding: Binding::Bound,
+            posture: None,
         };
         self.add(at_ms, Some(call), body)
     }

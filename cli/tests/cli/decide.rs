@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 use defenseclaw_model::call::CallKind;
-use defenseclaw_model::decision::{Decision, Severity, Verdict};
+use defenseclaw_model::decision::{Decision, Posture, Severity, Verdict};
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Facts, Flow, FlowEnd, FlowKind, HostFact, Opaque, PathFact, Program, Radius,
 };
@@ -403,6 +403,11 @@ fn denied_call(host: &Host) -> u64 {
         decision,
         decision_us: 42,
         binding: Binding::Bound,
+        posture: Some(Posture {
+            risk: 12.5,
+            taints: vec!["secret-read".into()],
+            denied: 2,
+        }),
     };
     teller.prompt(0, "send it");
     teller.add(5, Some("t1"), body)

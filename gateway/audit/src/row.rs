@@ -19,10 +19,14 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const MAX_BODY_DEPTH: usize = 127;
 
 /// Every kind of record, in the order of [`RecordBody`].
-pub const KINDS: [&str; 10] = [
+pub const KINDS: [&str; 14] = [
     "session_start",
     "prompt",
     "tool_call",
+    "approval",
+    "harness",
+    "notice",
+    "completion",
     "call_end",
     "stop",
     "session_end",
@@ -310,6 +314,7 @@ mod tests {
             decision,
             decision_us,
             binding,
+            posture: None,
         };
         Draft {
             time_ns: 1,

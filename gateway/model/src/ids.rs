@@ -9,6 +9,9 @@ use sha2::{Digest, Sha256};
 /// from growing every record that names the id.
 pub const MAX_ID_BYTES: usize = 128;
 
+/// How the session ids of `doctor`'s test calls begin. Such a session is that one call: it ends with its answer.
+pub const DOCTOR_SESSION: &str = "defenseclaw-doctor-";
+
 /// One run of a harness on this host: the connector and the harness's own session id.
 ///
 /// Written `connector/harness-session-id`.

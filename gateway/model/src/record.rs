@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::activity::Activity;
 use crate::call::CallKind;
-use crate::decision::{Decision, Finding, Severity};
+use crate::decision::{Decision, Finding, Posture, Severity};
 use crate::facts::Facts;
 use crate::ids::{CallId, SessionId};
 
@@ -95,6 +95,9 @@ pub enum RecordBody {
         decision_us: u64,
         /// Whether the agent had the call before the harness was answered, or why not.
         binding: Binding,
+        /// What the session had done so far, where that bore on the decision.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        posture: Option<Posture>,
     },
     /// A call waited for a person.
     Approval {

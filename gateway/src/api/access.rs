@@ -139,9 +139,9 @@ impl Api {
 
     /// What is known of the caller's process.
     pub(super) async fn standing(&self, caller: &Caller) -> Standing {
-        let owns = self.engine.sessions().owns_any(caller.peer().uid);
+        let calls_hooks = self.engine.sessions().knows(caller.peer().uid);
         self.governed
-            .standing(caller.process(), self.engine.agent(), owns)
+            .standing(caller.process(), self.engine.agent(), calls_hooks)
             .await
     }
 }

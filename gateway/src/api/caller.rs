@@ -10,6 +10,9 @@ use super::process::Process;
 use crate::engine::Peer;
 use crate::slots::Slot;
 
+/// Stands for a user whom the kernel does not name: no user has this id (`(uid_t)-1`).
+pub const UNKNOWN: u32 = u32::MAX;
+
 /// One connection's other end.
 #[derive(Debug, Clone)]
 pub struct Caller(Arc<Inner>);
@@ -35,7 +38,7 @@ pub enum Via {
     },
     /// By loopback TCP, with the token: whoever may read the token's file.
     Token {
-        /// The gateway's own user, whose file it is.
+        /// The user of the socket at the other end; [`UNKNOWN`] where the kernel does not say.
         uid: u32,
     },
 }

@@ -162,9 +162,8 @@ impl Stream {
             End::Ledger => "the ledger cannot be read; see the gateway's log",
         };
         let data = serde_json::json!({"reason": reason, "last": self.after});
-        let _ = self
-            .out
-            .try_send(format!("event: dropped\ndata: {data}\n\n").into());
+        let words = format!("event: dropped\ndata: {data}\n\n").into();
+        let _ = self.out.send_timeout(words, LAST_WORDS).await;
     }
 
     async fn follow(&mut self, api: &Api) -> End {

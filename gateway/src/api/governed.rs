@@ -3,14 +3,19 @@
 //! The root agent knows: the kernel labels a session's whole process tree. Without an agent the gateway remembers which
 //! processes called hooks (harnesses) and looks for them among a caller's parents. A process that has let its parents end
 //! cannot be traced that way, so that without an agent a caller is believed only where nothing at all speaks against it: its
-//! user owns no session, and its login is not one from which a hook was called.
+//! user never called a hook, its login is not one from which a hook was called, and no hook went by unseen.
+//!
+//! With and without an agent, what a service manager, a timer or a container engine started is not believed: they start it
+//! for whoever asks, and it carries nobody's label. Not all of them can be told from a person's shell; so an operator's user
+//! had best be one that runs no coding agents.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use defenseclaw_model::wire::Whose;
 
-use super::process::{Process, Stat, stat};
+use super::process::{Process, Stat, started_by_proxy, stat};
 use crate::agent::AgentLink;
 
 /// Most harness processes that are remembered: far more than run at once on one host.
@@ -47,11 +52,18 @@ struct Harness {
 #[derive(Debug, Default)]
 pub struct Governed {
     harnesses: Mutex<VecDeque<Harness>>,
+    /// Whether a harness that may still run is not among them.
+    missed: AtomicBool,
 }
 
 impl Governed {
     fn harnesses(&self) -> MutexGuard<'_, VecDeque<Harness>> {
         self.harnesses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A hook was called whose harness the agent knows, and nobody else.
+    pub fn missed(&self) {
+        self.missed.store(true, Ordering::Relaxed);
     }
 
     /// Remembers the harness of a hook client that is running now.
@@ -77,27 +89,28 @@ impl Governed {
                 login: login(pid).unwrap_or(NO_LOGIN),
             };
             let mut harnesses = self.harnesses();
-            if harnesses.len() >= MAX_HARNESSES {
-                harnesses.pop_front();
+            if harnesses.len() >= MAX_HARNESSES
+                && let Some(oldest) = harnesses.pop_front()
+                && stat(oldest.pid).is_some_and(|stat| stat.started == oldest.started)
+            {
+                // Somebody calls hooks from a thousand processes to have a harness forgotten.
+                self.missed();
             }
             return harnesses.push_back(harness);
         }
+        // More shells than any harness starts: nobody knows whose they are.
+        self.missed();
     }
 
-    /// What is known of the process at the other end. `owns_session`: whether its user owns a session that has not ended.
-    pub async fn standing(
-        &self,
-        process: Option<Process>,
-        agent: &AgentLink,
-        owns_session: bool,
-    ) -> Standing {
+    /// What is known of the process at the other end. `calls_hooks`: whether its user ever called a hook.
+    pub async fn standing(&self, process: Option<Process>, agent: &AgentLink, calls_hooks: bool) -> Standing {
         let Some(process) = process else {
             return Standing::Unknown(
                 "the process at the other end has ended, or runs in another pid namespace".into(),
             );
         };
         let standing = match agent.whose(process.pid).await {
-            Some(Whose::Nobody) => Standing::Free,
+            Some(Whose::Nobody) => by_proxy(process.pid).unwrap_or(Standing::Free),
             Some(Whose::Session {
                 session: Some(session),
             }) => Standing::Governed(format!("process {} belongs to session {session}", process.pid)),
@@ -105,11 +118,11 @@ impl Governed {
                 Standing::Governed(format!("process {} belongs to an agent's session", process.pid))
             }
             Some(Whose::Unknown { reason }) => Standing::Unknown(reason),
-            None if owns_session => Standing::Unknown(
+            None if calls_hooks => Standing::Unknown(
                 "no agent is connected, and this user's own coding agents could have started the process"
                     .into(),
             ),
-            None => self.by_parents(process.pid),
+            None => by_proxy(process.pid).unwrap_or_else(|| self.by_parents(process.pid)),
         };
         // Only of a process that is still there was the answer about this one.
         if process.is_there() {
@@ -121,14 +134,6 @@ impl Governed {
 
     fn by_parents(&self, caller: u32) -> Standing {
         let harnesses = self.harnesses().clone();
-        let own_login = login(caller);
-        if own_login
-            .is_some_and(|login| login != NO_LOGIN && harnesses.iter().any(|harness| harness.login == login))
-        {
-            return Standing::Unknown(
-                "no agent is connected, and a coding agent runs in the same login as this process".into(),
-            );
-        }
         let mut pid = caller;
         for _ in 0..MAX_PARENTS {
             let Some(found) = stat(pid) else {
@@ -145,12 +150,34 @@ impl Governed {
                 ));
             }
             if found.parent <= 1 {
-                return Standing::Free;
+                return self.by_login(caller, &harnesses);
             }
             pid = found.parent;
         }
         Standing::Unknown(format!("process {caller} has more than {MAX_PARENTS} parents"))
     }
+
+    /// Of a process with no harness among its parents, which may have let the one go that was. Being of no login is no other
+    /// login: in a container everything is.
+    fn by_login(&self, caller: u32, harnesses: &VecDeque<Harness>) -> Standing {
+        if self.missed.load(Ordering::Relaxed) {
+            return Standing::Unknown(
+                "no agent is connected, and hooks were called by processes that only an agent could tell apart"
+                    .into(),
+            );
+        }
+        let own = login(caller).unwrap_or(NO_LOGIN);
+        if harnesses.iter().any(|harness| harness.login == own) {
+            return Standing::Unknown(
+                "no agent is connected, and a coding agent runs in the same login as this process".into(),
+            );
+        }
+        Standing::Free
+    }
+}
+
+fn by_proxy(pid: u32) -> Option<Standing> {
+    started_by_proxy(pid).map(|why| Standing::Unknown(format!("process {pid} may be anybody's: {why}")))
 }
 
 fn is_shell(pid: u32) -> bool {
@@ -201,11 +228,14 @@ mod tests {
         let harness = governed.harnesses().clone();
         assert_eq!(harness.len(), 1);
         assert_eq!(harness[0].pid, std::process::id(), "the shell is not the harness");
-        governed.harnesses()[0].login = NO_LOGIN;
         assert!(matches!(governed.by_parents(hook), Standing::Governed(_)));
-        // Another process under the pid of a harness that has ended.
+        // Another process under the pid of a harness that has ended; but what it started may live on in its login.
         governed.harnesses()[0].started += 1;
+        assert!(matches!(governed.by_parents(hook), Standing::Unknown(_)));
+        governed.harnesses()[0].login = login(hook).unwrap_or(NO_LOGIN) ^ 1;
         assert_eq!(governed.by_parents(hook), Standing::Free);
+        governed.missed();
+        assert!(matches!(governed.by_parents(hook), Standing::Unknown(_)));
         end(shell, hook);
     }
 
@@ -233,6 +263,21 @@ mod tests {
         let (shell, hook) = below();
         governed.note(hook);
         assert_eq!(governed.harnesses().len(), MAX_HARNESSES);
+        assert!(
+            !governed.missed.load(Ordering::Relaxed),
+            "the one that went had ended"
+        );
+        // One that runs is not simply forgotten.
+        let living = Harness {
+            pid: 1,
+            started: stat(1).unwrap().started,
+            login: NO_LOGIN,
+        };
+        governed.harnesses().clear();
+        governed.harnesses().push_back(living);
+        governed.harnesses().extend(vec![old; MAX_HARNESSES - 1]);
+        governed.note(hook);
+        assert!(governed.missed.load(Ordering::Relaxed));
         end(shell, hook);
     }
 }

@@ -50,21 +50,19 @@ pub(super) async fn hook(
         .map(str::to_owned);
     let (payload, room) = receive(&caller, request, length as usize).await?;
     let peer = caller.peer();
-    if let Some(pid) = peer.pid
-        && !api.engine.agent().connected()
-    {
-        api.governed.note(pid);
-    }
     let (engine, slot, named) = (Arc::clone(&api.engine), Arc::clone(caller.slot()), event.clone());
     // Dropped with this future, or with the answer that is still to be found, when the client hangs up.
     let (presence, client) = client::arrive();
     // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
-    let mut decided = tokio::spawn(client::on_behalf_of(client, async move {
-        let reply = engine
-            .hook(connector, named.as_deref(), payload, peer, arrived)
-            .await;
-        drop((room, slot));
-        reply
+    let mut decided = tokio::spawn(client::on_behalf_of(client, {
+        let api = Arc::clone(&api);
+        async move {
+            let decision = engine.hook(connector, named.as_deref(), payload, peer, arrived);
+            // In this order: the caller is looked at while the decision waits for the ledger. It is there until it is answered.
+            let (reply, ()) = tokio::join!(decision, async { note(&api, peer.pid) });
+            drop((room, slot));
+            reply
+        }
     }));
     let early = tokio::time::timeout(late::LATE, &mut decided).await;
     let told = {
@@ -88,6 +86,16 @@ pub(super) async fn hook(
             reply
         }),
     })
+}
+
+/// Remembers the caller's harness, for when an operator's process is to be told from an agent's. The root agent knows better,
+/// but may go.
+fn note(api: &Api, hook: Option<u32>) {
+    if api.engine.agent().connected() {
+        api.governed.missed();
+    } else if let Some(hook) = hook {
+        api.governed.note(hook);
+    }
 }
 
 /// An answer that is still to be found, and says so.

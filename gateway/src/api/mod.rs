@@ -6,6 +6,7 @@
 //! | [`caller`] | who asks, as far as the system tells |
 //! | [`access`] | who may ask what, and how often |
 //! | [`process`] | one process, such that its pid cannot come to mean another |
+//! | [`owner`] | whose a connection on loopback is |
 //! | [`governed`] | whether a process belongs to an agent's session |
 //! | [`problem`] | refusals, in words |
 //! | [`hooks`] | `/v1/hooks/{connector}` |
@@ -33,6 +34,7 @@ pub mod events;
 pub mod governed;
 pub mod hooks;
 pub mod openapi;
+pub mod owner;
 pub mod people;
 pub mod problem;
 pub mod process;
@@ -44,8 +46,11 @@ pub mod state;
 pub use caller::{Caller, Via};
 pub use problem::Problem;
 
-/// Requests that may use helper threads at once. There are three threads; one is left for hooks and the agent's batches.
-const HELPED: usize = 2;
+/// Requests of operators that may use helper threads at once. There are three threads; one is left for hooks and the agent's
+/// batches.
+const HELPED: usize = 1;
+/// The same for what anybody may ask: it has its own turn, so that nobody holds up an operator.
+const INSPECTED: usize = 1;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -65,8 +70,10 @@ pub struct Api {
     pub started: Instant,
     /// Whether it is to stop.
     pub stopping: watch::Receiver<bool>,
-    /// Turns on the helper threads.
+    /// Turns on the helper threads for operators.
     pub helpers: Semaphore,
+    /// And for everybody.
+    pub inspections: Semaphore,
 }
 
 impl Api {
@@ -86,21 +93,37 @@ impl Api {
             started: Instant::now(),
             stopping,
             helpers: Semaphore::new(HELPED),
+            inspections: Semaphore::new(INSPECTED),
         }
     }
 
-    /// Runs `work` on a helper thread when it is this request's turn.
+    /// Runs an operator's `work` on a helper thread when it is this request's turn.
     async fn helped<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let turn = tokio::time::timeout(TURN, self.helpers.acquire()).await;
-        let Ok(Ok(_turn)) = turn else {
-            return Err(Problem::busy("too many requests of this kind are under way"));
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-            tracing::error!("a request failed inside; please report this: {error}");
-            Err(Problem::inside())
-        })
+        in_turn(&self.helpers, work).await
     }
+
+    /// The same for what anybody may ask.
+    async fn inspected<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        in_turn(&self.inspections, work).await
+    }
+}
+
+async fn in_turn<T: Send + 'static>(
+    turns: &Semaphore,
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let turn = tokio::time::timeout(TURN, turns.acquire()).await;
+    let Ok(Ok(_turn)) = turn else {
+        return Err(Problem::busy("too many requests of this kind are under way"));
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!("a request failed inside; please report this: {error}");
+        Err(Problem::inside())
+    })
 }

@@ -82,6 +82,48 @@ fn parse(stat: &[u8]) -> Option<Stat> {
     (!matches!(state, "Z" | "X")).then_some(Stat { parent, started })
 }
 
+/// Why that process may have been started by anybody, whatever its parents and its label say: inside a container, or by a
+/// service manager or a timer, which start it on behalf of whoever asks and as a child of their own. `None`: nothing of the
+/// kind is known.
+pub fn started_by_proxy(pid: u32) -> Option<&'static str> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    if is_nested(&status) {
+        return Some("it runs in a container or another pid namespace");
+    }
+    by_cgroup(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+}
+
+/// `NSpid` has one number for each pid namespace below this one's in which the process has a pid (proc_pid_status(5)).
+fn is_nested(status: &str) -> bool {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("NSpid:"))
+        .is_some_and(|pids| pids.split_ascii_whitespace().count() > 1)
+}
+
+/// People's shells run in scopes (`session-2.scope`, `vte-spawn-….scope`); what a manager was asked to start is a service,
+/// or a transient unit.
+fn by_cgroup(cgroups: &str) -> Option<&'static str> {
+    cgroups.lines().find_map(|line| {
+        let path = line.splitn(3, ':').nth(2)?;
+        let unit = path
+            .rsplit('/')
+            .find(|part| part.contains('.'))
+            .unwrap_or_default();
+        let of_user = path.contains("/user@");
+        match unit.rsplit_once('.') {
+            Some(("cron" | "crond" | "cronie" | "anacron" | "atd", "service")) => {
+                Some("a timer (cron, at) has started it")
+            }
+            Some((name, _)) if name.starts_with("run-") => Some("systemd-run has started it"),
+            Some((name, "service")) if of_user && !name.starts_with("user@") => {
+                Some("it is a service of its user, which anything of that user can start")
+            }
+            _ => None,
+        }
+    })
+}
+
 /// Now, in clock ticks since boot.
 pub fn ticks() -> u64 {
     let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().unwrap_or(100);
@@ -113,6 +155,33 @@ mod tests {
         let own = stat(std::process::id()).unwrap();
         assert_eq!(own.parent, std::os::unix::process::parent_id());
         assert!(own.started <= ticks());
+    }
+
+    #[test]
+    fn what_a_manager_started_is_told_from_what_a_person_started() {
+        assert_eq!(started_by_proxy(std::process::id()), None, "this test");
+        assert!(is_nested("Name:\tsh\nNSpid:\t4711\t12\n") && !is_nested("Name:\tsh\nNSpid:\t4711\n"));
+        for (cgroup, by_proxy) in [
+            ("0::/\n", false),
+            ("0::/user.slice/user-1000.slice/session-2.scope\n", false),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/vte-spawn-1.scope\n",
+                false,
+            ),
+            ("0::/system.slice/ssh.service\n", false),
+            ("12:pids:/x\n0::/system.slice/cron.service\n", true),
+            ("0::/system.slice/run-u12.service\n", true),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/run-r1f.scope\n",
+                true,
+            ),
+            (
+                "0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service/below\n",
+                true,
+            ),
+        ] {
+            assert_eq!(by_cgroup(cgroup).is_some(), by_proxy, "{cgroup}");
+        }
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) async fn inspect(
     let (body, _room) = receive(&caller, request, length as usize).await?;
     let rules = api.engine.rules().current();
     let inspected = api
-        .helped(move || {
+        .inspected(move || {
             let item: Item = serde_json::from_slice(&body)
                 .map_err(|error| Problem::bad(format!("the item is not understood: {error}")))?;
             Inspector::new(Rules::clone(&rules))

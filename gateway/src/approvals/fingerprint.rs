@@ -8,10 +8,58 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// What a tool's input says beside the action that makes no other action of it: words for a person, and bounds of time and
+/// of what is shown. Whatever is not named here belongs to the call: a flag that takes a command out of its sandbox, its
+/// environment, its folder.
+const REMARKS: [&str; 22] = [
+    "allow_multiple",
+    "description",
+    "explanation",
+    "instruction",
+    "intent",
+    "justification",
+    "limit",
+    "max_output_chars",
+    "max_output_tokens",
+    "offset",
+    "prompt",
+    "reason",
+    "reasoning",
+    "security_risk",
+    "thought",
+    "timeout",
+    "timeout_ms",
+    "title",
+    "toolAction",
+    "toolSummary",
+    "view_range",
+    "yield_time_ms",
+];
+/// Where the action itself stands, which is compared in its normal form. No array: one word and three are not the same.
+const COMMANDS: [&str; 2] = ["command", "cmd"];
+/// What is written. Whoever allows a file's change for a while has read one of its changes; the rules look at each.
+const CONTENTS: [&str; 15] = [
+    "code_edit",
+    "content",
+    "contents",
+    "edits",
+    "expected_replacements",
+    "file_text",
+    "insert_line",
+    "new_source",
+    "new_str",
+    "new_string",
+    "old_str",
+    "old_string",
+    "patch",
+    "replace_all",
+    "text",
+];
+
 /// Stands for a call together with the rules that objected to it: SHA-256 (hex).
 ///
 /// Two calls are the same if their tool, their command (but for blanks at its ends) or paths or targets, and the rules that
-/// found something are the same. The rules belong to it because a person who allowed a write to `~/.bashrc` that adds an
+/// found something are the same, and so is everything else in its input that could change what it does. The rules belong to it because a person who allowed a write to `~/.bashrc` that adds an
 /// alias has not allowed one in which a rule sees a reverse shell.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -27,11 +75,24 @@ impl Fingerprint {
                 digest.part("command");
                 digest.part(command.trim());
                 digest.part(if *background { "background" } else { "" });
+                digest.rest(&call.input, &COMMANDS);
             }
-            CallKind::FileWrite { paths } => digest.list("write", paths),
-            CallKind::FileRead { paths } => digest.list("read", paths),
-            CallKind::FileSearch { paths } => digest.list("search", paths),
-            CallKind::Network { targets } => digest.list("network", targets),
+            CallKind::FileWrite { paths } => {
+                digest.list("write", paths);
+                digest.rest(&call.input, &CONTENTS);
+            }
+            CallKind::FileRead { paths } => {
+                digest.list("read", paths);
+                digest.rest(&call.input, &[]);
+            }
+            CallKind::FileSearch { paths } => {
+                digest.list("search", paths);
+                digest.rest(&call.input, &[]);
+            }
+            CallKind::Network { targets } => {
+                digest.list("network", targets);
+                digest.rest(&call.input, &[]);
+            }
             // Nothing is known of such a tool but its input: it must be the same to the letter.
             CallKind::Other => {
                 digest.part("input");
@@ -69,6 +130,28 @@ impl Parts {
     fn part(&mut self, text: &str) {
         self.0.update((text.len() as u64).to_le_bytes());
         self.0.update(text);
+    }
+
+    /// The fields of an input but for remarks, and for texts that are `known`.
+    fn rest(&mut self, input: &serde_json::Value, known: &[&str]) {
+        let serde_json::Value::Object(fields) = input else {
+            // A patch or a command as plain text, which is the action itself.
+            return;
+        };
+        let is_known = |name: &str, value: &serde_json::Value| {
+            known.contains(&name) && (value.is_string() || known != COMMANDS)
+        };
+        let mut rest: Vec<_> = fields
+            .iter()
+            .filter(|(name, value)| !REMARKS.contains(&name.as_str()) && !is_known(name, value))
+            .collect();
+        rest.sort_unstable_by_key(|(name, _)| *name);
+        self.part("rest");
+        self.part(&rest.len().to_string());
+        for (name, value) in rest {
+            self.part(name);
+            self.part(&canonical(value));
+        }
     }
 
     /// Order and repetition say nothing.
@@ -175,6 +258,52 @@ mod tests {
         assert_eq!(of(&other), of(&reordered));
         reordered.input = json!({"a": {"y": 1, "x": [3]}});
         assert_ne!(of(&other), of(&reordered));
+    }
+
+    #[test]
+    fn what_changes_a_call_beside_its_command_makes_it_another() {
+        let of = |more: serde_json::Value| {
+            let mut call = command("make");
+            call.input = json!({"command": "make"});
+            call.input
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            Fingerprint::of(&call, &decided(&["a"]))
+        };
+        let plain = of(json!({}));
+        assert_eq!(plain, of(json!({"description": "Build it", "timeout": 5})));
+        assert_eq!(plain, of(json!({"command": " make\n"})), "blanks at its ends");
+        for more in [
+            json!({"dangerouslyDisableSandbox": true}),
+            json!({"with_escalated_permissions": true}),
+            json!({"env": {"LD_PRELOAD": "/tmp/x.so"}}),
+            json!({"workdir": "/"}),
+            json!({"command": ["make"]}),
+        ] {
+            assert_ne!(plain, of(more.clone()), "{more}");
+        }
+    }
+
+    #[test]
+    fn an_edit_is_the_same_whatever_it_writes_but_not_with_another_flag() {
+        let of = |input: serde_json::Value| {
+            let kind = CallKind::FileWrite {
+                paths: vec!["/a".into()],
+            };
+            let mut call = call("Edit", kind);
+            call.input = input;
+            Fingerprint::of(&call, &decided(&["a"]))
+        };
+        let one = of(json!({"file_path": "/a", "old_string": "x", "new_string": "y"}));
+        assert_eq!(
+            one,
+            of(json!({"file_path": "/a", "old_string": "p", "new_string": "q", "replace_all": true}))
+        );
+        assert_ne!(
+            one,
+            of(json!({"file_path": "/a", "new_string": "y", "then_run": "sh /a"}))
+        );
     }
 
     #[test]

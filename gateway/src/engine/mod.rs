@@ -38,7 +38,7 @@ const MAX_TEXT_FINDINGS: usize = 16;
 /// Who called the hook, as the kernel tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// The hook client. `None` if it runs in another pid namespace.
+    /// The hook client. `None` over TCP, and if it runs in another pid namespace.
     pub pid: Option<u32>,
     /// Its user.
     pub uid: u32,
@@ -185,7 +185,8 @@ impl Engine {
             return self.forged(session, &kind, caller).await;
         }
         let time_ns = clock::now_ns();
-        let findings = self.findings_in(&kind).await;
+        let mut findings = self.findings_in(&kind).await;
+        findings.extend(self.ran_refused(&session, &kind));
         let rules = self.parts.rules.current();
         self.sessions()
             .found(&session, rules.policy.risk(), time_ns, &findings);
@@ -217,13 +218,62 @@ impl Engine {
                 self.sessions().close_call(&session, &call);
                 self.parts.agent.tell(&ToAgent::CallEnd { session, call });
             }
-            HookEventKind::SessionEnd { .. } => {
-                self.sessions().end(&session);
-                self.parts.approvals.session_ended(&session);
-                self.parts.agent.tell(&ToAgent::SessionEnd { session });
-            }
+            HookEventKind::SessionEnd { .. } => self.forget(session),
             _ => {}
         }
+    }
+
+    /// A session has ended.
+    fn forget(&self, session: SessionId) {
+        self.sessions().end(&session);
+        self.parts.approvals.session_ended(&session);
+        self.parts.agent.tell(&ToAgent::SessionEnd { session });
+    }
+
+    /// Ends a session of `doctor`, which is one call and has no harness that would say that it is over.
+    async fn end_of_test(&self, session: &SessionId) {
+        let body = RecordBody::SessionEnd {
+            reason: Some("the test call is over".into()),
+        };
+        let draft = Draft {
+            time_ns: clock::now_ns(),
+            session: Some(session.clone()),
+            call: None,
+            body,
+        };
+        if let Err(error) = self.parts.ledger.append(Bundle::one(draft)).await {
+            tracing::error!("the end of a test could not be recorded: {error}");
+        }
+        self.forget(session.clone());
+    }
+
+    /// A call that was refused and has run all the same: its hook was killed or did not hold, or the harness went over it.
+    /// One that failed says nothing: some harnesses report what a hook refused as a failure.
+    fn ran_refused(&self, session: &SessionId, kind: &HookEventKind) -> Option<Finding> {
+        let HookEventKind::PostToolUse {
+            call,
+            tool,
+            failed: false,
+            ..
+        } = kind
+        else {
+            return None;
+        };
+        if !self.sessions().ran_refused(session, call) {
+            return None;
+        }
+        let mut finding = Finding {
+            rule: "trust.refused-call-ran".into(),
+            category: "trust-exploit".into(),
+            severity: Severity::High,
+            message: format!("the harness reports that {tool} has run, although that call was refused"),
+            remedy: "Stop the session; then run `defenseclaw-cli doctor`, which tries whether refusals hold"
+                .into(),
+            evidence: vec![call.to_string()],
+            confidence: 90,
+        };
+        redact::finding(&mut finding);
+        Some(finding)
     }
 
     /// What the rule packs find in a text that the agent took in or gave out; masked.
@@ -264,7 +314,7 @@ impl Engine {
         match peer.pid {
             Some(pid) => self.parts.agent.register(session, pid, call, denied).await,
             None if self.parts.agent.connected() => Binding::Failed {
-                reason: "the hook client runs in another pid namespace, so that its process cannot be told"
+                reason: "the hook was called over TCP or from another pid namespace, so that its process cannot be told"
                     .into(),
             },
             None => Binding::NoAgent,

@@ -8,7 +8,7 @@ use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::config::FailMode;
 use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
-use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::ids::{DOCTOR_SESSION, SessionId};
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::wire::ToAgent;
 use defenseclaw_policy::{DecideInput, PolicyError};
@@ -58,6 +58,7 @@ struct Shown {
     kind: CallKind,
     input: Value,
     facts: Facts,
+    posture: Option<Posture>,
 }
 
 /// What came of a call that a person was to be asked about.
@@ -145,17 +146,22 @@ impl Engine {
                 &outcome.decision,
             );
         }
+        if verdict == Verdict::Deny && !forged {
+            self.sessions().refuse_call(&asked.session, &asked.call.call);
+        }
         // The harness gets the input as the policy made it; the record shows it masked.
         let reply = request.connector.decided(&asked.native, &outcome.decision);
         redact::decision(&mut outcome.decision);
-        match self
+        let recorded = self
             .record(request, &asked, shown, outcome.decision, binding)
-            .await
-            .map(|()| {
-                if runs {
-                    self.declare(&asked, judged);
-                }
-            }) {
+            .await;
+        if runs && recorded.is_ok() {
+            self.declare(&asked, judged);
+        }
+        if !forged && asked.session.harness_session().starts_with(DOCTOR_SESSION) {
+            self.end_of_test(&asked.session).await;
+        }
+        match recorded {
             Ok(()) if outcome.policy_failed => self.counters.failed(),
             Ok(()) => self.counters.answered(verdict),
             Err(error) => {
@@ -294,6 +300,7 @@ impl Engine {
             decision,
             decision_us: u64::try_from(request.arrived.elapsed().as_micros()).unwrap_or(u64::MAX),
             binding,
+            posture: shown.posture,
         };
         let draft = Draft {
             time_ns: clock::now_ns(),
@@ -338,6 +345,7 @@ async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<C
             kind: redact::kind(&asked.call.kind),
             input: redact::input(&asked.call.input),
             facts: redact::facts(&facts),
+            posture: decider.shown_posture(),
         };
         let outcome = decider.outcome(&asked, &declaration.kind, &facts, &findings, &binding);
         let mut judged = shown.facts.clone();
@@ -394,6 +402,17 @@ impl Decider {
         findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
         findings.truncate(MAX_FINDINGS);
         findings
+    }
+
+    /// What the session did so far as the record shows it; `None` for a session with nothing to its name.
+    fn shown_posture(&self) -> Option<Posture> {
+        // To a hundredth: a longer number says no more, and not every one is read back as it was written.
+        let risk = (self.posture.risk * 100.0).round() / 100.0;
+        let shown = Posture {
+            risk,
+            ..self.posture.clone()
+        };
+        (shown != Posture::default()).then_some(shown)
     }
 
     /// Asks again, for another binding.

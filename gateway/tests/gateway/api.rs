@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use defenseclaw_model::record::{Binding, RecordBody};
 use defenseclaw_model::wire::{AgentStatus, ToAgent, ToGateway, Whose};
 use serde_json::{Value, json};
 
@@ -393,6 +394,94 @@ fn over_tcp_the_token_opens_reading_and_hooks_and_nothing_that_changes() {
     // A page in a browser, by a name that was made to lead here.
     let rebound = request("GET", "/v1/status", &authorised, "").replace("localhost", "evil.example");
     assert_eq!(over_tcp(address, &rebound).status, 421);
+}
+
+#[test]
+fn over_tcp_a_session_belongs_to_the_user_who_called() {
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can call as another user");
+    }
+    let address = free_address();
+    let world = World::start(&format!("{ACTION}\napi:\n  listen: {address}"));
+    let token = fs::read_to_string(world.path("state/api-token")).unwrap();
+    let authorised = format!("authorization: Bearer {}\r\n", token.trim());
+    let hook = |call: &str| {
+        let body = payload("PreToolUse", bash(call, "ls"));
+        request("POST", "/v1/hooks/claude-code", &authorised, &body)
+    };
+    let script = "exec 3<>/dev/tcp/127.0.0.1/$1; printf %s \"$2\" >&3; cat <&3";
+    let nobody = std::os::unix::process::CommandExt::uid(
+        std::process::Command::new("bash").args([
+            "-c",
+            script,
+            "-",
+            &address.port().to_string(),
+            &hook("t1"),
+        ]),
+        65_534,
+    )
+    .output()
+    .unwrap();
+    let said = String::from_utf8(nobody.stdout).unwrap();
+    assert!(
+        said.starts_with("HTTP/1.1 200") && !said.contains("deny"),
+        "{said}"
+    );
+    let forged = over_tcp(address, &hook("t2"));
+    assert!(forged.is_denied(), "{forged:?}");
+    let caller = world
+        .records()
+        .into_iter()
+        .find_map(|record| match record.draft.body {
+            RecordBody::ToolCall {
+                binding: Binding::Forged { caller },
+                ..
+            } => Some(caller),
+            _ => None,
+        });
+    assert_eq!(caller.as_deref(), Some("user 0; the session is user 65534's"));
+}
+
+#[test]
+fn to_say_that_a_session_has_ended_makes_nobody_an_operator() {
+    let world = World::start(ACTION);
+    world.bash("t1", "ls");
+    world.event("SessionEnd", json!({"reason": "other"}));
+    assert_eq!(world.status().open_sessions, 0);
+    let refused = post(&world, "/v1/policy/reload", &json!({}));
+    assert!(
+        refused.status == 403 && refused.body.contains("no agent is connected"),
+        "{refused:?}"
+    );
+    // Nor does a restart, nor an agent that was there and is gone.
+    let mut world = world;
+    world.event("SessionStart", json!({"source": "startup"}));
+    world.end(nix::sys::signal::Signal::SIGTERM);
+    world.start_gateway();
+    assert_eq!(post(&world, "/v1/policy/reload", &json!({})).status, 403);
+    let thread = answering(world.agent(), Whose::Nobody);
+    assert_eq!(post(&world, "/v1/policy/reload", &json!({})).status, 200);
+    world.until_agent_leaves(thread);
+    assert_eq!(post(&world, "/v1/policy/reload", &json!({})).status, 403);
+}
+
+#[test]
+fn nobody_s_inspections_hold_up_an_operator() {
+    let world = World::start(ACTION);
+    world.bash("t1", "ls");
+    let text = "a\\u0301 ".repeat(120_000);
+    let item = format!(r#"{{"surface":"prompt","text":"{text}"}}"#);
+    let item = request("POST", "/v1/inspect", "", &item);
+    let busy: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = world.connect();
+            stream.write_all(item.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    let found = json_of(&get(&world, "/v1/decisions"));
+    assert_eq!(found["records"].as_array().unwrap().len(), 1);
+    drop(busy);
 }
 
 #[test]

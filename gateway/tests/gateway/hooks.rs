@@ -330,3 +330,36 @@ fn a_connection_can_carry_one_request_after_another() {
     }
     assert_eq!(world.kinds(), ["stop"; 3]);
 }
+
+#[test]
+fn a_call_that_ran_although_it_was_refused_is_a_finding() {
+    let world = World::start("mode: action");
+    assert!(world.bash("t1", "deny-me").is_denied());
+    assert!(world.bash("t2", "ls").is_silence());
+    let ended = |call: &str, event: &str| {
+        let more = json!({"tool_name": "Bash", "tool_use_id": call, "tool_input": {}, "tool_response": {}});
+        assert!(world.event(event, more).is_silence());
+    };
+    ended("t2", "PostToolUse");
+    ended("t1", "PostToolUseFailure");
+    assert!(world.rules().is_empty(), "nothing ran that should not");
+    ended("t1", "PostToolUse");
+    ended("t1", "PostToolUse");
+    assert_eq!(world.rules(), ["trust.refused-call-ran"]);
+    // Refused, asked about again and allowed: that may run.
+    assert!(world.bash("t3", "deny-me").is_denied());
+    assert!(world.bash("t3", "ls").is_silence());
+    ended("t3", "PostToolUse");
+    assert_eq!(world.rules().len(), 1);
+}
+
+#[test]
+fn doctor_s_test_call_leaves_no_session_open() {
+    let world = World::start("mode: action");
+    let mut call = bash("t1", "deny-me");
+    call["session_id"] = json!("defenseclaw-doctor-1-2");
+    let answer = world.event("PreToolUse", call);
+    assert!(answer.is_denied());
+    assert_eq!(world.kinds(), ["tool_call", "session_end"]);
+    assert_eq!(world.status().open_sessions, 0);
+}

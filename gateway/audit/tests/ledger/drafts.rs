@@ -306,8 +306,31 @@ fn body() -> impl Strategy<Value = RecordBody> {
                     decision,
                     decision_us,
                     binding,
+                    posture: None,
                 }
             ),
+        (
+            text(),
+            text(),
+            option::of(text()),
+            option::of(any::<u32>()),
+            text()
+        )
+            .prop_map(|(approval, state, scope, by_uid, detail)| RecordBody::Approval {
+                approval,
+                state,
+                scope,
+                by_uid,
+                detail,
+            }),
+        (text(), text(), text(), text()).prop_map(|(connector, file, state, detail)| RecordBody::Harness {
+            connector,
+            file,
+            state,
+            detail,
+        }),
+        text().prop_map(|name| RecordBody::Notice { name }),
+        text().prop_map(|text| RecordBody::Completion { text }),
         (text(), any::<bool>()).prop_map(|(tool, failed)| RecordBody::CallEnd { tool, failed }),
         Just(RecordBody::Stop {}),
         option::of(text()).prop_map(|reason| RecordBody::SessionEnd { reason }),
