@@ -356,7 +356,7 @@ const BENIGN: &[&str] = &[
     "export PATH=\"$HOME/.local/bin:$PATH\" && which uv",
     "git log --oneline --since='2 weeks ago' -- src | wc -l",
     "pytest -q tests/test_x.py -k 'shadow or passwd'",
-    "cat /etc/os-release /etc/hosts",
+    "cat /etc/os-release",
     "go test ./... && go vet ./...",
     "mkdir -p ~/.ssh",
     "time cargo bench",
