@@ -50,8 +50,8 @@ pub struct ClaudeCode<'a> {
     pub home: &'a Path,
     /// Where it works.
     pub cwd: &'a Path,
-    /// The hook's command line.
-    pub hook: &'a str,
+    /// The hook's command line, for every event; `None` leaves its settings as they are.
+    pub hook: Option<&'a str>,
     /// Added to its environment.
     pub environment: &'a [(&'a str, String)],
 }
@@ -63,7 +63,9 @@ pub struct Running(Child);
 impl ClaudeCode<'_> {
     /// Starts a session with `prompt`, answered by `model`.
     pub fn start(&self, model: &ModelServer, prompt: &str) -> Result<Running> {
-        self.write_settings()?;
+        if let Some(hook) = self.hook {
+            self.write_settings(hook)?;
+        }
         let mut command = Command::new(self.program);
         command
             .args(["-p", prompt, "--output-format", "json", "--dangerously-skip-permissions"])
@@ -87,11 +89,11 @@ impl ClaudeCode<'_> {
     }
 
     /// Hooks for every event, as `settings.json` holds them.
-    fn write_settings(&self) -> Result<()> {
+    fn write_settings(&self, hook: &str) -> Result<()> {
         let hooks: serde_json::Map<String, Value> = EVENTS
             .iter()
             .map(|event| {
-                let mut entry = json!({"hooks": [{"type": "command", "command": self.hook, "timeout": 30}]});
+                let mut entry = json!({"hooks": [{"type": "command", "command": hook, "timeout": 30}]});
                 if event.contains("Tool") {
                     entry["matcher"] = json!("*");
                 }

@@ -47,8 +47,8 @@ pub struct Codex<'a> {
     pub home: &'a Path,
     /// Where it works.
     pub cwd: &'a Path,
-    /// The hook's command line.
-    pub hook: &'a str,
+    /// The hook's command line, for every event; `None` leaves its hooks as they are.
+    pub hook: Option<&'a str>,
     /// Added to its environment.
     pub environment: &'a [(&'a str, String)],
 }
@@ -92,10 +92,11 @@ impl Codex<'_> {
             model.url()
         );
         fs::write(folder.join("config.toml"), settings)?;
+        let Some(hook) = self.hook else { return Ok(()) };
         let hooks: serde_json::Map<String, Value> = EVENTS
             .iter()
             .map(|event| {
-                let mut entry = json!({"hooks": [{"type": "command", "command": self.hook, "timeout": 30}]});
+                let mut entry = json!({"hooks": [{"type": "command", "command": hook, "timeout": 30}]});
                 if event.contains("Tool") || event.contains("Permission") {
                     entry["matcher"] = json!("*");
                 }

@@ -111,7 +111,10 @@ impl Stack {
             Some(folder) => folder.clone(),
             None => default_programs(),
         };
-        for name in PROGRAMS {
+        let wanted = PROGRAMS
+            .into_iter()
+            .filter(|name| self.options.agent || *name != "defenseclaw-agent");
+        for name in wanted {
             let from = source.join(name);
             // Copied, because the checkout may lie where nobody else may look.
             fs::copy(&from, self.program(name))

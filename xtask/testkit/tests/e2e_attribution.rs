@@ -204,7 +204,7 @@ mod e2e {
             program: &claude_code::ensure().unwrap(),
             home: &scene.place.home,
             cwd: &scene.place.project,
-            hook: &scene.stack.hook_command(),
+            hook: Some(&scene.stack.hook_command()),
             environment: &environment,
         };
         let result = client.start(&model, &script.prompt).unwrap().finish().unwrap();

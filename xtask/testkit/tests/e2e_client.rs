@@ -38,7 +38,7 @@ mod e2e {
             program: &program,
             home: &place.home,
             cwd: &place.project,
-            hook: &hook,
+            hook: Some(&hook),
             environment: &[],
         };
         let result = client.start(&model, &script.prompt).unwrap().finish().unwrap();

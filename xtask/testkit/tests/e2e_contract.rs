@@ -73,7 +73,7 @@ mod e2e {
                         program: &claude_code::ensure().unwrap(),
                         home: &place.home,
                         cwd: &place.project,
-                        hook: &hook("claude-code"),
+                        hook: Some(&hook("claude-code")),
                         environment: &environment,
                     };
                     let result = session.start(&model, &script.prompt).unwrap().end().unwrap();
@@ -84,7 +84,7 @@ mod e2e {
                         program: &codex::ensure().unwrap(),
                         home: &place.home,
                         cwd: &place.project,
-                        hook: &hook("codex"),
+                        hook: Some(&hook("codex")),
                         environment: &environment,
                     };
                     let told = session.run(&model, &script.prompt).unwrap();

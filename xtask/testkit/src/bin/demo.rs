@@ -153,7 +153,7 @@ fn play_claude_code(stack: &Stack, place: &Workplace, folder: &Path) -> Result<(
         program: &program,
         home: &place.home,
         cwd: &place.project,
-        hook: &stack.hook_command(),
+        hook: Some(&stack.hook_command()),
         environment: &stack.environment(),
     };
     client.start(&model, &script.prompt)?.finish()?;
