@@ -16,7 +16,7 @@ use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 const TOP_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli setup claude-code          have that agent's tool calls decided
-  defenseclaw-cli doctor                     check the installation, each hook by a call that must be denied
+  defenseclaw-cli doctor                     check the installation, each hook by a canary call
   defenseclaw-cli status                     what is in force on this host, and what was lost
   defenseclaw-cli session show last          what the newest session said it would do, and did
   defenseclaw-cli audit tail -f              every record as it is written
@@ -54,8 +54,8 @@ Examples:
   defenseclaw-cli approvals deny 3fa81c02
   defenseclaw-cli approvals grants                  what was approved for more than one call
 
-A harness that can ask asks its own user; only calls of the others wait here. Answers are taken from an
-operator's process that no coding agent started.";
+A harness that can ask asks its own user; only calls of the others wait here. Answers are taken
+from an operator's process that no coding agent started.";
 
 const POLICY_EXAMPLES: &str = "\
 Examples:
@@ -199,8 +199,8 @@ pub struct SetupOptions {
   defenseclaw-cli teardown claude-code
   sudo defenseclaw-cli teardown codex --system
 
-A file that nobody changed since set-up becomes, byte for byte, what it was. From another one only our
-entries are taken. Refused to every process that belongs to an agent's session.")]
+A file that nobody changed since set-up becomes, byte for byte, what it was. From another one only
+our entries are taken. Refused to every process that belongs to an agent's session.")]
 pub struct TeardownOptions {
     /// The harness
     #[arg(value_name = "CONNECTOR")]
@@ -223,8 +223,8 @@ pub struct TeardownOptions {
   defenseclaw-cli doctor --json | jq 'select(.state != \"ok\")'
 
 Each installed hook is run, as its harness would run it, with a call that the policy always denies
-(defenseclaw-canary-denied). The hook is proven only if what comes back blocks the call in the harness's
-own words. In mode observe nothing is blocked, so nothing can be proven.
+(defenseclaw-canary-denied). The hook is proven only if what comes back blocks the call in the
+harness's own words. In mode observe nothing is blocked, so nothing can be proven.
 
 Exit status: 0 nothing failed, 1 something did.")]
 pub struct DoctorOptions {
