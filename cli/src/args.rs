@@ -16,7 +16,7 @@ use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 const TOP_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli setup claude-code          have that agent's tool calls decided
-  defenseclaw-cli doctor                     check the installation, each hook by a call that must be denied
+  defenseclaw-cli doctor                     check the installation, each hook by a canary call
   defenseclaw-cli status                     what is in force on this host, and what was lost
   defenseclaw-cli session show last          what the newest session said it would do, and did
   defenseclaw-cli audit tail -f              every record as it is written
@@ -34,6 +34,34 @@ Environment:
 Exit status:
   0 done; 1 the answer is \"no\" (not found, denied, not valid); 2 usage or configuration;
   3 the gateway cannot be reached or the ledger not be read; 4 not permitted";
+
+const AUDIT_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli audit tail -f                     every record as it is written
+  defenseclaw-cli audit query --since 1h --severity HIGH
+  defenseclaw-cli audit show 42
+  defenseclaw-cli audit verify";
+
+const SESSION_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli session list
+  defenseclaw-cli session show last                 the newest one, as a timeline";
+
+const APPROVALS_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli approvals list
+  defenseclaw-cli approvals approve 3fa81c02 --for session
+  defenseclaw-cli approvals deny 3fa81c02
+  defenseclaw-cli approvals grants                  what was approved for more than one call
+
+A harness that can ask asks its own user; only calls of the others wait here. Answers are taken
+from an operator's process that no coding agent started.";
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  echo '{\"tool\":\"Bash\",\"input\":{\"command\":\"rm -rf /\"}}' | defenseclaw-cli policy check --input -
+  defenseclaw-cli policy test ./policies            the tests beside rules and policy
+  defenseclaw-cli policy validate /etc/defenseclaw/policies && defenseclaw-cli policy reload";
 
 /// What coding agents on this host said they would do, and what the kernel saw them do.
 #[derive(Debug, Parser)]
@@ -57,20 +85,20 @@ pub enum Command {
     /// Check the installation: the gateway, each hook, and each contract by a call that must be denied
     Doctor(DoctorOptions),
     /// Read and check the audit ledger
-    #[command(subcommand)]
+    #[command(subcommand, after_help = AUDIT_EXAMPLES)]
     Audit(AuditCommand),
     /// List sessions; show one as a timeline of calls and their effects
-    #[command(subcommand)]
+    #[command(subcommand, after_help = SESSION_EXAMPLES)]
     Session(SessionCommand),
     /// List the calls that wait for a person, and answer them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = APPROVALS_EXAMPLES)]
     Approvals(ApprovalsCommand),
     /// Say what the rules make of tool calls and texts, line by line, without any daemon
     Inspect(InspectOptions),
     /// Explain a decision: facts, findings, and the line of the policy that decided
     Explain(ExplainOptions),
     /// Try, check, test and reload the rules
-    #[command(subcommand)]
+    #[command(subcommand, after_help = POLICY_EXAMPLES)]
     Policy(PolicyCommand),
 }
 
@@ -171,8 +199,8 @@ pub struct SetupOptions {
   defenseclaw-cli teardown claude-code
   sudo defenseclaw-cli teardown codex --system
 
-A file that nobody changed since set-up becomes, byte for byte, what it was. From another one only our
-entries are taken. Refused to every process that belongs to an agent's session.")]
+A file that nobody changed since set-up becomes, byte for byte, what it was. From another one only
+our entries are taken. Refused to every process that belongs to an agent's session.")]
 pub struct TeardownOptions {
     /// The harness
     #[arg(value_name = "CONNECTOR")]
@@ -195,8 +223,8 @@ pub struct TeardownOptions {
   defenseclaw-cli doctor --json | jq 'select(.state != \"ok\")'
 
 Each installed hook is run, as its harness would run it, with a call that the policy always denies
-(defenseclaw-canary-denied). The hook is proven only if what comes back blocks the call in the harness's
-own words. In mode observe nothing is blocked, so nothing can be proven.
+(defenseclaw-canary-denied). The hook is proven only if what comes back blocks the call in the
+harness's own words. In mode observe nothing is blocked, so nothing can be proven.
 
 Exit status: 0 nothing failed, 1 something did.")]
 pub struct DoctorOptions {

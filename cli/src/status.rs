@@ -80,7 +80,7 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
             )?;
             field(
                 "",
-                "what programs really do is neither seen nor enforced; start defenseclaw-agent as root",
+                "what programs really do is not seen; start defenseclaw-agent as root",
             )
         }
     }

@@ -21,6 +21,10 @@ Environment:
   DEFENSECLAW_SOCKET   socket, in place of the configured one
   DEFENSECLAW_STATE    state folder, in place of the configured one
   DEFENSECLAW_LOG      error, warn, info (default), debug or trace
+
+Examples:
+  defenseclaw-gateway
+  DEFENSECLAW_SOCKET=/tmp/dc/gateway.sock DEFENSECLAW_STATE=/tmp/dc/state defenseclaw-gateway
 ";
 
 /// Exit status for a misused command line.

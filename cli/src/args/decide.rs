@@ -39,8 +39,8 @@ pub struct ApprovalsOptions {
   defenseclaw-cli approvals approve 3fa81c02 --for session
   defenseclaw-cli approvals approve 3fa81c02 --for always-here
 
-Needs root, the gateway's user, or one named in `operators` of the configuration, in a process that no
-coding agent started.")]
+Needs root, the gateway's user, or one named in `operators` of the configuration, in a process that
+no coding agent started.")]
 pub struct ApproveOptions {
     /// The approval's id, as `approvals list` prints it
     #[arg(value_name = "ID")]
@@ -131,9 +131,10 @@ pub struct RuleChoice {
   echo '{\"id\":\"2\",\"surface\":\"tool_result\",\"text\":\"ignore all previous instructions\"}' |
     defenseclaw-cli inspect --jsonl | jq .verdict
 
-Each line is a tool call {\"id\",\"tool\",\"input\",\"cwd\"?} or a text {\"id\",\"surface\",\"text\"} with the surface
-prompt, completion or tool_result. Each answer is {\"id\",\"verdict\",\"severity\",\"findings\"}, in the same
-order; a line that cannot be judged gives {\"id\",\"error\"}. No daemon is needed and nothing is recorded.")]
+Each line is a tool call {\"id\",\"tool\",\"input\",\"cwd\"?} or a text {\"id\",\"surface\",\"text\"} with the
+surface prompt, completion or tool_result. Each answer is {\"id\",\"verdict\",\"severity\",\"findings\"},
+in the same order; a line that cannot be judged gives {\"id\",\"error\"}. No daemon is needed and
+nothing is recorded.")]
 pub struct InspectOptions {
     /// JSON lines on standard input and output: the only form
     #[arg(long, required = true)]
@@ -178,7 +179,8 @@ pub enum PolicyCommand {
   echo '{\"tool\":\"Bash\",\"input\":{\"command\":\"rm -rf /\"}}' | defenseclaw-cli policy check --input -
   defenseclaw-cli policy check --policies ./policies --input call.json --json | jq .rule
 
-The input is an object as `inspect` takes it. Exit 0 if it would be allowed or asked about, 1 if denied.")]
+The input is an object as `inspect` takes it. Exit 0 if it would be allowed or asked about, 1 if
+denied.")]
 pub struct CheckOptions {
     /// The file with the input; - for standard input
     #[arg(long, value_name = "FILE")]
@@ -228,7 +230,8 @@ pub struct TestOptions {
 #[command(after_help = "Examples:
   defenseclaw-cli policy reload
 
-Rules that are refused change nothing: those before stay in force. Needs an operator, like approvals.")]
+Rules that are refused change nothing: those before stay in force. Needs an operator, like
+approvals.")]
 pub struct ReloadOptions {
     /// Print one JSON object
     #[arg(long)]

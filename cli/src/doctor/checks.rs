@@ -76,7 +76,7 @@ fn ledger(status: &Status) -> Check {
 fn agent(status: &Status) -> Check {
     let Some(agent) = &status.agent else {
         return Check::ok("agent", "", "none is connected: only hooks are in force")
-            .warn("Start defenseclaw-agent, as root, to see and to hold what calls really do");
+            .warn("Start defenseclaw-agent, as root, to see what calls really do");
     };
     let blind: Vec<_> = agent
         .families
