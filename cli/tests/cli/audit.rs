@@ -103,7 +103,7 @@ fn more_records_than_a_page_come_whole_and_in_order() {
         time_ns: common::START + i,
         session: Some(session("many")),
         call: None,
-        body: defenseclaw_model::record::RecordBody::Prompt {
+        body: RecordBody::Prompt {
             text: format!("prompt {i}"),
         },
     };

@@ -47,7 +47,7 @@ pub(crate) fn answering(mut agent: FakeAgent, whose: Whose) -> (std::thread::Joi
                 }),
                 ToAgent::Register { request, .. } => agent.send(&ToGateway::Registered {
                     request,
-                    binding: defenseclaw_model::record::Binding::Bound,
+                    binding: Binding::Bound,
                 }),
                 _ => agent.send(&ToGateway::Status {
                     status: AgentStatus::default(),
