@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{self, Host, Teller, session, without_hashes};
 use crate::story;
-use defenseclaw_model::record::Binding;
+use defenseclaw_model::record::{Binding, RecordBody};
 
 fn told() -> Host {
     let host = Host::new();
@@ -103,7 +103,7 @@ fn more_records_than_a_page_come_whole_and_in_order() {
         time_ns: common::START + i,
         session: Some(session("many")),
         call: None,
-        body: defenseclaw_model::record::RecordBody::Prompt {
+        body: RecordBody::Prompt {
             text: format!("prompt {i}"),
         },
     };
@@ -334,4 +334,65 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+}
+
+#[test]
+fn what_people_and_harnesses_did_is_found_by_its_kind_and_read_in_a_line() {
+    let host = Host::new();
+    let mut teller = Teller::new(&host, session("people"));
+    teller.start(0, Binding::Bound);
+    teller.add(
+        1,
+        Some("t1"),
+        RecordBody::Approval {
+            approval: "00c0ffee".into(),
+            state: "approved".into(),
+            scope: Some("session".into()),
+            by_uid: Some(1000),
+            detail: "Bash make deploy".into(),
+        },
+    );
+    teller.add_to_none(
+        2,
+        RecordBody::Harness {
+            connector: "codex".into(),
+            file: "/home/dev/.codex/hooks.json".into(),
+            state: "missing".into(),
+            detail: "our entry is gone".into(),
+        },
+    );
+    teller.add(
+        3,
+        None,
+        RecordBody::Notice {
+            name: "PreCompact".into(),
+        },
+    );
+    teller.add(
+        4,
+        None,
+        RecordBody::Completion {
+            text: "All tests pass.".into(),
+        },
+    );
+    for (kind, words) in [
+        (
+            "approval",
+            "approval 00c0ffee approved for session by uid 1000: Bash make deploy",
+        ),
+        (
+            "harness",
+            "codex hook missing in /home/dev/.codex/hooks.json: our entry is gone",
+        ),
+        ("notice", "the harness reported PreCompact"),
+        ("completion", "All tests pass."),
+    ] {
+        let found = host.run(&["audit", "query", "--kind", kind]).done();
+        assert_eq!(found.lines().count(), 1 + 1, "{found}");
+        assert!(found.contains(words), "{found}");
+    }
+    let tail = host.run(&["audit", "tail", "-n", "4"]).done();
+    for kind in ["approval", "harness", "notice", "completion"] {
+        assert!(tail.contains(kind), "{kind}: {tail}");
+    }
 }

@@ -118,11 +118,14 @@ impl Governed {
                 Standing::Governed(format!("process {} belongs to an agent's session", process.pid))
             }
             Some(Whose::Unknown { reason }) => Standing::Unknown(reason),
-            None if calls_hooks => Standing::Unknown(
-                "no agent is connected, and this user's own coding agents could have started the process"
-                    .into(),
-            ),
-            None => by_proxy(process.pid).unwrap_or_else(|| self.by_parents(process.pid)),
+            None => match self.by_parents(process.pid) {
+                Standing::Free if calls_hooks => Standing::Unknown(
+                    "no agent is connected, and this user's own coding agents could have started the process"
+                        .into(),
+                ),
+                Standing::Free => by_proxy(process.pid).unwrap_or(Standing::Free),
+                other => other,
+            },
         };
         // Only of a process that is still there was the answer about this one.
         if process.is_there() {

@@ -22,6 +22,8 @@ use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
 
 /// Most calls that wait at once. Each holds its hook's connection, of which there are not many more.
 const MAX_PENDING: usize = 128;
+/// Most of one user's: never all of them, whatever sessions that user makes up.
+const MAX_PENDING_OF_USER: usize = 96;
 /// Most of one session: a harness that runs calls in parallel has tens.
 const MAX_PENDING_OF_SESSION: usize = 32;
 /// Longest text that a person is shown of a call (bytes). It was masked before it came here.
@@ -412,6 +414,10 @@ impl Approvals {
         let mut waiting = lock(&self.waiting);
         if waiting.len() >= MAX_PENDING {
             return Err(format!("{MAX_PENDING} calls wait already"));
+        }
+        let of_user = waiting.values().filter(|one| one.pending.owner == pending.owner);
+        if of_user.count() >= MAX_PENDING_OF_USER {
+            return Err(format!("{MAX_PENDING_OF_USER} calls of this user wait already"));
         }
         let of_session = waiting
             .values()

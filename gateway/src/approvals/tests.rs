@@ -260,8 +260,13 @@ fn the_queue_is_bounded_for_each_session_and_for_all() {
         for number in 0..40 {
             asked.push(scene.ask(pending("a", LONG)));
             asked.push(scene.ask(pending(&format!("s{}", number / 8), LONG)));
-            asked.push(scene.ask(pending(&format!("t{}", number / 8), LONG)));
-            asked.push(scene.ask(pending(&format!("u{}", number / 8), LONG)));
+            for name in ["t", "u"] {
+                let another = Pending {
+                    owner: OWNER + 1,
+                    ..pending(&format!("{name}{}", number / 8), LONG)
+                };
+                asked.push(scene.ask(another));
+            }
             tokio::task::yield_now().await;
         }
         while asked.iter().filter(|one| one.is_finished()).count() < 160 - 128 {
@@ -279,6 +284,28 @@ fn the_queue_is_bounded_for_each_session_and_for_all() {
             let answer = refused.await.unwrap();
             assert!(matches!(&answer.outcome, Outcome::NotAsked { why } if why.contains("wait already")));
             assert!(!answer.allows());
+        }
+    });
+}
+
+#[test]
+fn one_user_does_not_fill_the_queue_for_others() {
+    run(async {
+        let scene = Scene::new(&ApprovalConfig::default());
+        let asked: Vec<_> = (0..100)
+            .map(|number| scene.ask(pending(&format!("s{}", number / 10), LONG)))
+            .collect();
+        while asked.iter().filter(|one| one.is_finished()).count() < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(scene.approvals.list().len(), 96);
+        let another = Pending {
+            owner: OWNER + 1,
+            ..pending("other", LONG)
+        };
+        let _asked = scene.ask(another);
+        while scene.approvals.list().len() < 97 {
+            tokio::task::yield_now().await;
         }
     });
 }

@@ -265,11 +265,16 @@ impl ToolRule {
         if let Value::String(text) = input {
             return Ok(text.clone());
         }
-        let (at, value) = self
+        let found = self
             .at
             .iter()
             .find_map(|at| Some((at, at.first(input)?)))
-            .ok_or_else(|| self.missing())?;
+            .ok_or_else(|| self.missing());
+        let (at, value) = match found {
+            // To type nothing is to look what came of it.
+            Err(_) if self.here => return Ok(String::new()),
+            found => found?,
+        };
         let wrong = || ToolFault::WrongType {
             field: at.as_str().to_owned(),
             expected: "a string",

@@ -252,3 +252,23 @@ proptest! {
         prop_assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
     }
 }
+
+#[test]
+fn what_is_typed_into_a_running_shell_is_a_command() {
+    let kind = |tool: &str, input: Value| kind_of(tool, &input, Some("/w"), None);
+    let command = |text: &str| CallKind::Command {
+        command: text.into(),
+        background: false,
+    };
+    let typed = json!({"session_id": 1, "chars": "rm -rf ~\n"});
+    assert_eq!(kind("write_stdin", typed), command("rm -rf ~\n"));
+    assert_eq!(
+        kind("write_stdin", json!({"session_id": 1})),
+        command(""),
+        "a look"
+    );
+    assert_eq!(
+        kind("new_terminal_tool", json!({"keystrokes": "id\n"})),
+        command("id\n")
+    );
+}
