@@ -17,6 +17,7 @@ pub mod detector;
 pub mod facts;
 pub mod mask;
 pub mod paths;
+mod quick;
 pub mod rules;
 mod shell;
 pub mod text;

@@ -119,7 +119,13 @@ fn next_call<'w>(text: &str, from: usize, calls: &[&'w str]) -> Option<(usize, &
     // Each of them has one of these letters at its end, so the text is passed once.
     for (at, _) in rest.match_indices(['(', '`', ' ']) {
         let end = from + at + 1;
-        let found = calls.iter().find(|word| text[..end].ends_with(**word));
+        // The letter before tells most of them apart.
+        let before =
+            |word: &str, end: usize| end.checked_sub(2).and_then(|at| word.as_bytes().get(at)).copied();
+        let letter = before(text, end);
+        let found = calls.iter().find(|word| {
+            (word.len() < 2 || before(word, word.len()) == letter) && text[..end].ends_with(**word)
+        });
         if let Some(word) = found {
             return Some((end - word.len(), word));
         }

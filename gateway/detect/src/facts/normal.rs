@@ -10,6 +10,9 @@ pub(super) fn normalise(path: &str, cwd: Option<&str>) -> String {
     } else {
         cwd
     };
+    if let Some(path) = already_normal(path, base) {
+        return path;
+    }
     let rooted = absolute || base.is_some_and(|base| base.starts_with('/'));
     let mut parts: Vec<&str> = Vec::new();
     for part in base.unwrap_or_default().split('/').chain(path.split('/')) {
@@ -27,6 +30,27 @@ pub(super) fn normalise(path: &str, cwd: Option<&str>) -> String {
         (true, _) => format!("/{}", parts.join("/")),
         (false, true) => ".".to_owned(),
         (false, false) => parts.join("/"),
+    }
+}
+
+/// What most paths are: already as they should be, but for the folder that they start from and a slash at their end.
+fn already_normal(path: &str, base: Option<&str>) -> Option<String> {
+    let plain = |text: &str| {
+        let bytes = text.as_bytes();
+        let doubtful = |pair: &[u8]| matches!(pair, b"//" | b"/.");
+        !bytes.windows(2).any(doubtful) && !text.starts_with("/proc")
+    };
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    if trimmed.is_empty() || trimmed.starts_with('.') || trimmed.ends_with('/') || !plain(trimmed) {
+        return None;
+    }
+    match base {
+        None => Some(trimmed.to_owned()),
+        Some(base) => {
+            let base = base.strip_suffix('/').unwrap_or(base);
+            let good = base.starts_with('/') && !trimmed.starts_with('/') && plain(base);
+            good.then(|| [base, "/", trimmed].concat())
+        }
     }
 }
 
@@ -56,6 +80,11 @@ mod tests {
             ("/proc/self/root/etc/shadow", None, "/etc/shadow"),
             ("/proc/self/status", None, "/proc/self/status"),
             ("/", None, "/"),
+            ("a/", Some("/"), "/a"),
+            ("a/.b/", Some("/w/"), "/w/a/.b"),
+            ("x", Some("/proc/self/root"), "/x"),
+            ("a", Some("w"), "w/a"),
+            ("a//", Some("/w"), "/w/a"),
         ] {
             assert_eq!(normalise(path, cwd), expected, "{path} in {cwd:?}");
         }

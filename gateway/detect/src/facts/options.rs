@@ -61,9 +61,11 @@ pub(super) fn split_options<'c>(
             continue;
         }
         let letters = &text[1..];
-        let letter = letters
-            .char_indices()
-            .find(|(_, c)| c.is_ascii() && takes_value(&format!("-{c}")));
+        let letter = letters.char_indices().find(|(_, c)| {
+            known
+                .iter()
+                .any(|(name, _)| name.as_bytes() == [b'-', *c as u8] && c.is_ascii())
+        });
         let Some((at, c)) = letter else { continue };
         let option = known
             .iter()

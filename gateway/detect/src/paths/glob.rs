@@ -36,9 +36,18 @@ pub(super) fn glob_match(pattern: &str, text: &str) -> bool {
 /// Exact where one side has no wildcard. Where both have one, it compares the literal text before the first and after
 /// the last wildcard, and so may say yes to a pair that no name matches. That errs towards naming the class.
 pub(super) fn could_match(shell: &str, rule: &str) -> bool {
-    let wild = |text: &str| text.contains(['*', '?', '[']);
+    let special = |byte: u8| matches!(byte, b'*' | b'?' | b'[');
+    // Most pairs differ in their first letter already.
+    if let (Some(&a), Some(&b)) = (shell.as_bytes().first(), rule.as_bytes().first())
+        && a != b
+        && !special(a)
+        && !special(b)
+    {
+        return false;
+    }
+    let wild = |text: &str| text.bytes().any(special);
     // A leading dot is matched by a literal dot only.
-    if rule.starts_with('.') && shell.starts_with(['*', '?', '[']) {
+    if rule.starts_with('.') && shell.bytes().next().is_some_and(special) {
         return false;
     }
     match (wild(shell), wild(rule)) {

@@ -1,11 +1,10 @@
 //! From the text of `policies/paths.yaml` to compiled rules.
 
-use std::collections::HashMap;
-
 use defenseclaw_model::decision::Severity;
 use serde::Deserialize;
 
 use super::{Class, Component, MAX_WATCHED_NAME, NamePlace, PathRules, Pattern, Watch, WatchedName};
+use crate::quick::Table;
 
 /// Most wildcards in one component, so that matching stays within a small constant of the component's length.
 const MAX_STARS: usize = 2;
@@ -98,7 +97,7 @@ pub(super) fn compile(yaml: &str) -> Result<PathRules, PathRulesError> {
     let mut rules = PathRules {
         classes: Vec::new(),
         patterns: Vec::new(),
-        by_component: HashMap::new(),
+        by_component: Table::default(),
         wild: Vec::new(),
     };
     for entry in file.classes {

@@ -6,13 +6,14 @@
 mod glob;
 mod load;
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use defenseclaw_model::decision::Severity;
 
 use glob::{could_match, glob_match};
 pub use load::PathRulesError;
+
+use crate::quick::Table;
 
 /// The rules that this program was built with.
 const EMBEDDED: &str = include_str!("../../../../policies/paths.yaml");
@@ -29,7 +30,7 @@ pub struct PathRules {
     classes: Vec<Class>,
     patterns: Vec<Pattern>,
     /// Patterns by one of their literal components.
-    by_component: HashMap<Box<str>, Vec<u32>>,
+    by_component: Table<Box<str>, Vec<u32>>,
     /// Patterns without any literal component.
     wild: Vec<u32>,
 }

@@ -1,23 +1,22 @@
 //! From the text of packs to compiled rules.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
-use regex::bytes::{Regex, RegexBuilder};
 
 use super::index::Index;
+use super::lazy::LazyRegex;
 use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, NameSet, Node, PathTest, RunTest, TextTest};
-use super::pattern::Pattern;
+use super::pattern::{Literal, Pattern};
 use super::schema::{self, Clause, Many, Pack, Run};
 use super::{FactRule, FactRules, Message};
 use crate::detector::PackError;
+use crate::quick::Table;
 
 /// Most rules in all packs together; the packs that come with the program have some hundreds.
 const MAX_RULES: usize = 4096;
 /// Deepest nesting of conditions.
 const MAX_DEPTH: usize = 12;
-/// Largest compiled regular expression (bytes).
-const MAX_REGEX: usize = 1 << 20;
 /// Shortest literal by which content is looked for; shorter ones stand in every text.
 const MIN_LITERAL: usize = 3;
 
@@ -95,7 +94,9 @@ struct Compiler {
     lists: HashMap<String, Vec<String>>,
     literals: Vec<String>,
     numbers: HashMap<String, usize>,
-    programs: HashMap<Box<str>, usize>,
+    programs: Table<Box<str>, usize>,
+    /// The literals that are looked for in any call's text.
+    anywhere: BTreeSet<usize>,
     index: Index,
     count: u32,
 }
@@ -150,16 +151,19 @@ impl Compiler {
     }
 
     fn finish(self, rules: Vec<FactRule>) -> Result<FactRules, PackError> {
-        let automaton = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(&self.literals)
-            .map_err(|error| invalid("all packs", format!("their literals cannot be compiled: {error}")))?;
+        let few = self
+            .anywhere
+            .iter()
+            .filter_map(|&number| self.literals.get(number));
+        let all = automaton(&self.literals, AhoCorasickKind::ContiguousNFA)?;
+        // A command line is read by each of these letter by letter: as a table, which few literals keep small.
+        let anywhere = automaton(few, AhoCorasickKind::DFA)?;
         Ok(FactRules {
             rules,
             index: self.index,
             names: self.programs,
-            automaton,
+            automaton: all,
+            anywhere: (anywhere, self.anywhere.into_iter().collect()),
             literals: self.literals.len(),
         })
     }
@@ -310,15 +314,20 @@ impl Compiler {
             has: run
                 .has
                 .iter()
-                .map(|group| literal_group(group))
+                .map(|group| {
+                    Ok(literal_group(group)?
+                        .iter()
+                        .map(|text| Literal::new(text))
+                        .collect())
+                })
                 .collect::<Compiled<_>>()?,
             has_not: run
                 .has_not
                 .0
                 .iter()
-                .map(|text| text.to_lowercase().into())
+                .map(|text| Literal::new(&text.to_lowercase()))
                 .collect(),
-            re: run.re.as_deref().map(regex).transpose()?,
+            re: run.re.as_deref().map(LazyRegex::new).transpose()?,
             operands: run.operands,
             takes_code: run.takes_code,
             computed: run.computed,
@@ -381,17 +390,19 @@ impl Compiler {
         let mut literals = Vec::new();
         for group in &text.has {
             let group = literal_group(group)?;
-            literals.push(
-                group
-                    .iter()
-                    .map(|literal| self.literal(literal))
-                    .collect::<Compiled<Vec<_>>>()?,
-            );
+            let group = group
+                .iter()
+                .map(|literal| self.literal(literal))
+                .collect::<Compiled<Vec<_>>>()?;
+            if !content {
+                self.anywhere.extend(&group);
+            }
+            literals.push(group);
         }
         Ok(Node::Text(TextTest {
             content,
             literals,
-            re: text.re.as_deref().map(regex).transpose()?,
+            re: text.re.as_deref().map(LazyRegex::new).transpose()?,
         }))
     }
 
@@ -420,15 +431,15 @@ fn literal_group(text: &str) -> Compiled<Vec<Box<str>>> {
     Ok(group)
 }
 
-fn regex(text: &str) -> Compiled<Regex> {
-    RegexBuilder::new(text)
-        // Bytes, not characters: what rules look for is ASCII, and Unicode tables make patterns large.
-        .unicode(false)
-        .case_insensitive(true)
-        .multi_line(true)
-        .size_limit(MAX_REGEX)
-        .build()
-        .map_err(|error| format!("the regular expression {text:?} is not valid: {error}"))
+fn automaton<'l>(
+    literals: impl IntoIterator<Item = &'l String>,
+    kind: AhoCorasickKind,
+) -> Result<AhoCorasick, PackError> {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(kind))
+        .build(literals)
+        .map_err(|error| invalid("all packs", format!("their literals cannot be compiled: {error}")))
 }
 
 fn any<T>(items: &Many<T>, compile: impl FnMut(&T) -> Compiled<Node>) -> Compiled<Option<Node>> {

@@ -4,13 +4,12 @@
 //! components, a technique, a literal in its text. A call then asks for what it has, and only rules found that way are
 //! evaluated.
 
-use std::collections::HashMap;
-
 use defenseclaw_model::facts::BehaviourKind;
 
 use super::node::{Node, PathTest, RunTest};
 use super::pattern::Pattern;
 use super::view::{View, stem};
+use crate::quick::Table;
 
 /// Something that a call has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,8 +54,8 @@ fn commonness(anchor: &Anchor) -> u8 {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     /// By what the word names, so that a look-up needs no copy of it.
-    by_word: [HashMap<Box<str>, Vec<u32>>; SPACES],
-    by_anchor: HashMap<Anchor, Vec<u32>>,
+    by_word: [Table<Box<str>, Vec<u32>>; SPACES],
+    by_anchor: Table<Anchor, Vec<u32>>,
     /// Program names with wildcards.
     wild_programs: Vec<(Pattern, u32)>,
     wild_tools: Vec<(Pattern, u32)>,
@@ -298,7 +297,7 @@ fn path_anchors(test: &PathTest) -> Vec<Anchor> {
         Pattern::Exact(text) => longest_component(text, false, false),
         Pattern::Prefix(text) => longest_component(text, false, true),
         Pattern::Suffix(text) => longest_component(text, true, false),
-        Pattern::Inside(text) => longest_component(text, true, true),
+        Pattern::Inside(text) => longest_component(str::from_utf8(text.bytes()).ok()?, true, true),
         Pattern::Any | Pattern::Wild(_) => None,
     };
     let found: Option<Vec<Anchor>> = test.paths.iter().map(component).collect();

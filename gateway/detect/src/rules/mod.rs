@@ -6,6 +6,7 @@
 //! | `compile` | from that form to compiled rules; everything that can be wrong with a pack |
 //! | `node` | conditions, and what they say of a call |
 //! | `index` | which rules can match a call at all |
+//! | `lazy` | regular expressions, compiled when first asked |
 //! | `view` | one call as rules see it |
 //! | `check` | the tests that stand beside each rule |
 
@@ -13,12 +14,11 @@ mod check;
 mod compile;
 mod index;
 mod interpreter;
+mod lazy;
 mod node;
 mod pattern;
 mod schema;
 mod view;
-
-use std::collections::HashMap;
 
 use aho_corasick::AhoCorasick;
 use defenseclaw_model::call::ToolCall;
@@ -33,6 +33,7 @@ pub(crate) use view::texts_of;
 use crate::detector::PackError;
 use crate::mask::mask_text;
 use crate::paths::PathRules;
+use crate::quick::Table;
 
 /// Most findings that one call gives; the policy takes no more.
 const MAX_FINDINGS: usize = 32;
@@ -45,9 +46,11 @@ pub(crate) struct FactRules {
     rules: Vec<FactRule>,
     index: index::Index,
     /// The program names that rules name, numbered.
-    names: HashMap<Box<str>, usize>,
+    names: Table<Box<str>, usize>,
     /// The literals of all rules.
     automaton: AhoCorasick,
+    /// Those that rules look for in any call's text, not only in what is written, and their numbers among all.
+    anywhere: (AhoCorasick, Vec<usize>),
     literals: usize,
 }
 
@@ -89,7 +92,7 @@ impl FactRules {
 
     fn each(&self, call: &ToolCall, facts: &Facts, mut found: impl FnMut(&FactRule, &[Seen])) {
         let view = View::new(call, facts, &self.names);
-        let literals = self.literals_in(view.text());
+        let literals = self.literals_in(&view);
         for number in self.index.candidates(&view, &literals) {
             let Some(rule) = self.rules.get(number as usize) else {
                 continue;
@@ -109,13 +112,25 @@ impl FactRules {
         }
     }
 
-    fn literals_in(&self, text: &str) -> Vec<bool> {
+    fn literals_in(&self, view: &View<'_>) -> Vec<bool> {
         let mut there = vec![false; self.literals];
-        if self.literals > 0 {
-            for found in self.automaton.find_overlapping_iter(text) {
-                if let Some(seen) = there.get_mut(found.pattern().as_usize()) {
-                    *seen = true;
-                }
+        let mut note = |number: usize| {
+            if let Some(seen) = there.get_mut(number) {
+                *seen = true;
+            }
+        };
+        let (few, numbers) = &self.anywhere;
+        if view.carries_content() {
+            for found in self.automaton.find_overlapping_iter(view.text()) {
+                note(found.pattern().as_usize());
+            }
+        } else if !numbers.is_empty() {
+            for found in few.find_overlapping_iter(view.text()) {
+                numbers
+                    .get(found.pattern().as_usize())
+                    .copied()
+                    .into_iter()
+                    .for_each(&mut note);
             }
         }
         there

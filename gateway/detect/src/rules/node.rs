@@ -1,14 +1,13 @@
 //! Compiled conditions, and what they say of a call.
 
+use super::interpreter::{is_computed, takes_code};
+use super::lazy::LazyRegex;
+use super::pattern::{Literal, Pattern, any_fits};
+use super::schema::{CallWord, HostWord};
+use super::view::{View, arguments, host_is};
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
 };
-use regex::bytes::Regex;
-
-use super::interpreter::{is_computed, takes_code};
-use super::pattern::{Pattern, any_fits};
-use super::schema::{CallWord, HostWord};
-use super::view::{View, arguments, host_is};
 
 /// Most pieces of evidence that one rule keeps: a person reads the first few.
 const MAX_SEEN: usize = 8;
@@ -59,9 +58,9 @@ pub(super) struct RunTest {
     pub(super) args: Vec<Vec<Pattern>>,
     pub(super) no_args: Vec<Pattern>,
     /// One of each group.
-    pub(super) has: Vec<Vec<Box<str>>>,
-    pub(super) has_not: Vec<Box<str>>,
-    pub(super) re: Option<Regex>,
+    pub(super) has: Vec<Vec<Literal>>,
+    pub(super) has_not: Vec<Literal>,
+    pub(super) re: Option<LazyRegex>,
     pub(super) operands: Option<bool>,
     pub(super) takes_code: Option<bool>,
     pub(super) computed: Option<bool>,
@@ -83,14 +82,27 @@ impl NameSet {
         }
     }
 
-    fn has(&self, number: usize) -> bool {
-        self.0
-            .get(number / 64)
-            .is_some_and(|bits| bits & (1 << (number % 64)) != 0)
+    /// The numbers that are in both.
+    fn shared(&self, other: &Self) -> impl Iterator<Item = usize> {
+        let words = self.0.iter().zip(&other.0).map(|(a, b)| a & b).enumerate();
+        words.flat_map(|(at, bits)| Bits(bits).map(move |bit| at * 64 + bit))
     }
 
     fn meets(&self, other: &Self) -> bool {
         self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+}
+
+/// The places of a word's bits.
+struct Bits(u64);
+
+impl Iterator for Bits {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < u64::BITS).then_some(bit as usize)
     }
 }
 
@@ -143,7 +155,7 @@ pub(super) struct TextTest {
     pub(super) content: bool,
     /// Numbers of literals; one of each group is there.
     pub(super) literals: Vec<Vec<usize>>,
-    pub(super) re: Option<Regex>,
+    pub(super) re: Option<LazyRegex>,
 }
 
 /// What a rule saw, in the order in which it saw it.
@@ -232,15 +244,13 @@ impl Ask<'_, '_> {
     }
 
     fn run(&mut self, test: &RunTest) -> bool {
-        let programs = &self.view.facts.programs;
-        if test.is_idle(self.view) {
-            return false;
-        }
-        let found = programs
-            .iter()
-            .enumerate()
-            .find(|(at, program)| test.fits(self.view, *at, program));
-        let Some((_, program)) = found else { return false };
+        let mut first: Option<(usize, &Program)> = None;
+        test.candidates(self.view, |at, program| {
+            if first.is_none_or(|(known, _)| at < known) && test.fits(self.view, at, program) {
+                first = Some((at, program));
+            }
+        });
+        let Some((_, program)) = first else { return false };
         self.note(Seen::Program(program.name.clone()));
         true
     }
@@ -251,13 +261,29 @@ impl Ask<'_, '_> {
         if self.view.facts.pipes.is_empty() || idle(from) || idle(to) {
             return false;
         }
-        let fits = |tests: &[RunTest], at: usize| {
-            let program = programs.get(at);
-            program.is_some_and(|program| tests.iter().any(|test| test.fits(self.view, at, program)))
+        let fitting = |tests: &[RunTest]| {
+            let mut found = Vec::new();
+            for test in tests {
+                test.candidates(self.view, |at, program| {
+                    if test.fits(self.view, at, program) {
+                        found.push(at);
+                    }
+                });
+            }
+            found.sort_unstable();
+            found.dedup();
+            found
         };
-        let starts: Vec<usize> = (0..programs.len()).filter(|&at| fits(from, at)).collect();
+        let starts = fitting(from);
+        if starts.is_empty() {
+            return false;
+        }
+        let ends = fitting(to);
+        if ends.is_empty() {
+            return false;
+        }
         let readers = self.view.downstream(&starts);
-        let Some(&reader) = readers.iter().find(|&&at| fits(to, at)) else {
+        let Some(&reader) = readers.iter().find(|at| ends.binary_search(at).is_ok()) else {
             return false;
         };
         // The writer that is named is the nearest one before.
@@ -317,22 +343,27 @@ impl Ask<'_, '_> {
         }
         let there = |number: &usize| self.literals.get(*number) == Some(&true);
         test.literals.iter().all(|group| group.iter().any(there))
-            && test
-                .re
-                .as_ref()
-                .is_none_or(|re| re.is_match(self.view.text().as_bytes()))
+            && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text()))
     }
 }
 
 impl RunTest {
-    fn names_fit(&self, view: &View<'_>, at: usize, name: &str) -> bool {
-        (self.names.is_empty() && self.wild_names.is_empty())
-            || view
-                .names_of(at)
-                .iter()
-                .flatten()
-                .any(|&number| self.name_set.has(number))
-            || any_fits(&self.wild_names, name)
+    /// Gives the programs whose name is meant, those with one of the listed names first; one may come twice.
+    fn candidates<'a>(&self, view: &View<'a>, mut each: impl FnMut(usize, &'a Program)) {
+        let programs = &view.facts.programs;
+        for number in self.name_set.shared(&view.present) {
+            for at in view.named(number) {
+                programs.get(at).into_iter().for_each(|program| each(at, program));
+            }
+        }
+        let all = self.names.is_empty() && self.wild_names.is_empty();
+        if all || !self.wild_names.is_empty() {
+            for (at, program) in programs.iter().enumerate() {
+                if all || any_fits(&self.wild_names, &program.name) {
+                    each(at, program);
+                }
+            }
+        }
     }
 
     /// Whether no program of the call has a name that is meant.
@@ -340,21 +371,21 @@ impl RunTest {
         !self.names.is_empty() && self.wild_names.is_empty() && !self.name_set.meets(&view.present)
     }
 
+    /// Whether a program whose name is meant fits. What is cheap comes first.
     fn fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
         let words = arguments(program);
         let some_word = |patterns: &[Pattern]| words.iter().any(|word| any_fits(patterns, word));
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
-        let has = |literals: &[Box<str>]| literals.iter().any(|literal| view.line(at).contains(&**literal));
-        self.names_fit(view, at, &program.name)
-            && (self.written.is_empty()
-                || program
-                    .argv
-                    .first()
-                    .is_some_and(|word| any_fits(&self.written, word)))
-            && self.flags.iter().all(|group| has_flag(group))
-            && !has_flag(&self.no_flags)
+        let has = |literals: &[Literal]| literals.iter().any(|literal| literal.is_in(view.line(at)));
+        (self.written.is_empty()
+            || program
+                .argv
+                .first()
+                .is_some_and(|word| any_fits(&self.written, word)))
             && (self.subcommands.is_empty()
                 || self.subcommands.iter().any(|wanted| subcommand(words, wanted)))
+            && self.flags.iter().all(|group| has_flag(group))
+            && !has_flag(&self.no_flags)
             && self.args.iter().all(|group| some_word(group))
             && !some_word(&self.no_args)
             && self
@@ -364,10 +395,7 @@ impl RunTest {
             && self.computed.is_none_or(|wanted| is_computed(program) == wanted)
             && self.has.iter().all(|group| has(group))
             && !has(&self.has_not)
-            && self
-                .re
-                .as_ref()
-                .is_none_or(|re| re.is_match(view.line(at).as_bytes()))
+            && self.re.as_ref().is_none_or(|re| re.is_match(view.line(at)))
     }
 }
 

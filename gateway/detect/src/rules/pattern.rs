@@ -1,5 +1,7 @@
 //! Patterns over words: arguments, paths, hosts, objects.
 
+use memchr::memmem::Finder;
+
 /// Longest pattern (bytes), so that matching one word costs at most this many passes over it.
 pub(super) const MAX_PATTERN: usize = 160;
 
@@ -13,7 +15,7 @@ pub(super) enum Pattern {
     Exact(Box<str>),
     Prefix(Box<str>),
     Suffix(Box<str>),
-    Inside(Box<str>),
+    Inside(Literal),
     Any,
     Wild(Box<str>),
 }
@@ -38,7 +40,7 @@ impl Pattern {
             (true, _, _) if literal.is_empty() => Self::Any,
             (true, 0, _) => Self::Prefix(literal),
             (true, _, 0) => Self::Suffix(literal),
-            (true, _, _) => Self::Inside(literal),
+            (true, _, _) => Self::Inside(Literal::new(&literal)),
             (false, _, _) => Self::Wild(text.into()),
         })
     }
@@ -49,12 +51,38 @@ impl Pattern {
             Self::Exact(pattern) => **pattern == *text,
             Self::Prefix(pattern) => text.starts_with(&**pattern),
             Self::Suffix(pattern) => text.ends_with(&**pattern),
-            Self::Inside(pattern) => text.contains(&**pattern),
+            Self::Inside(pattern) => pattern.is_in(text),
             Self::Any => true,
             Self::Wild(pattern) => wild(pattern.as_bytes(), text.as_bytes()),
         }
     }
 }
+
+/// A text that is looked for in others, made ready for that once.
+#[derive(Debug, Clone)]
+pub(super) struct Literal(Finder<'static>);
+
+impl Literal {
+    pub(super) fn new(text: &str) -> Self {
+        Self(Finder::new(text).into_owned())
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.needle()
+    }
+
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        text.len() >= self.bytes().len() && self.0.find(text.as_bytes()).is_some()
+    }
+}
+
+impl PartialEq for Literal {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Literal {}
 
 /// Whether any of `patterns` fits `text`.
 pub(super) fn any_fits(patterns: &[Pattern], text: &str) -> bool {

@@ -68,7 +68,7 @@ fn the_index_finds_what_asking_every_rule_finds() {
             indexed.insert(rule.id.clone());
         });
         let view = View::new(&call, &facts, &rules.names);
-        let literals = rules.literals_in(view.text());
+        let literals = rules.literals_in(&view);
         let all: BTreeSet<String> = rules
             .rules
             .iter()

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use defenseclaw_model::call::{CallKind, ToolCall};
@@ -11,6 +10,7 @@ use serde_json::Value;
 
 use super::node::NameSet;
 use super::schema::{CallWord, HostWord};
+use crate::quick::Table;
 
 /// Most bytes of a call's text that rules look at: the first three quarters and the last of it. What steers an agent or
 /// a shell stands at the beginning or the end of a file; the secrets pack looks at more.
@@ -38,7 +38,8 @@ pub(super) struct View<'a> {
     pub(super) kind: CallWord,
     /// The names that the call's programs have, among those that rules name.
     pub(super) present: NameSet,
-    names: Vec<[Option<usize>; 2]>,
+    /// Number of a name, and a program that has it; sorted.
+    named: Vec<(usize, usize)>,
     lines: Vec<OnceCell<String>>,
     readers: OnceCell<Vec<Vec<usize>>>,
     text: OnceCell<String>,
@@ -46,10 +47,10 @@ pub(super) struct View<'a> {
 
 impl<'a> View<'a> {
     /// `numbers` are the numbers of the names that rules name.
-    pub(super) fn new(call: &'a ToolCall, facts: &'a Facts, numbers: &HashMap<Box<str>, usize>) -> Self {
+    pub(super) fn new(call: &'a ToolCall, facts: &'a Facts, numbers: &Table<Box<str>, usize>) -> Self {
         let mut present = NameSet::default();
-        let mut names = Vec::with_capacity(facts.programs.len());
-        for program in &facts.programs {
+        let mut named = Vec::with_capacity(facts.programs.len());
+        for (at, program) in facts.programs.iter().enumerate() {
             let stem = stem(&program.name);
             let by_stem = if stem == program.name {
                 None
@@ -57,12 +58,15 @@ impl<'a> View<'a> {
                 numbers.get(stem)
             };
             let both = [numbers.get(program.name.as_str()).copied(), by_stem.copied()];
-            both.iter().flatten().for_each(|&number| present.add(number));
-            names.push(both);
+            for number in both.into_iter().flatten() {
+                present.add(number);
+                named.push((number, at));
+            }
         }
+        named.sort_unstable();
         Self {
             present,
-            names,
+            named,
             call,
             facts,
             kind: kind_word(&call.kind),
@@ -72,9 +76,13 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The numbers of a program's name, as it is and without its version.
-    pub(super) fn names_of(&self, at: usize) -> [Option<usize>; 2] {
-        self.names.get(at).copied().unwrap_or_default()
+    /// The programs that have the name of this number, as it is or without their version, in their order.
+    pub(super) fn named(&self, number: usize) -> impl Iterator<Item = usize> {
+        let begin = self.named.partition_point(|(known, _)| *known < number);
+        let rest = self.named.get(begin..).unwrap_or_default();
+        rest.iter()
+            .take_while(move |(known, _)| *known == number)
+            .map(|(_, at)| *at)
     }
 
     /// The words of a program joined by spaces, in lower case.

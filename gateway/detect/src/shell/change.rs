@@ -74,7 +74,7 @@ impl Change {
 }
 
 pub(super) fn is_glob(text: &str) -> bool {
-    text.contains(['*', '?', '['])
+    text.bytes().any(|byte| matches!(byte, b'*' | b'?' | b'['))
 }
 
 /// The change that `rest` of `${NAME rest}` makes, where its own words are literal.

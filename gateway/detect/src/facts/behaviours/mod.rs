@@ -19,12 +19,12 @@ mod remote;
 mod watchers;
 mod words;
 
-use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use defenseclaw_model::facts::BehaviourKind;
 
 use super::{Analysis, flows, hosts};
+use crate::quick;
 use crate::shell::{Scope, Sink};
 
 use super::programs::Call;
@@ -39,7 +39,10 @@ type Handler = fn(&mut Analysis, &Invocation<'_>, &Scope<'_>);
 /// Programs by name, and what knows them.
 type Table = &'static [(&'static [&'static str], Handler)];
 
-static HANDLERS: LazyLock<HashMap<&'static str, Vec<Handler>>> = LazyLock::new(|| {
+/// What knows each program.
+type Handlers = quick::Table<&'static str, Vec<Handler>>;
+
+static HANDLERS: LazyLock<Handlers> = LazyLock::new(|| {
     let tables: [Table; 11] = [
         abuse::TABLE,
         control::TABLE,
@@ -53,7 +56,7 @@ static HANDLERS: LazyLock<HashMap<&'static str, Vec<Handler>>> = LazyLock::new(|
         privilege::TABLE,
         remote::TABLE,
     ];
-    let mut handlers: HashMap<&str, Vec<Handler>> = HashMap::new();
+    let mut handlers = Handlers::default();
     for (names, handler) in tables.into_iter().flatten() {
         for name in *names {
             handlers.entry(name).or_default().push(*handler);

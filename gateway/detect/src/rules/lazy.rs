@@ -1,0 +1,117 @@
+//! Regular expressions that are compiled when they are first asked.
+//!
+//! Most expressions stand behind names and literals that few calls have: compiling all of them would cost most of the time
+//! of loading and most of the memory of the packs. What can be wrong with one is found when the pack is read.
+
+use std::sync::OnceLock;
+
+use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// Largest expression, in states of its automaton.
+const MAX_STATES: usize = 1 << 14;
+/// Most bytes of a compiled expression: far above what [`MAX_STATES`] states take.
+const MAX_BYTES: usize = 16 << 20;
+
+/// A regular expression over bytes that does not look at case.
+#[derive(Debug, Clone)]
+pub(super) struct LazyRegex {
+    text: Box<str>,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl LazyRegex {
+    /// Checks `text`, or says what is wrong with it.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        let hir = ParserBuilder::new()
+            .unicode(false)
+            .utf8(false)
+            .case_insensitive(true)
+            .multi_line(true)
+            .build()
+            .parse(text)
+            .map_err(|error| format!("the regular expression {text:?} is not valid: {error}"))?;
+        let states = states(&hir);
+        if states > MAX_STATES {
+            return Err(format!(
+                "the regular expression {text:?} is not valid: it has {states} states, and at most {MAX_STATES} are taken"
+            ));
+        }
+        Ok(Self {
+            text: text.into(),
+            compiled: OnceLock::new(),
+        })
+    }
+
+    /// Whether it fits somewhere in `text`. One that cannot be compiled, which [`LazyRegex::new`] rules out, fits
+    /// everything, so that nothing passes because of it.
+    pub(super) fn is_match(&self, text: &str) -> bool {
+        self.compiled
+            .get_or_init(|| compile(&self.text))
+            .as_ref()
+            .is_none_or(|regex| regex.is_match(text.as_bytes()))
+    }
+}
+
+fn compile(text: &str) -> Option<Regex> {
+    RegexBuilder::new(text)
+        // Bytes, not characters: what rules look for is ASCII, and Unicode tables make patterns large.
+        .unicode(false)
+        .case_insensitive(true)
+        .multi_line(true)
+        .size_limit(MAX_BYTES)
+        .build()
+        .ok()
+}
+
+/// About how many states an expression has once its repetitions are written out. The parser bounds the nesting.
+fn states(hir: &Hir) -> usize {
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => 1,
+        HirKind::Literal(literal) => literal.0.len(),
+        HirKind::Class(Class::Bytes(class)) => class.ranges().len().max(1),
+        HirKind::Class(Class::Unicode(class)) => class.ranges().len().saturating_mul(4).max(1),
+        HirKind::Repetition(repetition) => {
+            let times = repetition.max.unwrap_or(repetition.min.saturating_add(1)).max(1);
+            states(&repetition.sub)
+                .saturating_add(1)
+                .saturating_mul(times as usize)
+        }
+        HirKind::Capture(capture) => states(&capture.sub).saturating_add(2),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
+            parts.iter().map(states).fold(1, usize::saturating_add)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LazyRegex;
+
+    #[test]
+    fn what_is_wrong_is_said_before_it_is_needed() {
+        for bad in ["(", "a{9", "[z-a]", r"(?-u:\xff){0}{", "a**{2,1}"] {
+            assert!(LazyRegex::new(bad).is_err(), "{bad}");
+        }
+        for large in ["a{20000}", "((a{200}){200}){200}", "(?:[a-z]{1000}){1000}"] {
+            let why = LazyRegex::new(large).unwrap_err();
+            assert!(why.contains("states"), "{why}");
+        }
+    }
+
+    #[test]
+    fn an_expression_finds_what_fits_in_either_case() {
+        let regex = LazyRegex::new(r"^rm\s+-(?:rf|fr)\b").unwrap();
+        assert!(regex.is_match("ls\nRM -rf /"));
+        assert!(!regex.is_match("ls rm -rf /"));
+    }
+
+    #[test]
+    fn the_largest_expression_that_is_taken_can_be_compiled() {
+        for large in ["a{5000}", "(?:[ac-egi-kmo-q]{400}){2}", "(?:ab|cd){1500}"] {
+            assert!(super::compile(large).is_some(), "{large}");
+            assert!(LazyRegex::new(large).is_ok(), "{large}");
+        }
+    }
+}
