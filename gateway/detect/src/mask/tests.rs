@@ -98,6 +98,18 @@ fn secrets_beside_their_name_are_masked() {
             "https://user:***[url-password, 4 bytes]@host/x",
         ),
         (
+            "postgres://postgres:postgres@host/db",
+            "postgres://postgres:***[url-password, 8 bytes]@host/db",
+        ),
+        (
+            "redis://:changeme@host, PASSWORD=postgres",
+            "redis://:***[url-password, 8 bytes]@host, PASSWORD=***[secret, 8 bytes]",
+        ),
+        (
+            "curl -u admin:password https://h/",
+            "curl -u admin:***[user-password, 8 bytes] https://h/",
+        ),
+        (
             "postgres://app:p@host/db",
             "postgres://app:***[url-password, 1 bytes]@host/db",
         ),

@@ -82,6 +82,13 @@ pub(super) struct SecretPack {
     /// How such values begin.
     #[serde(default)]
     pub(super) plain_starts: Vec<String>,
+    /// The same three for masking, which is stricter.
+    #[serde(default)]
+    pub(super) masking_references: Vec<String>,
+    #[serde(default)]
+    pub(super) masking_plain: Vec<String>,
+    #[serde(default)]
+    pub(super) masking_plain_starts: Vec<String>,
     /// Values of documentation.
     #[serde(default)]
     pub(super) examples: Vec<String>,
@@ -114,6 +121,9 @@ pub(super) struct SecretRule {
     /// Whether the value has no shape of its own, only a name beside it: what is plainly no secret stays.
     #[serde(default)]
     pub(super) by_name: bool,
+    /// What masking leaves of a value without a shape of its own, besides references.
+    #[serde(default)]
+    pub(super) leaves: Leaves,
     /// Whether it is masked and no finding.
     #[serde(default)]
     pub(super) mask_only: bool,
@@ -142,6 +152,19 @@ pub(super) struct SecretRule {
     pub(super) remedy: Option<String>,
     #[serde(default)]
     pub(super) tests: Option<Tests>,
+}
+
+/// What masking leaves of values that have only a name beside them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Leaves {
+    /// What is plainly no secret.
+    #[default]
+    Plain,
+    /// Numbers: `-u 1000:1000`.
+    Numbers,
+    /// Nothing: what stands there is a password, however weak.
+    Nothing,
 }
 
 /// A checksum or structure that a secret has.

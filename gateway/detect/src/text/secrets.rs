@@ -7,7 +7,7 @@ use defenseclaw_model::decision::{Finding, Severity};
 use super::anchors::{Anchors, Hit, Spec};
 use super::checks;
 use super::lazy::Lazy;
-use super::pack::{self, Check, SecretPack, SecretRule, Tests};
+use super::pack::{self, Check, Leaves, SecretPack, SecretRule, Tests};
 use crate::detector::{PackError, Surface};
 
 /// The pack that this program was built with: what masking knows, whatever packs an operator loads.
@@ -32,11 +32,19 @@ pub(crate) struct SecretRules {
     rules: Vec<SecretRule>,
     unless: Vec<Option<Lazy>>,
     remedy: String,
+    /// What is no secret for a finding, and for masking.
+    finding: NoSecret,
+    masking: NoSecret,
+    examples: Vec<String>,
+    placeholders: Vec<String>,
+}
+
+/// Values that stand where secrets stand and are none.
+#[derive(Debug)]
+struct NoSecret {
     references: Vec<String>,
     plain: Vec<String>,
     plain_starts: Vec<String>,
-    examples: Vec<String>,
-    placeholders: Vec<String>,
 }
 
 /// A secret in a text (bytes, at character boundaries).
@@ -116,9 +124,16 @@ impl SecretRules {
             anchors,
             unless,
             remedy: pack.remedy,
-            references: pack.references,
-            plain: lower(pack.plain),
-            plain_starts: pack.plain_starts,
+            finding: NoSecret {
+                references: pack.references,
+                plain: pack.plain,
+                plain_starts: pack.plain_starts,
+            },
+            masking: NoSecret {
+                references: pack.masking_references,
+                plain: pack.masking_plain,
+                plain_starts: pack.masking_plain_starts,
+            },
             examples: pack.examples,
             placeholders: lower(pack.placeholders),
             rules: pack.rules,
@@ -186,7 +201,7 @@ impl SecretRules {
         let mut found: Vec<Secret> = self
             .matches(text, false)
             .into_iter()
-            .filter_map(|secret| self.without_quotes(text, secret))
+            .filter_map(|secret| self.without_quotes(text, secret, &self.masking))
             .collect();
         found.sort_by_key(|secret| (secret.from, secret.rule));
         let mut kept: Vec<Secret> = Vec::with_capacity(found.len());
@@ -203,7 +218,7 @@ impl SecretRules {
     }
 
     /// The secret inside its quotes; `None` where a rule that goes by a name sees what plainly is no secret.
-    fn without_quotes(&self, text: &str, mut secret: Secret) -> Option<Secret> {
+    fn without_quotes(&self, text: &str, mut secret: Secret, none: &NoSecret) -> Option<Secret> {
         let rule = self.rules.get(secret.rule)?;
         let value = text.get(secret.from..secret.to)?;
         if value.contains(MARK) || text.get(secret.from..)?.starts_with(MARK) {
@@ -216,7 +231,13 @@ impl SecretRules {
                 secret.to -= 1;
             }
             let bare = text.get(secret.from..secret.to)?;
-            if self.is_reference(bare) || self.is_plain(bare) {
+            let masking = std::ptr::eq(none, &raw const self.masking);
+            let plain = match rule.leaves {
+                Leaves::Nothing if masking => false,
+                Leaves::Numbers if masking => bare.bytes().all(|byte| byte.is_ascii_digit()),
+                _ => none.is_plain(bare),
+            };
+            if none.is_reference(bare) || plain {
                 return None;
             }
         }
@@ -235,7 +256,7 @@ impl SecretRules {
     pub(super) fn find(&self, surface: Surface, text: &str) -> Vec<Finding> {
         let mut judged: Vec<(Secret, u8, Severity)> = Vec::new();
         for secret in self.matches(text, true) {
-            let Some(secret) = self.without_quotes(text, secret) else {
+            let Some(secret) = self.without_quotes(text, secret, &self.finding) else {
                 continue;
             };
             let Some(rule) = self.rules.get(secret.rule) else {
@@ -318,8 +339,23 @@ impl SecretRules {
         }
     }
 
-    /// A name of a secret, not the secret: `$TOKEN`, `${{ secrets.X }}`, `<token>`, `%TOKEN%`.
+    /// A name of a secret, not the secret, as masking sees it.
     pub(crate) fn is_reference(&self, text: &str) -> bool {
+        self.masking.is_reference(text)
+    }
+
+    /// Values of documentation and tests: they say so, repeat themselves, or count up.
+    fn is_made_up(&self, value: &str, body: &str) -> bool {
+        let lower = body.to_ascii_lowercase();
+        self.examples.iter().any(|example| value == example)
+            || self.placeholders.iter().any(|part| lower.contains(part.as_str()))
+            || counts_or_repeats(lower.as_bytes())
+    }
+}
+
+impl NoSecret {
+    /// A name of a secret, not the secret: `$TOKEN`, `${{ secrets.X }}`, `<token>`, `%TOKEN%`.
+    fn is_reference(&self, text: &str) -> bool {
         self.references
             .iter()
             .any(|start| text.starts_with(start.as_str()))
@@ -337,14 +373,6 @@ impl SecretRules {
                 .iter()
                 .any(|start| text.starts_with(start.as_str()))
             || text.chars().all(|c| matches!(c, '*' | 'x' | 'X' | '.' | '…'))
-    }
-
-    /// Values of documentation and tests: they say so, repeat themselves, or count up.
-    fn is_made_up(&self, value: &str, body: &str) -> bool {
-        let lower = body.to_ascii_lowercase();
-        self.examples.iter().any(|example| value == example)
-            || self.placeholders.iter().any(|part| lower.contains(part.as_str()))
-            || counts_or_repeats(lower.as_bytes())
     }
 }
 

@@ -13,22 +13,30 @@ pub(super) const MIN_LITERAL: usize = 3;
 /// Classes of characters: 26 letters without case, ten digits, and what is left folded into the rest.
 const CLASSES: u8 = 64;
 
-/// A literal may begin here because a word does.
-const STARTS: u64 = 1;
+/// Words of 64 bits that have one bit for each triple of classes.
+const TRIPLES: usize = (CLASSES as usize).pow(3) / 64;
 
-/// A literal may begin here although a word does not.
-const INSIDE: u64 = 2;
+/// Bytes that are looked at at once.
+const BLOCK: usize = 256;
+
+/// A byte that belongs to a word.
+const WORD: u8 = 1;
+
+/// A byte with which a literal begins where a word does.
+const STARTS: u8 = 2;
+
+/// A byte with which a literal begins that may stand inside a word.
+const INSIDE: u8 = 4;
 
 const CLASS: [u8; 256] = classes();
-
-/// One bit set for each byte of a word.
-const WORD: [bool; 256] = word_bytes();
 
 /// Literals, ready to be searched for.
 #[derive(Debug)]
 pub(super) struct Spotter {
-    /// Two bits ([`STARTS`], [`INSIDE`]) for each triple of classes.
-    triples: Box<[u64]>,
+    /// What each byte is: [`WORD`], [`STARTS`], [`INSIDE`].
+    begins: Box<[u8; 256]>,
+    /// One bit for each triple of classes.
+    triples: Box<[u64; TRIPLES]>,
     /// Hash table without deletion: which entries begin with three bytes.
     slots: Box<[Slot]>,
     entries: Box<[Entry]>,
@@ -49,6 +57,8 @@ struct Slot {
 struct Entry {
     literal: u64,
     mask: u64,
+    /// Whether it may begin inside a word.
+    inside: bool,
     owners: (u32, u32),
 }
 
@@ -56,8 +66,9 @@ impl Spotter {
     /// `literals`: each with the number that it stands for, and whether it may begin inside a word. Upper and lower case
     /// are one; of a literal its first [`MAX_LITERAL`] bytes count, and one shorter than [`MIN_LITERAL`] is never found.
     pub(super) fn new(literals: &[(Vec<u8>, u32, bool)]) -> Self {
-        let mut triples = vec![0_u64; usize::from(CLASSES).pow(3) / 32].into_boxed_slice();
-        let mut sorted: Vec<(u32, u64, u64, u32)> = Vec::with_capacity(literals.len());
+        let mut triples = Box::new([0_u64; TRIPLES]);
+        let mut begins = Box::new(std::array::from_fn(|byte| u8::from(is_word(byte as u8)) * WORD));
+        let mut sorted: Vec<(u32, u64, u64, bool, u32)> = Vec::with_capacity(literals.len());
         for (literal, owner, inside) in literals {
             let short = literal.get(..literal.len().min(MAX_LITERAL)).unwrap_or_default();
             if short.len() < MIN_LITERAL {
@@ -66,21 +77,24 @@ impl Spotter {
             let value = lower(eight(short, 0));
             let mask = u64::MAX >> (8 * (MAX_LITERAL - short.len()));
             let index = short.iter().take(3).fold(0, |index, &byte| step(index, byte));
-            let bits = if *inside { STARTS | INSIDE } else { STARTS };
-            if let Some(word) = triples.get_mut(index >> 5) {
-                *word |= bits << (2 * (index & 31));
+            triples[(index >> 6) % TRIPLES] |= 1 << (index & 63);
+            let first = short.first().copied().unwrap_or(0);
+            for byte in [first.to_ascii_lowercase(), first.to_ascii_uppercase()] {
+                begins[usize::from(byte)] |= if *inside { STARTS | INSIDE } else { STARTS };
             }
-            sorted.push((key(value), value, mask, *owner));
+            sorted.push((key(value), value, mask, *inside, *owner));
         }
         sorted.sort_unstable();
         sorted.dedup();
         let (mut entries, mut owners): (Vec<Entry>, Vec<u32>) = (Vec::new(), Vec::new());
         let mut firsts: Vec<Slot> = Vec::new();
-        for (key, literal, mask, owner) in sorted {
+        for (key, literal, mask, inside, owner) in sorted {
             let at = owners.len() as u32;
             owners.push(owner);
             match entries.last_mut() {
-                Some(last) if (last.literal, last.mask) == (literal, mask) => last.owners.1 = at + 1,
+                Some(last) if (last.literal, last.mask, last.inside) == (literal, mask, inside) => {
+                    last.owners.1 = at + 1;
+                }
                 _ => {
                     if firsts.last().is_none_or(|last| last.key != key) {
                         firsts.push(Slot {
@@ -103,6 +117,7 @@ impl Spotter {
                     entries.push(Entry {
                         literal,
                         mask,
+                        inside,
                         owners: (at, at + 1),
                     });
                 }
@@ -121,6 +136,7 @@ impl Spotter {
             }
         }
         Self {
+            begins,
             triples,
             slots,
             entries: entries.into_boxed_slice(),
@@ -131,22 +147,53 @@ impl Spotter {
     /// Tells each place where a literal stands, in order, and whose it is, until `tell` says that it is enough. A literal
     /// that may not begin inside a word is told only where a word begins, or where it begins with no letter.
     pub(super) fn spot(&self, text: &[u8], mut tell: impl FnMut(usize, u32) -> bool) {
-        let (mut index, mut words) = (0_usize, 0_u32);
-        for (at, &byte) in text.iter().enumerate() {
-            index = step(index, byte);
-            words = words << 1 | u32::from(WORD.get(usize::from(byte)).copied().unwrap_or(false));
-            let bits = self.triples.get(index >> 5).copied().unwrap_or(0) >> (2 * (index & 31));
-            // The bits of the triple's first byte and of the one before it.
-            let within = u64::from(words >> 2 & 3 == 3);
-            if bits & (INSIDE | (STARTS >> within)) != 0
-                && let Some(start) = at.checked_sub(2)
-                && !self.compare(text, start, &mut tell)
-            {
-                return;
+        let mut places = [0_u16; BLOCK];
+        let mut before = 0;
+        for (number, block) in text.chunks(BLOCK).enumerate() {
+            let from = number * BLOCK;
+            let count = self.beginnings(block, &mut before, &mut places);
+            let count = self.triples_among(text, from, count, &mut places);
+            for &place in places.get(..count).unwrap_or_default() {
+                if !self.compare(text, from + usize::from(place), &mut tell) {
+                    return;
+                }
             }
         }
     }
 
+    /// Where in a block a literal can begin by its first byte and the one before. Without branches, which would be guessed
+    /// wrongly all the time.
+    fn beginnings(&self, block: &[u8], before: &mut u8, places: &mut [u16; BLOCK]) -> usize {
+        let (mut count, mut last) = (0, *before);
+        for (at, &byte) in (0_u16..).zip(block) {
+            let kind = self.begins[usize::from(byte)];
+            let begins = kind >> 2 | (kind >> 1 & !(kind & last));
+            // A block has no more places than bytes, so that the remainder changes nothing but the check.
+            places[count % BLOCK] = at;
+            count += usize::from(begins & 1);
+            last = kind;
+        }
+        *before = last;
+        count
+    }
+
+    /// Which of these places have the first three bytes of a literal; they come to stand first.
+    fn triples_among(&self, text: &[u8], from: usize, count: usize, places: &mut [u16; BLOCK]) -> usize {
+        let mut kept = 0;
+        for number in 0..count.min(BLOCK) {
+            let place = places[number];
+            let three = text
+                .get(from + usize::from(place)..)
+                .and_then(|rest| rest.first_chunk::<3>());
+            let index = three.map_or(0, |three| three.iter().fold(0, |index, &byte| step(index, byte)));
+            let bit = self.triples[(index >> 6) % TRIPLES] >> (index & 63) & 1;
+            places[kept % BLOCK] = place;
+            kept += bit as usize & usize::from(three.is_some());
+        }
+        kept
+    }
+
+    #[inline(never)]
     fn compare(&self, text: &[u8], start: usize, tell: &mut impl FnMut(usize, u32) -> bool) -> bool {
         let here = lower(eight(text, start));
         let wanted = key(here);
@@ -162,11 +209,13 @@ impl Spotter {
         if fourth >> class(here, 3) & fifth >> class(here, 4) & sixth >> class(here, 5) & 1 == 0 {
             return true;
         }
+        let word = |at: Option<usize>| at.and_then(|at| text.get(at)).is_some_and(|&byte| is_word(byte));
+        let within = word(start.checked_sub(1)) && word(Some(start));
         let entries = self
             .entries
             .get(slot.first as usize..(slot.first + slot.count) as usize);
         for entry in entries.unwrap_or_default() {
-            if here & entry.mask != entry.literal {
+            if here & entry.mask != entry.literal || (within && !entry.inside) {
                 continue;
             }
             let owners = self.owners.get(entry.owners.0 as usize..entry.owners.1 as usize);
@@ -178,6 +227,10 @@ impl Spotter {
         }
         true
     }
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 /// The class of one of eight bytes.
@@ -240,17 +293,6 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-const fn word_bytes() -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let one = byte as u8;
-        table[byte] = one.is_ascii_alphanumeric() || one == b'_';
-        byte += 1;
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -286,6 +328,10 @@ mod tests {
         assert_eq!(spotted(&literals, b"x<|im_"), [(1, 2)]);
         assert_eq!(spotted(&literals, "请忽略".as_bytes()), [(3, 4)]);
         assert_eq!(spotted(&literals, b"pa"), []);
+        assert_eq!(
+            spotted(&[("token", true), ("tok_", false)], b"a_tok_ b_token tok_"),
+            [(9, 0), (15, 1)]
+        );
     }
 
     proptest! {
@@ -295,7 +341,7 @@ mod tests {
             let bytes = bytes.as_bytes();
             let wanted: Vec<(usize, u32)> = (0..bytes.len())
                 .filter(|&at| bytes[at..].starts_with(short.as_bytes()))
-                .filter(|&at| inside || at == 0 || !(WORD[usize::from(bytes[at - 1])] && WORD[usize::from(bytes[at])]))
+                .filter(|&at| inside || at == 0 || !(is_word(bytes[at - 1]) && is_word(bytes[at])))
                 .map(|at| (at, 0))
                 .collect();
             prop_assert_eq!(spotted(&[(&literal, inside)], text.as_bytes()), wanted);
