@@ -46,8 +46,8 @@ const DISCUSSED_WITHIN: usize = 500;
 const QUOTED_IN_DISCUSSION: f64 = 0.3;
 const IN_DISCUSSION: f64 = 0.6;
 
-/// What counts where the agent itself writes: code and documents quote what they are about.
-const IN_TOOL_INPUT: f64 = 0.6;
+/// What counts where the agent itself writes: code, documents and reports quote what they are about.
+const FROM_AGENT: f64 = 0.6;
 
 /// Most signals that are weighed in one text.
 const MAX_SIGNALS: usize = 4096;
@@ -345,10 +345,9 @@ impl InjectionRules {
             .find_iter(folded)
             .map(|found| found.start())
             .collect();
-        let factor = if surface == Surface::ToolInput {
-            IN_TOOL_INPUT
-        } else {
-            1.0
+        let factor = match surface {
+            Surface::ToolInput | Surface::Completion => FROM_AGENT,
+            Surface::Prompt | Surface::ToolResult => 1.0,
         };
         let mut weighed = Vec::new();
         let mut rest = signs;
@@ -464,7 +463,7 @@ fn quoted(sign: &Sign, folded: &[u8]) -> bool {
             .checked_sub(1)
             .and_then(|at| before.get(at))
             .is_none_or(|&byte| !byte.is_ascii_alphanumeric());
-        matches!(byte, b'"' | b'`') || (byte == b'\'' && first)
+        matches!(byte, b'"' | b'`') || (matches!(byte, b'\'' | b'/') && first)
     };
     let open = before
         .iter()
@@ -473,6 +472,13 @@ fn quoted(sign: &Sign, folded: &[u8]) -> bool {
         .find(|&found| opens(found))
         .map(|(_, &byte)| byte);
     open.is_some_and(|quote| {
+        if quote == b'/' {
+            // An expression of a script, not a path.
+            const CLOSES: [&[u8]; 4] = [b"/i", b"/g", b"/,", b"/]"];
+            return CLOSES
+                .iter()
+                .any(|close| memchr::memmem::find(behind, close).is_some());
+        }
         // An even number of the same quotes in between would mean that the quotation had ended.
         behind.contains(&quote) && before.iter().filter(|&&byte| byte == quote).count() % 2 == 1
     })

@@ -201,7 +201,7 @@ impl SecretRules {
         let mut found: Vec<Secret> = self
             .matches(text, false)
             .into_iter()
-            .filter_map(|secret| self.without_quotes(text, secret, &self.masking))
+            .filter_map(|secret| self.without_quotes(text, secret, true))
             .collect();
         found.sort_by_key(|secret| (secret.from, secret.rule));
         let mut kept: Vec<Secret> = Vec::with_capacity(found.len());
@@ -218,7 +218,7 @@ impl SecretRules {
     }
 
     /// The secret inside its quotes; `None` where a rule that goes by a name sees what plainly is no secret.
-    fn without_quotes(&self, text: &str, mut secret: Secret, none: &NoSecret) -> Option<Secret> {
+    fn without_quotes(&self, text: &str, mut secret: Secret, masking: bool) -> Option<Secret> {
         let rule = self.rules.get(secret.rule)?;
         let value = text.get(secret.from..secret.to)?;
         if value.contains(MARK) || text.get(secret.from..)?.starts_with(MARK) {
@@ -231,7 +231,7 @@ impl SecretRules {
                 secret.to -= 1;
             }
             let bare = text.get(secret.from..secret.to)?;
-            let masking = std::ptr::eq(none, &raw const self.masking);
+            let none = if masking { &self.masking } else { &self.finding };
             let plain = match rule.leaves {
                 Leaves::Nothing if masking => false,
                 Leaves::Numbers if masking => bare.bytes().all(|byte| byte.is_ascii_digit()),
@@ -256,7 +256,7 @@ impl SecretRules {
     pub(super) fn find(&self, surface: Surface, text: &str) -> Vec<Finding> {
         let mut judged: Vec<(Secret, u8, Severity)> = Vec::new();
         for secret in self.matches(text, true) {
-            let Some(secret) = self.without_quotes(text, secret, &self.finding) else {
+            let Some(secret) = self.without_quotes(text, secret, false) else {
                 continue;
             };
             let Some(rule) = self.rules.get(secret.rule) else {
