@@ -122,7 +122,7 @@ pub struct Finding {
 }
 
 /// What the policy says of one tool call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Decision {
     /// What the policy wants.
@@ -132,21 +132,58 @@ pub struct Decision {
     /// One sentence for the person and the model: what was refused and why.
     pub reason: String,
     /// What the rules found.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub findings: Vec<Finding>,
     /// The rule that decided: a finding's rule, or the policy's own name for what it did (`list.block`, `exception`, `risk`).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub rule: String,
     /// Where in the policy the deciding clause stands: `decision.rego:42`. Empty if the policy does not say.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default)]
     pub line: String,
     /// The input that the call is to run with instead, where the policy changed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub updated_input: Option<serde_json::Value>,
     /// Which policy decided: the first 12 hex digits of the SHA-256 over the policy's modules and data.
     pub policy: String,
     /// Whether the verdict was given to the harness (`action` and `hitl` mode), or only noted (`observe` mode).
     pub enforced: bool,
+}
+
+/// As it is written: with what `observe` mode let pass, for whoever reads records without knowing the rule for it.
+impl Serialize for Decision {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            verdict: Verdict,
+            severity: Severity,
+            reason: &'a str,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            findings: &'a [Finding],
+            #[serde(skip_serializing_if = "str::is_empty")]
+            rule: &'a str,
+            #[serde(skip_serializing_if = "str::is_empty")]
+            line: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            updated_input: Option<&'a serde_json::Value>,
+            policy: &'a str,
+            enforced: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            would_block: Option<bool>,
+        }
+        Written {
+            verdict: self.verdict,
+            severity: self.severity,
+            reason: &self.reason,
+            findings: &self.findings,
+            rule: &self.rule,
+            line: &self.line,
+            updated_input: self.updated_input.as_ref(),
+            policy: &self.policy,
+            enforced: self.enforced,
+            would_block: (!self.enforced).then(|| self.would_block()),
+        }
+        .serialize(serializer)
+    }
 }
 
 impl Decision {
