@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_largest_expression_that_is_taken_can_be_compiled() {
-        for large in ["a{5000}", "(?:[ac-egi-kmo-q]{400}){2}", "(?:ab|cd){1500}"] {
+        for large in ["a{5000}", "(?:[ac-egi-kmo-q]{400}){2}", "(?:ab|cd){1000}"] {
             assert!(super::compile(large).is_some(), "{large}");
             assert!(LazyRegex::new(large).is_ok(), "{large}");
         }

@@ -21,7 +21,7 @@ pub(super) enum Node {
     All(Vec<Node>),
     Any(Vec<Node>),
     Not(Box<Node>),
-    Run(RunTest),
+    Run(Box<RunTest>),
     Pipe(Vec<RunTest>, Vec<RunTest>),
     Path(Access, PathTest),
     Host(HostTest),

@@ -60,11 +60,11 @@ impl Pattern {
 
 /// A text that is looked for in others, made ready for that once.
 #[derive(Debug, Clone)]
-pub(super) struct Literal(Finder<'static>);
+pub(super) struct Literal(Box<Finder<'static>>);
 
 impl Literal {
     pub(super) fn new(text: &str) -> Self {
-        Self(Finder::new(text).into_owned())
+        Self(Box::new(Finder::new(text).into_owned()))
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
