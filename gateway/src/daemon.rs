@@ -40,8 +40,9 @@ const HELPERS: usize = 3;
 /// How long such a thread waits for more work.
 const HELPER_IDLE: Duration = Duration::from_secs(2);
 
-/// Runs the gateway until it is told to stop (`SIGTERM`, `SIGINT`).
-pub fn run(config: &Config, allow_root: bool) -> Result<(), GatewayError> {
+/// Runs the gateway until it is told to stop (`SIGTERM`, `SIGINT`). `started` is called once everything is set up; the program
+/// gives back then what only that needed.
+pub fn run(config: &Config, allow_root: bool, started: fn()) -> Result<(), GatewayError> {
     if nix::unistd::geteuid().is_root() && !allow_root {
         return Err(GatewayError::Root);
     }
@@ -59,6 +60,7 @@ pub fn run(config: &Config, allow_root: bool) -> Result<(), GatewayError> {
         let _entered = runtime.enter();
         Gateway::start(config)?
     };
+    started();
     runtime.block_on(gateway.run())
 }
 

@@ -50,7 +50,7 @@ test_thresholds if {
 	every expected in [
 		["CRITICAL", 1, "deny"], ["CRITICAL", 100, "deny"],
 		["HIGH", 80, "deny"], ["HIGH", 79, "ask"], ["HIGH", 1, "ask"],
-		["MEDIUM", 70, "ask"], ["MEDIUM", 69, "allow"],
+		["MEDIUM", 65, "ask"], ["MEDIUM", 64, "allow"],
 		["LOW", 100, "allow"], ["NONE", 100, "allow"],
 	] {
 		answer := decision.decision with input as call([found(expected[0], expected[1])])

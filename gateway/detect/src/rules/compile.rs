@@ -196,7 +196,9 @@ impl Compiler {
         })?);
         nodes.extend(any(&clause.does, |does| self.does(does))?);
         nodes.extend(any(&clause.flow, |flow| self.flow(flow))?);
-        nodes.extend(any(&clause.run, |run| self.run(run).map(|test| Node::Run(Box::new(test))))?);
+        nodes.extend(any(&clause.run, |run| {
+            self.run(run).map(|test| Node::Run(Box::new(test)))
+        })?);
         nodes.extend(any(&clause.pipe, |pipe| {
             let mut side = |runs: &Many<Run>| {
                 runs.0

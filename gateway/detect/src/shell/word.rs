@@ -96,7 +96,9 @@ impl Word {
     /// The one field of a word in which nothing is to be expanded, as most words are.
     pub(crate) fn plain(&self) -> Option<Field> {
         match self.pieces.as_slice() {
-            [Piece::Text { text, quoted }] if !text.is_empty() && (*quoted || !text.bytes().any(|byte| matches!(byte, b'~' | b'{'))) => {
+            [Piece::Text { text, quoted }]
+                if !text.is_empty() && (*quoted || !text.bytes().any(|byte| matches!(byte, b'~' | b'{'))) =>
+            {
                 Some(Field {
                     glob: !quoted && is_glob(text),
                     ..Field::literal(text)
