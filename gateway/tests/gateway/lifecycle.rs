@@ -155,7 +155,7 @@ fn at_rest_it_is_small() {
     let world = World::start("");
     // What it takes for itself: rules, policy and contracts. The rest is the program's own text, which the system shares,
     // takes back at will, and which an unoptimised build has three times as much of.
-    let status = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
+    let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
     let own = status
         .lines()
         .find_map(|line| line.strip_prefix("RssAnon:"))
