@@ -61,8 +61,13 @@ mod e2e {
 
     impl Scene {
         fn make(client: Client) -> Self {
+            Self::with(client, false)
+        }
+
+        /// With the sensor, which tells a person from an agent.
+        fn with(client: Client, agent: bool) -> Self {
             let stack = Stack::start(StackOptions {
-                agent: false,
+                agent,
                 mode: Mode::Action,
                 ..StackOptions::default()
             })
@@ -297,22 +302,23 @@ mod e2e {
         assert!(!scene.settings().exists());
     }
 
-    /// Waits for a call to come up, and approves it as an operator whose agents nobody runs. The session's own user may not:
-    /// without the sensor nobody can tell that user from the agent. Returns what the queue said of the call.
+    /// Waits for a call to come up, and approves it as an operator: the sensor tells that this process is none of the agent's.
+    /// Returns what the queue said of the call.
     fn approve(scene: &Scene) -> Value {
+        let waiting = waiting(scene);
+        let id = waiting["id"].as_str().unwrap();
+        let mut approve = scene.stack.command("defenseclaw-cli");
+        approve.args(["approvals", "approve", id]).current_dir("/");
+        let operator = approve.uid(GATEWAY_USER).gid(GATEWAY_USER).output().unwrap();
+        assert!(operator.status.success(), "{operator:?}");
+        waiting
+    }
+
+    /// The call that comes up for approval.
+    fn waiting(scene: &Scene) -> Value {
         let begun = Instant::now();
         while begun.elapsed() < ASKED {
             if let Some(waiting) = scene.cli(&["approvals", "list", "--json"]).0.pop() {
-                let id = waiting["id"].as_str().unwrap();
-                let mut approve = scene.stack.command("defenseclaw-cli");
-                approve.args(["approvals", "approve", id]).current_dir("/");
-                assert_eq!(
-                    approve.output().unwrap().status.code(),
-                    Some(4),
-                    "the session's own user"
-                );
-                let operator = approve.uid(GATEWAY_USER).gid(GATEWAY_USER).output().unwrap();
-                assert!(operator.status.success(), "{operator:?}");
                 return waiting;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -323,10 +329,10 @@ mod e2e {
     /// Codex cannot ask from a hook, so the call waits in the queue.
     #[test]
     fn a_person_lets_codex_go_on() {
-        if !require(&[Need::Root, Client::Codex.need()]) {
+        if !require(&[Need::Root, Need::Bpf, Client::Codex.need()]) {
             return;
         }
-        let mut scene = Scene::make(Client::Codex);
+        let mut scene = Scene::with(Client::Codex, true);
         scene.change("setup", &["--mode", "hitl"]);
         scene.stack.end_gateway(Signal::SIGTERM).unwrap();
         scene.stack.start_gateway().unwrap();
@@ -344,6 +350,32 @@ mod e2e {
             "{waited}"
         );
         assert!(scene.made("stolen.txt"), "it ran once a person had said so");
+    }
+
+    /// Without the sensor nobody can tell a person in the agent's own login from the agent, whatever the user: a call that
+    /// nobody may answer is not run.
+    #[test]
+    fn without_the_sensor_nobody_in_the_agents_login_answers() {
+        if !require(&[Need::Root, Client::Codex.need()]) {
+            return;
+        }
+        let mut scene = Scene::make(Client::Codex);
+        scene.change("setup", &["--mode", "hitl"]);
+        scene.stack.end_gateway(Signal::SIGTERM).unwrap();
+        scene.stack.start_gateway().unwrap();
+        std::thread::scope(|threads| {
+            let agent = threads.spawn(|| scene.session(vec![theft("one")]));
+            let id = waiting(&scene)["id"].as_str().unwrap().to_owned();
+            for user in [0, GATEWAY_USER] {
+                let mut approve = scene.stack.command("defenseclaw-cli");
+                approve.args(["approvals", "approve", &id]).current_dir("/");
+                let answer = approve.uid(user).gid(user).output().unwrap();
+                assert_eq!(answer.status.code(), Some(4), "user {user}: {answer:?}");
+            }
+            // It ends its session; the call that waits is withdrawn with it, or times out.
+            agent.join().unwrap();
+        });
+        assert!(!scene.made("stolen.txt"));
     }
 
     #[test]
