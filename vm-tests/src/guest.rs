@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::VERDICT;
+use crate::{BEGUN, VERDICT};
 
 /// How long a guest may take. It takes seconds; a busy machine may need ten times as long.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -25,7 +25,23 @@ pub struct Report {
 }
 
 /// Boots and waits. `lsm` is the kernel's list of security modules. Every console line is passed to `show`.
+///
+/// An emulated processor now and then faults while the kernel still boots, before anything of ours runs. That says nothing
+/// of what is tested, so such a guest is booted once more; once its init has begun, the outcome stands.
 pub fn boot(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&str)) -> Result<Report> {
+    let mut begun = false;
+    let first = boot_once(kernel, initramfs, lsm, &mut |line| {
+        begun |= line.contains(BEGUN);
+        show(line);
+    });
+    if first.is_ok() || begun {
+        return first;
+    }
+    eprintln!("The guest's kernel did not come up to its init; booting it once more.");
+    boot_once(kernel, initramfs, lsm, show)
+}
+
+fn boot_once(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&str)) -> Result<Report> {
     let start = Instant::now();
     let mut command = emulator(lsm);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);

@@ -14,5 +14,7 @@ pub mod kernel;
 
 /// The guest's init prints this, then `success` or `failure` and the reason.
 pub const VERDICT: &str = "DEFENSECLAW-GUEST: ";
+/// What the guest's init prints first: from there on, whatever goes wrong is ours.
+pub const BEGUN: &str = "DEFENSECLAW-GUEST-BEGUN";
 /// Where the guest's init finds its command, one word a line.
 pub const COMMAND_FILE: &str = "/guest-command";

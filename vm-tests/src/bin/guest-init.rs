@@ -8,7 +8,7 @@ use std::fs;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
-use defenseclaw_vm_tests::{COMMAND_FILE, VERDICT};
+use defenseclaw_vm_tests::{BEGUN, COMMAND_FILE, VERDICT};
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 use nix::sys::reboot::{RebootMode, reboot};
@@ -28,6 +28,7 @@ const MOUNTS: [(&str, &str); 9] = [
 ];
 
 fn main() -> ExitCode {
+    println!("{BEGUN}");
     match run() {
         Ok(()) => println!("{VERDICT}success"),
         Err(error) => println!("{VERDICT}failure {error:#}"),
