@@ -153,8 +153,8 @@ fn a_wrong_command_line_is_a_matter_of_usage() {
 #[test]
 fn at_rest_it_is_small() {
     let world = World::start("");
-    // What it takes for itself: rules, policy and contracts. The rest is the program's own text, which the system shares,
-    // takes back at will, and which an unoptimised build has three times as much of.
+    // What it takes for itself: rules, policy and contracts. The rest is the program's own text, which the system shares and
+    // takes back at will, and of which an unoptimised build has more.
     let status = fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
     let own = status
         .lines()
