@@ -197,7 +197,7 @@ fn modules(folder: &Path, counts: &mut Counts, failures: &mut Vec<Failed>) -> Re
 fn packs(folder: Option<&Path>, counts: &mut Counts, failures: &mut Vec<Failed>) -> Result<(), CliError> {
     let report = match folder {
         Some(folder) => Detector::test_packs(folder),
-        None => Detector::embedded().map(|detector| detector.test()),
+        None => Detector::test_embedded(),
     };
     let report = report.map_err(|error| refused(error.into()))?;
     counts.passed += report.samples;

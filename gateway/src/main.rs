@@ -1,5 +1,7 @@
 //! The gateway's program: arguments, log, exit status.
 
+mod memory;
+
 use std::process::ExitCode;
 
 use tracing::Level;
@@ -27,12 +29,6 @@ Examples:
   DEFENSECLAW_SOCKET=/tmp/dc/gateway.sock DEFENSECLAW_STATE=/tmp/dc/state defenseclaw-gateway
 ";
 
-/// Gives the memory back that was freed: reading policy, packs and contracts takes several times what is kept of them.
-fn give_back() {
-    // SAFETY: it takes no pointer and may be called at any time, from any thread.
-    unsafe { libmimalloc_sys::mi_collect(true) };
-}
-
 /// Exit status for a misused command line.
 const EXIT_USAGE: u8 = 2;
 
@@ -59,7 +55,7 @@ fn main() -> ExitCode {
     start_log();
     let outcome = defenseclaw_gateway::config::load()
         .map_err(Into::into)
-        .and_then(|config| defenseclaw_gateway::daemon::run(&config, allow_root, give_back));
+        .and_then(|config| defenseclaw_gateway::daemon::run(&config, allow_root, memory::give_back));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::Finding;
 use defenseclaw_model::facts::Facts;
-use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -102,18 +101,22 @@ pub enum PackError {
 impl Detector {
     /// The packs that this program was built with.
     pub fn embedded() -> Result<Self, PackError> {
-        Self::from_packs(&[FACT_PACKS, text::EMBEDDED].concat())
+        Ok(Self::from_packs(&built_in())?.without_tests())
     }
 
     /// The packs in `dir` (`*.yaml`), instead of those built in.
     pub fn from_dir(dir: &Path) -> Result<Self, PackError> {
+        Ok(Self::from_folder(dir)?.without_tests())
+    }
+
+    fn from_folder(dir: &Path) -> Result<Self, PackError> {
         let packs = read_packs(dir)?;
         let packs: Vec<(&str, &str)> = packs.iter().map(|(file, text)| (&**file, &**text)).collect();
         Self::from_packs(&packs)
     }
 
-    /// Packs given as file name and text.
-    pub fn from_packs(packs: &[(&str, &str)]) -> Result<Self, PackError> {
+    /// Packs given as file name and text, with the tests that stand beside their rules.
+    fn from_packs(packs: &[(&str, &str)]) -> Result<Self, PackError> {
         let mut packs = packs.to_vec();
         packs.sort_unstable();
         let (mut facts, mut texts) = (Vec::new(), Vec::new());
@@ -123,9 +126,18 @@ impl Detector {
             digest.update(file);
             digest.update((text.len() as u64).to_le_bytes());
             digest.update(text);
-            match kind_of_pack(file, text)? {
-                PackKind::Facts => facts.push((file, text)),
-                PackKind::Text => texts.push((file, text)),
+            match kind_of(text) {
+                Some("facts") => facts.push((file, text)),
+                Some("text") => texts.push((file, text)),
+                other => {
+                    return Err(PackError::Invalid {
+                        file: file.to_owned(),
+                        why: match other {
+                            Some(kind) => format!("its kind is {kind:?}; use facts or text"),
+                            None => "it does not say its kind: write `kind: facts` or `kind: text` on a line of its own".to_owned(),
+                        },
+                    });
+                }
             }
         }
         let digest = digest.finalize();
@@ -164,8 +176,17 @@ impl Detector {
         self.texts.find(surface, text)
     }
 
-    /// Runs the tests that stand beside each rule.
-    pub fn test(&self) -> Report {
+    /// Runs the tests that stand beside each rule that this program was built with.
+    pub fn test_embedded() -> Result<Report, PackError> {
+        Self::from_packs(&built_in()).map(|detector| detector.test())
+    }
+
+    /// Loads the packs in `dir` and runs the tests that stand beside each rule.
+    pub fn test_packs(dir: &Path) -> Result<Report, PackError> {
+        Self::from_folder(dir).map(|detector| detector.test())
+    }
+
+    fn test(&self) -> Report {
         let mut report = self.facts.check();
         let texts = self.texts.test();
         report.rules += texts.rules;
@@ -174,10 +195,17 @@ impl Detector {
         report
     }
 
-    /// Loads the packs in `dir` and runs the tests that stand beside each rule.
-    pub fn test_packs(dir: &Path) -> Result<Report, PackError> {
-        Self::from_dir(dir).map(|detector| detector.test())
+    /// Tests are most of a pack: a daemon has no use for them.
+    fn without_tests(mut self) -> Self {
+        if let Some(rules) = Arc::get_mut(&mut self.facts) {
+            rules.forget_tests();
+        }
+        self
     }
+}
+
+fn built_in() -> Vec<(&'static str, &'static str)> {
+    [FACT_PACKS, text::EMBEDDED].concat()
 }
 
 /// Adds what no finding of the same rule says yet.
@@ -221,26 +249,12 @@ fn inner_command(call: &ToolCall) -> Option<ToolCall> {
     })
 }
 
-/// Whose a pack is.
-#[derive(Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum PackKind {
-    /// Rules over facts.
-    Facts,
-    /// Rules over text.
-    Text,
-}
-
-fn kind_of_pack(file: &str, text: &str) -> Result<PackKind, PackError> {
-    #[derive(Deserialize)]
-    struct Head {
-        kind: PackKind,
-    }
-    let head: Result<Head, _> = serde_saphyr::from_str(text);
-    head.map(|head| head.kind).map_err(|error| PackError::Invalid {
-        file: file.to_owned(),
-        why: error.to_string(),
-    })
+/// Whose a pack is, told without reading it whole: whoever it belongs to reads it with all its places.
+fn kind_of(pack: &str) -> Option<&str> {
+    pack.lines()
+        .find_map(|line| line.strip_prefix("kind:"))
+        .map(|kind| kind.split('#').next().unwrap_or_default())
+        .map(|kind| kind.trim().trim_matches(['"', '\'']))
 }
 
 fn read_packs(dir: &Path) -> Result<Vec<(String, String)>, PackError> {

@@ -78,6 +78,13 @@ impl FactRules {
         compile::compile(packs)
     }
 
+    /// Drops the samples: [`Self::check`] finds none afterwards.
+    pub(crate) fn forget_tests(&mut self) {
+        for rule in &mut self.rules {
+            rule.tests = schema::Tests::default();
+        }
+    }
+
     /// What the rules say of a call, the worst first.
     pub(crate) fn find(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
         let mut findings = Vec::new();

@@ -51,7 +51,7 @@ pub(super) struct Rule {
 }
 
 /// What a rule must find, and what it must leave alone.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tests {
     pub(super) positive: Vec<Sample>,
