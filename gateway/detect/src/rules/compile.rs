@@ -7,6 +7,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use super::index::Index;
 use super::lazy::LazyRegex;
 use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, NameSet, Node, PathTest, RunTest, TextTest};
+use super::pairs::Wanted;
 use super::pattern::{Literal, Pattern};
 use super::schema::{self, Clause, Many, Pack, Run};
 use super::{FactRule, FactRules, Message};
@@ -300,7 +301,7 @@ impl Compiler {
             name_set.add(*self.programs.entry(name.clone()).or_insert(next));
         }
         let sequence = |text: &String| text.split_whitespace().map(Into::into).collect();
-        Ok(RunTest {
+        let mut test = RunTest {
             name_set,
             names,
             wild_names: wild
@@ -333,7 +334,10 @@ impl Compiler {
             operands: run.operands,
             takes_code: run.takes_code,
             computed: run.computed,
-        })
+            wanted: Wanted::default(),
+        };
+        test.want();
+        Ok(test)
     }
 
     fn path(&self, path: &schema::PathClause) -> Compiled<PathTest> {

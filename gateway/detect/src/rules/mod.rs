@@ -7,6 +7,7 @@
 //! | `node` | conditions, and what they say of a call |
 //! | `index` | which rules can match a call at all |
 //! | `lazy` | regular expressions, compiled when first asked |
+//! | `pairs` | what a program's words cannot hold, told at a glance |
 //! | `view` | one call as rules see it |
 //! | `check` | the tests that stand beside each rule |
 
@@ -16,6 +17,7 @@ mod index;
 mod interpreter;
 mod lazy;
 mod node;
+mod pairs;
 mod pattern;
 mod schema;
 mod view;

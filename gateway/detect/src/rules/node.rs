@@ -2,6 +2,7 @@
 
 use super::interpreter::{is_computed, takes_code};
 use super::lazy::LazyRegex;
+use super::pairs::Wanted;
 use super::pattern::{Literal, Pattern, any_fits};
 use super::schema::{CallWord, HostWord};
 use super::view::{View, arguments, host_is};
@@ -13,7 +14,7 @@ use defenseclaw_model::facts::{
 const MAX_SEEN: usize = 8;
 
 /// Most letters that are read as options of one letter each; longer words are options by name, as in `find` or `java`.
-const MAX_CLUSTER: usize = 7;
+pub(super) const MAX_CLUSTER: usize = 7;
 
 /// A condition.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub(super) struct RunTest {
     /// The same names, by number.
     pub(super) name_set: NameSet,
     pub(super) wild_names: Vec<Pattern>,
+    /// What the program's words must have for the rest to hold.
+    pub(super) wanted: Wanted,
     pub(super) written: Vec<Pattern>,
     /// One of each group.
     pub(super) flags: Vec<Vec<Flag>>,
@@ -69,27 +72,32 @@ pub(super) struct RunTest {
 /// A set of program names, by the numbers that they have in all packs. A rule asks for each program of a call whether it
 /// is meant, and most are not: this answers for the whole call in a few instructions.
 #[derive(Debug, Clone, Default)]
-pub(super) struct NameSet(Vec<u64>);
+pub(super) struct NameSet {
+    /// All of it folded into one word: sets that share nothing here share nothing.
+    brief: u128,
+    words: Vec<u64>,
+}
 
 impl NameSet {
     pub(super) fn add(&mut self, number: usize) {
         let word = number / 64;
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
         }
-        if let Some(bits) = self.0.get_mut(word) {
+        if let Some(bits) = self.words.get_mut(word) {
             *bits |= 1 << (number % 64);
         }
+        self.brief |= 1 << (number % 128);
     }
 
     /// The numbers that are in both.
     fn shared(&self, other: &Self) -> impl Iterator<Item = usize> {
-        let words = self.0.iter().zip(&other.0).map(|(a, b)| a & b).enumerate();
+        let words = self.words.iter().zip(&other.words).map(|(a, b)| a & b).enumerate();
         words.flat_map(|(at, bits)| Bits(bits).map(move |bit| at * 64 + bit))
     }
 
     fn meets(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+        self.brief & other.brief != 0 && self.words.iter().zip(&other.words).any(|(a, b)| a & b != 0)
     }
 }
 
@@ -348,12 +356,25 @@ impl Ask<'_, '_> {
 }
 
 impl RunTest {
+    /// Works out what the words must have; called once, when all else is set.
+    pub(super) fn want(&mut self) {
+        let mut wanted = Wanted::default();
+        wanted.patterns(&self.written);
+        wanted.sequences(&self.subcommands);
+        self.flags.iter().for_each(|group| wanted.flags(group));
+        self.args.iter().for_each(|group| wanted.patterns(group));
+        self.has.iter().for_each(|group| wanted.literals(group));
+        self.wanted = wanted;
+    }
+
     /// Gives the programs whose name is meant, those with one of the listed names first; one may come twice.
     fn candidates<'a>(&self, view: &View<'a>, mut each: impl FnMut(usize, &'a Program)) {
         let programs = &view.facts.programs;
-        for number in self.name_set.shared(&view.present) {
-            for at in view.named(number) {
-                programs.get(at).into_iter().for_each(|program| each(at, program));
+        if self.name_set.meets(&view.present) {
+            for number in self.name_set.shared(&view.present) {
+                for at in view.named(number) {
+                    programs.get(at).into_iter().for_each(|program| each(at, program));
+                }
             }
         }
         let all = self.names.is_empty() && self.wild_names.is_empty();
@@ -373,6 +394,9 @@ impl RunTest {
 
     /// Whether a program whose name is meant fits. What is cheap comes first.
     fn fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
+        if !self.wanted.may_be_in(view.pairs(at)) {
+            return false;
+        }
         let words = arguments(program);
         let some_word = |patterns: &[Pattern]| words.iter().any(|word| any_fits(patterns, word));
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));

@@ -9,6 +9,7 @@ use defenseclaw_model::facts::{Facts, Program};
 use serde_json::Value;
 
 use super::node::NameSet;
+use super::pairs::Pairs;
 use super::schema::{CallWord, HostWord};
 use crate::quick::Table;
 
@@ -41,6 +42,7 @@ pub(super) struct View<'a> {
     /// Number of a name, and a program that has it; sorted.
     named: Vec<(usize, usize)>,
     lines: Vec<OnceCell<String>>,
+    pairs: Vec<Pairs>,
     readers: OnceCell<Vec<Vec<usize>>>,
     text: OnceCell<String>,
 }
@@ -71,6 +73,7 @@ impl<'a> View<'a> {
             facts,
             kind: kind_word(&call.kind),
             lines: facts.programs.iter().map(|_| OnceCell::new()).collect(),
+            pairs: facts.programs.iter().map(Pairs::of_program).collect(),
             readers: OnceCell::new(),
             text: OnceCell::new(),
         }
@@ -95,6 +98,11 @@ impl<'a> View<'a> {
                 .unwrap_or_default()
         };
         self.lines.get(at).map_or("", |line| line.get_or_init(join))
+    }
+
+    /// What the words of a program may hold.
+    pub(super) fn pairs(&self, at: usize) -> &Pairs {
+        self.pairs.get(at).unwrap_or(&Pairs::ALL)
     }
 
     /// All programs that the output of one of `starts` reaches.
