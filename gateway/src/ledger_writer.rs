@@ -274,21 +274,24 @@ impl Writer {
     fn append_group(&mut self, group: &mut Vec<Waiting>) {
         if group.len() > 1 {
             let mut whole = Bundle::default();
-            for (bundle, _) in group.iter() {
+            let mut begins = Vec::with_capacity(group.len());
+            for (bundle, _) in group.iter_mut() {
                 let offset = whole.drafts.len();
-                whole.drafts.extend_from_slice(&bundle.drafts);
-                whole.about.extend(
-                    bundle
-                        .about
-                        .iter()
-                        .map(|(finding, about)| (finding + offset, about + offset)),
-                );
+                whole.drafts.append(&mut bundle.drafts);
+                begins.push(offset);
+                let about = bundle.about.iter();
+                whole
+                    .about
+                    .extend(about.map(|(finding, about)| (finding + offset, about + offset)));
             }
             if self.append(&mut whole).is_ok() {
                 group.drain(..).for_each(|(_, done)| {
                     let _ = done.send(Ok(()));
                 });
                 return;
+            }
+            for ((bundle, _), offset) in group.iter_mut().zip(begins).rev() {
+                bundle.drafts = whole.drafts.split_off(offset);
             }
         }
         for (mut bundle, done) in group.drain(..) {

@@ -1,6 +1,7 @@
 //! Who asks, as far as the system tells.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ struct Inner {
     via: Via,
     slot: Arc<Slot>,
     until: watch::Sender<Option<Instant>>,
+    noted: AtomicBool,
 }
 
 /// How the caller is connected.
@@ -54,6 +56,7 @@ impl Caller {
             via,
             slot: Arc::new(slot),
             until: sender,
+            noted: AtomicBool::new(false),
         };
         (Self(Arc::new(inner)), receiver)
     }
@@ -69,6 +72,11 @@ impl Caller {
             Via::Socket { peer, .. } => peer,
             Via::Token { uid } => Peer { pid: None, uid },
         }
+    }
+
+    /// Whether this is asked for the first time of this connection.
+    pub(super) fn first_noted(&self) -> bool {
+        !self.0.noted.swap(true, Ordering::Relaxed)
     }
 
     /// The process that connected. `None` over TCP, and where it is gone or runs in another pid namespace.

@@ -55,11 +55,11 @@ pub(super) async fn hook(
     let (presence, client) = client::arrive();
     // On its own: a client that hangs up must not stop a decision between the agent's word and the ledger's.
     let mut decided = tokio::spawn(client::on_behalf_of(client, {
-        let api = Arc::clone(&api);
+        let (api, caller) = (Arc::clone(&api), caller.clone());
         async move {
             let decision = engine.hook(connector, named.as_deref(), payload, peer, arrived);
             // In this order: the caller is looked at while the decision waits for the ledger. It is there until it is answered.
-            let (reply, ()) = tokio::join!(decision, async { note(&api, peer.pid) });
+            let (reply, ()) = tokio::join!(decision, async { note(&api, &caller) });
             drop((room, slot));
             reply
         }
@@ -88,12 +88,14 @@ pub(super) async fn hook(
     })
 }
 
-/// Remembers the caller's harness, for when an operator's process is to be told from an agent's. The root agent knows better,
-/// but may go.
-fn note(api: &Api, hook: Option<u32>) {
+/// Remembers the caller's harness, for when an operator's process is to be told from an agent's: once for each connection,
+/// whose process stays the same. The root agent knows better, but may go.
+fn note(api: &Api, caller: &Caller) {
     if api.engine.agent().connected() {
         api.governed.missed();
-    } else if let Some(hook) = hook {
+    } else if let Some(hook) = caller.peer().pid
+        && caller.first_noted()
+    {
         api.governed.note(hook);
     }
 }
