@@ -148,6 +148,9 @@ fn opened(events: &[Event]) -> Vec<(&str, FileAccess)> {
         .collect()
 }
 
+/// How often a process ends whose threads end at the same time.
+const RACES: usize = 400;
+
 // ---- what actors do -------------------------------------------------------------------------------------------------
 
 /// Not a test of its own: what this program does when it was started as an actor. libtest runs it in a thread that is not
@@ -180,6 +183,7 @@ fn actor() {
             std::thread::sleep(Duration::from_millis(400));
         }
         "swarm" => swarm(34_000),
+        "racers" => racers(),
         "paths" => paths(&folder),
         "connect" => connect(),
         "arguments" => {
@@ -197,6 +201,35 @@ fn actor() {
         "open_calls" => open_calls(&folder),
         "compat" => compat(&folder),
         other => panic!("no such role: {other}"),
+    }
+}
+
+/// Processes whose threads end by themselves, with 0, while the whole is told to end with 5: the last of them may be one that
+/// had its own status.
+fn racers() {
+    const THREADS: usize = 8;
+    for _ in 0..RACES {
+        // SAFETY: the child starts threads and ends; nothing that another thread of the parent may hold is asked for.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Child => {
+                let together = std::sync::Arc::new(std::sync::Barrier::new(THREADS + 1));
+                for _ in 0..THREADS {
+                    let together = std::sync::Arc::clone(&together);
+                    std::thread::spawn(move || {
+                        together.wait();
+                        // SAFETY: ends the calling thread alone; what it holds lasts until the process ends.
+                        unsafe { nix::libc::syscall(nix::libc::SYS_exit, 0) };
+                    });
+                }
+                together.wait();
+                // SAFETY: ends the child, without running anything of the parent's.
+                unsafe { nix::libc::_exit(5) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                use nix::sys::wait::{WaitStatus, waitpid};
+                assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 5));
+            }
+        }
     }
 }
 
@@ -360,6 +393,21 @@ fn an_exec_from_a_thread_keeps_the_process() {
         "the threads that de_thread ended are no exits of the process"
     );
     assert_eq!(exits[0].kind, EventKind::Exit(ExitStatus::Code(0)));
+}
+
+#[test]
+fn the_status_is_the_one_that_the_parent_is_told() {
+    let Some(mut stage) = Stage::new() else { return };
+    let (actor, events) = stage.play("racers");
+    let exits: Vec<_> = events
+        .iter()
+        .filter(|event| event.process.tgid != actor)
+        .filter_map(|event| match &event.kind {
+            EventKind::Exit(status) => Some(*status),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(exits, [ExitStatus::Code(5); RACES]);
 }
 
 #[test]

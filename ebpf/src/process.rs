@@ -205,12 +205,27 @@ fn exit(task: Object) -> Option<u32> {
     if removed {
         let mut record = ExitRecord {
             header: header(Kind::Exit, &label),
-            status: task.read::<u32>(offset!(task_exit_code))?,
+            status: status(task)?,
             pad: 0,
         };
         send(Ring::Security, &mut record, |record| &mut record.header);
     }
     Some(tgid)
+}
+
+/// The status that the parent is told: the group's, where the whole group was told to end, else its leader's. The thread that
+/// ends last may have ended on its own, with another.
+#[inline(always)]
+fn status(task: Object) -> Option<u32> {
+    /// `SIGNAL_GROUP_EXIT` of `linux/sched/signal.h`
+    const GROUP_EXIT: u32 = 4;
+    let signal = task.follow(offset!(task_signal))?;
+    let flags: u32 = signal.read(offset!(signal_flags))?;
+    if flags & GROUP_EXIT != 0 {
+        return signal.read(offset!(signal_group_exit_code));
+    }
+    task.follow(offset!(task_group_leader))?
+        .read(offset!(task_exit_code))
 }
 
 /// Context of a `task` iterator, as the kernel passes it (`struct bpf_iter__task`).

@@ -47,6 +47,8 @@ pub fn resolve(blob: &[u8]) -> Result<Offsets, BtfError> {
         task_files: at("task_struct.files")?,
         task_compat_status: x86(&btf, "task_struct.thread_info.status")?,
         signal_live: at("signal_struct.live")?,
+        signal_flags: at("signal_struct.flags")?,
+        signal_group_exit_code: at("signal_struct.group_exit_code")?,
         mm_arg_start: at("mm_struct.arg_start")?,
         mm_arg_end: at("mm_struct.arg_end")?,
         fs_pwd: at("fs_struct.pwd")?,

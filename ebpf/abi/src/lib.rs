@@ -314,6 +314,10 @@ pub struct Offsets {
     pub task_compat_status: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
+    /// `signal_struct.flags`
+    pub signal_flags: u32,
+    /// `signal_struct.group_exit_code`
+    pub signal_group_exit_code: u32,
     /// `mm_struct.arg_start`
     pub mm_arg_start: u32,
     /// `mm_struct.arg_end`
@@ -409,6 +413,6 @@ mod user {
         assert!(size_of::<FileKey>() == 16);
         assert!(size_of::<Label>() == 40);
         assert!(size_of::<ProcessKey>() == 16);
-        assert!(size_of::<Offsets>() == 50 * 4);
+        assert!(size_of::<Offsets>() == 52 * 4);
     };
 }
