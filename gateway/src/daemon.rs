@@ -7,7 +7,6 @@ use std::time::Duration;
 use defenseclaw_audit::Ledger;
 use defenseclaw_harness::contract::Contracts;
 use defenseclaw_model::config::{ApiConfig, Config};
-use defenseclaw_model::record::{Draft, RecordBody};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -19,7 +18,7 @@ use crate::clock;
 use crate::engine::{Engine, Parts};
 use crate::error::GatewayError;
 use crate::judge::Judge;
-use crate::ledger_writer::{Bundle, Ended, LedgerWriter};
+use crate::ledger_writer::{Ended, LedgerWriter};
 use crate::listen::{self, Socket};
 use crate::redact;
 use crate::rules::RulesInForce;
@@ -225,18 +224,7 @@ fn loopback(api: &ApiConfig, state: &Path) -> Result<(TcpListener, Token), Gatew
 }
 
 async fn record(ledger: &LedgerWriter, state: &str, detail: String) {
-    let body = RecordBody::Daemon {
-        daemon: "gateway".into(),
-        state: state.into(),
-        detail,
-    };
-    let draft = Draft {
-        time_ns: clock::now_ns(),
-        session: None,
-        call: None,
-        body,
-    };
-    if let Err(error) = ledger.append(Bundle::one(draft)).await {
+    if let Err(error) = ledger.note("gateway", state, detail).await {
         tracing::error!("that the gateway has {state} could not be recorded: {error}");
     }
 }

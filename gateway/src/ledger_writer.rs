@@ -13,6 +13,8 @@ use defenseclaw_model::record::{Draft, RecordBody};
 use defenseclaw_model::wire::Cursor;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock;
+
 /// Jobs that may wait. Beyond it whoever appends waits before handing over, which slows hooks down but loses nothing.
 const QUEUE: usize = 256;
 /// Most records that one transaction takes together from several jobs: it bounds how long the first of them waits.
@@ -196,6 +198,22 @@ impl LedgerWriter {
             .await
             .map_err(|_| AppendError::Stopped)?;
         answer.await.unwrap_or(Err(AppendError::Stopped))
+    }
+
+    /// Records what became of a daemon.
+    pub async fn note(&self, daemon: &str, state: &str, detail: String) -> Result<(), AppendError> {
+        let body = RecordBody::Daemon {
+            daemon: daemon.into(),
+            state: state.into(),
+            detail,
+        };
+        self.append(Bundle::one(Draft {
+            time_ns: clock::now_ns(),
+            session: None,
+            call: None,
+            body,
+        }))
+        .await
     }
 
     /// Ends the thread once everything handed over before is written. Later appends are refused.

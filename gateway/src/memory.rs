@@ -33,7 +33,10 @@ unsafe extern "C" fn unmap_text(object: *mut dl_phdr_info, _size: usize, _data: 
         return 1;
     };
     // What the linker relocates lies in writable segments only: the program is built position-independent.
-    for header in headers.iter().filter(|it| it.p_type == PT_LOAD && it.p_flags & PF_W == 0) {
+    for header in headers
+        .iter()
+        .filter(|it| it.p_type == PT_LOAD && it.p_flags & PF_W == 0)
+    {
         let from = object.dlpi_addr.saturating_add(header.p_vaddr);
         let to = from.saturating_add(header.p_memsz) / page * page;
         let from = from / page * page;

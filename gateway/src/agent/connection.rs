@@ -320,18 +320,7 @@ impl Agents {
     }
 
     async fn record(&self, state: &str, detail: String) {
-        let body = RecordBody::Daemon {
-            daemon: "agent".into(),
-            state: state.into(),
-            detail,
-        };
-        let draft = Draft {
-            time_ns: clock::now_ns(),
-            session: None,
-            call: None,
-            body,
-        };
-        if let Err(error) = self.ledger.append(Bundle::one(draft)).await {
+        if let Err(error) = self.ledger.note("agent", state, detail).await {
             tracing::error!("that the agent is {state} could not be recorded: {error}");
         }
     }

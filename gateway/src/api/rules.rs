@@ -6,14 +6,11 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use defenseclaw_inspect::{Inspected, Inspector, Item, ItemError, Rules};
-use defenseclaw_model::record::{Draft, RecordBody};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::hooks::{length, receive};
 use super::{Api, Caller, Problem};
-use crate::clock;
-use crate::ledger_writer::Bundle;
 
 /// Largest item that is inspected (bytes). Whoever has larger ones has the operator's tool, which needs no gateway.
 const MAX_ITEM: u64 = 1 << 20;
@@ -93,20 +90,9 @@ pub(super) async fn reload(
 
 async fn record(api: &Api, state: &str, detail: String) -> Result<(), Problem> {
     tracing::info!("{state}: {detail}");
-    let body = RecordBody::Daemon {
-        daemon: "gateway".into(),
-        state: state.into(),
-        detail,
-    };
-    let draft = Draft {
-        time_ns: clock::now_ns(),
-        session: None,
-        call: None,
-        body,
-    };
     api.engine
         .ledger()
-        .append(Bundle::one(draft))
+        .note("gateway", state, detail)
         .await
         .map_err(|error| {
             Problem::new(

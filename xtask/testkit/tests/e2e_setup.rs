@@ -362,6 +362,10 @@ mod e2e {
         let mut scene = Scene::make(Client::Codex);
         scene.change("setup", &["--mode", "hitl"]);
         scene.stack.end_gateway(Signal::SIGTERM).unwrap();
+        // The refused call waits until then.
+        let config = scene.stack.folder().join("config.yaml");
+        let text = std::fs::read_to_string(&config).unwrap() + "\napprovals: { timeout_s: 15 }\n";
+        std::fs::write(&config, text).unwrap();
         scene.stack.start_gateway().unwrap();
         std::thread::scope(|threads| {
             let agent = threads.spawn(|| scene.session(vec![theft("one")]));

@@ -92,7 +92,12 @@ impl NameSet {
 
     /// The numbers that are in both.
     fn shared(&self, other: &Self) -> impl Iterator<Item = usize> {
-        let words = self.words.iter().zip(&other.words).map(|(a, b)| a & b).enumerate();
+        let words = self
+            .words
+            .iter()
+            .zip(&other.words)
+            .map(|(a, b)| a & b)
+            .enumerate();
         words.flat_map(|(at, bits)| Bits(bits).map(move |bit| at * 64 + bit))
     }
 

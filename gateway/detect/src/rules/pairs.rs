@@ -38,7 +38,10 @@ impl Pairs {
 
     /// Whether a text that has `text`'s pairs may be in one that has these.
     pub(super) fn may_hold(&self, text: &Self) -> bool {
-        self.0.iter().zip(text.0).all(|(own, wanted)| own & wanted == wanted)
+        self.0
+            .iter()
+            .zip(text.0)
+            .all(|(own, wanted)| own & wanted == wanted)
     }
 
     fn of_text(text: &[u8]) -> Self {
@@ -49,7 +52,9 @@ impl Pairs {
 
     fn of_pattern(pattern: &Pattern) -> Self {
         match pattern {
-            Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text) => Self::of_text(text.as_bytes()),
+            Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text) => {
+                Self::of_text(text.as_bytes())
+            }
             Pattern::Inside(literal) => Self::of_literal(literal),
             Pattern::Any => Self::default(),
             // What is no plain letter stands for others.
@@ -77,7 +82,10 @@ impl Pairs {
     }
 
     fn with(mut self, other: Self) -> Self {
-        self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own |= other);
+        self.0
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(own, other)| *own |= other);
         self
     }
 
@@ -93,9 +101,18 @@ impl Pairs {
 
     /// The letters that [`Flag::fits`] finds in a word.
     fn add_options(&mut self, word: &str) {
-        let Some(letters) = word.strip_prefix('-') else { return };
-        let most = if letters.len() <= MAX_CLUSTER { MAX_CLUSTER } else { 1 };
-        letters.bytes().take(most).for_each(|letter| self.add_option(letter));
+        let Some(letters) = word.strip_prefix('-') else {
+            return;
+        };
+        let most = if letters.len() <= MAX_CLUSTER {
+            MAX_CLUSTER
+        } else {
+            1
+        };
+        letters
+            .bytes()
+            .take(most)
+            .for_each(|letter| self.add_option(letter));
     }
 
     fn add(&mut self, first: u8, second: u8) {
