@@ -1,13 +1,13 @@
 //! From the text of packs to compiled rules.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::index::Index;
 use super::lazy::LazyRegex;
 use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, NameSet, Node, PathTest, RunTest, TextTest};
-use super::pairs::Wanted;
 use super::pattern::{Literal, Pattern};
 use super::schema::{self, Clause, Many, Pack, Run};
 use super::{FactRule, FactRules, Message};
@@ -334,7 +334,7 @@ impl Compiler {
             operands: run.operands,
             takes_code: run.takes_code,
             computed: run.computed,
-            wanted: Wanted::default(),
+            wanted: Arc::default(),
         };
         test.want();
         Ok(test)

@@ -4,9 +4,12 @@
 //! components, a technique, a literal in its text. A call then asks for what it has, and only rules found that way are
 //! evaluated.
 
+use std::sync::Arc;
+
 use defenseclaw_model::facts::BehaviourKind;
 
 use super::node::{Node, PathTest, RunTest};
+use super::pairs::Wanted;
 use super::pattern::Pattern;
 use super::view::{View, stem};
 use crate::quick::Table;
@@ -27,7 +30,6 @@ enum Anchor {
 /// What a word names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Space {
-    Program,
     Class,
     Technique,
     Opaque,
@@ -35,7 +37,10 @@ enum Space {
     Tool,
 }
 
-const SPACES: usize = 6;
+const SPACES: usize = 5;
+
+/// How common a program is, in the terms of [`commonness`].
+const COMMON_AS_PROGRAMS: u8 = 2;
 
 /// How many calls have it: the fewer, the better.
 fn commonness(anchor: &Anchor) -> u8 {
@@ -43,7 +48,7 @@ fn commonness(anchor: &Anchor) -> u8 {
         Anchor::Word(Space::Technique | Space::Class | Space::Opaque, _)
         | Anchor::Kind(_)
         | Anchor::Literal(_) => 1,
-        Anchor::Word(Space::Program | Space::Component, _) | Anchor::AnyPrivilege => 2,
+        Anchor::Word(Space::Component, _) | Anchor::AnyPrivilege => COMMON_AS_PROGRAMS,
         Anchor::Word(Space::Tool, _) | Anchor::AnyFlow => 3,
         Anchor::AnyHost => 4,
         Anchor::AnyPath => 5,
@@ -56,8 +61,9 @@ pub(super) struct Index {
     /// By what the word names, so that a look-up needs no copy of it.
     by_word: [Table<Box<str>, Vec<u32>>; SPACES],
     by_anchor: Table<Anchor, Vec<u32>>,
+    by_program: Table<Box<str>, Vec<(u32, Arc<Wanted>)>>,
     /// Program names with wildcards.
-    wild_programs: Vec<(Pattern, u32)>,
+    wild_programs: Vec<(Pattern, u32, Arc<Wanted>)>,
     wild_tools: Vec<(Pattern, u32)>,
     rules: usize,
 }
@@ -66,7 +72,9 @@ pub(super) struct Index {
 #[derive(Debug, Clone, Default)]
 struct Entry {
     anchors: Vec<Anchor>,
-    wild_programs: Vec<Pattern>,
+    /// Programs, with what their words must have.
+    programs: Vec<(Box<str>, Arc<Wanted>)>,
+    wild_programs: Vec<(Pattern, Arc<Wanted>)>,
     wild_tools: Vec<Pattern>,
 }
 
@@ -79,19 +87,21 @@ impl Entry {
     }
 
     fn commonness(&self) -> u8 {
-        let wild = if self.wild_programs.is_empty() { 0 } else { 2 };
+        let no_programs = self.programs.is_empty() && self.wild_programs.is_empty();
+        let programs = if no_programs { 0 } else { COMMON_AS_PROGRAMS };
         let tools = if self.wild_tools.is_empty() { 0 } else { 3 };
         self.anchors
             .iter()
             .map(commonness)
             .max()
             .unwrap_or(0)
-            .max(wild)
+            .max(programs)
             .max(tools)
     }
 
     fn add(&mut self, other: Self) {
         self.anchors.extend(other.anchors);
+        self.programs.extend(other.programs);
         self.wild_programs.extend(other.wild_programs);
         self.wild_tools.extend(other.wild_tools);
     }
@@ -111,8 +121,12 @@ impl Index {
                 list.push(rule);
             }
         }
+        for (name, wanted) in entry.programs {
+            self.by_program.entry(name).or_default().push((rule, wanted));
+        }
+        let wild = entry.wild_programs.into_iter();
         self.wild_programs
-            .extend(entry.wild_programs.into_iter().map(|pattern| (pattern, rule)));
+            .extend(wild.map(|(pattern, wanted)| (pattern, rule, wanted)));
         self.wild_tools
             .extend(entry.wild_tools.into_iter().map(|pattern| (pattern, rule)));
         true
@@ -125,13 +139,19 @@ impl Index {
             marks: vec![0; self.rules.div_ceil(64)],
         };
         let facts = view.facts;
-        for program in &facts.programs {
-            found.add_word(Space::Program, program.name.as_str());
-            if stem(&program.name) != program.name {
-                found.add_word(Space::Program, stem(&program.name));
+        for (at, program) in facts.programs.iter().enumerate() {
+            let stem = stem(&program.name);
+            let by_stem = (stem != program.name)
+                .then(|| self.by_program.get(stem))
+                .flatten();
+            let by_name = self.by_program.get(program.name.as_str());
+            for (rule, wanted) in by_name.into_iter().chain(by_stem).flatten() {
+                if wanted.may_be_in(view.pairs(at)) {
+                    found.mark(*rule);
+                }
             }
-            for (pattern, rule) in &self.wild_programs {
-                if pattern.fits(&program.name) {
+            for (pattern, rule, wanted) in &self.wild_programs {
+                if wanted.may_be_in(view.pairs(at)) && pattern.fits(&program.name) {
                     found.mark(*rule);
                 }
             }
@@ -240,7 +260,7 @@ fn entry_of(node: &Node) -> Option<Entry> {
             [side(from), side(to)]
                 .into_iter()
                 .flatten()
-                .min_by_key(|entry| (entry.commonness(), entry.anchors.len()))?
+                .min_by_key(|entry| (entry.commonness(), entry.programs.len()))?
         }
         Node::Path(_, test) => Entry::of(path_anchors(test)),
         Node::Host(_) | Node::OnlyHosts(_) => Entry::of(vec![Anchor::AnyHost]),
@@ -272,15 +292,12 @@ fn entry_of_run(test: &RunTest) -> Option<Entry> {
     if test.names.is_empty() && test.wild_names.is_empty() {
         return None;
     }
+    let with_wanted = |name: &Box<str>| (name.clone(), Arc::clone(&test.wanted));
+    let wild_with_wanted = |name: &Pattern| (name.clone(), Arc::clone(&test.wanted));
     Some(Entry {
-        anchors: test
-            .names
-            .iter()
-            .cloned()
-            .map(|word| Anchor::Word(Space::Program, word))
-            .collect(),
-        wild_programs: test.wild_names.clone(),
-        wild_tools: Vec::new(),
+        programs: test.names.iter().map(with_wanted).collect(),
+        wild_programs: test.wild_names.iter().map(wild_with_wanted).collect(),
+        ..Entry::default()
     })
 }
 

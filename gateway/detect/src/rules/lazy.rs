@@ -44,6 +44,11 @@ impl LazyRegex {
         })
     }
 
+    /// As it was given.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// Whether it fits somewhere in `text`. One that cannot be compiled, which [`LazyRegex::new`] rules out, fits
     /// everything, so that nothing passes because of it.
     pub(super) fn is_match(&self, text: &str) -> bool {

@@ -1,5 +1,7 @@
 //! Compiled conditions, and what they say of a call.
 
+use std::sync::Arc;
+
 use super::interpreter::{is_computed, takes_code};
 use super::lazy::LazyRegex;
 use super::pairs::Wanted;
@@ -51,7 +53,7 @@ pub(super) struct RunTest {
     pub(super) name_set: NameSet,
     pub(super) wild_names: Vec<Pattern>,
     /// What the program's words must have for the rest to hold.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Arc<Wanted>,
     pub(super) written: Vec<Pattern>,
     /// One of each group.
     pub(super) flags: Vec<Vec<Flag>>,
@@ -369,7 +371,10 @@ impl RunTest {
         self.flags.iter().for_each(|group| wanted.flags(group));
         self.args.iter().for_each(|group| wanted.patterns(group));
         self.has.iter().for_each(|group| wanted.literals(group));
-        self.wanted = wanted;
+        if let Some(re) = &self.re {
+            wanted.expression(re.text());
+        }
+        self.wanted = Arc::new(wanted);
     }
 
     /// Gives the programs whose name is meant, those with one of the listed names first; one may come twice.

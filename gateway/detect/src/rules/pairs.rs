@@ -2,6 +2,8 @@
 //! hold. By this nearly all conditions on a program's words are answered without looking at the words.
 
 use defenseclaw_model::facts::Program;
+use regex_syntax::ParserBuilder;
+use regex_syntax::hir::{Hir, HirKind};
 
 use super::node::{Flag, MAX_CLUSTER};
 use super::pattern::{Literal, Pattern};
@@ -69,6 +71,25 @@ impl Pairs {
         Self::of_text(literal.bytes())
     }
 
+    /// Of what every text that fits the expression has.
+    fn of_expression(hir: &Hir) -> Self {
+        match hir.kind() {
+            HirKind::Literal(literal) => Self::of_text(&literal.0),
+            HirKind::Capture(capture) => Self::of_expression(&capture.sub),
+            HirKind::Repetition(repetition) if repetition.min > 0 => Self::of_expression(&repetition.sub),
+            HirKind::Concat(parts) => parts
+                .iter()
+                .map(Self::of_expression)
+                .fold(Self::default(), Self::with),
+            HirKind::Alternation(parts) => parts
+                .iter()
+                .map(Self::of_expression)
+                .reduce(Self::shared)
+                .unwrap_or_default(),
+            HirKind::Empty | HirKind::Look(_) | HirKind::Class(_) | HirKind::Repetition(_) => Self::default(),
+        }
+    }
+
     fn of_flag(flag: &Flag) -> Self {
         match flag {
             Flag::Letter(letter) if letter.is_ascii() => {
@@ -86,6 +107,14 @@ impl Pairs {
             .iter_mut()
             .zip(other.0)
             .for_each(|(own, other)| *own |= other);
+        self
+    }
+
+    fn shared(mut self, other: Self) -> Self {
+        self.0
+            .iter_mut()
+            .zip(other.0)
+            .for_each(|(own, other)| *own &= other);
         self
     }
 
@@ -157,6 +186,29 @@ impl Wanted {
                 .fold(Pairs::default(), Pairs::with)
         };
         self.group(group.iter().map(pairs));
+    }
+
+    /// A regular expression over the whole line.
+    pub(super) fn expression(&mut self, text: &str) {
+        // With regard to case, because letters without it are classes of two.
+        let hir = ParserBuilder::new()
+            .unicode(false)
+            .utf8(false)
+            .build()
+            .parse(text);
+        // One that is not valid has been refused.
+        if let Ok(hir) = hir {
+            self.parts(&hir);
+        }
+    }
+
+    fn parts(&mut self, hir: &Hir) {
+        match hir.kind() {
+            HirKind::Concat(parts) => parts.iter().for_each(|part| self.parts(part)),
+            HirKind::Capture(capture) => self.parts(&capture.sub),
+            HirKind::Alternation(parts) => self.group(parts.iter().map(Pairs::of_expression)),
+            _ => self.group([Pairs::of_expression(hir)].into_iter()),
+        }
     }
 
     fn group(&mut self, group: impl Iterator<Item = Pairs>) {
