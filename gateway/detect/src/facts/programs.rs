@@ -6,7 +6,7 @@ use super::flows::{self, Way};
 use super::options::split_options;
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, behaviours, code, elsewhere, hosts, prints, special, wrappers};
+use super::{Access, Analysis, behaviours, code, elsewhere, functions, hosts, prints, special, wrappers};
 use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
@@ -184,6 +184,9 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             special::privileged_options(analysis, name, call);
             arguments(analysis, name, call, scope);
             elsewhere::note(analysis, name, call, scope);
+            if !analysis.functions.is_empty() {
+                functions::run(analysis, name, call, scope);
+            }
             match name {
                 "ln" => special::link(analysis, call, scope),
                 "tee" => tee(analysis, call, scope),

@@ -97,6 +97,8 @@ pub(crate) trait Sink {
     fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16);
     /// A function of this name is defined.
     fn function(&mut self, name: &str);
+    /// The function's body was read: its text, and the programs in it.
+    fn body(&mut self, name: &str, text: &str, programs: Range<usize>);
     /// A variable is set, for the shell or for one command.
     fn assigned(&mut self, assignment: &Assignment, scope: &Scope<'_>);
     /// A simple command; gives what it is known to print.

@@ -276,8 +276,7 @@ impl<'t, 's> Parser<'t, 's> {
                 }
                 (b'(', Some(b')')) if command.words.len() == 1 => {
                     self.pos += 2;
-                    self.sink.function(&command.words[0].as_argument());
-                    self.function_body(scope, until);
+                    self.function_body(&command.words[0].as_argument(), scope, until);
                     return Ended::Open;
                 }
                 (b'(', _) => break,

@@ -46,14 +46,19 @@ impl Parser<'_, '_> {
         }
     }
 
-    pub(super) fn function_body(&mut self, scope: &Scope<'_>, until: Until) {
+    /// What stands behind `NAME ()`.
+    pub(super) fn function_body(&mut self, name: &str, scope: &Scope<'_>, until: Until) {
+        self.sink.function(name);
         self.sink.spend(scope.weight());
         let mut inner = scope.clone();
         inner.positional = true;
         self.blank_lines();
+        let (start, first) = (self.pos, self.sink.programs());
         self.enter(false, |parser| {
             parser.command(&mut inner, until, None, false);
         });
+        let text = self.text.get(start..self.pos).unwrap_or_default();
+        self.sink.body(name, text, first..self.sink.programs());
     }
 
     /// Acts on a keyword at a command's place.
@@ -86,14 +91,12 @@ impl Parser<'_, '_> {
             }
             "function" => {
                 self.blanks();
-                if let Some(name) = self.word(scope) {
-                    self.sink.function(&name.as_argument());
-                }
+                let name = self.word(scope).map_or(String::new(), |name| name.as_argument());
                 self.blanks();
                 if self.text[self.pos..].starts_with("()") {
                     self.pos += 2;
                 }
-                self.function_body(scope, until);
+                self.function_body(&name, scope, until);
                 Keyword::Done
             }
             _ => Keyword::None,
