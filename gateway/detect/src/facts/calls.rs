@@ -23,6 +23,39 @@ pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) 
         "remove_tree(",
         "remove_dir_all(",
     ];
+    /// Calls that delete one file, which in a loop is all of them.
+    const FILES: &[&str] = &[
+        "os.remove(",
+        "os.unlink(",
+        "unlinkSync(",
+        "File.delete(",
+        "FileUtils.rm(",
+    ];
+    let mut all = |path: &str| {
+        if let Some(all) = path.strip_suffix("/*") {
+            let all = match all.trim_end_matches(['/', '*']) {
+                "" => "/",
+                all => all,
+            };
+            let reach = radius::of(&Field::literal(all), scope);
+            analysis.behave(Destruction, "delete-tree", all, reach);
+        }
+    };
+    for word in FILES {
+        for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
+            let argument = text[at + word.len()..].trim_start();
+            let quoted = argument.starts_with(['"', '\'']);
+            quoted
+                .then(|| strings(argument).next())
+                .flatten()
+                .into_iter()
+                .for_each(|(path, _)| all(path));
+        }
+    }
+    for (at, _) in text.match_indices("'.unlink(").take(MAX_SHELLS) {
+        let before = &text[text.floor_char_boundary(at.saturating_sub(MAX_PATH))..at];
+        all(before.rsplit('\'').next().unwrap_or_default());
+    }
     for word in TREES {
         for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
             let rest = &text[at + word.len()..];

@@ -9,7 +9,7 @@ use defenseclaw_model::facts::{FlowEnd, FlowKind};
 use super::calls::{deletions, shells};
 use super::flows::{Sends, Way};
 use super::literals::Literals;
-use super::{Access, Analysis, flows, hosts, places};
+use super::{Access, Analysis, flows, hosts, places, spelled};
 use crate::paths::PathRules;
 use crate::shell::{Field, Scope, Sink};
 
@@ -29,6 +29,15 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     if decodes(text) && executes(text) {
         analysis.opaque("encoding", text);
     }
+    read(analysis, text, scope);
+    if let Some(spelled) = spelled::out(text) {
+        analysis.spend(spelled.len());
+        read(analysis, &spelled, scope);
+    }
+}
+
+/// What `text` names and does, as it is written.
+fn read(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     for host in hosts::hosts_in(text) {
         analysis.host(host);
     }
@@ -42,7 +51,11 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
             || (written && analysis.rules.classify(&expanded).is_some())
         {
             let access = if written { Access::Write } else { Access::Read };
-            analysis.path(access, &Field::literal(expanded), scope);
+            let field = Field {
+                glob: expanded.contains('*'),
+                ..Field::literal(expanded)
+            };
+            analysis.path(access, &field, scope);
         }
     }
     let name = analysis.current.and_then(|at| analysis.facts.programs.get(at));
@@ -52,7 +65,11 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
 }
 
 fn is_sensitive(rules: &PathRules, path: &str) -> bool {
-    let class = rules.classify(path);
+    let class = if path.contains('*') {
+        rules.classify_glob(path)
+    } else {
+        rules.classify(path)
+    };
     let class = class.or_else(|| path.strip_prefix('/').and_then(|tail| rules.classify(tail)));
     class.is_some_and(|class| places::is_secret(rules, class))
 }

@@ -23,6 +23,7 @@ mod programs;
 mod radius;
 mod shells;
 mod special;
+mod spelled;
 mod table;
 mod wrappers;
 mod written;
@@ -458,6 +459,11 @@ impl Sink for Analysis {
 
     fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16) {
         let (from, to) = (self.at_level(from, level), self.at_level(to, level));
+        self.join(&from, &to, flows::Way::Input);
+    }
+
+    fn feed(&mut self, from: Range<usize>, to: Range<usize>, level: u16) {
+        let (from, to) = (self.outermost(from), self.at_level(to, level));
         self.join(&from, &to, flows::Way::Input);
     }
 

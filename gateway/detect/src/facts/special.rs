@@ -40,11 +40,15 @@ pub(super) fn declare(call: Call<'_>, scope: &mut Scope<'_>) {
     }
 }
 
-/// `read NAME`, `unset NAME`: what the variable holds is no longer known.
+/// `read NAME`, `unset NAME`: what the variable holds is no longer known, but for the programs that it may come from.
 pub(super) fn forget(call: Call<'_>, scope: &mut Scope<'_>) {
+    let redirects = call.command.redirects.iter();
+    let feeds: Vec<_> = redirects
+        .flat_map(|redirect| redirect.feeds.iter().chain(&redirect.followed).cloned())
+        .collect();
     for (field, _) in call.arguments() {
         if !field.text.starts_with('-') {
-            scope.set(&field.text, Vec::new());
+            scope.set_fed(&field.text, Vec::new(), feeds.clone());
         }
     }
 }

@@ -95,6 +95,8 @@ pub(crate) trait Sink {
     fn programs(&self) -> usize;
     /// The programs of `from` at `level` write into those of `to`.
     fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16);
+    /// What `from` prints is what those of `to` at `level` read: a compound's `< <(…)`.
+    fn feed(&mut self, from: Range<usize>, to: Range<usize>, level: u16);
     /// A function of this name is defined.
     fn function(&mut self, name: &str);
     /// The function's body was read: its text, and the programs in it.

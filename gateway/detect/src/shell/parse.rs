@@ -270,8 +270,9 @@ impl<'t, 's> Parser<'t, 's> {
                 }
                 (b'&', _) => break,
                 (b'(', _) if command.words.is_empty() && command.assignments.is_empty() => {
+                    let first = self.sink.programs();
                     self.parenthesis(scope);
-                    self.redirections_behind(scope);
+                    self.redirections_behind(first, scope);
                     return Ended::Open;
                 }
                 (b'(', Some(b')')) if command.words.len() == 1 => {

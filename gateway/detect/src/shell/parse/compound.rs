@@ -1,11 +1,13 @@
 //! Compounds: groups, functions, conditions, loops, tests.
 
-use super::super::Command;
+use super::super::{Command, RedirectKind};
 use super::super::scope::Scope;
 use super::{Keyword, Parser, Until};
 
 impl Parser<'_, '_> {
-    pub(super) fn redirections_behind(&mut self, scope: &mut Scope<'_>) {
+    /// The redirections behind a compound, whose programs begin at `first`.
+    pub(super) fn redirections_behind(&mut self, first: usize, scope: &mut Scope<'_>) {
+        let inside = first..self.sink.programs();
         let mut command = Command::default();
         loop {
             self.blanks();
@@ -21,6 +23,12 @@ impl Parser<'_, '_> {
             }
         }
         if !command.redirects.is_empty() {
+            let reads = |kind| matches!(kind, RedirectKind::Read | RedirectKind::HereString | RedirectKind::HereDocument);
+            for redirect in command.redirects.iter().filter(|redirect| reads(redirect.kind)) {
+                for feed in redirect.feeds.iter().chain(&redirect.followed) {
+                    self.sink.feed(feed.clone(), inside.clone(), self.place.level);
+                }
+            }
             self.sink.command(&command, scope, self.place);
         }
     }
@@ -63,6 +71,7 @@ impl Parser<'_, '_> {
 
     /// Acts on a keyword at a command's place.
     pub(super) fn keyword(&mut self, keyword: &str, scope: &mut Scope<'_>, until: Until) -> Keyword {
+        let first = self.sink.programs();
         match keyword {
             "then" | "do" | "else" | "elif" | "!" | "time" | "coproc" => Keyword::Skip,
             "fi" | "done" | "esac" | "}" => match until {
@@ -71,18 +80,18 @@ impl Parser<'_, '_> {
             },
             "if" | "while" | "until" | "{" => {
                 self.enter(false, |parser| parser.list(scope, Until::Closer));
-                self.redirections_behind(scope);
+                self.redirections_behind(first, scope);
                 Keyword::Done
             }
             "for" | "select" => {
                 self.loop_variable(scope);
                 self.enter(false, |parser| parser.list(scope, Until::Closer));
-                self.redirections_behind(scope);
+                self.redirections_behind(first, scope);
                 Keyword::Done
             }
             "case" => {
                 self.case(scope);
-                self.redirections_behind(scope);
+                self.redirections_behind(first, scope);
                 Keyword::Done
             }
             "[[" => {
