@@ -1,10 +1,11 @@
 //! Calls in other languages' source text that delete, or that hand a text to a shell.
 
-use defenseclaw_model::facts::BehaviourKind::Destruction;
+use defenseclaw_model::facts::BehaviourKind::{Destruction, Execution};
 
 use super::code::{MAX_PATH, holds, strings};
+use super::programs::Call;
 use super::shells::nested_text;
-use super::{Analysis, radius};
+use super::{Analysis, flows, hosts, radius, table};
 use crate::shell::{Field, Place, Scope, Sink};
 
 /// Most texts for a shell that are read in one text.
@@ -142,6 +143,45 @@ pub(super) fn shells(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
         if command.len() > 1 && command.len() <= MAX_PATH {
             read += 1;
             nested_text(analysis, &command, scope, place);
+        }
+    }
+}
+
+/// A program of awk: commands whose output it reads (`"cmd" | getline`), into which it prints (`print | "cmd"`) and that it
+/// runs (`system(…)`).
+pub(super) fn awk(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
+    let programs = call.arguments().iter().map(|(field, _)| field.text.as_str());
+    for text in programs.filter(|text| text.contains('{')) {
+        let place = Place {
+            depth: call.place.depth + 1,
+            ..call.place
+        };
+        let runs = text.contains("system(");
+        let reads = text.contains("getline");
+        let mut fetched = None;
+        for (quoted, behind) in strings(text).take(MAX_SHELLS) {
+            let before = &text[..text.len() - behind.len() - quoted.len() - 2];
+            let before = before.trim_end().trim_end_matches(['&', '(']).trim_end();
+            let piped = before.ends_with('|') && !before.ends_with("||");
+            let command = piped || before.ends_with("system") || before.ends_with('=') || behind.trim_start().starts_with('|');
+            if !command || !(runs || reads || piped) || quoted.len() < 2 {
+                continue;
+            }
+            fetched = fetched.or_else(|| hosts::hosts_in(quoted).into_iter().find(|host| !flows::is_near(&host.host)));
+            nested_text(analysis, quoted, scope, place);
+            if let Some(node) = analysis.current.and_then(|at| analysis.nodes.get_mut(at))
+                && piped
+                && table::is_shell(quoted.rsplit('/').next().unwrap_or_default())
+            {
+                node.runs |= flows::Way::Input.bit();
+            }
+        }
+        let own = text.contains("system($") || text.contains("system( $");
+        if let Some(node) = analysis.current.and_then(|at| analysis.nodes.get_mut(at)).filter(|_| own) {
+            node.runs |= flows::Way::Input.bit();
+        }
+        if let Some(host) = fetched.filter(|_| runs && reads) {
+            analysis.behave(Execution, "network-to-code", host.host, None);
         }
     }
 }

@@ -6,7 +6,7 @@ use super::flows::{self, Way};
 use super::options::split_options;
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, behaviours, code, elsewhere, functions, hosts, prints, special, wrappers};
+use super::{Access, Analysis, behaviours, calls, code, elsewhere, functions, hosts, prints, special, wrappers};
 use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
@@ -190,6 +190,7 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             match name {
                 "ln" => special::link(analysis, call, scope),
                 "tee" => tee(analysis, call, scope),
+                "awk" | "gawk" | "mawk" | "nawk" => calls::awk(analysis, call, scope),
                 _ => {}
             }
             if let Some((field, _)) = call.fields.first().filter(|(field, _)| field.text.contains('/')) {
