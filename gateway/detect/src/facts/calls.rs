@@ -73,7 +73,8 @@ pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) 
             match literal {
                 Some(path) => {
                     let field = Field::literal(path);
-                    analysis.behave(Destruction, "delete-tree", path, radius::of(&field, scope));
+                    let reach = radius::of(&field, scope);
+                    analysis.behave(Destruction, "delete-tree", radius::contents_of(path), reach);
                 }
                 None if home => analysis.behave(
                     Destruction,

@@ -333,7 +333,10 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
         let bound =
             holds(text, &[".bind(", "TCPServer", "createServer", "listen("]) && !text.contains("connect");
         let technique = if bound { "bind-shell" } else { "reverse-shell" };
-        analysis.behave(Control, technique, peer.unwrap_or_default(), None);
+        analysis.behave(Control, technique, peer.clone().unwrap_or_default(), None);
+    }
+    if !(socket && hands_over) {
+        takes_commands(analysis, text, peer_of(text, &peer));
     }
     if runs_text(text) {
         let fetches = FETCHES.within(text);
@@ -352,6 +355,96 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
     calls(analysis, name, text, socket);
     deletions(analysis, text, scope);
     shells(analysis, text, scope);
+}
+
+/// What a text connects to, where that is another host.
+fn peer_of(text: &str, connected: &Option<String>) -> Option<String> {
+    let named = ["PeerAddr", "PeerHost", "open_connection(", "TcpStream::connect(", "net.Dial("];
+    let behind = || {
+        let at = named.iter().find_map(|word| text.find(word))?;
+        let (quoted, _) = strings(&text[at..text.ceil_char_boundary((at + 200).min(text.len()))])
+            .find(|(quoted, _)| quoted.contains('.') || *quoted == "localhost")?;
+        hosts::host_port(quoted, None).map(|host| host.host)
+    };
+    connected.clone().or_else(behind)
+}
+
+/// Words that open a socket, and words that take something in from it.
+static SOCKETS: Literals = Literals::new(&[
+    "socket",
+    "Socket",
+    "net.connect",
+    "net').connect",
+    "net\").connect",
+    "open_connection",
+    "createServer",
+    "start_server",
+    "TCPServer",
+    "WebSocket",
+    "websockets.",
+]);
+static RECEIVES: Literals = Literals::new(&[
+    "recv(",
+    "readline",
+    "readuntil",
+    ".on('data'",
+    ".on(\"data\"",
+    ".on('message'",
+    ".on(\"message\"",
+    "onmessage",
+    "while(<$",
+    "while (<$",
+    "=<$",
+    ".gets",
+    "rfile",
+    "makefile(",
+    "fgets(",
+    "async for",
+    "await r.read",
+]);
+
+/// Notes a program that runs what comes in from a socket.
+fn takes_commands(analysis: &mut Analysis, text: &str, peer: Option<String>) {
+    const RUNS: &[&str] = &[
+        "os.popen(",
+        "os.system(",
+        "getoutput(",
+        "check_output(",
+        "subprocess.run(",
+        "subprocess.call(",
+        "Popen(",
+        "create_subprocess_shell(",
+        "execSync(",
+        "shell_exec(",
+        "IO.popen(",
+        "io.popen(",
+        "os.execute(",
+        "exec.Command(",
+    ];
+    if !(SOCKETS.within(text) && RECEIVES.within(text)) {
+        return;
+    }
+    let given = |at: usize| {
+        text[at..]
+            .trim_start()
+            .starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '$'))
+    };
+    let of = |word: &str| text.match_indices(word).any(|(at, _)| given(at + word.len()));
+    let node = text.contains("child_process") && (of(".exec(") || of(" exec(") || of(".spawn("));
+    let perl = holds(text, &["`$_`", "qx($", "qx{$", "system($", "`#{"]);
+    if !(node || perl || RUNS.iter().any(|word| of(word))) {
+        return;
+    }
+    match peer {
+        Some(peer) if !flows::is_near(&peer) => analysis.behave(Control, "reverse-shell", peer, None),
+        Some(_) => {}
+        None if holds(text, &["TCPServer", "createServer(", "start_server(", ".bind(", "WebSocketServer"])
+            && !holds(text, &["127.0.0.1", "localhost"]) =>
+        {
+            analysis.behave(Control, "bind-shell", "", None);
+        }
+        None => {}
+    }
 }
 
 /// Single calls that say enough by themselves.

@@ -178,7 +178,10 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
         "export" | "declare" | "local" | "readonly" | "typeset" => special::declare(call, scope),
         "read" | "mapfile" | "readarray" | "unset" => special::forget(call, scope),
         "find" => special::find(analysis, call, scope),
-        "tar" | "bsdtar" => special::tar(analysis, call, scope),
+        "tar" | "bsdtar" => {
+            special::tar(analysis, call, scope);
+            special::listed(analysis, name, call, scope);
+        }
         "dd" => special::dd(analysis, call, scope),
         _ => {
             special::privileged_options(analysis, name, call);
@@ -189,6 +192,9 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             }
             match name {
                 "ln" => special::link(analysis, call, scope),
+                "cpio" | "pax" | "zip" | "7z" | "rsync" | "rclone" | "wc" | "sort" | "du" => {
+                    special::listed(analysis, name, call, scope);
+                }
                 "tee" => tee(analysis, call, scope),
                 "awk" | "gawk" | "mawk" | "nawk" => calls::awk(analysis, call, scope),
                 _ => {}

@@ -276,7 +276,7 @@ fn unresolved(text: &str) -> Radius {
 }
 
 /// `x/*` and `x/.*` stand for what `x` holds.
-fn contents_of(path: &str) -> &str {
+pub(super) fn contents_of(path: &str) -> &str {
     let mut path = path;
     for end in ["/*", "/.*", "/.??*", "/.[!.]*", "/{*,.*}"] {
         if let Some(head) = path.strip_suffix(end) {

@@ -178,6 +178,37 @@ pub(super) fn tar(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
     }
 }
 
+/// Most names that one list of files is followed to.
+const MAX_LISTED: usize = 64;
+
+/// Programs that read the files whose names come in on their standard input: `cpio -o`, `tar -T -`, `zip -@`.
+pub(super) fn listed(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
+    let any = |words: &[&str]| call.arguments().iter().any(|(field, _)| words.contains(&field.text.as_str()));
+    let list = match name {
+        "cpio" | "pax" => call.arguments().iter().any(|(field, _)| {
+            field.text.starts_with("-o")
+                || field.text.starts_with("-p")
+                || field.text.starts_with("-w")
+                || matches!(field.text.as_str(), "--create" | "--pass-through")
+        }),
+        "zip" | "7z" => any(&["-@", "@-"]),
+        "tar" | "bsdtar" => any(&["-T-", "--files-from=-"]) || any(&["-T", "--files-from"]) && any(&["-"]),
+        "rsync" | "rclone" => any(&["--files-from=-"]) || any(&["--files-from"]) && any(&["-"]),
+        "wc" | "sort" | "du" => any(&["--files0-from=-"]),
+        _ => false,
+    };
+    let Some(text) = call.input().filter(|_| list) else {
+        return;
+    };
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MAX_LISTED) {
+        let line = match (line.strip_prefix("~/"), scope.home) {
+            (Some(rest), Some(home)) => format!("{home}/{rest}"),
+            _ => line.to_owned(),
+        };
+        analysis.path(Access::Read, &Field::literal(line), scope);
+    }
+}
+
 /// `ln -s TARGET LINK`: what is read below the link is read below its target.
 pub(super) fn link(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
     let operands: Vec<_> = call

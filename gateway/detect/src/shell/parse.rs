@@ -419,8 +419,12 @@ impl<'t, 's> Parser<'t, 's> {
             }
             _ => kind,
         };
-        let body = (kind == RedirectKind::HereString)
-            .then(|| targets.first().map(|t| t.text.clone()).unwrap_or_default());
+        let body = match kind {
+            RedirectKind::HereString => Some(targets.first().map(|t| t.text.clone()).unwrap_or_default()),
+            // `< <(echo TEXT)`
+            RedirectKind::Read => word.process_text().map(str::to_owned),
+            _ => None,
+        };
         command.redirects.push(Redirect {
             kind,
             targets,

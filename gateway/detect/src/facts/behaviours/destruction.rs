@@ -3,7 +3,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Privilege};
 use defenseclaw_model::facts::Radius;
 
-use super::super::{Analysis, radius};
+use super::super::{Analysis, normal, radius};
 use super::{Invocation, Table};
 use crate::shell::{Field, Scope};
 
@@ -112,7 +112,14 @@ fn each(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>, techn
 }
 
 fn one(analysis: &mut Analysis, technique: &str, field: &Field, scope: &Scope<'_>) {
-    analysis.behave(Destruction, technique, &field.text, radius::of(field, scope));
+    let reach = radius::of(field, scope);
+    if reach < Radius::Home || !field.exact {
+        analysis.behave(Destruction, technique, &field.text, reach);
+        return;
+    }
+    // What reaches this far is named as a whole: `/var/lib` for `cd /var && rm -rf lib/*`.
+    let path = normal::normalise(&field.text, scope.cwd.as_deref());
+    analysis.behave(Destruction, technique, radius::contents_of(&path), reach);
 }
 
 fn remove(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
@@ -142,7 +149,10 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
         return;
     }
     // What is looked for by name, age or emptiness is less than all that lies there.
-    let names: Vec<_> = call.values(&["-name", "-iname", "-path", "-regex"]).collect();
+    let names: Vec<_> = call
+        .values(&["-name", "-iname", "-path", "-regex"])
+        .filter(|name| !matches!(*name, "*" | "*.*" | ".*" | "*/*"))
+        .collect();
     let narrow = call.any(&[
         "-mtime",
         "-mmin",
