@@ -1,8 +1,10 @@
 //! Calls in other languages' source text that delete, or that hand a text to a shell.
 
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Execution};
+use defenseclaw_model::facts::Radius;
 
 use super::code::{MAX_PATH, holds, strings};
+use super::literals::Literals;
 use super::programs::Call;
 use super::shells::nested_text;
 use super::{Analysis, flows, hosts, radius, table};
@@ -57,6 +59,7 @@ pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) 
         let before = &text[text.floor_char_boundary(at.saturating_sub(MAX_PATH))..at];
         all(before.rsplit('\'').next().unwrap_or_default());
     }
+    everything(analysis, text, scope);
     for word in TREES {
         for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
             let rest = &text[at + word.len()..];
@@ -80,10 +83,67 @@ pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) 
                     Destruction,
                     "delete-tree",
                     "~",
-                    defenseclaw_model::facts::Radius::Home,
+                    Radius::Home,
                 ),
                 None => {}
             }
+        }
+    }
+}
+
+/// What lists a folder, whatever it is listed for.
+static LISTS: Literals = Literals::new(&[
+    "listdir(",
+    "os.walk(",
+    "scandir(",
+    "glob(",
+    "readdirSync(",
+    "readdir(",
+    "DirectoryIterator(",
+    "opendir(",
+    "opendir ",
+    "Find.find(",
+    "Dir.children(",
+    "Dir.each_child(",
+    "Files.walk(",
+    "WalkDir",
+    "filepath.Walk(",
+    "read_dir(",
+    "find(sub",
+    "finddepth(",
+]);
+
+/// What deletes a file whose name a variable holds.
+static DELETES: Literals = Literals::new(&[
+    "unlink($",
+    "unlink(",
+    "unlink $",
+    "unlinkSync(",
+    "os.remove(",
+    "File.delete(",
+    "FileUtils.rm",
+    "rmtree(",
+    "rmSync(",
+    "Files.delete(",
+    "os.Remove(",
+    "os.RemoveAll(",
+    "remove_file(",
+    "remove_dir_all(",
+    ".unlink()",
+]);
+
+/// A far folder that is gone through, and files that are deleted on the way.
+fn everything(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
+    if !(LISTS.within(text) && DELETES.within(text)) {
+        return;
+    }
+    for (quoted, behind) in strings(text) {
+        let before = &text[..text.len() - behind.len() - quoted.len() - 2];
+        let folder = quoted.starts_with(['/', '~']) && before.ends_with('(');
+        let path = radius::contents_of(quoted);
+        let reach = radius::of(&Field::literal(path), scope);
+        if folder && reach >= Radius::Home && !path.contains('*') {
+            analysis.behave(Destruction, "delete-tree", path, reach);
         }
     }
 }

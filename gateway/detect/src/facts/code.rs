@@ -144,6 +144,10 @@ static RUNS_TEXT: Literals = Literals::new(&[
     "os.system(",
     "execSync(",
     "new Function(",
+    "import('data:",
+    "import(\"data:",
+    "vm.runIn",
+    "._compile(",
     "eval base64",
     "eval get",
     "eval $",
@@ -335,6 +339,7 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
         let technique = if bound { "bind-shell" } else { "reverse-shell" };
         analysis.behave(Control, technique, peer.clone().unwrap_or_default(), None);
     }
+    tasked(analysis, text, host());
     if !(socket && hands_over) {
         takes_commands(analysis, text, peer_of(text, &peer));
     }
@@ -403,6 +408,70 @@ static RECEIVES: Literals = Literals::new(&[
     "await r.read",
 ]);
 
+/// Most names that hold what was fetched.
+const MAX_TAINTED: usize = 16;
+
+/// Notes a program that fetches text and hands it, or a part of it, to a shell.
+fn tasked(analysis: &mut Analysis, text: &str, host: Option<String>) {
+    const RUNS: &[&str] = &[
+        "os.popen(",
+        "os.system(",
+        "getoutput(",
+        "check_output(",
+        "subprocess.run(",
+        "subprocess.call(",
+        "Popen(",
+        "create_subprocess_shell(",
+        "execSync(",
+        " exec(",
+        ".exec(",
+        "shell_exec(",
+        "IO.popen(",
+        "system(",
+        "eval(",
+        "Invoke-Expression ",
+    ];
+    let Some(host) = host.filter(|_| FETCHES.within(text)) else {
+        return;
+    };
+    let word = |text: &str| -> String {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    let mut names: Vec<String> = Vec::new();
+    for line in text.split(['\n', ';']) {
+        let line = line.trim_start();
+        let Some((left, right)) = line.split_once('=').filter(|(_, right)| !right.starts_with('=')) else {
+            continue;
+        };
+        let left = left.trim().trim_start_matches("const ").trim_start_matches("let ").trim_start_matches("var ");
+        let name = word(left.trim_start_matches(['$', '{', '[', ' ']));
+        let tainted = FETCHES.within(right)
+            || names.iter().any(|known| {
+                right.match_indices(known.as_str()).any(|(at, _)| word(&right[at..]) == *known)
+            });
+        if tainted && !name.is_empty() && names.len() < MAX_TAINTED {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    let shell = |rest: &str| rest[..rest.floor_char_boundary(160)].contains("shell=True");
+    let runs = RUNS.iter().any(|call| {
+        text.match_indices(call).any(|(at, _)| {
+            let rest = &text[at + call.len()..];
+            let given = word(rest.trim_start_matches(['$', ' ', '(']));
+            let bare = call.starts_with("subprocess.") || *call == "Popen(";
+            names.contains(&given) && (!bare || shell(rest)) && (*call != ".exec(" || text.contains("child_process"))
+        })
+    });
+    if runs {
+        flow(analysis, (FlowKind::Network, &host), (FlowKind::Code, "shell"));
+        analysis.behave(Execution, "network-to-code", host, None);
+    }
+}
+
 /// Notes a program that runs what comes in from a socket.
 fn takes_commands(analysis: &mut Analysis, text: &str, peer: Option<String>) {
     const RUNS: &[&str] = &[
@@ -447,6 +516,27 @@ fn takes_commands(analysis: &mut Analysis, text: &str, peer: Option<String>) {
     }
 }
 
+/// Folders and stores that a written program has no business sending anywhere, with where they would go.
+pub(super) fn sends_secrets(analysis: &mut Analysis, text: &str) {
+    if !CONNECTS.within(text) {
+        return;
+    }
+    let spelled = spelled::out(text);
+    let text = spelled.as_deref().unwrap_or(text);
+    let host = hosts::hosts_in(text).into_iter().map(|host| host.host).find(|host| !flows::is_near(host));
+    let Some(host) = host else { return };
+    for (quoted, _) in strings(text) {
+        let class = analysis.rules.classify(quoted.trim_end_matches("/*"));
+        let store = class.is_some_and(|class| {
+            matches!(class, "private-key" | "credential-folder" | "browser-store" | "password-manager" | "system-auth")
+        });
+        if store && quoted.contains('/') {
+            flow(analysis, (FlowKind::Secret, quoted), (FlowKind::Network, &host));
+            return;
+        }
+    }
+}
+
 /// Single calls that say enough by themselves.
 fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
     let shell = OPENS_SHELL.within(text);
@@ -466,6 +556,9 @@ fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
         ],
     ) {
         analysis.behave(Privilege, "setuid", name, None);
+    }
+    if holds(text, &["LINUX_REBOOT_CMD", ".reboot(0x"]) {
+        analysis.behave(Destruction, "reboot", name, defenseclaw_model::facts::Radius::System);
     }
     if holds(text, &["memfd_create", "syscall(319"]) {
         analysis.behave(Execution, "memfd", name, None);

@@ -183,6 +183,8 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             special::listed(analysis, name, call, scope);
         }
         "dd" => special::dd(analysis, call, scope),
+        // Its name is made up, but the same wherever the call uses it.
+        "mktemp" if call.place.level > 0 => return Some(format!("/tmp/tmp.{}", analysis.programs())),
         _ => {
             special::privileged_options(analysis, name, call);
             arguments(analysis, name, call, scope);
@@ -287,6 +289,11 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         for field in operands.iter().skip(usize::from(!pattern_given && name == "sed")) {
             analysis.path(Access::Write, field, scope);
         }
+    }
+    if let [verb, text, ..] = operands
+        && matches!((name, verb.text.as_str()), ("deno", "eval") | ("bun", "eval") | ("wsl", "-e"))
+    {
+        code::scan(analysis, &text.text, scope);
     }
     if table::interpreter(name)
         && !runs_code

@@ -211,6 +211,7 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
         Kind::Source => aside::with(analysis, Setting::Script, |inner| {
             let scope = Scope::new(None, None);
             code::behaviours(inner, path.rsplit('.').next().unwrap_or_default(), text, &scope);
+            code::sends_secrets(inner, text);
         }),
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}

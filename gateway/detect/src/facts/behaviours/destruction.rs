@@ -53,6 +53,11 @@ pub(super) const TABLE: Table = &[
     (&["chmod", "chown", "chgrp", "setfacl"], modes),
     (&["git"], git),
     (&["rsync"], rsync),
+    (&["tar", "bsdtar"], |analysis, call, scope| {
+        if call.any(&["--remove-files"]) {
+            each(analysis, call, scope, "delete-tree", &["-f", "-cf", "-czf", "-C", "-cJf", "-cjf", "--file"]);
+        }
+    }),
     (
         &[
             "reboot",
