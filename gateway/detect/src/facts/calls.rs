@@ -79,12 +79,7 @@ pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) 
                     let reach = radius::of(&field, scope);
                     analysis.behave(Destruction, "delete-tree", radius::contents_of(path), reach);
                 }
-                None if home => analysis.behave(
-                    Destruction,
-                    "delete-tree",
-                    "~",
-                    Radius::Home,
-                ),
+                None if home => analysis.behave(Destruction, "delete-tree", "~", Radius::Home),
                 None => {}
             }
         }
@@ -224,11 +219,18 @@ pub(super) fn awk(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
             let before = &text[..text.len() - behind.len() - quoted.len() - 2];
             let before = before.trim_end().trim_end_matches(['&', '(']).trim_end();
             let piped = before.ends_with('|') && !before.ends_with("||");
-            let command = piped || before.ends_with("system") || before.ends_with('=') || behind.trim_start().starts_with('|');
+            let command = piped
+                || before.ends_with("system")
+                || before.ends_with('=')
+                || behind.trim_start().starts_with('|');
             if !command || !(runs || reads || piped) || quoted.len() < 2 {
                 continue;
             }
-            fetched = fetched.or_else(|| hosts::hosts_in(quoted).into_iter().find(|host| !flows::is_near(&host.host)));
+            fetched = fetched.or_else(|| {
+                hosts::hosts_in(quoted)
+                    .into_iter()
+                    .find(|host| !flows::is_near(&host.host))
+            });
             nested_text(analysis, quoted, scope, place);
             if let Some(node) = analysis.current.and_then(|at| analysis.nodes.get_mut(at))
                 && piped
@@ -238,7 +240,11 @@ pub(super) fn awk(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
             }
         }
         let own = text.contains("system($") || text.contains("system( $");
-        if let Some(node) = analysis.current.and_then(|at| analysis.nodes.get_mut(at)).filter(|_| own) {
+        if let Some(node) = analysis
+            .current
+            .and_then(|at| analysis.nodes.get_mut(at))
+            .filter(|_| own)
+        {
             node.runs |= flows::Way::Input.bit();
         }
         if let Some(host) = fetched.filter(|_| runs && reads) {

@@ -364,7 +364,13 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
 
 /// What a text connects to, where that is another host.
 fn peer_of(text: &str, connected: &Option<String>) -> Option<String> {
-    let named = ["PeerAddr", "PeerHost", "open_connection(", "TcpStream::connect(", "net.Dial("];
+    let named = [
+        "PeerAddr",
+        "PeerHost",
+        "open_connection(",
+        "TcpStream::connect(",
+        "net.Dial(",
+    ];
     let behind = || {
         let at = named.iter().find_map(|word| text.find(word))?;
         let (quoted, _) = strings(&text[at..text.ceil_char_boundary((at + 200).min(text.len()))])
@@ -387,6 +393,9 @@ static SOCKETS: Literals = Literals::new(&[
     "TCPServer",
     "WebSocket",
     "websockets.",
+    "TcpStream",
+    "net.Dial",
+    "TcpClient",
 ]);
 static RECEIVES: Literals = Literals::new(&[
     "recv(",
@@ -406,6 +415,11 @@ static RECEIVES: Literals = Literals::new(&[
     "fgets(",
     "async for",
     "await r.read",
+    ".lines()",
+    "ReadString(",
+    "ReadLine(",
+    "readLine(",
+    "NewScanner(",
 ]);
 
 /// Most names that hold what was fetched.
@@ -430,6 +444,10 @@ fn tasked(analysis: &mut Analysis, text: &str, host: Option<String>) {
         "system(",
         "eval(",
         "Invoke-Expression ",
+        "Open3.capture2e(",
+        "Open3.capture2(",
+        "Open3.capture3(",
+        "`#{",
     ];
     let Some(host) = host.filter(|_| FETCHES.within(text)) else {
         return;
@@ -444,18 +462,21 @@ fn tasked(analysis: &mut Analysis, text: &str, host: Option<String>) {
         let Some((left, right)) = line.split_once('=').filter(|(_, right)| !right.starts_with('=')) else {
             continue;
         };
-        let left = left.trim().trim_start_matches("const ").trim_start_matches("let ").trim_start_matches("var ");
+        let left = left
+            .trim()
+            .trim_start_matches("const ")
+            .trim_start_matches("let ")
+            .trim_start_matches("var ");
         let name = word(left.trim_start_matches(['$', '{', '[', ' ']));
         let tainted = FETCHES.within(right)
             || names.iter().any(|known| {
-                right.match_indices(known.as_str()).any(|(at, _)| word(&right[at..]) == *known)
+                right
+                    .match_indices(known.as_str())
+                    .any(|(at, _)| word(&right[at..]) == *known)
             });
         if tainted && !name.is_empty() && names.len() < MAX_TAINTED {
             names.push(name);
         }
-    }
-    if names.is_empty() {
-        return;
     }
     let shell = |rest: &str| rest[..rest.floor_char_boundary(160)].contains("shell=True");
     let runs = RUNS.iter().any(|call| {
@@ -463,13 +484,31 @@ fn tasked(analysis: &mut Analysis, text: &str, host: Option<String>) {
             let rest = &text[at + call.len()..];
             let given = word(rest.trim_start_matches(['$', ' ', '(']));
             let bare = call.starts_with("subprocess.") || *call == "Popen(";
-            names.contains(&given) && (!bare || shell(rest)) && (*call != ".exec(" || text.contains("child_process"))
+            let whole = call.ends_with('(') && FETCHES.within(bracketed(rest));
+            (names.contains(&given) || whole)
+                && (!bare || shell(rest))
+                && (*call != ".exec(" || text.contains("child_process"))
         })
     });
     if runs {
         flow(analysis, (FlowKind::Network, &host), (FlowKind::Code, "shell"));
         analysis.behave(Execution, "network-to-code", host, None);
     }
+}
+
+/// What stands in the bracket that is open before `rest`.
+fn bracketed(rest: &str) -> &str {
+    let rest = &rest[..rest.floor_char_boundary(400)];
+    let mut open = 1_usize;
+    let end = rest.find(|c| {
+        match c {
+            '(' => open += 1,
+            ')' => open -= 1,
+            _ => {}
+        }
+        open == 0
+    });
+    &rest[..end.unwrap_or(rest.len())]
 }
 
 /// Notes a program that runs what comes in from a socket.
@@ -489,6 +528,12 @@ fn takes_commands(analysis: &mut Analysis, text: &str, peer: Option<String>) {
         "io.popen(",
         "os.execute(",
         "exec.Command(",
+        "Open3.capture2e(",
+        "Open3.capture2(",
+        "Open3.capture3(",
+        "\"-c\", ",
+        "\"-c\").arg(",
+        "\"-c\",",
     ];
     if !(SOCKETS.within(text) && RECEIVES.within(text)) {
         return;
@@ -507,8 +552,16 @@ fn takes_commands(analysis: &mut Analysis, text: &str, peer: Option<String>) {
     match peer {
         Some(peer) if !flows::is_near(&peer) => analysis.behave(Control, "reverse-shell", peer, None),
         Some(_) => {}
-        None if holds(text, &["TCPServer", "createServer(", "start_server(", ".bind(", "WebSocketServer"])
-            && !holds(text, &["127.0.0.1", "localhost"]) =>
+        None if holds(
+            text,
+            &[
+                "TCPServer",
+                "createServer(",
+                "start_server(",
+                ".bind(",
+                "WebSocketServer",
+            ],
+        ) && !holds(text, &["127.0.0.1", "localhost"]) =>
         {
             analysis.behave(Control, "bind-shell", "", None);
         }
@@ -523,12 +576,18 @@ pub(super) fn sends_secrets(analysis: &mut Analysis, text: &str) {
     }
     let spelled = spelled::out(text);
     let text = spelled.as_deref().unwrap_or(text);
-    let host = hosts::hosts_in(text).into_iter().map(|host| host.host).find(|host| !flows::is_near(host));
+    let host = hosts::hosts_in(text)
+        .into_iter()
+        .map(|host| host.host)
+        .find(|host| !flows::is_near(host));
     let Some(host) = host else { return };
     for (quoted, _) in strings(text) {
         let class = analysis.rules.classify(quoted.trim_end_matches("/*"));
         let store = class.is_some_and(|class| {
-            matches!(class, "private-key" | "credential-folder" | "browser-store" | "password-manager" | "system-auth")
+            matches!(
+                class,
+                "private-key" | "credential-folder" | "browser-store" | "password-manager" | "system-auth"
+            )
         });
         if store && quoted.contains('/') {
             flow(analysis, (FlowKind::Secret, quoted), (FlowKind::Network, &host));
@@ -558,7 +617,12 @@ fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
         analysis.behave(Privilege, "setuid", name, None);
     }
     if holds(text, &["LINUX_REBOOT_CMD", ".reboot(0x"]) {
-        analysis.behave(Destruction, "reboot", name, defenseclaw_model::facts::Radius::System);
+        analysis.behave(
+            Destruction,
+            "reboot",
+            name,
+            defenseclaw_model::facts::Radius::System,
+        );
     }
     if holds(text, &["memfd_create", "syscall(319"]) {
         analysis.behave(Execution, "memfd", name, None);

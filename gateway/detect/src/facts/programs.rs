@@ -6,8 +6,10 @@ use super::flows::{self, Way};
 use super::options::split_options;
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, behaviours, calls, code, elsewhere, functions, hosts, prints, special, wrappers};
-use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
+use super::{
+    Access, Analysis, behaviours, calls, code, elsewhere, functions, hosts, prints, special, wrappers,
+};
+use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
 #[derive(Clone, Copy)]
@@ -147,9 +149,18 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
             continue;
         }
         let way = flows::way_of(&name, words, at);
+        let takes = word
+            .pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Process { source, .. } if source.starts_with('>')));
         for feed in &word.feeds {
             let inner = analysis.outermost(feed.clone());
-            analysis.join(&inner, &[index], way);
+            if takes {
+                // `tee >(sh)`: what is written there is read in it.
+                analysis.join(&[index], &inner, Way::Input);
+            } else {
+                analysis.join(&inner, &[index], way);
+            }
         }
         for feed in &word.followed {
             let inner = analysis.outermost(feed.clone());
@@ -291,7 +302,10 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         }
     }
     if let [verb, text, ..] = operands
-        && matches!((name, verb.text.as_str()), ("deno", "eval") | ("bun", "eval") | ("wsl", "-e"))
+        && matches!(
+            (name, verb.text.as_str()),
+            ("deno", "eval") | ("bun", "eval") | ("wsl", "-e")
+        )
     {
         code::scan(analysis, &text.text, scope);
     }

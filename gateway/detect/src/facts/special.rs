@@ -183,7 +183,11 @@ const MAX_LISTED: usize = 64;
 
 /// Programs that read the files whose names come in on their standard input: `cpio -o`, `tar -T -`, `zip -@`.
 pub(super) fn listed(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
-    let any = |words: &[&str]| call.arguments().iter().any(|(field, _)| words.contains(&field.text.as_str()));
+    let any = |words: &[&str]| {
+        call.arguments()
+            .iter()
+            .any(|(field, _)| words.contains(&field.text.as_str()))
+    };
     let list = match name {
         "cpio" | "pax" => call.arguments().iter().any(|(field, _)| {
             field.text.starts_with("-o")
@@ -200,7 +204,12 @@ pub(super) fn listed(analysis: &mut Analysis, name: &str, call: Call<'_>, scope:
     let Some(text) = call.input().filter(|_| list) else {
         return;
     };
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()).take(MAX_LISTED) {
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .take(MAX_LISTED)
+    {
         let line = match (line.strip_prefix("~/"), scope.home) {
             (Some(rest), Some(home)) => format!("{home}/{rest}"),
             _ => line.to_owned(),

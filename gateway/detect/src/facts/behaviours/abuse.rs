@@ -123,7 +123,12 @@ pub(in super::super) fn is_pool(host: &str) -> bool {
 pub(in super::super) fn fork_bomb(analysis: &mut Analysis) {
     let bomb = analysis.functions.bodies().any(|(name, body)| {
         let is_own = |at: usize| {
-            body.contains(&at) && analysis.facts.programs.get(at).is_some_and(|program| program.name == name)
+            body.contains(&at)
+                && analysis
+                    .facts
+                    .programs
+                    .get(at)
+                    .is_some_and(|program| program.name == name)
         };
         let piped = |pipe: &Pipe| is_own(pipe.from) && is_own(pipe.to);
         // One call of itself, with what is left to do, is how a function goes through a tree.

@@ -53,9 +53,16 @@ pub(super) const TABLE: Table = &[
     (&["chmod", "chown", "chgrp", "setfacl"], modes),
     (&["git"], git),
     (&["rsync"], rsync),
+    (&["xargs", "parallel"], listed),
     (&["tar", "bsdtar"], |analysis, call, scope| {
         if call.any(&["--remove-files"]) {
-            each(analysis, call, scope, "delete-tree", &["-f", "-cf", "-czf", "-C", "-cJf", "-cjf", "--file"]);
+            each(
+                analysis,
+                call,
+                scope,
+                "delete-tree",
+                &["-f", "-cf", "-czf", "-C", "-cJf", "-cjf", "--file"],
+            );
         }
     }),
     (
@@ -384,6 +391,38 @@ fn rsync(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     let target = call.fields().filter(|field| !field.text.starts_with('-')).last();
     if let Some(target) = target.filter(|target| deletes && !target.text.contains(':')) {
         one(analysis, "delete-tree", target, scope);
+    }
+}
+
+/// `cd ~ && ls | xargs rm -rf`: what a list names lies in the folder where it runs.
+fn listed(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    let deletes = call
+        .words()
+        .any(|word| matches!(word.rsplit('/').next(), Some("rm" | "shred" | "srm" | "unlink")));
+    let Some(cwd) = scope.cwd.as_deref().filter(|_| deletes && call.name == "xargs") else {
+        return;
+    };
+    let reach = radius::of_path(cwd, scope);
+    // What was looked for by name is less than all that lies there.
+    let before = analysis.facts.programs.iter().rev().skip(1).take(4);
+    let narrow = before.clone().any(|program| {
+        program.argv.iter().any(|word| {
+            matches!(
+                word.as_str(),
+                "-name" | "-iname" | "-mtime" | "-empty" | "-type" | "-path"
+            )
+        }) || matches!(program.name.as_str(), "head" | "tail" | "git" | "rg" | "docker")
+            || program.name == "grep"
+                && !program
+                    .argv
+                    .iter()
+                    .any(|word| word.starts_with('-') && word.contains('v'))
+    });
+    let lists = before
+        .clone()
+        .any(|program| matches!(program.name.as_str(), "ls" | "find" | "fd" | "echo" | "printf"));
+    if reach >= Radius::Home && lists && !narrow {
+        analysis.behave(Destruction, "delete-tree", cwd, reach);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compounds: groups, functions, conditions, loops, tests.
 
-use super::super::{Command, RedirectKind};
 use super::super::scope::Scope;
+use super::super::{Command, RedirectKind};
 use super::{Keyword, Parser, Until};
 
 impl Parser<'_, '_> {
@@ -23,7 +23,12 @@ impl Parser<'_, '_> {
             }
         }
         if !command.redirects.is_empty() {
-            let reads = |kind| matches!(kind, RedirectKind::Read | RedirectKind::HereString | RedirectKind::HereDocument);
+            let reads = |kind| {
+                matches!(
+                    kind,
+                    RedirectKind::Read | RedirectKind::HereString | RedirectKind::HereDocument
+                )
+            };
             for redirect in command.redirects.iter().filter(|redirect| reads(redirect.kind)) {
                 for feed in redirect.feeds.iter().chain(&redirect.followed) {
                     self.sink.feed(feed.clone(), inside.clone(), self.place.level);
