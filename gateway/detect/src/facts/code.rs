@@ -422,6 +422,8 @@ static RECEIVES: Literals = Literals::new(&[
     "NewScanner(",
 ]);
 
+/// Most calls of one function that are looked at.
+const MAX_CALLS: usize = 64;
 /// Most names that hold what was fetched.
 const MAX_TAINTED: usize = 16;
 
@@ -480,7 +482,7 @@ fn tasked(analysis: &mut Analysis, text: &str, host: Option<String>) {
     }
     let shell = |rest: &str| rest[..rest.floor_char_boundary(160)].contains("shell=True");
     let runs = RUNS.iter().any(|call| {
-        text.match_indices(call).any(|(at, _)| {
+        text.match_indices(call).take(MAX_CALLS).any(|(at, _)| {
             let rest = &text[at + call.len()..];
             let given = word(rest.trim_start_matches(['$', ' ', '(']));
             let bare = call.starts_with("subprocess.") || *call == "Popen(";

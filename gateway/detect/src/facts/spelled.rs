@@ -26,19 +26,14 @@ pub(super) fn out(text: &str) -> Option<String> {
     if text.len() > MAX_TEXT || !puts_together(text) {
         return None;
     }
-    let mut names = HashMap::new();
-    for _ in 0..2 {
-        let mut reader = Reader::new(text, names);
-        reader.read();
-        names = reader.names;
-        if !names.is_empty() {
-            continue;
-        }
-        return reader.changed.then_some(reader.written);
+    let mut first = Reader::new(text, HashMap::new());
+    first.read();
+    if first.names.is_empty() {
+        return first.changed.then_some(first.written);
     }
-    let mut reader = Reader::new(text, names);
-    reader.read();
-    reader.changed.then_some(reader.written)
+    let mut second = Reader::new(text, first.names);
+    second.read();
+    second.changed.then_some(second.written)
 }
 
 /// Whether anything of what is looked for can be in `text`.
@@ -148,6 +143,12 @@ impl<'t> Reader<'t> {
     fn read(&mut self) {
         while self.at < self.text.len() {
             let start = self.at;
+            let next = self.rest().chars().next().unwrap_or(' ');
+            if !is_name_char(next) && !matches!(next, '\'' | '"' | '`' | '$') {
+                self.at += next.len_utf8();
+                self.written.push(next);
+                continue;
+            }
             if self.binds() {
                 self.written.push_str(&self.text[start..self.at]);
                 continue;
@@ -519,7 +520,12 @@ impl<'t> Reader<'t> {
         let made = |text: String| Some(Value { text, made: true });
         let rest = self.rest();
         let boundary = !self.text[..self.at].ends_with(|c: char| is_name_char(c) || c == '.');
-        if !rest.starts_with(['\'', '"', '`']) && !boundary {
+        let quoted = rest.starts_with(['\'', '"', '`']);
+        if !quoted && !boundary {
+            return None;
+        }
+        let word = word_of(rest.strip_prefix('$').unwrap_or(rest));
+        if !quoted && !begins_value(word) && !self.names.contains_key(word) {
             return None;
         }
         if let Some(home) = HOMES.iter().find(|home| rest.starts_with(**home)) {
@@ -561,7 +567,6 @@ impl<'t> Reader<'t> {
                 return made(text);
             }
         }
-        let word = word_of(rest.strip_prefix('$').unwrap_or(rest));
         let prefix = matches!(word, "f" | "r" | "b" | "u" | "fr" | "rb")
             && rest[word.len()..].starts_with(['\'', '"']);
         if prefix || rest.starts_with(['\'', '"', '`']) {
@@ -717,6 +722,45 @@ const HOMES: &[&str] = &[
     "Deno.env.get('HOME')",
     "Deno.env.get(\"HOME\")",
 ];
+
+/// Whether one of the calls and names below, or a string's prefix, begins with `word`.
+fn begins_value(word: &str) -> bool {
+    matches!(
+        word,
+        "os" | "pathlib"
+            | "Path"
+            | "require"
+            | "process"
+            | "ENV"
+            | "getenv"
+            | "Dir"
+            | "Bun"
+            | "Deno"
+            | "path"
+            | "File"
+            | "glob"
+            | "str"
+            | "String"
+            | "chr"
+            | "base64"
+            | "b64decode"
+            | "base64_decode"
+            | "Base64"
+            | "decode_base64"
+            | "atob"
+            | "Buffer"
+            | "bytes"
+            | "bytearray"
+            | "binascii"
+            | "hex2bin"
+            | "f"
+            | "r"
+            | "b"
+            | "u"
+            | "fr"
+            | "rb"
+    )
+}
 
 /// Calls that join the parts of a path.
 const JOINS: &[&str] = &[

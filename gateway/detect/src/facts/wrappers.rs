@@ -209,7 +209,7 @@ const RUNNER_VALUES: &[&str] = &[
 pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> bool {
     let arguments = call.arguments();
     if let Some((word, mut operands)) = runner_word(name) {
-        if !arguments.first().is_some_and(|(field, _)| field.text == word) {
+        if arguments.first().is_none_or(|(field, _)| field.text != word) {
             return false;
         }
         let mut at = 1;

@@ -352,7 +352,7 @@ fn fetches(analysis: &mut Analysis, text: &str, place: Place) {
         let comment = ["#", "//", "*", "--", ";", "<!--"]
             .iter()
             .any(|mark| trimmed.starts_with(mark));
-        let quote = before.chars().filter(|c| matches!(c, '"' | '\'' | '`')).last();
+        let quote = before.chars().rfind(|c| matches!(c, '"' | '\'' | '`'));
         let runs =
             RUNS.iter().any(|word| before.contains(word)) && !SAYS.iter().any(|word| before.contains(word));
         if comment || !line[at..].contains('|') || !runs || read >= MAX_COMMANDS {
