@@ -341,7 +341,7 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
     }
     tasked(analysis, text, host());
     if !(socket && hands_over) {
-        takes_commands(analysis, text, peer_of(text, &peer));
+        takes_commands(analysis, text, peer_of(text, &peer).or_else(host));
     }
     if runs_text(text) {
         let fetches = FETCHES.within(text);
@@ -396,6 +396,13 @@ static SOCKETS: Literals = Literals::new(&[
     "TcpStream",
     "net.Dial",
     "TcpClient",
+    "socketio",
+    "socket.io",
+    "paho.mqtt",
+    "mqtt.",
+    "pika.",
+    "nats.",
+    "pubsub(",
 ]);
 static RECEIVES: Literals = Literals::new(&[
     "recv(",
@@ -415,6 +422,10 @@ static RECEIVES: Literals = Literals::new(&[
     "fgets(",
     "async for",
     "await r.read",
+    "@sio.",
+    "on_message",
+    "basic_consume",
+    "subscribe(",
     ".lines()",
     "ReadString(",
     "ReadLine(",

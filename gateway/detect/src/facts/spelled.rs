@@ -479,6 +479,10 @@ impl<'t> Reader<'t> {
                     text: joined(std::iter::once(value.text).chain(given)),
                     made: true,
                 };
+            } else if self.take(".join(map(chr,[") || self.take(".join(map(chr, [") {
+                let text = self.codes()?;
+                self.take("))");
+                value = Value { text, made: true };
             } else if self.take(".join([") || self.take(".join((") {
                 let given = self.list(
                     depth,
@@ -555,6 +559,14 @@ impl<'t> Reader<'t> {
                 return decode(&value.text).and_then(made);
             }
         }
+        for call in ["bytes([", "bytearray([", "String.fromCharCode(...["] {
+            if rest.starts_with(call) {
+                self.at += call.len();
+                let text = self.codes()?;
+                self.take(")");
+                return made(text);
+            }
+        }
         for call in ["chr(", "String.fromCharCode("] {
             if rest.starts_with(call) {
                 let end = self.line(&[]).find(')')?;
@@ -582,6 +594,16 @@ impl<'t> Reader<'t> {
             }
             _ => None,
         }
+    }
+
+    /// Numbers up to `]`, as the characters that they are.
+    fn codes(&mut self) -> Option<String> {
+        let line = self.line(&[]);
+        let end = line.find(']')?;
+        let code = |part: &str| part.trim().parse::<u32>().ok().and_then(char::from_u32);
+        let text = line[..end].split(',').map(code).collect::<Option<String>>()?;
+        self.at += end + 1;
+        Some(text)
     }
 
     fn string(&mut self, raw: bool) -> Option<Value> {
@@ -935,6 +957,7 @@ mod tests {
             ("open('/'.join(['','etc','shadow']))", "open('/etc/shadow')"),
             ("open('wodahs/cte/'[::-1])", "open('/etc/shadow')"),
             ("open(chr(47)+'etc'+chr(47)+'shadow')", "open('/etc/shadow')"),
+            ("os.system(''.join(map(chr,[105,100])))", "os.system('id')"),
             ("open('\\x2fetc\\x2fshadow')", "open('/etc/shadow')"),
             (
                 "open(base64.b64decode('L2V0Yy9zaGFkb3c=').decode())",
