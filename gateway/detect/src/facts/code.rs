@@ -144,6 +144,7 @@ static RUNS_TEXT: Literals = Literals::new(&[
     "os.system(",
     "execSync(",
     "new Function(",
+    ".then(eval",
     "import('data:",
     "import(\"data:",
     "vm.runIn",
