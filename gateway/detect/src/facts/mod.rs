@@ -21,6 +21,7 @@ mod places;
 mod prints;
 mod programs;
 mod radius;
+mod received;
 mod shells;
 mod special;
 mod spelled;

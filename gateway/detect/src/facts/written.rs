@@ -4,7 +4,7 @@ use defenseclaw_model::facts::BehaviourKind::Persistence;
 use serde_json::Value;
 
 use super::aside::{self, Setting};
-use super::{Analysis, code, elsewhere, spelled};
+use super::{Analysis, code, elsewhere, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -251,7 +251,7 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
             if let Some(spelled) = spelled::out(text) {
                 code::behaviours(inner, language, &spelled, &scope);
             }
-            code::sends_secrets(inner, text);
+            received::sends_secrets(inner, text);
         }),
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}
