@@ -22,6 +22,7 @@ pub(crate) const FACT_PACKS: &[(&str, &str)] = &[
         include_str!("../../../policies/rules/behaviour.yaml"),
     ),
     ("c2.yaml", include_str!("../../../policies/rules/c2.yaml")),
+    ("cloud.yaml", include_str!("../../../policies/rules/cloud.yaml")),
     (
         "cognitive.yaml",
         include_str!("../../../policies/rules/cognitive.yaml"),

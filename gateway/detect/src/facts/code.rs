@@ -9,7 +9,8 @@ use defenseclaw_model::facts::{FlowEnd, FlowKind};
 use super::calls::{deletions, shells};
 use super::flows::{Sends, Way};
 use super::literals::Literals;
-use super::{Access, Analysis, flows, hosts, places};
+use super::received::{peer_of, takes_commands, tasked};
+use super::{Access, Analysis, flows, hosts, places, spelled};
 use crate::paths::PathRules;
 use crate::shell::{Field, Scope, Sink};
 
@@ -29,6 +30,15 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     if decodes(text) && executes(text) {
         analysis.opaque("encoding", text);
     }
+    read(analysis, text, scope);
+    if let Some(spelled) = spelled::out(text) {
+        analysis.spend(spelled.len());
+        read(analysis, &spelled, scope);
+    }
+}
+
+/// What `text` names and does, as it is written.
+fn read(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     for host in hosts::hosts_in(text) {
         analysis.host(host);
     }
@@ -42,7 +52,11 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
             || (written && analysis.rules.classify(&expanded).is_some())
         {
             let access = if written { Access::Write } else { Access::Read };
-            analysis.path(access, &Field::literal(expanded), scope);
+            let field = Field {
+                glob: expanded.contains('*'),
+                ..Field::literal(expanded)
+            };
+            analysis.path(access, &field, scope);
         }
     }
     let name = analysis.current.and_then(|at| analysis.facts.programs.get(at));
@@ -52,7 +66,11 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
 }
 
 fn is_sensitive(rules: &PathRules, path: &str) -> bool {
-    let class = rules.classify(path);
+    let class = if path.contains('*') {
+        rules.classify_glob(path)
+    } else {
+        rules.classify(path)
+    };
     let class = class.or_else(|| path.strip_prefix('/').and_then(|tail| rules.classify(tail)));
     class.is_some_and(|class| places::is_secret(rules, class))
 }
@@ -127,6 +145,11 @@ static RUNS_TEXT: Literals = Literals::new(&[
     "os.system(",
     "execSync(",
     "new Function(",
+    ".then(eval",
+    "import('data:",
+    "import(\"data:",
+    "vm.runIn",
+    "._compile(",
     "eval base64",
     "eval get",
     "eval $",
@@ -224,7 +247,7 @@ fn runs_text(text: &str) -> bool {
 }
 
 /// Words that reach another host, and those that only fetch from one.
-static CONNECTS: Literals = Literals::new(&[
+pub(super) static CONNECTS: Literals = Literals::new(&[
     "urlopen",
     "requests.",
     "http.client",
@@ -254,7 +277,7 @@ static CONNECTS: Literals = Literals::new(&[
     "Invoke-WebRequest",
     "WebClient",
 ]);
-static FETCHES: Literals = Literals::new(&[
+pub(super) static FETCHES: Literals = Literals::new(&[
     "urlopen",
     "requests.get",
     "httpx.get",
@@ -316,7 +339,11 @@ pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope:
         let bound =
             holds(text, &[".bind(", "TCPServer", "createServer", "listen("]) && !text.contains("connect");
         let technique = if bound { "bind-shell" } else { "reverse-shell" };
-        analysis.behave(Control, technique, peer.unwrap_or_default(), None);
+        analysis.behave(Control, technique, peer.clone().unwrap_or_default(), None);
+    }
+    tasked(analysis, text, host());
+    if !(socket && hands_over) {
+        takes_commands(analysis, text, peer_of(text, &peer).or_else(host));
     }
     if runs_text(text) {
         let fetches = FETCHES.within(text);
@@ -356,6 +383,14 @@ fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
         ],
     ) {
         analysis.behave(Privilege, "setuid", name, None);
+    }
+    if holds(text, &["LINUX_REBOOT_CMD", ".reboot(0x"]) {
+        analysis.behave(
+            Destruction,
+            "reboot",
+            name,
+            defenseclaw_model::facts::Radius::System,
+        );
     }
     if holds(text, &["memfd_create", "syscall(319"]) {
         analysis.behave(Execution, "memfd", name, None);
@@ -463,7 +498,7 @@ fn ends(analysis: &mut Analysis, text: &str) {
     });
 }
 
-fn flow(analysis: &mut Analysis, from: (FlowKind, &str), to: (FlowKind, &str)) {
+pub(super) fn flow(analysis: &mut Analysis, from: (FlowKind, &str), to: (FlowKind, &str)) {
     let end = |(kind, what): (FlowKind, &str)| FlowEnd {
         kind,
         what: what.to_owned(),

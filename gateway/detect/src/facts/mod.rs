@@ -12,6 +12,7 @@ mod code;
 mod contents;
 mod elsewhere;
 mod flows;
+mod functions;
 mod hosts;
 mod literals;
 mod normal;
@@ -20,8 +21,10 @@ mod places;
 mod prints;
 mod programs;
 mod radius;
+mod received;
 mod shells;
 mod special;
+mod spelled;
 mod table;
 mod wrappers;
 mod written;
@@ -108,7 +111,7 @@ struct Analysis {
     current: Option<usize>,
     place: Place,
     /// Functions that the text defines.
-    functions: Vec<String>,
+    functions: functions::Functions,
     /// Hosts that telnet is connected to: two of them may be a shell's two ends.
     telnets: Vec<String>,
     /// Whether a named pipe is made, by which a shell's output can come back to its input.
@@ -136,7 +139,7 @@ impl Analysis {
             edges: Vec::new(),
             current: None,
             place: Place::default(),
-            functions: Vec::new(),
+            functions: functions::Functions::default(),
             telnets: Vec::new(),
             fifo: false,
             shell_socket: false,
@@ -354,9 +357,32 @@ impl Analysis {
 
     /// The programs of `range` that stand at `level`.
     fn at_level(&self, range: Range<usize>, level: u16) -> Vec<usize> {
-        range
+        let mut found: Vec<usize> = range
             .filter(|&index| self.nodes.get(index).is_some_and(|node| node.level == level))
-            .collect()
+            .collect();
+        if !self.functions.is_empty() {
+            self.with_bodies(&mut found);
+        }
+        found
+    }
+
+    /// Adds to `programs` those that the functions among them consist of: what a function prints, they print.
+    fn with_bodies(&self, programs: &mut Vec<usize>) {
+        for at in 0..programs.len() {
+            let name = &self.facts.programs[programs[at]].name;
+            let Some(body) = self.functions.body(name) else {
+                continue;
+            };
+            let level = self.nodes.get(body.clone()).into_iter().flatten();
+            let Some(level) = level.map(|node| node.level).min() else {
+                continue;
+            };
+            for index in body {
+                if self.nodes[index].level == level && !programs.contains(&index) {
+                    programs.push(index);
+                }
+            }
+        }
     }
 
     /// The programs of `range` whose output a substitution stands for: those of its outermost level.
@@ -437,8 +463,17 @@ impl Sink for Analysis {
         self.join(&from, &to, flows::Way::Input);
     }
 
+    fn feed(&mut self, from: Range<usize>, to: Range<usize>, level: u16) {
+        let (from, to) = (self.outermost(from), self.at_level(to, level));
+        self.join(&from, &to, flows::Way::Input);
+    }
+
     fn function(&mut self, name: &str) {
         behaviours::function(self, name);
+    }
+
+    fn body(&mut self, name: &str, text: &str, programs: Range<usize>) {
+        self.functions.define(name, text, programs);
     }
 
     fn assigned(&mut self, assignment: &Assignment, scope: &Scope<'_>) {

@@ -11,6 +11,8 @@ const MAX_TEXT: usize = 64 << 10;
 /// What the call prints.
 pub(super) fn printed(call: &Invocation<'_>) -> Option<String> {
     let text = match call.name {
+        "dirname" | "basename" | "realpath" => part_of_path(call),
+        "readlink" if call.short("fem") => part_of_path(call),
         "echo" => echo(call),
         "printf" => printf(call),
         _ => filtered(call, call.input().filter(|text| text.len() <= MAX_TEXT)?),
@@ -20,6 +22,23 @@ pub(super) fn printed(call: &Invocation<'_>) -> Option<String> {
 
 fn exact(call: &Invocation<'_>) -> bool {
     call.fields().all(|field| field.exact)
+}
+
+/// `dirname PATH`, `basename PATH`, `realpath PATH`: a part of the path, or the path.
+fn part_of_path(call: &Invocation<'_>) -> Option<String> {
+    if !exact(call) {
+        return None;
+    }
+    let path = call.operands().next()?;
+    let bare = path.trim_end_matches('/');
+    Some(match (call.name, bare.rsplit_once('/')) {
+        ("realpath" | "readlink", _) => path.to_owned(),
+        ("dirname", Some(("", _))) => "/".to_owned(),
+        ("dirname", Some((folder, _))) => folder.to_owned(),
+        ("dirname", None) => ".".to_owned(),
+        (_, Some((_, name))) => name.to_owned(),
+        (_, None) => bare.to_owned(),
+    })
 }
 
 fn echo(call: &Invocation<'_>) -> Option<String> {

@@ -6,8 +6,10 @@ use super::flows::{self, Way};
 use super::options::split_options;
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
-use super::{Access, Analysis, behaviours, code, elsewhere, hosts, prints, special, wrappers};
-use crate::shell::{self, Command, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
+use super::{
+    Access, Analysis, behaviours, calls, code, elsewhere, functions, hosts, prints, special, wrappers,
+};
+use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// One program's call within a simple command: the command's own, or the one that a wrapper runs.
 #[derive(Clone, Copy)]
@@ -147,9 +149,18 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
             continue;
         }
         let way = flows::way_of(&name, words, at);
+        let takes = word
+            .pieces
+            .iter()
+            .any(|piece| matches!(piece, Piece::Process { source, .. } if source.starts_with('>')));
         for feed in &word.feeds {
             let inner = analysis.outermost(feed.clone());
-            analysis.join(&inner, &[index], way);
+            if takes {
+                // `tee >(sh)`: what is written there is read in it.
+                analysis.join(&[index], &inner, Way::Input);
+            } else {
+                analysis.join(&inner, &[index], way);
+            }
         }
         for feed in &word.followed {
             let inner = analysis.outermost(feed.clone());
@@ -178,15 +189,27 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
         "export" | "declare" | "local" | "readonly" | "typeset" => special::declare(call, scope),
         "read" | "mapfile" | "readarray" | "unset" => special::forget(call, scope),
         "find" => special::find(analysis, call, scope),
-        "tar" | "bsdtar" => special::tar(analysis, call, scope),
+        "tar" | "bsdtar" => {
+            special::tar(analysis, call, scope);
+            special::listed(analysis, name, call, scope);
+        }
         "dd" => special::dd(analysis, call, scope),
+        // Its name is made up, but the same wherever the call uses it.
+        "mktemp" if call.place.level > 0 => return Some(format!("/tmp/tmp.{}", analysis.programs())),
         _ => {
             special::privileged_options(analysis, name, call);
             arguments(analysis, name, call, scope);
             elsewhere::note(analysis, name, call, scope);
+            if !analysis.functions.is_empty() {
+                functions::run(analysis, name, call, scope);
+            }
             match name {
                 "ln" => special::link(analysis, call, scope),
+                "cpio" | "pax" | "zip" | "7z" | "rsync" | "rclone" | "wc" | "sort" | "du" => {
+                    special::listed(analysis, name, call, scope);
+                }
                 "tee" => tee(analysis, call, scope),
+                "awk" | "gawk" | "mawk" | "nawk" => calls::awk(analysis, call, scope),
                 _ => {}
             }
             if let Some((field, _)) = call.fields.first().filter(|(field, _)| field.text.contains('/')) {
@@ -277,6 +300,14 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         for field in operands.iter().skip(usize::from(!pattern_given && name == "sed")) {
             analysis.path(Access::Write, field, scope);
         }
+    }
+    if let [verb, text, ..] = operands
+        && matches!(
+            (name, verb.text.as_str()),
+            ("deno", "eval") | ("bun", "eval") | ("wsl", "-e")
+        )
+    {
+        code::scan(analysis, &text.text, scope);
     }
     if table::interpreter(name)
         && !runs_code

@@ -184,7 +184,8 @@ pub(super) fn of_path(path: &str, scope: &Scope<'_>) -> Radius {
         .filter(|part| !part.is_empty())
         .collect();
     let around = !cwd.is_empty() && cwd.starts_with(&parts);
-    let inside = !cwd.is_empty() && parts.starts_with(&cwd);
+    // `cd /var/lib/x` makes no project of it.
+    let inside = !cwd.is_empty() && parts.starts_with(&cwd) && !is_state(&cwd);
     match parts.as_slice() {
         ["home"] => Radius::System,
         ["home", _] | ["root"] => Radius::Home,
@@ -204,6 +205,21 @@ pub(super) fn of_path(path: &str, scope: &Scope<'_>) -> Radius {
         [.., ".git"] => Radius::Project,
         [_] => Radius::System,
         parts => named(parts),
+    }
+}
+
+/// Folders in which services keep what they need, where no project lies; builds run below some of them.
+fn is_state(folder: &[&str]) -> bool {
+    match folder {
+        ["etc" | "boot" | "bin" | "sbin" | "lib" | "lib64", ..] => true,
+        ["var", "lib", rest @ ..] => !rest.iter().any(|part| {
+            matches!(
+                *part,
+                "jenkins" | "gitlab-runner" | "buildkite-agent" | "teamcity" | "lxc" | "lxd"
+            )
+        }),
+        ["var"] | ["var", "log" | "spool" | "mail" | "backups", ..] => true,
+        _ => false,
     }
 }
 
@@ -276,7 +292,7 @@ fn unresolved(text: &str) -> Radius {
 }
 
 /// `x/*` and `x/.*` stand for what `x` holds.
-fn contents_of(path: &str) -> &str {
+pub(super) fn contents_of(path: &str) -> &str {
     let mut path = path;
     for end in ["/*", "/.*", "/.??*", "/.[!.]*", "/{*,.*}"] {
         if let Some(head) = path.strip_suffix(end) {
@@ -321,6 +337,18 @@ mod tests {
             ("/data/set/a", Radius::Files),
         ] {
             assert_eq!(of(&Field::literal(text), &scope), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_services_folder_is_no_project() {
+        for (cwd, expected) in [
+            ("/var/lib/postgresql", Radius::System),
+            ("/var/lib/jenkins/workspace/x", Radius::Files),
+            ("/usr/src/app", Radius::Files),
+        ] {
+            let scope = Scope::new(Some(cwd), Some("/home/u"));
+            assert_eq!(of(&Field::literal("15"), &scope), expected, "{cwd}");
         }
     }
 

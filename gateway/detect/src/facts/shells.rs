@@ -1,7 +1,7 @@
 //! Texts that a shell runs: `sh -c TEXT`, `eval`, `source`, scripts that the call itself has written.
 
 use super::programs::Call;
-use super::{Access, Analysis};
+use super::{Access, Analysis, functions};
 use crate::shell::{self, Field, Place, Scope, Sink, Word};
 
 /// `sh -c TEXT`, `sh FILE`, and `sh` on its standard input.
@@ -33,7 +33,16 @@ pub(super) fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<
     match (operand, code) {
         // What it runs is what the substituted commands print: their pipe says so.
         (Some((field, word)), true) if is_substitution(call, *word) && !field.exact => {}
-        (Some((field, _)), true) => nested_text(analysis, &field.text, scope, place),
+        (Some((field, _)), true) => match rest.as_slice() {
+            [] => nested_text(analysis, &field.text, scope, place),
+            // `sh -c TEXT NAME ARGUMENTS`
+            [name, given @ ..] => {
+                let mut inner = scope.clone();
+                inner.set("0", vec![name.0.clone()]);
+                functions::bind(&mut inner, given, &call.command.words);
+                nested_text(analysis, &field.text, &inner, place);
+            }
+        },
         (Some((_, word)), false) if process_text(call, *word).is_some() => {
             let text = process_text(call, *word).unwrap_or_default();
             nested_text(analysis, text, scope, place);

@@ -40,11 +40,15 @@ pub(super) fn declare(call: Call<'_>, scope: &mut Scope<'_>) {
     }
 }
 
-/// `read NAME`, `unset NAME`: what the variable holds is no longer known.
+/// `read NAME`, `unset NAME`: what the variable holds is no longer known, but for the programs that it may come from.
 pub(super) fn forget(call: Call<'_>, scope: &mut Scope<'_>) {
+    let redirects = call.command.redirects.iter();
+    let feeds: Vec<_> = redirects
+        .flat_map(|redirect| redirect.feeds.iter().chain(&redirect.followed).cloned())
+        .collect();
     for (field, _) in call.arguments() {
         if !field.text.starts_with('-') {
-            scope.set(&field.text, Vec::new());
+            scope.set_fed(&field.text, Vec::new(), feeds.clone());
         }
     }
 }
@@ -171,6 +175,46 @@ pub(super) fn tar(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
                 scope,
             );
         }
+    }
+}
+
+/// Most names that one list of files is followed to.
+const MAX_LISTED: usize = 64;
+
+/// Programs that read the files whose names come in on their standard input: `cpio -o`, `tar -T -`, `zip -@`.
+pub(super) fn listed(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<'_>) {
+    let any = |words: &[&str]| {
+        call.arguments()
+            .iter()
+            .any(|(field, _)| words.contains(&field.text.as_str()))
+    };
+    let list = match name {
+        "cpio" | "pax" => call.arguments().iter().any(|(field, _)| {
+            field.text.starts_with("-o")
+                || field.text.starts_with("-p")
+                || field.text.starts_with("-w")
+                || matches!(field.text.as_str(), "--create" | "--pass-through")
+        }),
+        "zip" | "7z" => any(&["-@", "@-"]),
+        "tar" | "bsdtar" => any(&["-T-", "--files-from=-"]) || any(&["-T", "--files-from"]) && any(&["-"]),
+        "rsync" | "rclone" => any(&["--files-from=-"]) || any(&["--files-from"]) && any(&["-"]),
+        "wc" | "sort" | "du" => any(&["--files0-from=-"]),
+        _ => false,
+    };
+    let Some(text) = call.input().filter(|_| list) else {
+        return;
+    };
+    for line in text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .take(MAX_LISTED)
+    {
+        let line = match (line.strip_prefix("~/"), scope.home) {
+            (Some(rest), Some(home)) => format!("{home}/{rest}"),
+            _ => line.to_owned(),
+        };
+        analysis.path(Access::Read, &Field::literal(line), scope);
     }
 }
 

@@ -127,6 +127,29 @@ fn wrapper(name: &str) -> Option<Wrapper> {
             text: Text::Option,
             ..with(&["-O", "-I", "-T", "-B"], 0)
         },
+        "gosu" | "su-exec" | "faketime" | "envdir" | "setuidgid" | "chpst" => with(&["-u", "-e"], 1),
+        "tini"
+        | "dumb-init"
+        | "catatonit"
+        | "dotenv"
+        | "env-cmd"
+        | "dotenvx"
+        | "host-spawn"
+        | "flatpak-spawn"
+        | "distrobox-host-exec"
+        | "caffeinate"
+        | "eatmydata"
+        | "fakeroot"
+        | "setarch"
+        | "sem"
+        | "entr"
+        | "chronic"
+        | "ts-node-dev"
+        | "numactl"
+        | "prlimit"
+        | "ssh-agent"
+        | "dbus-launch"
+        | "winpty" => with(&["-f", "-e", "--file", "-N", "-m", "-C"], 0),
         "watch" => Wrapper {
             text: Text::Rest,
             ..with(&["-n", "--interval"], 0)
@@ -147,36 +170,84 @@ fn wrapper(name: &str) -> Option<Wrapper> {
     })
 }
 
-/// Tools that run what follows a word of their own: `uv run CMD`.
-fn runner_word(name: &str) -> Option<&'static str> {
+/// Tools that run what follows a word of their own (`uv run CMD`), and how many operands stand between.
+fn runner_word(name: &str) -> Option<(&'static str, usize)> {
     Some(match name {
-        "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" => "run",
-        "bundle" | "mise" | "asdf" => "exec",
+        "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" | "pixi" | "doppler" | "infisical" | "op"
+        | "volta" => ("run", 0),
+        "conda" | "mamba" | "micromamba" => ("run", 0),
+        "rustup" => ("run", 1),
+        "bundle" | "mise" | "asdf" | "rbenv" | "pyenv" | "fnm" | "pnpm" | "yarn" | "npm" => ("exec", 0),
+        "aws-vault" | "chamber" | "direnv" | "envchain" => ("exec", 1),
         _ => return None,
     })
 }
 
+/// Options of those tools that take a value.
+const RUNNER_VALUES: &[&str] = &[
+    "--with",
+    "--with-requirements",
+    "--python",
+    "-p",
+    "--project",
+    "--directory",
+    "--env-file",
+    "--extra",
+    "--group",
+    "-n",
+    "--name",
+    "-e",
+    "--environment",
+    "--config",
+    "-c",
+    "--path",
+    "--filter",
+    "-C",
+];
+
 /// Adds the program that the wrapper `name` runs; `false` if `name` is no wrapper.
 pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> bool {
     let arguments = call.arguments();
-    if let Some(word) = runner_word(name) {
-        let inner = arguments.first().is_some_and(|(field, _)| field.text == word);
-        let at = arguments
-            .iter()
-            .skip(1)
-            .position(|(field, _)| !field.text.starts_with('-'))
-            .map(|at| at + 1);
-        return match at.filter(|_| inner) {
-            Some(at) => {
-                run(analysis, call.inner(at), scope);
-                true
+    if let Some((word, mut operands)) = runner_word(name) {
+        if arguments.first().is_none_or(|(field, _)| field.text != word) {
+            return false;
+        }
+        let mut at = 1;
+        while let Some((field, _)) = arguments.get(at) {
+            match field.text.as_str() {
+                "--" => {
+                    at += 1;
+                    break;
+                }
+                text if RUNNER_VALUES.contains(&text) => at += 2,
+                text if text.starts_with('-') => at += 1,
+                _ if operands > 0 => {
+                    operands -= 1;
+                    at += 1;
+                }
+                _ => break,
             }
-            None => false,
-        };
+        }
+        if at < arguments.len() {
+            run(analysis, call.inner(at), scope);
+            return true;
+        }
+        return false;
     }
-    let Some(wrapper) = wrapper(name) else {
+    // With `-x` it runs the words, without a shell between.
+    let plain = name == "watch"
+        && arguments
+            .iter()
+            .take_while(|(field, _)| field.text.starts_with('-'))
+            .any(|(field, _)| {
+                field.text == "--exec" || (!field.text.starts_with("--") && field.text.contains('x'))
+            });
+    let Some(mut wrapper) = wrapper(name) else {
         return false;
     };
+    if plain {
+        wrapper.text = Text::No;
+    }
     if let Some(privilege) = wrapper.privilege {
         analysis.privilege(privilege);
     }

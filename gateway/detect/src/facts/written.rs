@@ -4,7 +4,7 @@ use defenseclaw_model::facts::BehaviourKind::Persistence;
 use serde_json::Value;
 
 use super::aside::{self, Setting};
-use super::{Analysis, code, elsewhere};
+use super::{Analysis, code, elsewhere, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -81,12 +81,16 @@ fn added(patch: &str) -> String {
 enum Kind {
     Script,
     Startup,
-    Cron { user: bool },
+    Cron {
+        user: bool,
+    },
     Unit,
     Container,
     Package,
     Tasks,
     Source,
+    /// Recipes of a build or a pipeline: lines that are commands, among others.
+    Recipes,
     Other,
 }
 
@@ -128,13 +132,56 @@ fn kind_of(path: &str, text: &str) -> Kind {
         _ if name.starts_with("Dockerfile") || end == "dockerfile" || name == "Containerfile" => {
             Kind::Container
         }
-        _ if path.contains("/.github/workflows/") || name == ".gitlab-ci.yml" => Kind::Container,
+        _ if matches!(
+            end,
+            "yml" | "yaml" | "mk" | "gradle" | "tf" | "hcl" | "cmake" | "rake" | "toml"
+        ) || matches!(
+            name,
+            "Makefile"
+                | "makefile"
+                | "GNUmakefile"
+                | "justfile"
+                | "Justfile"
+                | "Jenkinsfile"
+                | "Rakefile"
+                | "Gemfile"
+                | "Vagrantfile"
+                | "Tiltfile"
+                | "CMakeLists.txt"
+                | "Procfile"
+                | "configure.ac"
+                | "devcontainer.json"
+                | "BUILD"
+                | "BUILD.bazel"
+                | "Brewfile"
+                | "Fastfile"
+        ) =>
+        {
+            Kind::Recipes
+        }
         "package.json" | "composer.json" => Kind::Package,
         "tasks.json" if path.contains(".vscode") => Kind::Tasks,
         _ if matches!(end, "sh" | "bash" | "zsh" | "ksh") => Kind::Script,
         _ if matches!(
             end,
-            "py" | "pyw" | "js" | "mjs" | "cjs" | "ts" | "rb" | "pl" | "php" | "lua" | "pth"
+            "py" | "pyw"
+                | "js"
+                | "mjs"
+                | "cjs"
+                | "ts"
+                | "rb"
+                | "pl"
+                | "php"
+                | "lua"
+                | "pth"
+                | "rs"
+                | "go"
+                | "java"
+                | "kt"
+                | "cs"
+                | "c"
+                | "cc"
+                | "cpp"
         ) =>
         {
             Kind::Source
@@ -149,6 +196,9 @@ fn kind_of(path: &str, text: &str) -> Kind {
 
 fn content(analysis: &mut Analysis, path: &str, text: &str) {
     let place = Place::default();
+    if !is_prose(path) {
+        fetches(analysis, text, place);
+    }
     let command = |analysis: &mut Analysis, text: &str, setting| {
         if !text.trim().is_empty() {
             aside::command_line(analysis, text, setting, place);
@@ -180,9 +230,7 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
             let joined = text.replace("\\\n", " ");
             let lines = joined.lines().filter_map(|line| {
                 let line = line.trim().trim_start_matches("- ");
-                line.strip_prefix("RUN ")
-                    .or_else(|| line.strip_prefix("run:"))
-                    .map(|line| line.trim().trim_start_matches('|'))
+                line.strip_prefix("RUN ").map(str::trim)
             });
             command(
                 analysis,
@@ -198,9 +246,127 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
         }
         Kind::Source => aside::with(analysis, Setting::Script, |inner| {
             let scope = Scope::new(None, None);
-            code::behaviours(inner, path.rsplit('.').next().unwrap_or_default(), text, &scope);
+            let language = path.rsplit('.').next().unwrap_or_default();
+            code::behaviours(inner, language, text, &scope);
+            if let Some(spelled) = spelled::out(text) {
+                code::behaviours(inner, language, &spelled, &scope);
+            }
+            received::sends_secrets(inner, text);
         }),
+        Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}
+    }
+}
+
+/// Texts for people, and examples for tests, name commands that nobody runs.
+fn is_prose(path: &str) -> bool {
+    let end = path.rsplit_once('.').map_or("", |(_, end)| end);
+    !path.ends_with("CMakeLists.txt")
+        && matches!(
+            end,
+            "md" | "mdx" | "rst" | "txt" | "adoc" | "org" | "html" | "po" | "jsonl" | "csv" | "log" | "ipynb"
+        )
+        || ["/fixtures/", "/testdata/", "/docs/", "/rules/", "/__snapshots__/"]
+            .iter()
+            .any(|part| path.contains(part))
+}
+
+/// Most commands that are read out of one text.
+const MAX_COMMANDS: usize = 64;
+
+/// The lines of a build file or a pipeline that are commands: below a rule, behind a key that says so, or in a list below one.
+fn recipes(text: &str) -> String {
+    const KEYS: &[&str] = &[
+        "run",
+        "script",
+        "before_script",
+        "after_script",
+        "command",
+        "cmd",
+        "shell",
+        "bash",
+        "sh",
+        "pwsh",
+        "exec",
+        "entry",
+        "install",
+        "before_install",
+        "setup",
+        "post_install",
+        "postCreateCommand",
+        "initializeCommand",
+        "onCreateCommand",
+        "postStartCommand",
+        "ansible.builtin.shell",
+        "ansible.builtin.command",
+        "raw",
+        "inline",
+        "args",
+        "release",
+        "web",
+        "worker",
+    ];
+    let joined = text.replace("\\\n", " ");
+    let mut found = Vec::new();
+    for line in joined.lines() {
+        let deep = line.starts_with(['\t', ' ', '-']);
+        let line = line
+            .trim()
+            .trim_start_matches("- ")
+            .trim_start_matches(['@', '+']);
+        let (key, rest) = line.split_once([':', '=']).unwrap_or(("", line));
+        let key = key.trim().trim_matches('"');
+        let rest = if KEYS.contains(&key) { rest } else { line };
+        let rest = rest
+            .trim()
+            .trim_end_matches(',')
+            .trim_matches(['"', '\''])
+            .trim_start_matches(['|', '>'])
+            .trim();
+        let plain =
+            rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '$' | ':' | '('));
+        if (deep || KEYS.contains(&key)) && plain && rest.contains(' ') && found.len() < MAX_COMMANDS {
+            found.push(rest.to_owned());
+        }
+    }
+    found.join("\n")
+}
+
+/// Commands in the strings of any file that fetch something and hand it on: what stands from there to the string's end.
+fn fetches(analysis: &mut Analysis, text: &str, place: Place) {
+    const RUNS: &[&str] = &[
+        "exec", "system", "spawn", "command", "popen", "shell", "script", "`", "run", "sh(", "sh ", "sh'",
+        "sh\"", "entry", "cmd",
+    ];
+    const SAYS: &[&str] = &[
+        "print", "echo", "log", "usage", "help", "descri", "message", "readme", "assert", "expect(", "name:",
+        "title", "panic",
+    ];
+    let mut read = 0;
+    for line in text.lines() {
+        let Some(at) = ["curl ", "wget "].iter().filter_map(|word| line.find(word)).min() else {
+            continue;
+        };
+        let trimmed = line.trim_start();
+        let before = line[..at].to_ascii_lowercase();
+        let comment = ["#", "//", "*", "--", ";", "<!--"]
+            .iter()
+            .any(|mark| trimmed.starts_with(mark));
+        let quote = before.chars().rfind(|c| matches!(c, '"' | '\'' | '`'));
+        let runs =
+            RUNS.iter().any(|word| before.contains(word)) && !SAYS.iter().any(|word| before.contains(word));
+        if comment || !line[at..].contains('|') || !runs || read >= MAX_COMMANDS {
+            continue;
+        }
+        read += 1;
+        let command = &line[at..line.floor_char_boundary((at + 2048).min(line.len()))];
+        let end = quote.and_then(|quote| {
+            let open = before.matches(quote).count() % 2 == 1;
+            command.find(quote).filter(|_| open)
+        });
+        let command =
+            command[..end.unwrap_or(command.len())].trim_end_matches(['\\', ']', ')', ',', ';', '}']);
+        aside::command_line(analysis, command, Setting::Container, place);
     }
 }
 
@@ -220,13 +386,20 @@ fn package(analysis: &mut Analysis, text: &str, place: Place) {
         let (Some(key), Some(_), Some(value)) = (parts.next(), parts.next(), parts.next()) else {
             continue;
         };
-        if OWN.contains(&key) {
+        let own = OWN.contains(&key);
+        if own
+            || value.contains("curl ")
+            || value.contains("wget ")
+            || value.contains("/dev/tcp")
+            || value.contains("base64")
+        {
             let value = value
                 .trim_end()
                 .trim_end_matches(',')
                 .trim_end_matches('"')
                 .replace("\\\"", "\"");
-            aside::command_line(analysis, &value, Setting::Startup, place);
+            let setting = if own { Setting::Startup } else { Setting::Script };
+            aside::command_line(analysis, &value, setting, place);
         }
     }
 }

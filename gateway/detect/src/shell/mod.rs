@@ -95,8 +95,12 @@ pub(crate) trait Sink {
     fn programs(&self) -> usize;
     /// The programs of `from` at `level` write into those of `to`.
     fn pipe(&mut self, from: Range<usize>, to: Range<usize>, level: u16);
+    /// What `from` prints is what those of `to` at `level` read: a compound's `< <(…)`.
+    fn feed(&mut self, from: Range<usize>, to: Range<usize>, level: u16);
     /// A function of this name is defined.
     fn function(&mut self, name: &str);
+    /// The function's body was read: its text, and the programs in it.
+    fn body(&mut self, name: &str, text: &str, programs: Range<usize>);
     /// A variable is set, for the shell or for one command.
     fn assigned(&mut self, assignment: &Assignment, scope: &Scope<'_>);
     /// A simple command; gives what it is known to print.

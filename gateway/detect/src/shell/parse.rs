@@ -270,14 +270,14 @@ impl<'t, 's> Parser<'t, 's> {
                 }
                 (b'&', _) => break,
                 (b'(', _) if command.words.is_empty() && command.assignments.is_empty() => {
+                    let first = self.sink.programs();
                     self.parenthesis(scope);
-                    self.redirections_behind(scope);
+                    self.redirections_behind(first, scope);
                     return Ended::Open;
                 }
                 (b'(', Some(b')')) if command.words.len() == 1 => {
                     self.pos += 2;
-                    self.sink.function(&command.words[0].as_argument());
-                    self.function_body(scope, until);
+                    self.function_body(&command.words[0].as_argument(), scope, until);
                     return Ended::Open;
                 }
                 (b'(', _) => break,
@@ -419,8 +419,12 @@ impl<'t, 's> Parser<'t, 's> {
             }
             _ => kind,
         };
-        let body = (kind == RedirectKind::HereString)
-            .then(|| targets.first().map(|t| t.text.clone()).unwrap_or_default());
+        let body = match kind {
+            RedirectKind::HereString => Some(targets.first().map(|t| t.text.clone()).unwrap_or_default()),
+            // `< <(echo TEXT)`
+            RedirectKind::Read => word.process_text().map(str::to_owned),
+            _ => None,
+        };
         command.redirects.push(Redirect {
             kind,
             targets,

@@ -60,6 +60,8 @@ impl<'h> Scope<'h> {
             "PWD" => self.cwd.as_deref().and_then(literal),
             "OLDPWD" => self.previous.as_deref().and_then(literal),
             "IFS" => literal(" "),
+            // Whatever the number is, it is the same wherever a name is made with it.
+            "RANDOM" | "SECONDS" | "BASHPID" | "PPID" | "EPOCHSECONDS" | "$" => literal("4242"),
             // Whichever it is, it runs the text that it is given.
             "SHELL" | "BASH" => literal("/bin/bash"),
             "@" | "*" if !self.positional => literal(""),

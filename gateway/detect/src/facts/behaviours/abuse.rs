@@ -1,7 +1,7 @@
 //! This host's power used for others.
 
 use defenseclaw_model::facts::BehaviourKind::{Abuse, Destruction};
-use defenseclaw_model::facts::Radius;
+use defenseclaw_model::facts::{Pipe, Radius};
 
 use super::super::Analysis;
 use super::{Invocation, Table};
@@ -121,13 +121,20 @@ pub(in super::super) fn is_pool(host: &str) -> bool {
 
 /// A function that pipes into itself has no end.
 pub(in super::super) fn fork_bomb(analysis: &mut Analysis) {
-    let names = &analysis.facts.programs;
-    let bomb = !analysis.functions.is_empty()
-        && analysis.facts.pipes.iter().any(|pipe| {
-            let (from, to) = (names.get(pipe.from), names.get(pipe.to));
-            from.zip(to)
-                .is_some_and(|(from, to)| from.name == to.name && analysis.functions.contains(&from.name))
-        });
+    let bomb = analysis.functions.bodies().any(|(name, body)| {
+        let is_own = |at: usize| {
+            body.contains(&at)
+                && analysis
+                    .facts
+                    .programs
+                    .get(at)
+                    .is_some_and(|program| program.name == name)
+        };
+        let piped = |pipe: &Pipe| is_own(pipe.from) && is_own(pipe.to);
+        // One call of itself, with what is left to do, is how a function goes through a tree.
+        let bare = |at: &usize| is_own(*at) && analysis.facts.programs[*at].argv.len() == 1;
+        analysis.facts.pipes.iter().any(piped) || body.clone().filter(bare).count() > 1
+    });
     if bomb {
         analysis.behave(Destruction, "fork-bomb", "", Radius::System);
     }

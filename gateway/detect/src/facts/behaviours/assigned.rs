@@ -137,9 +137,4 @@ pub(in super::super) fn function(analysis: &mut Analysis, name: &str) {
     if SHADOWED.contains(&name) {
         analysis.behave(Persistence, "alias-shadow", name, None);
     }
-    /// A script has a few dozen functions; only those that call themselves through a pipe matter.
-    const MOST: usize = 64;
-    if analysis.functions.len() < MOST {
-        analysis.functions.push(name.to_owned());
-    }
 }

@@ -3,7 +3,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Privilege};
 use defenseclaw_model::facts::Radius;
 
-use super::super::{Analysis, radius};
+use super::super::{Analysis, normal, radius};
 use super::{Invocation, Table};
 use crate::shell::{Field, Scope};
 
@@ -53,6 +53,18 @@ pub(super) const TABLE: Table = &[
     (&["chmod", "chown", "chgrp", "setfacl"], modes),
     (&["git"], git),
     (&["rsync"], rsync),
+    (&["xargs", "parallel"], listed),
+    (&["tar", "bsdtar"], |analysis, call, scope| {
+        if call.any(&["--remove-files"]) {
+            each(
+                analysis,
+                call,
+                scope,
+                "delete-tree",
+                &["-f", "-cf", "-czf", "-C", "-cJf", "-cjf", "--file"],
+            );
+        }
+    }),
     (
         &[
             "reboot",
@@ -112,7 +124,14 @@ fn each(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>, techn
 }
 
 fn one(analysis: &mut Analysis, technique: &str, field: &Field, scope: &Scope<'_>) {
-    analysis.behave(Destruction, technique, &field.text, radius::of(field, scope));
+    let reach = radius::of(field, scope);
+    if reach < Radius::Home || !field.exact {
+        analysis.behave(Destruction, technique, &field.text, reach);
+        return;
+    }
+    // What reaches this far is named as a whole: `/var/lib` for `cd /var && rm -rf lib/*`.
+    let path = normal::normalise(&field.text, scope.cwd.as_deref());
+    analysis.behave(Destruction, technique, radius::contents_of(&path), reach);
 }
 
 fn remove(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
@@ -142,7 +161,10 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
         return;
     }
     // What is looked for by name, age or emptiness is less than all that lies there.
-    let names: Vec<_> = call.values(&["-name", "-iname", "-path", "-regex"]).collect();
+    let names: Vec<_> = call
+        .values(&["-name", "-iname", "-path", "-regex"])
+        .filter(|name| !matches!(*name, "*" | "*.*" | ".*" | "*/*"))
+        .collect();
     let narrow = call.any(&[
         "-mtime",
         "-mmin",
@@ -369,6 +391,38 @@ fn rsync(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     let target = call.fields().filter(|field| !field.text.starts_with('-')).last();
     if let Some(target) = target.filter(|target| deletes && !target.text.contains(':')) {
         one(analysis, "delete-tree", target, scope);
+    }
+}
+
+/// `cd ~ && ls | xargs rm -rf`: what a list names lies in the folder where it runs.
+fn listed(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    let deletes = call
+        .words()
+        .any(|word| matches!(word.rsplit('/').next(), Some("rm" | "shred" | "srm" | "unlink")));
+    let Some(cwd) = scope.cwd.as_deref().filter(|_| deletes && call.name == "xargs") else {
+        return;
+    };
+    let reach = radius::of_path(cwd, scope);
+    // What was looked for by name is less than all that lies there.
+    let before = analysis.facts.programs.iter().rev().skip(1).take(4);
+    let narrow = before.clone().any(|program| {
+        program.argv.iter().any(|word| {
+            matches!(
+                word.as_str(),
+                "-name" | "-iname" | "-mtime" | "-empty" | "-type" | "-path"
+            )
+        }) || matches!(program.name.as_str(), "head" | "tail" | "git" | "rg" | "docker")
+            || program.name == "grep"
+                && !program
+                    .argv
+                    .iter()
+                    .any(|word| word.starts_with('-') && word.contains('v'))
+    });
+    let lists = before
+        .clone()
+        .any(|program| matches!(program.name.as_str(), "ls" | "find" | "fd" | "echo" | "printf"));
+    if reach >= Radius::Home && lists && !narrow {
+        analysis.behave(Destruction, "delete-tree", cwd, reach);
     }
 }
 

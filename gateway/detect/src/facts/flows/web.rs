@@ -193,7 +193,8 @@ pub(super) fn wget(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'
     let takes =
         Way::Argument.bit() | Way::Login.bit() | ((Way::Input.bit() | Way::File.bit()) * u8::from(own));
     sends(node, &host, web_technique(&host, call), takes, own);
-    if call.value(&["-O", "--output-document"]).is_none() && !call.any(&["--spider"]) {
+    // `-qO-` gives `-O` its value, too.
+    if call.value(&["-O", "--output-document"]).is_none() && !call.short("O") && !call.any(&["--spider"]) {
         saved(analysis, call, WGET_VALUES, scope);
     }
 }

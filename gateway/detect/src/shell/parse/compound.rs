@@ -1,11 +1,13 @@
 //! Compounds: groups, functions, conditions, loops, tests.
 
-use super::super::Command;
 use super::super::scope::Scope;
+use super::super::{Command, RedirectKind};
 use super::{Keyword, Parser, Until};
 
 impl Parser<'_, '_> {
-    pub(super) fn redirections_behind(&mut self, scope: &mut Scope<'_>) {
+    /// The redirections behind a compound, whose programs begin at `first`.
+    pub(super) fn redirections_behind(&mut self, first: usize, scope: &mut Scope<'_>) {
+        let inside = first..self.sink.programs();
         let mut command = Command::default();
         loop {
             self.blanks();
@@ -21,6 +23,17 @@ impl Parser<'_, '_> {
             }
         }
         if !command.redirects.is_empty() {
+            let reads = |kind| {
+                matches!(
+                    kind,
+                    RedirectKind::Read | RedirectKind::HereString | RedirectKind::HereDocument
+                )
+            };
+            for redirect in command.redirects.iter().filter(|redirect| reads(redirect.kind)) {
+                for feed in redirect.feeds.iter().chain(&redirect.followed) {
+                    self.sink.feed(feed.clone(), inside.clone(), self.place.level);
+                }
+            }
             self.sink.command(&command, scope, self.place);
         }
     }
@@ -46,18 +59,24 @@ impl Parser<'_, '_> {
         }
     }
 
-    pub(super) fn function_body(&mut self, scope: &Scope<'_>, until: Until) {
+    /// What stands behind `NAME ()`.
+    pub(super) fn function_body(&mut self, name: &str, scope: &Scope<'_>, until: Until) {
+        self.sink.function(name);
         self.sink.spend(scope.weight());
         let mut inner = scope.clone();
         inner.positional = true;
         self.blank_lines();
+        let (start, first) = (self.pos, self.sink.programs());
         self.enter(false, |parser| {
             parser.command(&mut inner, until, None, false);
         });
+        let text = self.text.get(start..self.pos).unwrap_or_default();
+        self.sink.body(name, text, first..self.sink.programs());
     }
 
     /// Acts on a keyword at a command's place.
     pub(super) fn keyword(&mut self, keyword: &str, scope: &mut Scope<'_>, until: Until) -> Keyword {
+        let first = self.sink.programs();
         match keyword {
             "then" | "do" | "else" | "elif" | "!" | "time" | "coproc" => Keyword::Skip,
             "fi" | "done" | "esac" | "}" => match until {
@@ -66,18 +85,18 @@ impl Parser<'_, '_> {
             },
             "if" | "while" | "until" | "{" => {
                 self.enter(false, |parser| parser.list(scope, Until::Closer));
-                self.redirections_behind(scope);
+                self.redirections_behind(first, scope);
                 Keyword::Done
             }
             "for" | "select" => {
                 self.loop_variable(scope);
                 self.enter(false, |parser| parser.list(scope, Until::Closer));
-                self.redirections_behind(scope);
+                self.redirections_behind(first, scope);
                 Keyword::Done
             }
             "case" => {
                 self.case(scope);
-                self.redirections_behind(scope);
+                self.redirections_behind(first, scope);
                 Keyword::Done
             }
             "[[" => {
@@ -86,14 +105,12 @@ impl Parser<'_, '_> {
             }
             "function" => {
                 self.blanks();
-                if let Some(name) = self.word(scope) {
-                    self.sink.function(&name.as_argument());
-                }
+                let name = self.word(scope).map_or(String::new(), |name| name.as_argument());
                 self.blanks();
                 if self.text[self.pos..].starts_with("()") {
                     self.pos += 2;
                 }
-                self.function_body(scope, until);
+                self.function_body(&name, scope, until);
                 Keyword::Done
             }
             _ => Keyword::None,
