@@ -298,7 +298,7 @@ fn is_in_place(flag: &str) -> bool {
     flag.starts_with("--in-place")
         || (flag.starts_with('-')
             && !flag.starts_with("--")
-            && flag[1..].starts_with(['i', 'n', 'E', 'r', 'p', 's'])
+            && flag[1..].starts_with(['i', 'n', 'E', 'r', 'p', 's', '0'])
             && flag.contains('i'))
 }
 
