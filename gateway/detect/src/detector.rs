@@ -45,6 +45,10 @@ pub(crate) const FACT_PACKS: &[(&str, &str)] = &[
         "persistence.yaml",
         include_str!("../../../policies/rules/persistence.yaml"),
     ),
+    (
+        "steering.yaml",
+        include_str!("../../../policies/rules/steering.yaml"),
+    ),
     ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
 ];
 

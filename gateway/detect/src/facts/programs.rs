@@ -249,10 +249,10 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
     let spec = table::of(name);
     let parsed = split_options(call.arguments(), spec.options);
     for (option, field) in &parsed.values {
-        let used = if name == "sed" && matches!(*option, "-e" | "--expression") {
-            Use::Ignore
-        } else {
-            option_use(&spec, option)
+        let used = match option_use(&spec, option) {
+            _ if name == "sed" && matches!(*option, "-e" | "--expression") => Use::Ignore,
+            Use::Write if only_shows(name, call) => Use::Read,
+            used => used,
         };
         apply(analysis, used, field, scope, spec.connects && used != Use::Ignore);
     }
@@ -271,6 +271,9 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         && table::interpreter(name);
     let operands = parsed.operands.as_slice();
     match spec.operands {
+        Operands::All(Use::Edit) if only_shows(name, call) => operands
+            .iter()
+            .for_each(|field| apply(analysis, Use::Read, field, scope, spec.connects)),
         Operands::All(used) => operands
             .iter()
             .for_each(|field| apply(analysis, used, field, scope, spec.connects)),
@@ -329,8 +332,21 @@ fn is_in_place(flag: &str) -> bool {
     flag.starts_with("--in-place")
         || (flag.starts_with('-')
             && !flag.starts_with("--")
-            && flag[1..].starts_with(['i', 'n', 'E', 'r', 'p', 's'])
+            && flag[1..].starts_with(['i', 'n', 'E', 'r', 'p', 's', '0'])
             && flag.contains('i'))
+}
+
+/// Whether a program that writes what it names is told to show it: `ssh-keygen -l`, an editor's read-only mode.
+fn only_shows(name: &str, call: Call<'_>) -> bool {
+    let shows: &[char] = match name {
+        "ssh-keygen" => &['l', 'y', 'e', 'F', 'B'],
+        "vi" | "vim" | "nvim" | "ex" => &['R', 'M'],
+        _ => return false,
+    };
+    call.arguments().iter().any(|(field, _)| {
+        let text = field.text.as_str();
+        text.len() > 1 && text.starts_with('-') && text[1..].starts_with(shows)
+    })
 }
 
 fn option_use(spec: &table::Spec, option: &str) -> Use {

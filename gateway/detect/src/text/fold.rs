@@ -111,7 +111,9 @@ const fn is_space(byte: u8) -> bool {
 /// What comments and quotations begin their lines with, and emphasis: the words go on over them.
 fn is_line_mark(byte: u8, next: Option<u8>, line_start: bool) -> bool {
     match byte {
-        b'*' | b'~' => true,
+        b'*' => true,
+        // A home is no emphasis.
+        b'~' => next != Some(b'/'),
         b'>' | b'|' | b'/' | b';' => line_start,
         b'#' => line_start && next != Some(b'#'),
         _ => false,

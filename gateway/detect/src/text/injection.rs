@@ -343,6 +343,7 @@ impl InjectionRules {
         let discussed: Vec<usize> = self
             .discussion
             .find_iter(folded)
+            .filter(|found| !of_an_address(folded.as_bytes(), found.start(), found.end()))
             .map(|found| found.start())
             .collect();
         let factor = match surface {
@@ -391,6 +392,9 @@ impl InjectionRules {
             {
                 continue;
             }
+            if demanded(folded.as_bytes(), hit.start) {
+                continue;
+            }
             signs.push(Sign {
                 start: hit.start,
                 end: hit.end,
@@ -403,6 +407,35 @@ impl InjectionRules {
         }
         (signs, respelled)
     }
+}
+
+/// Whether a word stands in a host's name or a mail address: `attacker@mail.test` discusses nothing.
+fn of_an_address(folded: &[u8], start: usize, end: usize) -> bool {
+    let before = start.checked_sub(1).and_then(|at| folded.get(at));
+    let behind = folded.get(end..).unwrap_or_default();
+    matches!(before, Some(b'@' | b'/' | b'.'))
+        || matches!(behind, [b'@', ..])
+        || matches!(behind, [b'.' | b'-', next, ..] if next.is_ascii_alphanumeric())
+}
+
+/// Whether what begins at `start` is what somebody must not do: "never commit without asking the user" asks for it.
+fn demanded(folded: &[u8], start: usize) -> bool {
+    const REACH: usize = 80;
+    if !folded
+        .get(start..)
+        .is_some_and(|rest| rest.starts_with(b"without "))
+    {
+        return false;
+    }
+    let before = folded.get(start.saturating_sub(REACH)..start).unwrap_or_default();
+    let sentence = before
+        .iter()
+        .rposition(|byte| matches!(byte, b'.' | b';' | b':' | b'!' | b'?'))
+        .map_or(before, |at| before.get(at..).unwrap_or_default());
+    const LIMITS: [&[u8]; 5] = [b"never ", b" not ", b"n't ", b"cannot ", b"no one "];
+    LIMITS
+        .iter()
+        .any(|limit| memchr::memmem::find(sentence, limit).is_some())
 }
 
 fn weigh_cluster(cluster: &[Sign], folded: &str, discussed: &[usize]) -> Weighed {

@@ -15,6 +15,12 @@ use crate::detector::{PackError, Surface};
 /// Longest value (bytes): an e-mail address.
 const MAX_VALUE: usize = 96;
 
+/// Values of two kinds from which on a text lists people.
+const TOGETHER: usize = 5;
+
+/// Longest head of a table that is looked at (bytes).
+const HEAD: usize = 256;
+
 /// How near a rule's word must stand (bytes, either side).
 const NEAR: usize = 96;
 
@@ -110,10 +116,11 @@ impl PiiRules {
                 }
             }
         }
+        let kinds = seen.iter().filter(|seen| seen.values.len() >= TOGETHER).count();
         self.rules
             .iter()
             .zip(seen)
-            .filter_map(|(rule, seen)| self.finding(surface, rule, &seen))
+            .filter_map(|(rule, seen)| self.finding(surface, rule, &seen, kinds >= 2))
             .collect()
     }
 
@@ -152,20 +159,29 @@ impl PiiRules {
         if let Some(words) = self.near.get(number)? {
             let from = text.floor_char_boundary(start.saturating_sub(NEAR));
             let to = text.ceil_char_boundary(text.len().min(end + NEAR));
-            words.find(text.get(from..to)?)?;
+            words
+                .find(text.get(from..to)?)
+                .or_else(|| words.find(table_head(text)?))?;
         }
         Some(end)
     }
 
-    fn finding(&self, surface: Surface, rule: &PiiRule, seen: &Seen) -> Option<Finding> {
+    /// `people`: whether the text holds several kinds, as a list of people does.
+    fn finding(&self, surface: Surface, rule: &PiiRule, seen: &Seen, people: bool) -> Option<Finding> {
         let count = seen.values.len();
-        if count < rule.few {
+        let listed = people && count >= TOGETHER;
+        if count < rule.few && !listed {
             return None;
         }
         let severity: Severity = if count >= rule.many {
             rule.many_severity
         } else {
             rule.severity
+        };
+        let severity = if listed {
+            severity.max(Severity::Medium)
+        } else {
+            severity
         };
         let counted = if count >= MAX_DISTINCT {
             format!("{count} or more")
@@ -182,6 +198,14 @@ impl PiiRules {
             confidence: rule.confidence,
         })
     }
+}
+
+/// The first line, where it names a table's columns.
+fn table_head(text: &str) -> Option<&str> {
+    let reach = text.floor_char_boundary(HEAD.min(text.len()));
+    let line = text.get(..reach)?.trim_start().lines().next()?;
+    let columns = line.matches([',', ';', '|', '\t']).count();
+    (columns > 0).then_some(line)
 }
 
 /// The bytes that a text can begin with that an expression matches; all where that is not known.
