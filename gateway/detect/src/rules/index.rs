@@ -292,11 +292,12 @@ fn entry_of_run(test: &RunTest) -> Option<Entry> {
     if test.names.is_empty() && test.wild_names.is_empty() {
         return None;
     }
-    let with_wanted = |name: &Box<str>| (name.clone(), Arc::clone(&test.wanted));
-    let wild_with_wanted = |name: &Pattern| (name.clone(), Arc::clone(&test.wanted));
+    let wanted = || Arc::clone(&test.wanted);
+    let names = test.names.iter().cloned();
+    let wild = test.wild_names.iter().cloned();
     Some(Entry {
-        programs: test.names.iter().map(with_wanted).collect(),
-        wild_programs: test.wild_names.iter().map(wild_with_wanted).collect(),
+        programs: names.map(|name| (name, wanted())).collect(),
+        wild_programs: wild.map(|name| (name, wanted())).collect(),
         ..Entry::default()
     })
 }

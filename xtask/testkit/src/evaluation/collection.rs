@@ -73,6 +73,9 @@ pub struct Case {
     /// The pair that this one is a rewording of; both fall on the same side of the split.
     #[serde(default)]
     pub family: Option<String>,
+    /// Whether rules were made for it before it joined: it is never held out.
+    #[serde(default)]
+    pub seen: bool,
     /// ATT&CK techniques, separated by spaces.
     #[serde(default)]
     pub technique: Option<String>,
@@ -125,7 +128,7 @@ impl Case {
             .iter()
             .take(8)
             .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-        if number % 100 < HOLDOUT_PERCENT {
+        if number % 100 < HOLDOUT_PERCENT && !self.seen {
             Split::Holdout
         } else {
             Split::Dev
