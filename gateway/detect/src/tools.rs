@@ -20,6 +20,7 @@ pub use argv::command_line;
 pub use patch::paths_of_patch;
 pub use place::Place;
 pub use select::{Selector, SelectorError};
+pub(crate) use table::of_server;
 pub use table::{ToolFault, ToolKind, ToolRule, ToolTable, ToolTableError, folder_of, kind_of};
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ use serde_json::Value;
 use crate::mask::mask_text;
 use crate::paths::PathRules;
 use crate::shell::{self, Assignment, Command, Field, Place, Scope, Sink};
+use crate::tools::of_server;
 
 /// Longest command line that is read (bytes). The kernel takes no single argument over 128 KiB (`MAX_ARG_STRLEN`), so a
 /// longer text cannot be handed to `sh -c` as a whole.
@@ -88,7 +89,19 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
                 }
             }
         }
-        CallKind::Other => analysis.unknown_input(&call.input, &scope),
+        CallKind::Other => {
+            match of_server(&call.tool, &call.input, home) {
+                Some(CallKind::FileWrite { paths }) => {
+                    analysis.plain_paths(&paths, &scope, Access::Write);
+                    written::note(&mut analysis, &paths, &call.input);
+                }
+                Some(CallKind::FileRead { paths } | CallKind::FileSearch { paths }) => {
+                    analysis.plain_paths(&paths, &scope, Access::Read);
+                }
+                _ => {}
+            }
+            analysis.unknown_input(&call.input, &scope);
+        }
     }
     analysis.finish()
 }

@@ -11,6 +11,9 @@ use super::{Place, Selector, command_line, paths_of_patch};
 
 /// Most paths or targets that one call is said to have. A call with more is still judged by its first ones.
 const MAX_PATHS: usize = 4096;
+/// What stands between the parts of such a name, and how many of them are looked at.
+const SEPARATORS: [char; 5] = ['_', '-', ':', '.', '/'];
+const MAX_SEPARATORS: usize = 16;
 /// Before the name of a tool that an MCP server offers.
 const MCP: &str = "mcp";
 
@@ -408,6 +411,21 @@ impl Union {
         rule.folder(input, place)
     }
 
+    /// The tool of a server by what stands behind the server's name, where that is a file tool's and the file is named in full.
+    fn by_server(&self, tool: &str, input: &Value, home: Option<&str>) -> Option<CallKind> {
+        // Where such a server works is not known, nor that a relative path is of this host at all.
+        let place = Place { cwd: None, home };
+        let separators = tool.match_indices(SEPARATORS).take(MAX_SEPARATORS);
+        separators
+            .filter_map(|(at, _)| self.named.kind(&tool[at + 1..], input, place)?.ok())
+            .find(|kind| {
+                matches!(
+                    kind,
+                    CallKind::FileWrite { .. } | CallKind::FileRead { .. } | CallKind::FileSearch { .. }
+                )
+            })
+    }
+
     fn kind(&self, tool: &str, input: &Value, place: Place<'_>) -> CallKind {
         if let Some(Ok(kind)) = self.named.kind(tool, input, place) {
             return kind;
@@ -427,7 +445,7 @@ impl Union {
 fn is_mcp(tool: &str) -> bool {
     tool.get(..MCP.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(MCP))
-        && tool[MCP.len()..].starts_with(['_', '-', ':', '.', '/'])
+        && tool[MCP.len()..].starts_with(SEPARATORS)
 }
 
 #[expect(
@@ -442,6 +460,16 @@ static UNION: LazyLock<Union> = LazyLock::new(|| {
 /// [`CallKind::Other`]; the input itself says the rest.
 pub fn kind_of(tool: &str, input: &Value, cwd: Option<&str>, home: Option<&str>) -> CallKind {
     UNION.kind(tool, input, Place { cwd, home })
+}
+
+/// What an MCP server's file tool does with files of this host. It is no action of the harness, whose call is of no kind, but
+/// it is one that the call declares.
+pub(crate) fn of_server(tool: &str, input: &Value, home: Option<&str>) -> Option<CallKind> {
+    if is_mcp(tool) {
+        UNION.by_server(tool, input, home)
+    } else {
+        None
+    }
 }
 
 /// The folder that a call's input names for the tool to work in, made absolute; `None` where it names none, and the
