@@ -157,8 +157,8 @@ impl Compiler {
             .iter()
             .filter_map(|&number| self.literals.get(number));
         let all = automaton(&self.literals, AhoCorasickKind::ContiguousNFA)?;
-        // A command line is read by each of these letter by letter: as a table, which few literals keep small.
-        let anywhere = automaton(few, AhoCorasickKind::DFA)?;
+        // A table would be a little quicker, but takes seven megabytes for the literals that are looked for in every call.
+        let anywhere = automaton(few, AhoCorasickKind::ContiguousNFA)?;
         Ok(FactRules {
             rules,
             index: self.index,
