@@ -1,5 +1,5 @@
 //! Gives back what only starting needed: reading policy, packs and contracts takes several times the memory of what is kept
-//! of them, and three quarters of the program's own text.
+//! of them, and most of the program's own text.
 
 use std::ffi::{c_int, c_void};
 use std::ptr::{NonNull, null_mut};

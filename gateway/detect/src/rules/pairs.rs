@@ -245,7 +245,7 @@ mod tests {
         }
         for pattern in ["*push*", "pu*h", "--*e", "*", "?ush", "[*]"] {
             let pattern = Pattern::new(pattern).unwrap();
-            assert!(line.may_hold(&Pairs::of_pattern(&pattern)) || pattern == Pattern::new("[*]").unwrap());
+            assert!(line.may_hold(&Pairs::of_pattern(&pattern)), "{pattern:?}");
         }
         for flag in ["-x", "-v", "-F", "-l", "--Force"] {
             assert!(line.may_hold(&Pairs::of_flag(&Flag::new(flag))), "{flag}");
