@@ -9,7 +9,6 @@
 
 mod bind;
 mod calls;
-pub mod command;
 pub mod contract;
 mod explain;
 mod host;

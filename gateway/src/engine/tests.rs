@@ -198,7 +198,7 @@ fn each_connector_has_its_own_mode() {
     ] {
         let own = defenseclaw_model::config::ConnectorConfig {
             mode: Some(mode),
-            fail_mode: None,
+            ..Default::default()
         };
         let config = Config {
             mode: Mode::Observe,

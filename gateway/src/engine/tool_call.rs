@@ -504,6 +504,7 @@ impl Decider {
             rule: String::new(),
             line: String::new(),
             updated_input: None,
+            sandbox: None,
             policy: self.rules.policy.revision().to_owned(),
             enforced: self.mode.enforces(),
         }

@@ -1,7 +1,10 @@
-//! Whether the arguments of an exec are the command of a tool call.
+//! Whether a shell's line carries the command of a tool call.
 //!
 //! A harness hands a command to a shell as `SHELL -c TEXT`, where TEXT is the command itself or a line that ends in
-//! `eval WORD`, WORD being the command quoted for the shell.
+//! `eval WORD`, WORD being the command quoted for the shell. Where a harness has been told to hand its lines to our launcher,
+//! TEXT is `defenseclaw-shell WORD`, WORD being that line quoted once more.
+
+use defenseclaw_model::sandbox::SHELL;
 
 /// How many bytes of a command must be there for a cut argument to match: shorter ones could be anybody's.
 const MIN_PREFIX: usize = 64;
@@ -9,17 +12,34 @@ const MIN_PREFIX: usize = 64;
 /// Whether `argv` runs `command`.
 pub fn runs(argv: &[String], truncated: bool, command: &str) -> bool {
     let Some(text) = script(argv) else { return false };
-    if text == command || (truncated && is_cut(text, command)) {
+    carries(text, truncated, command)
+        || handed_on(text)
+            .is_some_and(|(line, closed)| carries(&line, truncated && !closed, command))
+}
+
+/// Whether a line is `command`, or hands it to `eval`. `truncated`: the line may have been cut.
+pub fn carries(line: &str, truncated: bool, command: &str) -> bool {
+    if line == command || (truncated && is_cut(line, command)) {
         return true;
     }
-    match evaluated(text) {
+    match evaluated(line) {
         Some((word, closed)) => word == command || (truncated && !closed && is_cut(&word, command)),
         None => false,
     }
 }
 
+/// The line that `defenseclaw-shell LINE` is given, and whether its quoting is complete. `None`: `text` is something else.
+pub fn handed_on(text: &str) -> Option<(String, bool)> {
+    let (program, _, rest) = unquote(text);
+    if program.rsplit('/').next() != Some(SHELL) {
+        return None;
+    }
+    let (line, closed, rest) = unquote(rest.strip_prefix(' ')?);
+    rest.trim().is_empty().then_some((line, closed))
+}
+
 /// The text behind `-c` of a shell, whatever other options (`-l`) stand beside it.
-fn script(argv: &[String]) -> Option<&str> {
+pub fn script(argv: &[String]) -> Option<&str> {
     let flags = argv.get(1..)?;
     let mut has_c = false;
     for argument in flags {
@@ -47,33 +67,35 @@ fn evaluated(text: &str) -> Option<(String, bool)> {
             .map(|at| at + 3)
             .or_else(|| text.find("; eval ").map(|at| at + 2))?
     };
-    Some(unquote(&text[at + "eval ".len()..]))
+    let (word, closed, _) = unquote(&text[at + "eval ".len()..]);
+    Some((word, closed))
 }
 
-/// Reads one shell word: `'…'`, `"…"`, `\x` and bare characters up to a blank.
-fn unquote(text: &str) -> (String, bool) {
+/// Reads one shell word: `'…'`, `"…"`, `\x` and bare characters up to a blank. Gives it, whether its quoting is complete, and
+/// what follows it.
+fn unquote(text: &str) -> (String, bool, &str) {
     let mut word = String::with_capacity(text.len());
     let mut quote = None;
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
+    let mut characters = text.char_indices();
+    while let Some((at, character)) = characters.next() {
         match (quote, character) {
-            (None, ' ' | '\t' | '\n' | ';' | '&' | '|' | '<' | '>') => return (word, true),
+            (None, ' ' | '\t' | '\n' | ';' | '&' | '|' | '<' | '>') => return (word, true, &text[at..]),
             (None, '\'' | '"') => quote = Some(character),
             (Some(open), _) if character == open => quote = None,
             (Some('\''), _) => word.push(character),
             (Some(_), '\\') => match characters.next() {
-                Some(next @ ('"' | '\\' | '$' | '`')) => word.push(next),
-                Some('\n') | None => {}
-                Some(next) => word.extend(['\\', next]),
+                Some((_, next @ ('"' | '\\' | '$' | '`'))) => word.push(next),
+                Some((_, '\n')) | None => {}
+                Some((_, next)) => word.extend(['\\', next]),
             },
             (None, '\\') => match characters.next() {
-                Some('\n') | None => {}
-                Some(next) => word.push(next),
+                Some((_, '\n')) | None => {}
+                Some((_, next)) => word.push(next),
             },
             (_, plain) => word.push(plain),
         }
     }
-    (word, quote.is_none())
+    (word, quote.is_none(), "")
 }
 
 #[cfg(test)]
@@ -112,6 +134,32 @@ mod tests {
         assert!(runs(&login, false, "make"));
     }
 
+    /// As Claude Code writes it where it has a shell prefix.
+    fn prefixed(command: &str) -> String {
+        format!(
+            "/opt/x/defenseclaw-shell '{}'",
+            claude(command).replace('\'', r#"'"'"'"#)
+        )
+    }
+
+    #[test]
+    fn a_line_that_is_handed_to_the_launcher_is_recognised() {
+        let command = "echo 'it''s' \"$X\" && eval 'b'";
+        assert!(runs(&argv(&prefixed(command)), false, command));
+        assert!(!runs(&argv(&prefixed(command)), false, "echo"));
+        assert!(!runs(&argv(&format!("{} ; ls", prefixed("ls"))), false, "ls"), "something follows");
+        assert_eq!(
+            handed_on("'/a b/defenseclaw-shell' '/x/defenseclaw-hook claude-code'"),
+            Some(("/x/defenseclaw-hook claude-code".to_owned(), true))
+        );
+        assert_eq!(handed_on("/bin/defenseclaw-shells x"), None);
+        assert_eq!(handed_on("defenseclaw-shell"), None);
+        let long = format!("cat <<'EOF'\n{}\nEOF", "x".repeat(9000));
+        let whole = prefixed(&long);
+        assert!(runs(&argv(&whole[..4000]), true, &long));
+        assert!(!runs(&argv(&whole[..4000]), false, &long));
+    }
+
     #[test]
     fn another_command_is_not() {
         assert!(!runs(&argv(&claude("ls -la")), false, "ls"));
@@ -135,6 +183,11 @@ mod tests {
         #[test]
         fn every_command_survives_the_quoting(command in "\\PC{1,60}") {
             prop_assert!(runs(&argv(&claude(&command)), false, &command));
+        }
+
+        #[test]
+        fn every_command_survives_the_launcher_s_quoting(command in "\\PC{1,60}") {
+            prop_assert!(runs(&argv(&prefixed(&command)), false, &command));
         }
 
         #[test]
