@@ -28,6 +28,15 @@ pub fn carries(line: &str, truncated: bool, command: &str) -> bool {
     }
 }
 
+/// The command that a line hands to `eval`; else the line itself.
+pub fn command_in(line: &str) -> Option<String> {
+    match evaluated(line) {
+        Some((word, true)) => Some(word),
+        Some((_, false)) => None,
+        None => Some(line.to_owned()),
+    }
+}
+
 /// The line that `defenseclaw-shell LINE` is given, and whether its quoting is complete. `None`: `text` is something else.
 pub fn handed_on(text: &str) -> Option<(String, bool)> {
     let (program, _, rest) = unquote(text);

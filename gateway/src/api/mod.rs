@@ -15,6 +15,7 @@
 //! | [`events`] | new records as a stream |
 //! | [`people`] | approvals and grants |
 //! | [`rules`] | inspect, policy reload |
+//! | [`sandbox`] | in which room a harness's shell line runs |
 //! | [`openapi`] | the document that describes all of it |
 //!
 //! A handler takes a [`Caller`] and gives a response or a [`Problem`]. What takes longer than a moment (the ledger, large
@@ -41,6 +42,7 @@ pub mod process;
 pub mod records;
 pub mod routes;
 pub mod rules;
+pub mod sandbox;
 pub mod state;
 
 pub use caller::{Caller, Via};
