@@ -1,6 +1,5 @@
 //! The tool from outside: the real binary on synthetic ledgers and against a gateway of the test's own.
 
-#[cfg(test)]
 mod audit;
 #[cfg(test)]
 mod common;
@@ -8,6 +7,8 @@ mod common;
 mod decide;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod rooms;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
