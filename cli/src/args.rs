@@ -10,10 +10,10 @@ use defenseclaw_model::ids::CallId;
 use crate::{CliError, time, view::View};
 
 pub mod decide;
-pub mod rooms;
+pub mod sandbox;
 
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
-use rooms::{RunOptions, SandboxCommand};
+use sandbox::{RunOptions, SandboxCommand};
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -109,7 +109,7 @@ pub enum Command {
     /// Try, check, test and reload the rules
     #[command(subcommand, after_help = POLICY_EXAMPLES)]
     Policy(PolicyCommand),
-    /// Run a command in a room: it reaches what a profile grants, and nothing else
+    /// Run a command in a sandbox: it reaches what a profile grants, and nothing else
     Run(RunOptions),
     /// List, show and check the profiles of `run`
     #[command(subcommand, after_help = SANDBOX_EXAMPLES)]

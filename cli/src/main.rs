@@ -12,7 +12,7 @@ use defenseclaw_cli::{Answer, CliError, Context, text};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::Run(options) = &cli.command {
-        return defenseclaw_cli::rooms::launch(options);
+        return defenseclaw_cli::sandbox::launch(options);
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut notes = std::io::stderr().lock();

@@ -1,6 +1,6 @@
 //! Attempts that must fail before the command starts.
 //!
-//! A witness is something that works before the room is closed: a file that opens, a socket that connects. Once the room is closed
+//! A witness is something that works before the sandbox is closed: a file that opens, a socket that connects. Once the sandbox is closed
 //! the same attempt must fail. What never worked proves nothing and is told so.
 
 use std::fs::{self, File, OpenOptions};
@@ -191,7 +191,7 @@ fn has_internet() -> bool {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// A socket without a path, that is not of the room: it was made before.
+/// A socket without a path, that is not of the sandbox: it was made before.
 fn listener() -> Option<UnixListener> {
     let name = format!("defenseclaw-canary-{}", std::process::id());
     UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()

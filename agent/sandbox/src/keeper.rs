@@ -1,6 +1,6 @@
-//! The process that stays outside of the room, where something is to be put away afterwards.
+//! The process that stays outside of the sandbox, where something is to be put away afterwards.
 //!
-//! Where a room needs it, the launcher divides in two: the child closes the room around itself and becomes the command, and the parent
+//! Where a sandbox needs it, the launcher divides in two: the child closes the sandbox around itself and becomes the command, and the parent
 //! stays for whoever started it. It hands on what is sent to it, stops and goes on with the child, and ends as the child ended.
 
 use std::fs;

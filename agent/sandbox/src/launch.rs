@@ -74,10 +74,10 @@ impl LaunchError {
     }
 }
 
-/// A command that is to run in a room.
+/// A command that is to run in a sandbox.
 #[derive(Debug)]
 pub struct Launch {
-    /// The room's profile.
+    /// The sandbox's profile.
     pub profile: Profile,
     /// Where.
     pub setting: Setting,
@@ -88,12 +88,12 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// Closes the room around this process, shows `told` what is in force, and becomes the command. Returns only if that fails.
+    /// Closes the sandbox around this process, shows `told` what is in force, and becomes the command. Returns only if that fails.
     ///
     /// The process must have one thread: namespaces and Landlock are per thread.
     ///
     /// # Errors
-    /// When the room cannot be closed as the profile requires, or the command cannot be executed. What was closed until then
+    /// When the sandbox cannot be closed as the profile requires, or the command cannot be executed. What was closed until then
     /// stays closed: the caller can print and exit, no more.
     pub fn run(&self, told: impl FnOnce(&Report)) -> Result<Infallible, LaunchError> {
         let report = self.enter()?;
@@ -101,7 +101,7 @@ impl Launch {
         self.execute()
     }
 
-    /// Closes the room around this process, for good.
+    /// Closes the sandbox around this process, for good.
     ///
     /// # Errors
     /// As [`Launch::run`].
@@ -274,7 +274,7 @@ impl Launch {
             (UnixSockets::Inside, false) => mounted(format!("{} covered, as of now", plan.sockets.len())),
         };
         add(Family::UnixSockets, by, detail);
-        let (by, detail) = landlock_from(6, reach.scopes, "only the room's own");
+        let (by, detail) = landlock_from(6, reach.scopes, "only the sandbox's own");
         add(Family::AbstractSockets, by, detail.clone());
         add(Family::Signals, by, detail);
         let (by, detail) = landlock_from(5, reach.ioctl, &format!("{} nodes", plan.devices.len()));

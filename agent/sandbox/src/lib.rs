@@ -1,4 +1,4 @@
-//! Rooms for tool calls: what a command may reach, as profiles, and the launcher that runs it so.
+//! Sandboxes for tool calls: what a command may reach, as profiles, and the launcher that runs it so.
 //!
 //! | Module | Holds |
 //! |---|---|
@@ -6,7 +6,7 @@
 //! | [`plan`] | a profile on this host: paths filled in and looked up |
 //! | [`host`] | what this kernel has |
 //! | [`landlock`] | file grants, scopes |
-//! | [`mounts`] | what is closed or sealed inside a grant: mounts in a namespace of the room's own |
+//! | [`mounts`] | what is closed or sealed inside a grant: mounts in a namespace of the sandbox's own |
 //! | [`syscalls`] | system calls that are refused |
 //! | [`privileges`] | capabilities, descriptors, no new privileges |
 //! | [`canary`] | attempts that must fail before the command starts |

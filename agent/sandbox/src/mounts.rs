@@ -1,4 +1,4 @@
-//! What is closed or sealed inside a grant: mounts in a namespace of the room's own.
+//! What is closed or sealed inside a grant: mounts in a namespace of the sandbox's own.
 //!
 //! Landlock grants a folder with all that is below it; what lies there and must stay closed is covered instead. A file or folder
 //! that is closed is covered by an empty one that nobody may open; what is sealed is mounted over itself read-only; and the folders
@@ -74,7 +74,7 @@ pub fn enter() -> Result<Namespace, MountError> {
 fn user_namespace() -> io::Result<()> {
     let (uid, gid) = (getuid(), getgid());
     nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
-    // Groups cannot be mapped without this (user_namespaces(7)); no program of the room needs to change them.
+    // Groups cannot be mapped without this (user_namespaces(7)); no program of the sandbox needs to change them.
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))

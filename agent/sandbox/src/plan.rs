@@ -108,7 +108,7 @@ impl Plan {
         plan.write = existing(places.all(&profile.files.write));
         if profile.tmp == Tmp::Private {
             plan.private_tmp = existing(TMP.iter().map(PathBuf::from));
-            // The host's are not granted; the room's own are, in their place.
+            // The host's are not granted; the sandbox's own are, in their place.
             plan.write.retain(|path| !plan.private_tmp.contains(path));
         }
         plan.writes_project = plan.write.iter().any(|root| project.starts_with(root));
@@ -216,7 +216,7 @@ impl Plan {
         self.pinned = pinned.into_iter().collect();
     }
 
-    /// Whether the room has what only a mount namespace closes.
+    /// Whether the sandbox has what only a mount namespace closes.
     pub fn wants_mounts(&self) -> bool {
         !(self.closed.is_empty()
             && self.sealed.is_empty()
@@ -342,7 +342,7 @@ fn existing(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The variables that the room's programs get.
+/// The variables that the sandbox's programs get.
 pub fn environment(
     profile: &Profile,
     variables: impl IntoIterator<Item = (OsString, OsString)>,

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 
 use crate::host::check;
 
-/// Capabilities that root keeps in a room: they bound what it does to files and processes of its own, and get nobody out. By
+/// Capabilities that root keeps in a sandbox: they bound what it does to files and processes of its own, and get nobody out. By
 /// number, from `linux/capability.h`: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE.
 const KEPT: [u8; 8] = [0, 1, 3, 4, 5, 6, 7, 10];
 /// The highest capability that the kernel is asked to drop; it knows 40 of them (6.x), and says so with EINVAL beyond its own.
@@ -85,7 +85,7 @@ pub fn capabilities() -> io::Result<u64> {
     Ok(u64::from(sets[0].effective) | u64::from(sets[1].effective) << 32)
 }
 
-/// Whether what is in force is within what a room keeps.
+/// Whether what is in force is within what a sandbox keeps.
 pub fn within_kept(capabilities: u64) -> bool {
     capabilities & !KEPT.iter().fold(0_u64, |set, bit| set | 1 << bit) == 0
 }

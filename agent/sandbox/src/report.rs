@@ -14,7 +14,7 @@ pub enum Mechanism {
     Landlock,
     /// The system call filter.
     Seccomp,
-    /// Mounts in a namespace of the room's own.
+    /// Mounts in a namespace of the sandbox's own.
     MountNamespace,
     /// A process outside that makes each connection itself.
     Supervisor,
@@ -47,7 +47,7 @@ impl Mechanism {
 pub enum Proof {
     /// It was made, and failed.
     Proven,
-    /// It was not made: nothing on this host would have worked without the room either.
+    /// It was not made: nothing on this host would have worked without the sandbox either.
     NoWitness,
     /// It was made, and got through.
     Failed,
@@ -55,7 +55,7 @@ pub enum Proof {
     NotNeeded,
 }
 
-/// One family of actions in one room.
+/// One family of actions in one sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Protection {
     /// Which actions.

@@ -1,4 +1,4 @@
-//! System calls that are refused in every room: ways out, ways around the other protections, and those of the kernel's parts that no
+//! System calls that are refused in every sandbox: ways out, ways around the other protections, and those of the kernel's parts that no
 //! build or test needs.
 
 use std::collections::BTreeMap;
@@ -43,11 +43,11 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
     libc::SYS_userfaultfd,
-    // Keyrings are of the user, not of the room.
+    // Keyrings are of the user, not of the sandbox.
     libc::SYS_keyctl,
     libc::SYS_add_key,
     libc::SYS_request_key,
-    // The room's walls.
+    // The sandbox's walls.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_pivot_root,
@@ -184,7 +184,7 @@ pub fn filters(wishes: Wishes) -> Result<Vec<BpfProgram>, SyscallError> {
         .collect();
     rules.insert(libc::SYS_personality, vec![rule(personality?)?]);
     rules.insert(libc::SYS_socket, sockets(wishes.network)?);
-    // A pair is within the room; of other families than Unix the kernel makes none that matters.
+    // A pair is within the sandbox; of other families than Unix the kernel makes none that matters.
     rules.insert(
         libc::SYS_socketpair,
         vec![rule(vec![is(0, SeccompCmpOp::Ne, AF_UNIX)?])?],

@@ -1,5 +1,6 @@
 //! The tool from outside: the real binary on synthetic ledgers and against a gateway of the test's own.
 
+#[cfg(test)]
 mod audit;
 #[cfg(test)]
 mod common;
@@ -8,7 +9,7 @@ mod decide;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod rooms;
+mod sandbox;
 #[cfg(test)]
 mod session;
 #[cfg(test)]

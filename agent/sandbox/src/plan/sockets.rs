@@ -1,4 +1,4 @@
-//! Path Unix sockets of the host: what listens behind them acts outside of the room (docker, the session bus, agents of keys).
+//! Path Unix sockets of the host: what listens behind them acts outside of the sandbox (docker, the session bus, agents of keys).
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;

@@ -12,7 +12,7 @@ struct Host {
 
 impl Host {
     fn new(files: &[&str]) -> Self {
-        // Not below a temporary folder: every room may write those.
+        // Not below a temporary folder: every sandbox may write those.
         let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
         let home = fs::canonicalize(folder.path()).expect("there");
         let project = home.join("project");

@@ -1,4 +1,4 @@
-//! Profiles: what a room grants and what it closes, as data.
+//! Profiles: what a sandbox grants and what it closes, as data.
 //!
 //! A profile is one YAML file of `policies/sandbox/`. It may extend another one: lists grow, single values replace. What stands in
 //! braces is filled in for each launch: `{project}`, `{home}`, `{tmp}`.
@@ -77,7 +77,7 @@ pub struct Network {
     pub hosts: Vec<String>,
 }
 
-/// Which internet sockets a room has.
+/// Which internet sockets a sandbox has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
@@ -90,7 +90,7 @@ pub enum NetworkMode {
     Allowlist,
 }
 
-/// Which Unix sockets a room reaches.
+/// Which Unix sockets a sandbox reaches.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnixSockets {
@@ -108,7 +108,7 @@ pub enum Tmp {
     /// The host's.
     #[default]
     Shared,
-    /// Empty ones that vanish with the room.
+    /// Empty ones that vanish with the sandbox.
     Private,
 }
 
@@ -122,7 +122,7 @@ pub struct Environment {
     pub drop: Vec<String>,
 }
 
-/// A family of actions that a room closes or bounds.
+/// A family of actions that a sandbox closes or bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
@@ -138,15 +138,15 @@ pub enum Family {
     Devices,
     /// Internet sockets.
     Network,
-    /// Path Unix sockets outside of the room.
+    /// Path Unix sockets outside of the sandbox.
     UnixSockets,
-    /// Abstract Unix sockets outside of the room.
+    /// Abstract Unix sockets outside of the sandbox.
     AbstractSockets,
-    /// Signals to processes outside of the room.
+    /// Signals to processes outside of the sandbox.
     Signals,
     /// System calls that serve to get out, or that other protections do not see.
     SystemCalls,
-    /// Temporary folders of the room's own.
+    /// Temporary folders of the sandbox's own.
     PrivateTmp,
     /// Gaining privileges by set-user-id programs and file capabilities.
     NewPrivileges,

@@ -12,12 +12,12 @@ use clap::{Args, Subcommand};
   defenseclaw-cli run --profile network-none -- make check
   defenseclaw-cli run --profile read-only -- rg TODO
   defenseclaw-cli run --explain                      what would be in force here, proven by attempts
-  defenseclaw-cli run -- claude                      a whole agent in one room
+  defenseclaw-cli run -- claude                      a whole agent in one sandbox
 
 No root and no daemon is needed. The command keeps its process id, terminal, working directory and
 streams. Profiles: defenseclaw-cli sandbox list.
 
-Exit status: the command's own; 125 nothing was started (the room could not be closed as its profile
+Exit status: the command's own; 125 nothing was started (the sandbox could not be closed as its profile
 requires), 126 the command cannot be executed, 127 it was not found.")]
 pub struct RunOptions {
     /// What the command may reach

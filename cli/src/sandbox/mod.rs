@@ -1,4 +1,4 @@
-//! `run`, and `sandbox list`, `show`, `validate`: commands in rooms.
+//! `run`, and `sandbox list`, `show`, `validate`: commands in sandboxes.
 
 mod profiles;
 
@@ -11,7 +11,7 @@ use defenseclaw_sandbox::plan::{self, Setting};
 use defenseclaw_sandbox::profile::{ProfileError, Profiles};
 use defenseclaw_sandbox::report::Report;
 
-use crate::args::rooms::{RunOptions, SandboxCommand};
+use crate::args::sandbox::{RunOptions, SandboxCommand};
 use crate::settings::Settings;
 use crate::{Answer, CliError, Context, text};
 

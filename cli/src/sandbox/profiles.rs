@@ -4,7 +4,7 @@ use defenseclaw_sandbox::profile::Profiles;
 use serde_json::json;
 
 use super::{FOLDER, profiles, refused};
-use crate::args::rooms::{ListProfilesOptions, ShowProfileOptions, ValidateProfilesOptions};
+use crate::args::sandbox::{ListProfilesOptions, ShowProfileOptions, ValidateProfilesOptions};
 use crate::{Answer, CliError, Context};
 
 /// The default folder of the operator's policies, where none is configured.

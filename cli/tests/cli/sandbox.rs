@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
-/// A home with a project, outside of the temporary folders, which every room may write.
+/// A home with a project, outside of the temporary folders, which every sandbox may write.
 struct House {
     _folder: tempfile::TempDir,
     home: PathBuf,
