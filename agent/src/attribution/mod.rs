@@ -57,6 +57,8 @@ struct Session {
 /// The state machine.
 pub struct Attributor {
     hooks: Vec<Hook>,
+    /// The files that are our shell.
+    shells: Vec<FileId>,
     sessions: HashMap<SessionKey, Session>,
     /// Order of arrival, for forgetting.
     order: Vec<SessionKey>,
@@ -70,12 +72,20 @@ impl Attributor {
     pub fn new(hooks: Vec<Hook>) -> Self {
         Self {
             hooks,
+            shells: Vec::new(),
             sessions: HashMap::new(),
             order: Vec::new(),
             images: Images::default(),
             watched: HashMap::new(),
             filtered: 0,
         }
+    }
+
+    /// Names the files that are our shell, to which harnesses hand their lines.
+    #[must_use]
+    pub fn with_shells(mut self, shells: Vec<FileId>) -> Self {
+        self.shells = shells;
+        self
     }
 
     /// Number of sessions that have not ended.

@@ -32,6 +32,9 @@ pub struct RunOptions {
     /// Print what is in force to standard error before the command starts; without a command, only that
     #[arg(long)]
     pub explain: bool,
+    /// The tool call that the command is: whoever sees this process can tell
+    #[arg(long, value_name = "ID", hide = true)]
+    pub call: Option<String>,
     /// With --explain: print one JSON object
     #[arg(long, requires = "explain")]
     pub json: bool,

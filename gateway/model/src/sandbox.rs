@@ -20,8 +20,6 @@ pub const OFF: &str = "off";
 pub const LAUNCHER: &str = "defenseclaw-cli";
 /// The program that a harness hands its shell lines to. It lies beside the others.
 pub const SHELL: &str = "defenseclaw-shell";
-/// Set for the hooks of a harness whose lines go through [`SHELL`]: that they came that way shows that calls will, too.
-pub const SHELL_VARIABLE: &str = "DEFENSECLAW_SHELL";
 /// Longest name of a profile (bytes).
 const MAX_NAME: usize = 64;
 

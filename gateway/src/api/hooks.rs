@@ -18,7 +18,7 @@ use crate::engine::Said;
 use crate::late::{self, LateBody};
 
 /// Says the exit status that the hook client is to end with.
-const EXIT: &str = "x-defenseclaw-exit";
+pub(super) const EXIT: &str = "x-defenseclaw-exit";
 /// Says how many of the answer's last bytes are for standard error; without it none are.
 const STDERR: &str = "x-defenseclaw-stderr";
 /// Names the event, for harnesses whose payload does not.

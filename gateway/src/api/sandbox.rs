@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use axum::response::IntoResponse;
 use defenseclaw_model::sandbox::{SandboxAnswer, SandboxQuestion};
 
-use super::hooks::{length, receive};
+use super::hooks::{EXIT, length, receive};
 use super::{Api, Caller, Problem};
 
 /// Largest question (bytes): a line is one argument, which has 128 KiB at most, and JSON may need six bytes for one.
@@ -19,7 +20,7 @@ pub(super) async fn room(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
     request: Request,
-) -> Result<Json<SandboxAnswer>, Problem> {
+) -> Result<impl IntoResponse, Problem> {
     let length = length(&request)
         .ok_or_else(|| Problem::new(StatusCode::LENGTH_REQUIRED, "a question needs a Content-Length"))?;
     if length > MAX_QUESTION {
@@ -31,5 +32,7 @@ pub(super) async fn room(
     let (body, _room) = receive(&caller, request, length as usize).await?;
     let question: SandboxQuestion = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("the question is not understood: {error}")))?;
-    Ok(Json(api.engine.room(caller.peer().uid, &question)))
+    let answer: SandboxAnswer = api.engine.room(caller.peer().uid, &question);
+    // The reader is the hook client's, which wants that header of every answer.
+    Ok(([(EXIT, "0")], Json(answer)))
 }

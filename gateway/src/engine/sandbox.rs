@@ -194,8 +194,12 @@ impl Engine {
     /// The room for a shell line that a harness of user `uid` handed to our program.
     pub(crate) fn room(&self, uid: u32, question: &SandboxQuestion) -> SandboxAnswer {
         let connector = question.connector.as_str();
-        let found = line::command_in(&question.line)
-            .and_then(|command| self.tickets().take(connector, question.session.as_deref(), uid, &command));
+        let session = question.session.as_deref();
+        let found = line::command_in(&question.line).and_then(|command| {
+            let mut tickets = self.tickets();
+            let own = tickets.take(connector, session, uid, &command);
+            own.or_else(|| tickets.take(connector, None, uid, &command))
+        });
         if let Some(found) = found {
             return SandboxAnswer {
                 profile: found.profile,
