@@ -4,11 +4,10 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use defenseclaw_model::activity::FileId;
 use defenseclaw_model::config::Config;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
-use defenseclaw_model::sandbox::SHELL;
+use defenseclaw_model::sandbox::{LAUNCHER, SHELL};
 use defenseclaw_model::wire::{
     AgentStatus, Counters, Cursor, FamilyStatus, Tier, ToAgent, ToGateway, WIRE_VERSION, Whose,
 };
@@ -17,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::attribution::{Attributor, Hook};
+use crate::attribution::{Attributor, Hook, Own};
 use crate::canary;
 use crate::host::LiveHost;
 use crate::kernel::proc;
@@ -90,7 +89,7 @@ impl Daemon {
             socket: config.agent_socket(),
             reported: sensor.counters(),
             sensor,
-            attributor: Attributor::new(hooks()).with_shells(shells()),
+            attributor: Attributor::new(hooks()).with_own(own()),
             outbox: Outbox::default(),
             link: None,
             welcomed: false,
@@ -511,9 +510,13 @@ fn hooks() -> Vec<Hook> {
         .collect()
 }
 
-/// Our shell.
-fn shells() -> Vec<FileId> {
-    places(SHELL).filter_map(|path| proc::file_id(&path)).collect()
+/// Our shell and our launcher.
+fn own() -> Own {
+    let files = |name| places(name).filter_map(|path| proc::file_id(&path)).collect();
+    Own {
+        shells: files(SHELL),
+        launchers: files(LAUNCHER),
+    }
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

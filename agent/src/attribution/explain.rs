@@ -95,12 +95,15 @@ impl Attributor {
         {
             host.set_call(event.process, call.key(&session.id).0);
         }
+        let before = self.images.get(exec.parent).map(|image| image.stage);
+        let stage = self.stage(exec, &role, before.unwrap_or_default());
         self.add_image(
             event.image,
             Image {
                 session: key,
                 program: exec.path.clone(),
                 role,
+                stage,
                 caught: None,
             },
         );
@@ -113,7 +116,7 @@ impl Attributor {
 
     /// Our shell, which lies beside the hook client: a harness hands its hooks' lines to it, too.
     fn is_shell(&self, exec: &Exec) -> bool {
-        self.shells.contains(&exec.file)
+        self.own.shells.contains(&exec.file)
     }
 
     /// A program that the harness started.

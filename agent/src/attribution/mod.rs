@@ -13,6 +13,7 @@ pub mod contract;
 mod explain;
 mod host;
 mod images;
+mod launch;
 #[cfg(test)]
 mod tests;
 mod whose;
@@ -28,10 +29,12 @@ use defenseclaw_model::record::{Draft, RecordBody};
 pub use calls::MAX_CALLS;
 pub use host::{Hook, Host, Process};
 pub use images::MAX_IMAGES;
+pub use launch::Own;
 
 use calls::Calls;
 use contract::Contract;
 use images::{Image, Images, Role};
+use launch::Stage;
 
 use crate::sensor::record::{Event, EventKind};
 
@@ -57,8 +60,7 @@ struct Session {
 /// The state machine.
 pub struct Attributor {
     hooks: Vec<Hook>,
-    /// The files that are our shell.
-    shells: Vec<FileId>,
+    own: Own,
     sessions: HashMap<SessionKey, Session>,
     /// Order of arrival, for forgetting.
     order: Vec<SessionKey>,
@@ -72,7 +74,7 @@ impl Attributor {
     pub fn new(hooks: Vec<Hook>) -> Self {
         Self {
             hooks,
-            shells: Vec::new(),
+            own: Own::default(),
             sessions: HashMap::new(),
             order: Vec::new(),
             images: Images::default(),
@@ -81,10 +83,10 @@ impl Attributor {
         }
     }
 
-    /// Names the files that are our shell, to which harnesses hand their lines.
+    /// Names the files that are programs of ours, besides the hook client.
     #[must_use]
-    pub fn with_shells(mut self, shells: Vec<FileId>) -> Self {
-        self.shells = shells;
+    pub fn with_own(mut self, own: Own) -> Self {
+        self.own = own;
         self
     }
 
@@ -93,7 +95,8 @@ impl Attributor {
         self.sessions.values().filter(|session| !session.ended).count() as u64
     }
 
-    /// Kernel records that are not told: reads that no path rule watches, the coming and going of our own hook client.
+    /// Kernel records that are not told: reads that no path rule watches, the coming and going of our own hook client,
+    /// what our launcher tries before a command starts.
     pub fn filtered(&self) -> u64 {
         self.filtered
     }
@@ -134,6 +137,11 @@ impl Attributor {
                 file,
                 watched_file,
             } => {
+                let image = self.images.get(event.image);
+                if image.is_some_and(|image| image.session == key && image.stage == Stage::Launcher) {
+                    self.filtered += 1;
+                    return None;
+                }
                 let class = self.class_of(host, path, *file, *watched_file);
                 if *access == FileAccess::Read && class.is_none() {
                     self.filtered += 1;

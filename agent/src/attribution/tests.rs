@@ -18,6 +18,7 @@ use crate::sensor::record::{Event, EventKind, Exec};
 
 const HOOK_FILE: FileId = FileId { dev: 1, ino: 99 };
 const SHELL_FILE: FileId = FileId { dev: 1, ino: 77 };
+const LAUNCHER_FILE: FileId = FileId { dev: 1, ino: 78 };
 const HARNESS: u32 = 100;
 
 struct Paper {
@@ -246,6 +247,8 @@ impl Scene {
             HOOK_FILE
         } else if path.ends_with("defenseclaw-shell") {
             SHELL_FILE
+        } else if path.ends_with("defenseclaw-cli") {
+            LAUNCHER_FILE
         } else {
             FileId { dev: 1, ino: 7 }
         };
@@ -866,7 +869,10 @@ fn a_process_is_its_session_s_however_it_was_started_and_whatever_became_of_the_
 fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
     let mut scene = Scene::new();
     let attributor = std::mem::replace(&mut scene.attributor, Attributor::new(Vec::new()));
-    scene.attributor = attributor.with_shells(vec![SHELL_FILE]);
+    scene.attributor = attributor.with_own(super::Own {
+        shells: vec![SHELL_FILE],
+        launchers: vec![LAUNCHER_FILE],
+    });
     let (shell, hook) = ("/usr/bin/defenseclaw-shell", "/usr/bin/defenseclaw-hook");
     let line = "/usr/bin/defenseclaw-shell '/usr/bin/defenseclaw-hook claude-code'";
     assert_eq!(
@@ -908,6 +914,8 @@ fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
             "{path}"
         );
         assert_ne!(attribution.explained, Explained::Unexplained, "{path}");
+        let read = scene.open(600, "/etc/shadow", FileAccess::Read);
+        assert_eq!(read.is_none(), path == launcher, "{path}: what the launcher tries is no act of the call");
     }
     // The person's own hook, handed over likewise, is nobody's call.
     let own = "/usr/bin/defenseclaw-shell 'prettier --write .'";
@@ -915,4 +923,30 @@ fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
         .run(700, HARNESS, "/usr/bin/dash", &["/bin/sh", "-c", own])
         .unwrap();
     assert_eq!(stranger.attribution.call, None);
+}
+
+/// A launcher that an agent starts could have been made to run something else first: what it opens is told.
+#[test]
+fn a_launcher_that_an_agent_starts_is_watched_like_any_program() {
+    let launcher = "/usr/bin/defenseclaw-cli";
+    for (number, command) in [
+        "LD_PRELOAD=/tmp/x.so /usr/bin/defenseclaw-cli run -- ls",
+        "true && /usr/bin/defenseclaw-cli run -- ls",
+        "/usr/bin/defenseclaw-cli inspect --jsonl",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut scene = Scene::new();
+        scene.attributor = std::mem::replace(&mut scene.attributor, Attributor::new(Vec::new())).with_own(super::Own {
+            shells: vec![SHELL_FILE],
+            launchers: vec![LAUNCHER_FILE],
+        });
+        scene.command("t1", command, Facts::default());
+        let pid = 600 + number as u32;
+        scene.run(pid, HARNESS, "/usr/bin/bash", &["/bin/bash", "-c", command]).unwrap();
+        let argv: Vec<&str> = command.split("defenseclaw-cli ").nth(1).unwrap().split(' ').collect();
+        scene.exec(pid, launcher, &[&[launcher][..], &argv].concat()).unwrap();
+        assert!(scene.open(pid, "/etc/shadow", FileAccess::Read).is_some(), "{command}");
+    }
 }

@@ -4,7 +4,7 @@
 //! `eval WORD`, WORD being the command quoted for the shell. Where a harness has been told to hand its lines to our launcher,
 //! TEXT is `defenseclaw-shell WORD`, WORD being that line quoted once more.
 
-use defenseclaw_model::sandbox::SHELL;
+use defenseclaw_model::sandbox::{LAUNCHER, SHELL};
 
 /// How many bytes of a command must be there for a cut argument to match: shorter ones could be anybody's.
 const MIN_PREFIX: usize = 64;
@@ -45,6 +45,17 @@ pub fn handed_on(text: &str) -> Option<(String, bool)> {
     }
     let (line, closed, rest) = unquote(rest.strip_prefix(' ')?);
     rest.trim().is_empty().then_some((line, closed))
+}
+
+/// Whether a shell's line begins with a program of ours that leads into a sandbox, with nothing before it.
+pub fn begins_launch(argv: &[String]) -> bool {
+    let Some(text) = script(argv) else { return false };
+    let begins = |text: &str| {
+        let (program, ..) = unquote(text.strip_prefix("exec ").unwrap_or(text));
+        let name = program.rsplit('/').next().unwrap_or_default();
+        program.starts_with('/') && (name == SHELL || name == LAUNCHER)
+    };
+    begins(text) || evaluated(text).is_some_and(|(word, _)| begins(&word))
 }
 
 /// The text behind `-c` of a shell, whatever other options (`-l`) stand beside it.
@@ -167,6 +178,16 @@ mod tests {
         let whole = prefixed(&long);
         assert!(runs(&argv(&whole[..4000]), true, &long));
         assert!(!runs(&argv(&whole[..4000]), false, &long));
+    }
+
+    #[test]
+    fn a_launch_begins_with_a_program_of_ours_and_nothing_else() {
+        assert!(begins_launch(&argv(&prefixed("ls"))));
+        assert!(begins_launch(&argv("exec '/usr/bin/defenseclaw-cli' run --profile p -- sh")));
+        assert!(begins_launch(&argv(&claude("'/usr/bin/defenseclaw-cli' run --profile p -- sh"))));
+        for other in ["LD_PRELOAD=/x '/usr/bin/defenseclaw-cli' run", "true; /usr/bin/defenseclaw-cli run", "defenseclaw-cli run", "ls"] {
+            assert!(!begins_launch(&argv(other)) && !begins_launch(&argv(&claude(other))), "{other}");
+        }
     }
 
     #[test]
