@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use defenseclaw_audit::{Head, KINDS, Query};
+use defenseclaw_model::config::SandboxDefault;
 use defenseclaw_model::decision::{Mode, Severity};
 use defenseclaw_model::ids::CallId;
 
@@ -189,11 +190,14 @@ pub struct SetupOptions {
     /// What becomes of its calls: observe, action or hitl
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub mode: Option<Mode>,
+    /// In which sandbox its commands run: a profile's name, or off
+    #[arg(long, value_name = "PROFILE", value_parser = parse_sandbox)]
+    pub sandbox: Option<SandboxDefault>,
     /// Whose hooks
     #[command(flatten)]
     pub whose: Whose,
     /// List the harnesses on this host, and change nothing
-    #[arg(long, conflicts_with_all = ["mode", "dry_run", "connector"])]
+    #[arg(long, conflicts_with_all = ["mode", "sandbox", "dry_run", "connector"])]
     pub detect: bool,
     /// Print what would be written, and change nothing
     #[arg(long)]
@@ -228,6 +232,11 @@ pub struct TeardownOptions {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads a sandbox's name.
+fn parse_sandbox(text: &str) -> Result<SandboxDefault, String> {
+    text.parse()
 }
 
 /// Options of `doctor`.

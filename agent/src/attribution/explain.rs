@@ -77,6 +77,7 @@ impl Attributor {
             }
             Some(Role::Hook) if self.is_hook(exec) || self.is_shell(exec) => Role::Hook,
             Some(Role::Hook) => Role::Unexplained,
+            Some(Role::Housekeeping(entry)) if self.leads(key, entry) => self.child_of_harness(key, exec),
             Some(Role::Housekeeping(entry)) => self.child_of_housekeeping(key, entry, exec),
             Some(Role::Call { call, .. }) => self.child_of_call(key, call, exec),
             Some(Role::Unexplained) => Role::Unexplained,
@@ -182,6 +183,13 @@ impl Attributor {
                     })
             })
         })
+    }
+
+    fn leads(&self, key: SessionKey, entry: usize) -> bool {
+        let contract = self.sessions.get(&key).and_then(|session| session.contract.as_ref());
+        contract
+            .and_then(|contract| contract.housekeeping.get(entry))
+            .is_some_and(|entry| entry.leads)
     }
 
     fn child_of_housekeeping(&self, key: SessionKey, entry: usize, exec: &Exec) -> Role {

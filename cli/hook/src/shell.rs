@@ -23,8 +23,6 @@ const CONNECTOR: &str = "claude-code";
 const SESSION: &str = "CLAUDE_CODE_SESSION_ID";
 /// Names the folder that the session was started in.
 const PROJECT: &str = "CLAUDE_PROJECT_DIR";
-/// The profile for lines of which the gateway cannot be asked; set-up writes it beside the prefix.
-const PROFILE: &str = "DEFENSECLAW_SANDBOX";
 /// How a line of the Bash tool ends: the harness learns from that file where `cd` has led.
 const TAIL: &str = " && pwd -P >| ";
 /// The launcher failed, as `env` and `timeout` say it.
@@ -80,22 +78,20 @@ fn as_it_is(line: &str) -> Command {
 /// A tool call.
 fn in_its_room(line: &str, started: Instant) -> Command {
     let shell = own_shell(std::env::var_os("SHELL"));
-    let room = ask(line, started).unwrap_or_else(|why| {
-        let profile = std::env::var(PROFILE).ok();
-        exchange::complain(&format!(
-            "{why}; the call runs in the sandbox {}",
-            profile.as_deref().unwrap_or("workspace")
-        ));
-        Room {
-            profile: Some(profile.unwrap_or_else(|| "workspace".into())),
-            ..Room::default()
-        }
-    });
-    let Some(profile) = room.profile else {
-        return shell_line(&shell, line.as_ref());
-    };
     let mut command = Command::new(launcher());
-    command.args(["run", "--profile", &profile]);
+    command.arg("run");
+    let room = match ask(line, started) {
+        Ok(Room { profile: None, .. }) => return shell_line(&shell, line.as_ref()),
+        Ok(room) => {
+            command.arg("--profile").args(&room.profile);
+            room
+        }
+        Err(why) => {
+            exchange::complain(&format!("{why}. The command runs in the sandbox that is configured for it"));
+            command.args(["--connector", CONNECTOR]);
+            Room::default()
+        }
+    };
     if let Some(project) = room.project.map(OsString::from).or_else(|| std::env::var_os(PROJECT)) {
         command.arg("--project").arg(project);
     }

@@ -29,6 +29,21 @@ fn profiles(settings: &Settings) -> Result<Profiles, CliError> {
     }
 }
 
+/// Refuses a profile that there is not, or that is only there to be extended.
+pub(crate) fn known(settings: &Settings, name: &str) -> Result<(), CliError> {
+    let profile = profiles(settings)?.get(name).map_err(refused)?;
+    if profile.is_abstract {
+        return Err(refused_use(name));
+    }
+    Ok(())
+}
+
+fn refused_use(name: &str) -> CliError {
+    CliError::Usage(format!(
+        "the profile {name} only serves to be extended; `defenseclaw-cli sandbox list` tells the others"
+    ))
+}
+
 fn refused(error: ProfileError) -> CliError {
     CliError::Usage(error.to_string())
 }
@@ -83,7 +98,9 @@ pub fn launch(options: &RunOptions) -> ExitCode {
 
 fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
     let settings = Settings::load()?;
-    let profile = profiles(&settings)?.get(&options.profile).map_err(refused)?;
+    let own = options.connector.as_deref().and_then(|name| settings.config.sandbox_of(name));
+    let name = own.unwrap_or(&options.profile);
+    let profile = profiles(&settings)?.get(name).map_err(refused)?;
     let home = launch::home();
     let project = match &options.project {
         Some(project) => project.clone(),
