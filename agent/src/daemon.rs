@@ -490,12 +490,8 @@ fn instance_name(config: &Config) -> String {
 
 /// A program of ours: beside the agent, or where packages put it.
 fn places(name: &str) -> impl Iterator<Item = PathBuf> {
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|path| path.with_file_name(name));
-    beside
-        .into_iter()
-        .chain([Path::new("/usr/bin").join(name)])
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(name));
+    beside.into_iter().chain([Path::new("/usr/bin").join(name)])
 }
 
 /// Our hook client.

@@ -175,13 +175,15 @@ pub struct Whose {
   defenseclaw-cli setup claude-code                for yourself
   sudo defenseclaw-cli setup codex --system        for everyone on this host, out of users' reach
   sudo defenseclaw-cli setup cursor --user ada --mode action
+  defenseclaw-cli setup claude-code --mode action --sandbox workspace
 
 The file's other bytes stay, comments and order too. It is kept as it was, with its SHA-256, in the
 state folder. A file that cannot be parsed is left alone, and its line is named.
 Doing it again changes nothing. Sessions that run already have to be started anew.
 
 Modes: observe (decide and record, refuse nothing), action (refuse), hitl (ask a person where the
-policy would refuse). The mode is written to the configuration file; restart the gateway after that.")]
+policy would refuse). Sandboxes: `defenseclaw-cli sandbox list`; each command then runs in one of its own.
+Both are written to the configuration file; restart the gateway after that.")]
 pub struct SetupOptions {
     /// The harness: claude-code, codex, cursor, gemini-cli, copilot-cli, windsurf, opencode, openclaw,
     /// hermes, antigravity, openhands

@@ -221,7 +221,10 @@ mod tests {
         let mut tickets = Tickets::default();
         tickets.give(&session("s"), 7, &call("1"), "make", Some("build".into()));
         tickets.give(&session("s"), 7, &call("2"), "ls", None);
-        assert_eq!(tickets.missed(&session("s"), &call("1")).as_deref(), Some("build"));
+        assert_eq!(
+            tickets.missed(&session("s"), &call("1")).as_deref(),
+            Some("build")
+        );
         assert_eq!(tickets.missed(&session("s"), &call("2")), None);
         tickets.take("claude-code", None, 7, "make").unwrap();
         assert_eq!(tickets.missed(&session("s"), &call("1")), None);
@@ -238,7 +241,15 @@ mod tests {
                 tickets.give(&id, 1, &call(&number.to_string()), "x", None);
             }
         }
-        assert_eq!((tickets.sessions.len(), tickets.order.len()), (MAX_SESSIONS, MAX_SESSIONS));
-        assert!(tickets.sessions.values().all(|kept| kept.tickets.len() == MAX_TICKETS));
+        assert_eq!(
+            (tickets.sessions.len(), tickets.order.len()),
+            (MAX_SESSIONS, MAX_SESSIONS)
+        );
+        assert!(
+            tickets
+                .sessions
+                .values()
+                .all(|kept| kept.tickets.len() == MAX_TICKETS)
+        );
     }
 }

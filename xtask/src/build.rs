@@ -34,9 +34,8 @@ pub(crate) fn build(host: &Host) -> Result<PathBuf> {
         ]);
         run(command.env("DEFENSECLAW_EBPF_OBJECT", &object))
     })?;
-    let [hook, shell] = ["defenseclaw-hook", "defenseclaw-shell"].map(|program| {
-        step(program, || small_static(host, "defenseclaw-hook", program))
-    });
+    let [hook, shell] = ["defenseclaw-hook", "defenseclaw-shell"]
+        .map(|program| step(program, || small_static(host, "defenseclaw-hook", program)));
     let (hook, shell) = (hook?, shell?);
     let dist = host.dist();
     for name in PROGRAMS {

@@ -186,7 +186,10 @@ impl Attributor {
     }
 
     fn leads(&self, key: SessionKey, entry: usize) -> bool {
-        let contract = self.sessions.get(&key).and_then(|session| session.contract.as_ref());
+        let contract = self
+            .sessions
+            .get(&key)
+            .and_then(|session| session.contract.as_ref());
         contract
             .and_then(|contract| contract.housekeeping.get(entry))
             .is_some_and(|entry| entry.leads)

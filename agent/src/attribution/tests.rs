@@ -915,7 +915,11 @@ fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
         );
         assert_ne!(attribution.explained, Explained::Unexplained, "{path}");
         let read = scene.open(600, "/etc/shadow", FileAccess::Read);
-        assert_eq!(read.is_none(), path == launcher, "{path}: what the launcher tries is no act of the call");
+        assert_eq!(
+            read.is_none(),
+            path == launcher,
+            "{path}: what the launcher tries is no act of the call"
+        );
     }
     // The person's own hook, handed over likewise, is nobody's call.
     let own = "/usr/bin/defenseclaw-shell 'prettier --write .'";
@@ -938,15 +942,28 @@ fn a_launcher_that_an_agent_starts_is_watched_like_any_program() {
     .enumerate()
     {
         let mut scene = Scene::new();
-        scene.attributor = std::mem::replace(&mut scene.attributor, Attributor::new(Vec::new())).with_own(super::Own {
-            shells: vec![SHELL_FILE],
-            launchers: vec![LAUNCHER_FILE],
-        });
+        scene.attributor =
+            std::mem::replace(&mut scene.attributor, Attributor::new(Vec::new())).with_own(super::Own {
+                shells: vec![SHELL_FILE],
+                launchers: vec![LAUNCHER_FILE],
+            });
         scene.command("t1", command, Facts::default());
         let pid = 600 + number as u32;
-        scene.run(pid, HARNESS, "/usr/bin/bash", &["/bin/bash", "-c", command]).unwrap();
-        let argv: Vec<&str> = command.split("defenseclaw-cli ").nth(1).unwrap().split(' ').collect();
-        scene.exec(pid, launcher, &[&[launcher][..], &argv].concat()).unwrap();
-        assert!(scene.open(pid, "/etc/shadow", FileAccess::Read).is_some(), "{command}");
+        scene
+            .run(pid, HARNESS, "/usr/bin/bash", &["/bin/bash", "-c", command])
+            .unwrap();
+        let argv: Vec<&str> = command
+            .split("defenseclaw-cli ")
+            .nth(1)
+            .unwrap()
+            .split(' ')
+            .collect();
+        scene
+            .exec(pid, launcher, &[&[launcher][..], &argv].concat())
+            .unwrap();
+        assert!(
+            scene.open(pid, "/etc/shadow", FileAccess::Read).is_some(),
+            "{command}"
+        );
     }
 }

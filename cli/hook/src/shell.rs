@@ -42,7 +42,9 @@ pub fn run() -> ExitCode {
     let started = Instant::now();
     let mut arguments = std::env::args_os().skip(1);
     let (Some(line), None) = (arguments.next(), arguments.next()) else {
-        exchange::complain("Use: defenseclaw-shell LINE. Harnesses start it; for a command of your own use defenseclaw-cli run");
+        exchange::complain(
+            "Use: defenseclaw-shell LINE. Harnesses start it; for a command of your own use defenseclaw-cli run",
+        );
         return ExitCode::from(FAILED);
     };
     let mut command = match line.to_str() {
@@ -87,12 +89,18 @@ fn in_its_room(line: &str, started: Instant) -> Command {
             room
         }
         Err(why) => {
-            exchange::complain(&format!("{why}. The command runs in the sandbox that is configured for it"));
+            exchange::complain(&format!(
+                "{why}. The command runs in the sandbox that is configured for it"
+            ));
             command.args(["--connector", CONNECTOR]);
             Room::default()
         }
     };
-    if let Some(project) = room.project.map(OsString::from).or_else(|| std::env::var_os(PROJECT)) {
+    if let Some(project) = room
+        .project
+        .map(OsString::from)
+        .or_else(|| std::env::var_os(PROJECT))
+    {
         command.arg("--project").arg(project);
     }
     if let Some(call) = room.call {
@@ -113,7 +121,8 @@ fn ask(line: &str, started: Instant) -> Result<Room, String> {
     let body = question.to_string();
     let reply: Reply = exchange::post("/v1/sandbox", "", &settings, body.as_bytes(), deadline)
         .map_err(|failure| failure.to_string())?;
-    serde_json::from_slice(&reply.body).map_err(|error| format!("the gateway's answer is not understood: {error}"))
+    serde_json::from_slice(&reply.body)
+        .map_err(|error| format!("the gateway's answer is not understood: {error}"))
 }
 
 fn shell_line(shell: &Path, line: &OsStr) -> Command {
@@ -179,11 +188,28 @@ mod tests {
     #[test]
     fn only_words_that_mean_themselves_need_no_shell() {
         let words = |line| plain_words(line).unwrap_or_default();
-        assert_eq!(words("/usr/bin/defenseclaw-hook claude-code"), ["/usr/bin/defenseclaw-hook", "claude-code"]);
-        assert_eq!(words("  /opt/'a b'/server --port=1  'it is'  "), ["/opt/a b/server", "--port=1", "it is"]);
+        assert_eq!(
+            words("/usr/bin/defenseclaw-hook claude-code"),
+            ["/usr/bin/defenseclaw-hook", "claude-code"]
+        );
+        assert_eq!(
+            words("  /opt/'a b'/server --port=1  'it is'  "),
+            ["/opt/a b/server", "--port=1", "it is"]
+        );
         for line in [
-            "", "npx server", "/bin/x; y", "/bin/x > f", "A=1 /bin/x", "/bin/x $HOME", "/bin/x 'open", "/bin/x \"q\"", "/bin/x ~/a",
-            "/bin/x *", "/bin/x a\\ b", "cd /x && y", "/bin/x\n/bin/y",
+            "",
+            "npx server",
+            "/bin/x; y",
+            "/bin/x > f",
+            "A=1 /bin/x",
+            "/bin/x $HOME",
+            "/bin/x 'open",
+            "/bin/x \"q\"",
+            "/bin/x ~/a",
+            "/bin/x *",
+            "/bin/x a\\ b",
+            "cd /x && y",
+            "/bin/x\n/bin/y",
         ] {
             assert_eq!(plain_words(line), None, "{line}");
         }
@@ -194,7 +220,11 @@ mod tests {
         assert_eq!(own_shell(Some("/usr/bin/zsh".into())), Path::new("/usr/bin/zsh"));
         for odd in ["bash", "/usr/bin/fish", "", "/tmp/x"] {
             let shell = own_shell(Some(odd.into()));
-            assert!(shell.is_absolute() && shell.starts_with("/bin"), "{odd}: {}", shell.display());
+            assert!(
+                shell.is_absolute() && shell.starts_with("/bin"),
+                "{odd}: {}",
+                shell.display()
+            );
         }
     }
 }

@@ -98,24 +98,35 @@ fn sandbox(installed: &Installed, about: String, settings: &Settings) -> Option<
     let profile = settings.config.sandbox_of(connector)?;
     let routes = rooms::routes(connector);
     let mut edits = installed.files.iter().flat_map(|file| &file.planned.edits);
-    let prefixed = edits.any(|edit| matches!(edit, Edit::Set { value: Value::String(text), .. } if text.ends_with(SHELL)));
+    let prefixed = edits
+        .any(|edit| matches!(edit, Edit::Set { value: Value::String(text), .. } if text.ends_with(SHELL)));
     let open = |route: &&SandboxRoute| **route != SandboxRoute::ShellPrefix || prefixed;
     let way = routes.iter().find(open).copied().unwrap_or(SandboxRoute::Session);
     let said = |detail: String| Some(Check::ok("sandbox", about.clone(), detail));
     let found = said(format!("commands run in {profile}, {}", way.words()));
     if way == SandboxRoute::Session {
-        return found.map(|check| check.fail(format!("Take `connectors.{connector}.sandbox` out of the configuration")));
+        return found.map(|check| {
+            check.fail(format!(
+                "Take `connectors.{connector}.sandbox` out of the configuration"
+            ))
+        });
     }
     let missing = [LAUNCHER, SHELL].map(|name| installed.client.with_file_name(name));
     if let Some(missing) = missing.iter().find(|path| !path.is_file()) {
-        let detail = format!("commands are to run in {profile}, and {} is not there", missing.display());
+        let detail = format!(
+            "commands are to run in {profile}, and {} is not there",
+            missing.display()
+        );
         return said(detail).map(|check| check.fail("Install all programs of one build side by side"));
     }
     if !settings.config.mode_of(connector).enforces() {
-        return found.map(|check| check.warn("Not in force: the mode observes. `setup CONNECTOR --mode action` changes that"));
+        return found.map(|check| {
+            check.warn("Not in force: the mode observes. `setup CONNECTOR --mode action` changes that")
+        });
     }
     if routes.first() != Some(&way) {
-        let again = format!("Run `defenseclaw-cli setup {connector}` again: then commands stay as they are written");
+        let again =
+            format!("Run `defenseclaw-cli setup {connector}` again: then commands stay as they are written");
         return found.map(|check| check.warn(again));
     }
     found

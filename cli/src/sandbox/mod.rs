@@ -98,7 +98,10 @@ pub fn launch(options: &RunOptions) -> ExitCode {
 
 fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
     let settings = Settings::load()?;
-    let own = options.connector.as_deref().and_then(|name| settings.config.sandbox_of(name));
+    let own = options
+        .connector
+        .as_deref()
+        .and_then(|name| settings.config.sandbox_of(name));
     let name = own.unwrap_or(&options.profile);
     let profile = profiles(&settings)?.get(name).map_err(refused)?;
     let home = launch::home();

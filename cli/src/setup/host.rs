@@ -27,7 +27,10 @@ pub(super) fn write_connector(
     let own = settings.config.connectors.get(connector);
     let mode = mode.filter(|mode| own.and_then(|own| own.mode) != Some(*mode));
     let sandbox = sandbox.filter(|sandbox| own.and_then(|own| own.sandbox.as_ref()) != Some(sandbox));
-    let values = [("mode", mode.map(Mode::as_str)), ("sandbox", sandbox.map(SandboxDefault::as_str))];
+    let values = [
+        ("mode", mode.map(Mode::as_str)),
+        ("sandbox", sandbox.map(SandboxDefault::as_str)),
+    ];
     let set = |(key, value): (&str, Option<&str>)| {
         Some(Edit::Set {
             at: vec!["connectors".into(), connector.into(), key.into()],

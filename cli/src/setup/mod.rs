@@ -64,7 +64,12 @@ pub fn run(options: &SetupOptions, context: &mut Context<'_>) -> Result<Answer, 
     let mut notes = target.notes.clone();
     if !options.dry_run {
         let (mode, sandbox) = (options.mode, options.sandbox.as_ref());
-        notes.extend(host::write_connector(&context.settings, connector, mode, sandbox)?);
+        notes.extend(host::write_connector(
+            &context.settings,
+            connector,
+            mode,
+            sandbox,
+        )?);
         notes.extend(host::write_hook_settings(&target, &settings)?);
     }
     if !options.dry_run && install::leaves_something(&target.site, spec, target.scope)? {

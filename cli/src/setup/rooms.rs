@@ -36,7 +36,10 @@ pub(super) fn note(settings: &Settings, connector: &str) -> Option<String> {
     let but = if mode.enforces() {
         String::new()
     } else {
-        format!(", once its mode is action or hitl: in {} nothing is changed", mode.as_str())
+        format!(
+            ", once its mode is action or hitl: in {} nothing is changed",
+            mode.as_str()
+        )
     };
     Some(format!("its commands run in the sandbox {profile}, {way}{but}"))
 }

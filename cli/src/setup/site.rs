@@ -54,7 +54,9 @@ impl Target {
             meta.uid() != 0 || meta.mode() & 0o022 != 0
         };
         if target.site.sandboxed && !target.site.client.with_file_name(SHELL).is_file() {
-            return Err(refuse("defenseclaw-shell, which runs calls in sandboxes, does not lie beside it"));
+            return Err(refuse(
+                "defenseclaw-shell, which runs calls in sandboxes, does not lie beside it",
+            ));
         }
         if target.scope == Scope::System && loose {
             return Err(refuse(

@@ -13,8 +13,7 @@ const MIN_PREFIX: usize = 64;
 pub fn runs(argv: &[String], truncated: bool, command: &str) -> bool {
     let Some(text) = script(argv) else { return false };
     carries(text, truncated, command)
-        || handed_on(text)
-            .is_some_and(|(line, closed)| carries(&line, truncated && !closed, command))
+        || handed_on(text).is_some_and(|(line, closed)| carries(&line, truncated && !closed, command))
 }
 
 /// Whether a line is `command`, or hands it to `eval`. `truncated`: the line may have been cut.
@@ -167,7 +166,10 @@ mod tests {
         let command = "echo 'it''s' \"$X\" && eval 'b'";
         assert!(runs(&argv(&prefixed(command)), false, command));
         assert!(!runs(&argv(&prefixed(command)), false, "echo"));
-        assert!(!runs(&argv(&format!("{} ; ls", prefixed("ls"))), false, "ls"), "something follows");
+        assert!(
+            !runs(&argv(&format!("{} ; ls", prefixed("ls"))), false, "ls"),
+            "something follows"
+        );
         assert_eq!(
             handed_on("'/a b/defenseclaw-shell' '/x/defenseclaw-hook claude-code'"),
             Some(("/x/defenseclaw-hook claude-code".to_owned(), true))
@@ -183,10 +185,22 @@ mod tests {
     #[test]
     fn a_launch_begins_with_a_program_of_ours_and_nothing_else() {
         assert!(begins_launch(&argv(&prefixed("ls"))));
-        assert!(begins_launch(&argv("exec '/usr/bin/defenseclaw-cli' run --profile p -- sh")));
-        assert!(begins_launch(&argv(&claude("'/usr/bin/defenseclaw-cli' run --profile p -- sh"))));
-        for other in ["LD_PRELOAD=/x '/usr/bin/defenseclaw-cli' run", "true; /usr/bin/defenseclaw-cli run", "defenseclaw-cli run", "ls"] {
-            assert!(!begins_launch(&argv(other)) && !begins_launch(&argv(&claude(other))), "{other}");
+        assert!(begins_launch(&argv(
+            "exec '/usr/bin/defenseclaw-cli' run --profile p -- sh"
+        )));
+        assert!(begins_launch(&argv(&claude(
+            "'/usr/bin/defenseclaw-cli' run --profile p -- sh"
+        ))));
+        for other in [
+            "LD_PRELOAD=/x '/usr/bin/defenseclaw-cli' run",
+            "true; /usr/bin/defenseclaw-cli run",
+            "defenseclaw-cli run",
+            "ls",
+        ] {
+            assert!(
+                !begins_launch(&argv(other)) && !begins_launch(&argv(&claude(other))),
+                "{other}"
+            );
         }
     }
 

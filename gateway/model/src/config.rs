@@ -391,7 +391,10 @@ mod tests {
     fn a_connector_s_room_is_off_unless_it_is_named() {
         let config = parse("connectors: { codex: { sandbox: build }, cursor: { sandbox: off } }\n").unwrap();
         assert_eq!(config.sandbox_of("codex"), Some("build"));
-        assert_eq!((config.sandbox_of("cursor"), config.sandbox_of("hermes")), (None, None));
+        assert_eq!(
+            (config.sandbox_of("cursor"), config.sandbox_of("hermes")),
+            (None, None)
+        );
         let error = parse("connectors: { codex: { sandbox: Build Me } }\n").unwrap_err();
         assert!(error.contains("is no sandbox"), "{error}");
     }

@@ -113,7 +113,17 @@ mod tests {
     #[test]
     fn names_of_profiles_are_plain() {
         assert!(PROFILES.iter().all(|name| is_profile_name(name)));
-        for name in ["", OFF, "Strict", "-x", "a b", "a'b", "../x", "x/y", &"x".repeat(65)] {
+        for name in [
+            "",
+            OFF,
+            "Strict",
+            "-x",
+            "a b",
+            "a'b",
+            "../x",
+            "x/y",
+            &"x".repeat(65),
+        ] {
             assert!(!is_profile_name(name), "{name}");
         }
     }

@@ -217,7 +217,10 @@ impl Policy {
         if rooms.knows(name) {
             Ok(())
         } else {
-            Err(format!("there is no sandbox profile {name:?}; known: {}", rooms.list()))
+            Err(format!(
+                "there is no sandbox profile {name:?}; known: {}",
+                rooms.list()
+            ))
         }
     }
 

@@ -129,7 +129,11 @@ mod tests {
         let with = |text: &str| format!(r#"{{"decision":{{"sandbox":{{"instead_of_asking":{text}}}}}}}"#);
         assert!(rooms.check("{}").is_ok());
         assert!(rooms.check(&with(r#"{"MEDIUM":"network-none"}"#)).is_ok());
-        for bad in [r#"{"MEDIUM":"nowhere"}"#, r#"{"MIDDLING":"strict"}"#, r#"["strict"]"#] {
+        for bad in [
+            r#"{"MEDIUM":"nowhere"}"#,
+            r#"{"MIDDLING":"strict"}"#,
+            r#"["strict"]"#,
+        ] {
             assert!(
                 matches!(rooms.check(&with(bad)), Err(PolicyError::Data(_))),
                 "{bad}"

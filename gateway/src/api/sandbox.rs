@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::{Extension, Json};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use defenseclaw_model::sandbox::{SandboxAnswer, SandboxQuestion};
 
 use super::hooks::{EXIT, length, receive};

@@ -108,11 +108,14 @@ impl Doors {
         }
         if !open(SandboxRoute::UpdatedInput) {
             let profile = sandbox.profile.clone();
-            refuse(decision, &format!(
-                "The policy lets this call run in the sandbox {profile} only, and a call of {} cannot be put into one by itself. \
+            refuse(
+                decision,
+                &format!(
+                    "The policy lets this call run in the sandbox {profile} only, and a call of {} cannot be put into one by itself. \
                  Start the agent in it: `defenseclaw-cli run --profile {profile} -- …`.",
-                asked.call.tool
-            ));
+                    asked.call.tool
+                ),
+            );
             return None;
         }
         if !self.modifies {
@@ -135,7 +138,10 @@ impl Doors {
             Some(_) => format!("the launcher {} is not there", self.launcher.display()),
             None => "it is too long, or holds no command".to_owned(),
         };
-        refuse(decision, &format!("This call must run in a sandbox, and cannot be put into it: {why}."));
+        refuse(
+            decision,
+            &format!("This call must run in a sandbox, and cannot be put into it: {why}."),
+        );
         None
     }
 }
@@ -177,10 +183,11 @@ impl Engine {
             return;
         }
         let changed = decision.updated_input.as_ref().filter(|_| decision.enforced);
-        let command = changed.and_then(|input| request.connector.rooms().command(input)).unwrap_or(command);
-        let by_prefix = |sandbox: &&defenseclaw_model::sandbox::Sandbox| {
-            sandbox.by == Some(SandboxRoute::ShellPrefix)
-        };
+        let command = changed
+            .and_then(|input| request.connector.rooms().command(input))
+            .unwrap_or(command);
+        let by_prefix =
+            |sandbox: &&defenseclaw_model::sandbox::Sandbox| sandbox.by == Some(SandboxRoute::ShellPrefix);
         let profile = decision.sandbox.as_ref().filter(by_prefix);
         self.tickets().give(
             &asked.session,

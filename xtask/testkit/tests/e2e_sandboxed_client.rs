@@ -63,6 +63,8 @@ mod e2e {
         /// For each call: whether its processes were in a sandbox.
         inside: BTreeMap<String, bool>,
         records: Vec<Record>,
+        /// Whether the kernel was looked into.
+        sensor: bool,
     }
 
     /// Says whether it runs in a sandbox: in one, nothing that is started gains privileges.
@@ -77,27 +79,66 @@ mod e2e {
         bash("output", "echo out; printf 'no newline'");
         bash("errors", "echo err >&2");
         bash("status", "exit 7");
-        bash("quotes", "echo \"it's\" 'a \"quoted\" $HOME' \\$x; printf '%s\\n' 'tab\there' 'ü 漢'");
+        bash(
+            "quotes",
+            "echo \"it's\" 'a \"quoted\" $HOME' \\$x; printf '%s\\n' 'tab\there' 'ü 漢'",
+        );
         bash("heredoc", "cat <<'EOF'\n$HOME `date` 'x'\nEOF\ncat <<< string");
-        bash("pipe", "seq 1 5 | sort -r | while read -r x; do printf '%s,' \"$x\"; done");
-        bash("stdin", "cat; echo \"read nothing: $?\"; read -r x || echo closed");
-        bash("signal", "{ sh -c 'kill -TERM $$'; } 2>/dev/null; echo \"status $?\"");
+        bash(
+            "pipe",
+            "seq 1 5 | sort -r | while read -r x; do printf '%s,' \"$x\"; done",
+        );
+        bash(
+            "stdin",
+            "cat; echo \"read nothing: $?\"; read -r x || echo closed",
+        );
+        bash(
+            "signal",
+            "{ sh -c 'kill -TERM $$'; } 2>/dev/null; echo \"status $?\"",
+        );
         bash("killed", "kill -KILL $$");
-        bash("environment", "export KEPT=1; env | grep -E '^(KEPT|HOME|LANG|CLAUDECODE)=' | sort");
-        bash("terminal", "test -t 0 || echo stdin; test -t 1 || echo stdout; tty || true");
+        bash(
+            "environment",
+            "export KEPT=1; env | grep -E '^(KEPT|HOME|LANG|CLAUDECODE)=' | sort",
+        );
+        bash(
+            "terminal",
+            "test -t 0 || echo stdin; test -t 1 || echo stdout; tty || true",
+        );
         bash("missing", "no-such-program-anywhere");
-        bash("folder", "mkdir -p sub/deep && cd sub && pwd | sed \"s|$PWD|HERE|\"");
+        bash(
+            "folder",
+            "mkdir -p sub/deep && cd sub && pwd | sed \"s|$PWD|HERE|\"",
+        );
         bash("whereabouts", "basename \"$PWD\"; touch here.txt");
-        bash("files", "echo content > made.txt; mkdir -p d; cp made.txt d/; ls d; rm made.txt; git status --short d");
-        bash("python", "python3 -c 'import os; print(sum(range(10)), os.getuid() >= 0)' 2>/dev/null || echo none");
-        bash("temporary", "f=$(mktemp) && echo x > \"$f\" && cat \"$f\" && rm \"$f\"");
+        bash(
+            "files",
+            "echo content > made.txt; mkdir -p d; cp made.txt d/; ls d; rm made.txt; git status --short d",
+        );
+        bash(
+            "python",
+            "python3 -c 'import os; print(sum(range(10)), os.getuid() >= 0)' 2>/dev/null || echo none",
+        );
+        bash(
+            "temporary",
+            "f=$(mktemp) && echo x > \"$f\" && cat \"$f\" && rm \"$f\"",
+        );
         bash("job", "sleep 0.2 & wait $!; echo \"job $?\"");
-        bash("outliving", "(sleep 1; touch late.txt) > /dev/null 2>&1 & echo started");
+        bash(
+            "outliving",
+            "(sleep 1; touch late.txt) > /dev/null 2>&1 & echo started",
+        );
         bash("many", "for i in $(seq 1 2000); do echo \"line $i\"; done");
         if client == Client::ClaudeCode {
-            calls.push(Call::background("background", &noted("background", "sleep 0.5; echo done > background.txt")));
+            calls.push(Call::background(
+                "background",
+                &noted("background", "sleep 0.5; echo done > background.txt"),
+            ));
         }
-        calls.push(Call::bash("end", &noted("end", "sleep 2; cat *.txt ../*.txt 2>/dev/null | sort | uniq")));
+        calls.push(Call::bash(
+            "end",
+            &noted("end", "sleep 2; cat *.txt ../*.txt 2>/dev/null | sort | uniq"),
+        ));
         calls
     }
 
@@ -126,9 +167,16 @@ mod e2e {
         let mut environment = stack.environment();
         environment.push(("HOME", place.home.display().to_string()));
         if way == Way::Prefix {
-            environment.push(("CLAUDE_CODE_SHELL_PREFIX", stack.program("defenseclaw-shell").display().to_string()));
+            environment.push((
+                "CLAUDE_CODE_SHELL_PREFIX",
+                stack.program("defenseclaw-shell").display().to_string(),
+            ));
         }
-        let hook = format!("{} {}", stack.program("defenseclaw-hook").display(), client.connector());
+        let hook = format!(
+            "{} {}",
+            stack.program("defenseclaw-hook").display(),
+            client.connector()
+        );
         match client {
             Client::ClaudeCode => {
                 let session = ClaudeCode {
@@ -153,7 +201,10 @@ mod e2e {
             }
         }
         stack.settle().unwrap();
-        let records = Reader::open(&stack.ledger()).unwrap().query(&Query::default()).unwrap();
+        let records = Reader::open(&stack.ledger())
+            .unwrap()
+            .query(&Query::default())
+            .unwrap();
         let here = folder.path().display().to_string();
         let told = model.results().into_iter().map(|(id, result)| {
             let text = result.text.replace(&here, "FOLDER");
@@ -163,16 +214,21 @@ mod e2e {
         collect(&place.project, "", &mut files);
         let inside = files
             .iter()
-            .filter_map(|(name, text)| Some((name.rsplit('/').next()?.strip_suffix(".inside")?.to_owned(), text.trim() == "1")))
+            .filter_map(|(name, text)| {
+                Some((
+                    name.rsplit('/').next()?.strip_suffix(".inside")?.to_owned(),
+                    text.trim() == "1",
+                ))
+            })
             .collect();
         // The build script names a port, which is another in each run.
         files.retain(|name, _| !name.ends_with(".inside") && name != "build.sh");
-        if std::env::var_os("DUMP").is_some() { for record in &records { match &record.draft.body { RecordBody::Finding { finding, .. } => eprintln!("FINDING {} {} {:?}", finding.rule, finding.message, finding.evidence), RecordBody::Activity { activity } if activity.attribution.explained == Explained::Unexplained => { if let Action::Exec { argv, .. } = &activity.action { eprintln!("EXEC {} {:?} {argv:?}", activity.program, activity.process) } } RecordBody::ToolCall{decision,..} => eprintln!("CALL {:?} {:?} {:?} {:?}", record.draft.call, decision.verdict, decision.sandbox, decision.findings.iter().map(|f| f.rule.clone()).collect::<Vec<_>>()), _ => {} } } }
         Outcome {
             told: told.collect(),
             files,
             inside,
             records,
+            sensor,
         }
     }
 
@@ -194,7 +250,9 @@ mod e2e {
     /// What a client says of a call, without what differs from run to run.
     fn same_text(text: &str) -> String {
         let line = |line: &str| {
-            let moving = line.starts_with("Chunk ID:") || line.starts_with("Wall time:") || line.contains("background with ID");
+            let moving = line.starts_with("Chunk ID:")
+                || line.starts_with("Wall time:")
+                || line.contains("background with ID");
             if moving { String::new() } else { line.to_owned() }
         };
         text.lines().map(line).collect::<Vec<_>>().join("\n")
@@ -216,8 +274,15 @@ mod e2e {
             assert_eq!(plain.files, sandboxed.files);
         }
         assert!(plain.inside.values().all(|inside| !inside), "{:?}", plain.inside);
-        let outside: Vec<_> = plain.inside.keys().filter(|id| sandboxed.inside.get(*id) != Some(&true)).collect();
-        assert!(outside.is_empty(), "these calls did not run in a sandbox: {outside:?}");
+        let outside: Vec<_> = plain
+            .inside
+            .keys()
+            .filter(|id| sandboxed.inside.get(*id) != Some(&true))
+            .collect();
+        assert!(
+            outside.is_empty(),
+            "these calls did not run in a sandbox: {outside:?}"
+        );
         assert_records(way, &sandboxed);
         let (known, now) = (strangers(&plain.records), strangers(&sandboxed.records));
         let new: Vec<_> = now.difference(&known).collect();
@@ -249,12 +314,27 @@ mod e2e {
             }
         }
         assert_eq!(calls, outcome.told.len());
+        if outcome.sensor {
+            // What runs in the sandbox is its call's: every one has a launcher, and what that became.
+            let mut ran = BTreeSet::new();
+            for activity in activities(&outcome.records) {
+                if let (Some(call), Action::Exec { argv, .. }) =
+                    (&activity.attribution.call, &activity.action)
+                    && argv.first().is_some_and(|program| program == "grep")
+                {
+                    ran.insert(call.to_string());
+                }
+            }
+            let lost: Vec<_> = outcome.told.keys().filter(|id| !ran.contains(*id)).collect();
+            assert!(lost.is_empty(), "not attributed to their call: {lost:?}");
+        }
     }
 
     /// What no call explains.
     fn strangers(records: &[Record]) -> BTreeSet<String> {
         activities(records)
             .filter(|activity| activity.attribution.explained == Explained::Unexplained)
+            .filter(|activity| !matches!(activity.action, Action::Exit { .. }))
             .map(|activity| match &activity.action {
                 Action::Exec { argv, .. } => format!("{} {argv:?}", activity.program),
                 Action::Open { access, .. } => format!("{} {access:?}", activity.program),
@@ -273,7 +353,8 @@ mod e2e {
     #[test]
     fn claude_code_by_the_hook_s_reply() {
         if require(&[Need::ClaudeCode]) {
-            compare(Client::ClaudeCode, Way::Reply, &["whereabouts", "end"]);
+            // The shell that the client knows is above the launcher: `cd` ends with the call, and a killed shell is told of.
+            compare(Client::ClaudeCode, Way::Reply, &["whereabouts", "end", "killed"]);
         }
     }
 

@@ -226,7 +226,11 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
 
 /// `"$SHELL"`, `"$BASH"`: the shell that reads the command itself, whichever that is.
 fn is_own_shell(call: Call<'_>) -> bool {
-    let names = |text: &str| ["SHELL", "BASH", "ZSH_ARGZERO"].iter().any(|name| text.contains(name));
+    let names = |text: &str| {
+        ["SHELL", "BASH", "ZSH_ARGZERO"]
+            .iter()
+            .any(|name| text.contains(name))
+    };
     let first = call.fields.first();
     first.is_some_and(|(field, _)| !field.exact && names(&field.text))
 }

@@ -133,10 +133,16 @@ impl Contract {
         }
         let single = rooms.routes.iter().any(|route| *route != SandboxRoute::Session);
         if single != !rooms.tools.is_empty() || single == rooms.field.is_empty() {
-            return Err("sandbox: `tools` and `field` belong to routes other than `session`, and are needed there".into());
+            return Err(
+                "sandbox: `tools` and `field` belong to routes other than `session`, and are needed there"
+                    .into(),
+            );
         }
         if rooms.routes.contains(&SandboxRoute::UpdatedInput) && !self.can(&self.primary).modify {
-            return Err(format!("sandbox: {} cannot be answered with a changed input", self.primary));
+            return Err(format!(
+                "sandbox: {} cannot be answered with a changed input",
+                self.primary
+            ));
         }
         Ok(())
     }

@@ -34,7 +34,10 @@ fn output(shell: &str, line: &str, folder: &Path) -> Output {
 
 fn shells() -> Vec<&'static str> {
     let shells = ["/bin/sh", "/bin/bash", "/bin/zsh", "/usr/bin/zsh"];
-    shells.into_iter().filter(|shell| Path::new(shell).exists()).collect()
+    shells
+        .into_iter()
+        .filter(|shell| Path::new(shell).exists())
+        .collect()
 }
 
 fn same(command: &str, folder: &Path, launcher: &Path) {
@@ -98,7 +101,11 @@ fn a_shell_that_goes_on_outlives_the_command() {
     let wrapped = wrap("echo inside; exit 4", &call("c"), wrapping).unwrap();
     for shell in shells() {
         let told = output(shell, &format!("{wrapped}; echo \"$?, and on\""), folder.path());
-        assert_eq!(String::from_utf8_lossy(&told.stdout), "inside\n4, and on\n", "{shell}");
+        assert_eq!(
+            String::from_utf8_lossy(&told.stdout),
+            "inside\n4, and on\n",
+            "{shell}"
+        );
     }
 }
 
