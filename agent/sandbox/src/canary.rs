@@ -30,7 +30,8 @@ pub struct Witnesses {
     closed: Option<(PathBuf, Identity)>,
     sealed: Option<PathBuf>,
     reserved: Option<PathBuf>,
-    socket: Option<(PathBuf, Identity)>,
+    /// With the time of its making: a number is given to another file when the first is gone.
+    socket: Option<(PathBuf, Identity, (i64, i64))>,
     tmp: Option<(PathBuf, Identity)>,
     internet: bool,
     parent: Option<Pid>,
@@ -70,13 +71,17 @@ impl Witnesses {
             let meta = fs::symlink_metadata(path).ok()?;
             Some((path.clone(), (meta.dev(), meta.ino())))
         };
+        let made = |path: &PathBuf| {
+            let meta = fs::symlink_metadata(path).ok()?;
+            Some((path.clone(), (meta.dev(), meta.ino()), (meta.ctime(), meta.ctime_nsec())))
+        };
         Self {
             written,
             read,
             closed,
             sealed,
             reserved: plan.reserved.first().cloned(),
-            socket: plan.sockets.iter().find_map(identity),
+            socket: plan.sockets.iter().find_map(made),
             tmp: plan.private_tmp.first().and_then(identity),
             internet: profile.network.mode != NetworkMode::Full && has_internet(),
             parent: Some(getppid()).filter(|parent| signal::kill(*parent, None).is_ok()),
@@ -96,6 +101,14 @@ impl Witnesses {
         let same = |known: &(PathBuf, Identity)| opens(&known.0) == Some(known.1);
         let there = |known: &(PathBuf, Identity)| {
             fs::symlink_metadata(&known.0).is_ok_and(|meta| (meta.dev(), meta.ino()) == known.1)
+        };
+        let socket_there = |(path, identity, made): &(PathBuf, Identity, (i64, i64))| {
+            let Ok(meta) = fs::symlink_metadata(path) else {
+                return Some(false);
+            };
+            let seen = (meta.dev(), meta.ino()) == *identity;
+            // One that was bound anew meanwhile was covered by nobody, and proves nothing.
+            (!seen || (meta.ctime(), meta.ctime_nsec()) == *made).then_some(seen)
         };
         let mut results = vec![
             (Family::FileWrites, self.written.as_deref().map(makes_unnamed)),
@@ -141,7 +154,7 @@ impl Witnesses {
         results.push((Family::SealedFiles, either));
         // By Landlock, a socket stays in sight and refuses the connection; nobody listens on behalf of a canary there.
         if namespace {
-            results.push((Family::UnixSockets, self.socket.as_ref().map(there)));
+            results.push((Family::UnixSockets, self.socket.as_ref().and_then(socket_there)));
         }
         for (family, works) in results {
             let bounded = report

@@ -81,7 +81,7 @@ pub fn is_profile_name(name: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub struct SandboxQuestion {
+pub struct RoomQuestion {
     /// The harness's connector.
     pub connector: String,
     /// The harness's own id of the session, where it told the shell.
@@ -94,7 +94,7 @@ pub struct SandboxQuestion {
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct SandboxAnswer {
+pub struct RoomAnswer {
     /// The profile to run in; `None` for no room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,

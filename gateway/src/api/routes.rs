@@ -9,12 +9,12 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
-use defenseclaw_model::api::{Approval, ApprovalAnswer, Status};
+use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
 use defenseclaw_model::record::Record;
-use defenseclaw_model::sandbox::{SandboxAnswer, SandboxQuestion};
+use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Api, Caller, Problem, events, hooks, people, records, rules, sandbox, state};
+use super::{Api, Caller, Problem, events, hooks, people, questions, records, rules, sandbox, state};
 use crate::approvals::Grant;
 
 /// Who may ask.
@@ -110,12 +110,12 @@ fn about_the_gateway() -> Vec<Route> {
         },
         Route {
             method: Method::POST,
-            body: json::<SandboxQuestion>(),
+            body: json::<RoomQuestion>(),
             ..plain(
                 "/v1/sandbox",
                 "sandbox",
                 "In which sandbox a shell line of the caller's harness runs; asked by defenseclaw-shell",
-                json::<SandboxAnswer>(),
+                json::<RoomAnswer>(),
                 || post(sandbox::room),
             )
         },
@@ -243,6 +243,24 @@ fn about_people() -> Vec<Route> {
                 || delete(people::revoke),
             )
         },
+        Route {
+            method: Method::POST,
+            body: json::<SandboxAsk>(),
+            ..plain(
+                "/v1/sandbox/questions",
+                "ask_person",
+                "Put an action outside a sandbox's profile before a person",
+                json::<SandboxAsked>(),
+                || post(questions::ask),
+            )
+        },
+        plain(
+            "/v1/sandbox/questions/{id}",
+            "question",
+            "What became of a sandbox's question; an answer is given once",
+            json::<SandboxAnswer>(),
+            || get(questions::fetch),
+        ),
     ]
 }
 

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::{Extension, Json};
-use defenseclaw_model::sandbox::{SandboxAnswer, SandboxQuestion};
+use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion};
 
 use super::hooks::{EXIT, length, receive};
 use super::{Api, Caller, Problem};
@@ -30,9 +30,9 @@ pub(super) async fn room(
         ));
     }
     let (body, _room) = receive(&caller, request, length as usize).await?;
-    let question: SandboxQuestion = serde_json::from_slice(&body)
+    let question: RoomQuestion = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("the question is not understood: {error}")))?;
-    let answer: SandboxAnswer = api.engine.room(caller.peer().uid, &question);
+    let answer: RoomAnswer = api.engine.room(caller.peer().uid, &question);
     // The reader is the hook client's, which wants that header of every answer.
     Ok(([(EXIT, "0")], Json(answer)))
 }

@@ -10,7 +10,7 @@ use defenseclaw_model::call::{CallKind, HookEventKind, ToolCall};
 use defenseclaw_model::config::Config;
 use defenseclaw_model::decision::{Decision, Finding, Severity, Verdict};
 use defenseclaw_model::ids::{CallId, SessionId};
-use defenseclaw_model::sandbox::{LAUNCHER, SandboxAnswer, SandboxQuestion, SandboxRoute};
+use defenseclaw_model::sandbox::{LAUNCHER, RoomAnswer, RoomQuestion, SandboxRoute};
 use serde_json::Value;
 
 use super::Engine;
@@ -199,7 +199,7 @@ impl Engine {
     }
 
     /// The room for a shell line that a harness of user `uid` handed to our program.
-    pub(crate) fn room(&self, uid: u32, question: &SandboxQuestion) -> SandboxAnswer {
+    pub(crate) fn room(&self, uid: u32, question: &RoomQuestion) -> RoomAnswer {
         let connector = question.connector.as_str();
         let session = question.session.as_deref();
         let found = line::command_in(&question.line).and_then(|command| {
@@ -208,7 +208,7 @@ impl Engine {
             own.or_else(|| tickets.take(connector, None, uid, &command))
         });
         if let Some(found) = found {
-            return SandboxAnswer {
+            return RoomAnswer {
                 profile: found.profile,
                 call: Some(found.call),
                 project: found.project,
@@ -216,7 +216,7 @@ impl Engine {
         }
         // Nobody declared that line: it gets what the connector's calls get.
         let own = self.config.sandbox_of(connector).map(str::to_owned);
-        SandboxAnswer {
+        RoomAnswer {
             profile: own.filter(|_| self.config.mode_of(connector).enforces()),
             call: None,
             project: None,

@@ -505,9 +505,9 @@ fn what_an_agent_puts_before_its_command_is_judged_with_it() {
 
 #[test]
 fn a_harness_that_hands_its_lines_over_keeps_its_commands() {
-    use defenseclaw_model::sandbox::{SandboxAnswer, SandboxQuestion};
+    use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion};
     let records = with_config(&sandboxed(), |engine| async move {
-        let question = |line: &str| SandboxQuestion {
+        let question = |line: &str| RoomQuestion {
             connector: "claude-code".into(),
             session: None,
             line: line.into(),
@@ -520,7 +520,7 @@ fn a_harness_that_hands_its_lines_over_keeps_its_commands() {
         let line = "source /x 2>/dev/null || true && eval 'make '\"'\"'a b'\"'\"'' < /dev/null && pwd -P >| /tmp/claude-1-cwd";
         let answer = engine.room(1000, &question(line));
         let call = CallId::new("t1").unwrap();
-        let wanted = SandboxAnswer {
+        let wanted = RoomAnswer {
             profile: Some("workspace".into()),
             call: Some(call),
             project: Some("/w".into()),
