@@ -131,6 +131,22 @@ impl Tickets {
         newest
     }
 
+    /// The room of the only call of a session that nobody took yet: a harness may write a command otherwise than it said it.
+    pub fn take_only(&mut self, connector: &str, session: &str, owner: u32) -> Option<Found> {
+        let id = SessionId::new(connector, session).ok()?;
+        let known = self.sessions.get_mut(&id).filter(|known| known.owner == owner)?;
+        let mut waiting = known.tickets.iter_mut().filter(|ticket| !ticket.taken);
+        let (Some(ticket), None) = (waiting.next(), waiting.next()) else {
+            return None;
+        };
+        ticket.taken = true;
+        Some(Found {
+            call: ticket.call.clone(),
+            profile: ticket.profile.clone(),
+            project: known.project.clone(),
+        })
+    }
+
     /// The room of a call that has ended, if nobody asked for it.
     pub fn missed(&self, session: &SessionId, call: &CallId) -> Option<String> {
         let tickets = &self.sessions.get(session)?.tickets;
@@ -214,6 +230,22 @@ mod tests {
             .collect();
         assert_eq!(profiles, ["build", "strict", "strict"]);
         assert_eq!(take(7, None, "ls").unwrap().profile, None);
+    }
+
+    #[test]
+    fn a_line_that_no_command_matches_is_the_only_call_s_that_waits() {
+        let mut tickets = Tickets::default();
+        tickets.give(&session("s"), 7, &call("1"), "x 2>nul", Some("build".into()));
+        assert_eq!(tickets.take_only("claude-code", "s", 8), None);
+        let found = tickets.take_only("claude-code", "s", 7).unwrap();
+        assert_eq!(found.profile.as_deref(), Some("build"));
+        tickets.give(&session("s"), 7, &call("2"), "a", Some("build".into()));
+        tickets.give(&session("s"), 7, &call("3"), "b", Some("build".into()));
+        assert_eq!(
+            tickets.take_only("claude-code", "s", 7),
+            None,
+            "it could be either"
+        );
     }
 
     #[test]

@@ -73,7 +73,11 @@ impl Witnesses {
         };
         let made = |path: &PathBuf| {
             let meta = fs::symlink_metadata(path).ok()?;
-            Some((path.clone(), (meta.dev(), meta.ino()), (meta.ctime(), meta.ctime_nsec())))
+            Some((
+                path.clone(),
+                (meta.dev(), meta.ino()),
+                (meta.ctime(), meta.ctime_nsec()),
+            ))
         };
         Self {
             written,

@@ -206,6 +206,7 @@ impl Engine {
             let mut tickets = self.tickets();
             let own = tickets.take(connector, session, uid, &command);
             own.or_else(|| tickets.take(connector, None, uid, &command))
+                .or_else(|| tickets.take_only(connector, session?, uid))
         });
         if let Some(found) = found {
             return RoomAnswer {

@@ -69,7 +69,7 @@ mod e2e {
 
     /// Says whether it runs in a sandbox: in one, nothing that is started gains privileges.
     fn noted(id: &str, command: &str) -> String {
-        format!("grep -c 'NoNewPrivs:.1' /proc/self/status >> {id}.inside\n{command}")
+        format!("/bin/grep -c 'NoNewPrivs:.1' /proc/self/status >> {id}.inside\n{command}")
     }
 
     /// Commands of every kind; the names are the calls' ids. None of their output depends on the day or the process.
@@ -320,7 +320,7 @@ mod e2e {
             for activity in activities(&outcome.records) {
                 if let (Some(call), Action::Exec { argv, .. }) =
                     (&activity.attribution.call, &activity.action)
-                    && argv.first().is_some_and(|program| program == "grep")
+                    && argv.first().is_some_and(|program| program == "/bin/grep")
                 {
                     ran.insert(call.to_string());
                 }
@@ -353,8 +353,12 @@ mod e2e {
     #[test]
     fn claude_code_by_the_hook_s_reply() {
         if require(&[Need::ClaudeCode]) {
-            // The shell that the client knows is above the launcher: `cd` ends with the call, and a killed shell is told of.
-            compare(Client::ClaudeCode, Way::Reply, &["whereabouts", "end", "killed"]);
+            // The shell that the client knows is above the launcher: `cd` ends with the call, and it tells of its end, by its own lines.
+            compare(
+                Client::ClaudeCode,
+                Way::Reply,
+                &["whereabouts", "end", "killed", "missing"],
+            );
         }
     }
 
