@@ -132,7 +132,7 @@ impl Contract {
             return Err("sandbox, `routes`: name at least `session`".into());
         }
         let single = rooms.routes.iter().any(|route| *route != SandboxRoute::Session);
-        if single != !rooms.tools.is_empty() || single == rooms.field.is_empty() {
+        if single == rooms.tools.is_empty() || single == rooms.field.is_empty() {
             return Err(
                 "sandbox: `tools` and `field` belong to routes other than `session`, and are needed there"
                     .into(),
