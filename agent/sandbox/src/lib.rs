@@ -1,0 +1,4 @@
+//! Sandboxes for tool calls.
+
+pub mod learn;
+pub mod supervise;

@@ -1,0 +1,4 @@
+//! TODO
+pub fn act(_: &str, _: &[&str]) -> Option<()> {
+    None
+}

@@ -1,0 +1,10 @@
+//! Supervised mode with a real filter and real processes.
+
+mod asking;
+mod bench;
+mod files;
+mod harness;
+mod network;
+mod races;
+mod table;
+mod target;
