@@ -34,7 +34,8 @@ pub(super) fn parse(bytes: &[u8], domain: i32, sends: bool) -> Result<Parsed, Er
         libc::AF_UNSPEC => Ok(Parsed::Disconnect),
         libc::AF_INET => v4(rest),
         libc::AF_INET6 => v6(rest),
-        libc::AF_UNIX => unix(rest),
+        // Only a Unix socket looks into the file system for it.
+        libc::AF_UNIX if domain == libc::AF_UNIX => unix(rest),
         _ => Ok(Parsed::Other(family)),
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use defenseclaw_sandbox::supervise::{OpenRequest, Verdict, Watch};
 
+use defenseclaw_testkit::{Need, require};
+
 use crate::harness::{Everything, Only, Run, folder, reap};
 use crate::target::{errno, open, openat, read, tell};
 
@@ -349,6 +351,9 @@ fn the_supervisors_own_proc_is_never_given() {
 
 #[test]
 fn a_target_with_fewer_rights_gets_none() {
+    if !require(&[Need::Root]) {
+        return;
+    }
     let folder = folder();
     let file = folder.path().join("root's");
     std::fs::write(&file, "x").unwrap();
@@ -474,6 +479,9 @@ impl defenseclaw_sandbox::supervise::Judge for Nothing {
 /// The target sees other things at the same names: a mount namespace of its own, with a file put over another.
 #[test]
 fn a_target_with_mounts_of_its_own_is_served_from_those() {
+    if !require(&[Need::Root]) {
+        return;
+    }
     let folder = folder();
     std::fs::write(folder.path().join("secret"), "behind the mask").unwrap();
     std::fs::write(folder.path().join("mask"), "mask").unwrap();

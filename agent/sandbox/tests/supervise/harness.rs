@@ -19,6 +19,8 @@ pub const OUT: i32 = 200;
 /// What is to be run, and how.
 pub struct Run {
     pub operation: &'static str,
+    /// A program of the system in the place of this one.
+    pub command: Vec<&'static str>,
     pub arguments: Vec<String>,
     pub folder: PathBuf,
     pub judge: Arc<dyn Judge>,
@@ -48,6 +50,7 @@ impl Run {
     pub fn new(operation: &'static str, folder: &Path) -> Self {
         Self {
             operation,
+            command: Vec::new(),
             arguments: Vec::new(),
             folder: folder.to_path_buf(),
             judge: Arc::new(Everything),
@@ -71,15 +74,19 @@ impl Run {
     }
 
     pub fn start(self) -> Running {
-        let executable = CString::new(std::env::current_exe().unwrap().to_str().unwrap()).unwrap();
-        let arguments = [
-            "target",
-            "target::entry",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ];
+        let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+        let executable = CString::new(self.command.first().map_or(own.as_str(), |program| program)).unwrap();
+        let arguments: &[&str] = match self.command.as_slice() {
+            [] => &[
+                "target",
+                "target::entry",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "--test-threads=1",
+            ],
+            command => command,
+        };
         let arguments: Vec<CString> = arguments.iter().map(|a| CString::new(*a).unwrap()).collect();
         let mut environment = vec![
             CString::new(format!("SUPERVISE_TARGET={}", self.operation)).unwrap(),

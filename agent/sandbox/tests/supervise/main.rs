@@ -4,6 +4,7 @@ mod asking;
 mod bench;
 mod files;
 mod harness;
+mod learning;
 mod network;
 mod races;
 mod table;
