@@ -12,4 +12,4 @@ mod synthesise;
 
 pub use diff::{Change, Difference, diff};
 pub use record::{MAX_RECORDED, Reach, Record, Recorder};
-pub use synthesise::{Files, Learned, Mode, Network, Places, Profile, synthesise};
+pub use synthesise::{FOLD, Files, Learned, Mode, Network, Places, Profile, synthesise};

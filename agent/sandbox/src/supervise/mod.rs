@@ -43,7 +43,6 @@ pub use judge::{
     Transport, Verdict,
 };
 pub use nix::errno::Errno;
-pub use notify::Listener;
 pub use supervisor::{Counts, Options, Supervisor};
 
 /// `PATH_MAX`: the kernel itself takes no longer path.
@@ -54,8 +53,9 @@ pub const MAX_PATH: usize = 4096;
 pub const MAX_QUESTIONS: usize = 64;
 
 /// Calls at once that wait for somebody else (FIFOs, connections), each on a thread with a stack of 512 KiB of which
-/// the kernel backs what is touched. Further ones fail with `EAGAIN`.
-pub const MAX_WAITS: usize = 256;
+/// the kernel backs what is touched, and about three descriptors, of which a process has 1024 by default. Further ones
+/// fail with `EAGAIN`.
+pub const MAX_WAITS: usize = 128;
 
 /// Answers that are remembered for the run; beyond it the same thing may be asked again.
 pub const MAX_REMEMBERED: usize = 4096;

@@ -19,7 +19,7 @@ pub(super) struct Notification {
 
 /// The descriptor that notifications come from.
 #[derive(Debug)]
-pub struct Listener(OwnedFd);
+pub(super) struct Listener(OwnedFd);
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {

@@ -144,7 +144,7 @@ impl OpenCall {
         match view.find(self.base.as_ref().map(AsFd::as_fd), &self.path, walk)? {
             Found::Object { .. } if exclusive => Err(Errno::EEXIST),
             Found::Object { stat, .. } if creates && stat.is_dir() => Err(Errno::EISDIR),
-            Found::Object { fd, stat } => self.existing(core, fd, stat, approved),
+            Found::Object { fd, stat, on_procfs } => self.existing(core, fd, stat, on_procfs, approved),
             Found::Missing { parent, name } => self.missing(core, parent.as_fd(), &name, approved),
         }
     }
@@ -154,6 +154,7 @@ impl OpenCall {
         core: &Core,
         fd: OwnedFd,
         stat: Stat,
+        on_procfs: bool,
         approved: Option<&Action>,
     ) -> Result<Outcome, Errno> {
         if self.has(libc::O_DIRECTORY) && !stat.is_dir() {
@@ -165,13 +166,17 @@ impl OpenCall {
         let mut access = self.access();
         access.create = self.has(TMPFILE);
         if let Some((path, removed)) = place(fd.as_fd(), &stat)? {
-            if sys::on_procfs(fd.as_fd())? {
+            if on_procfs {
                 proc::guard(&self.target, core.root_process, &path, false)?;
             }
             let request = self.request(path, access, stat.is_dir(), removed);
             if let Some(outcome) = self.rule(core, &request, approved)? {
                 return Ok(outcome);
             }
+        }
+        if access.write {
+            // Emptying a file cannot be taken back, so it is not done for one who is gone.
+            core.still_held(self.target.id)?;
         }
         self.open_object(core, fd, &stat)
     }
@@ -190,8 +195,7 @@ impl OpenCall {
                 Err(Errno::EWOULDBLOCK) => Ok(Outcome::Waits(fd)),
                 Err(errno) => Err(errno),
                 Ok(opened) => {
-                    let status = sys::status_flags(opened.as_fd())?;
-                    sys::set_status_flags(opened.as_fd(), status & !libc::O_NONBLOCK)?;
+                    sys::set_status_flags(opened.as_fd(), flags)?;
                     Ok(Outcome::Opened(opened))
                 }
             },
@@ -237,7 +241,9 @@ impl OpenCall {
             root_process: core.root_process,
         };
         match view.find(None, path.as_bytes(), walk) {
-            Ok(Found::Object { fd, stat }) if stat.kind() == libc::S_IFCHR && stat.node == (major, minor) => {
+            Ok(Found::Object { fd, stat, .. })
+                if stat.kind() == libc::S_IFCHR && stat.node == (major, minor) =>
+            {
                 sys::reopen(fd.as_fd(), flags, 0)
             }
             _ => Err(Errno::ENXIO),
@@ -292,7 +298,6 @@ impl OpenCall {
             access: request.access,
         };
         let ruling = core.rule(core.judge.open(request), &action, approved)?;
-        core.still_held(self.target.id)?;
         Ok(match ruling {
             Ruling::Go => None,
             Ruling::Ask(reason) => Some(Outcome::Asks(action, reason)),
@@ -421,6 +426,21 @@ fn read_how(target: &Target, address: u64, size: u64) -> Result<(u64, u64, u64),
 
 /// Lets the kernel say what it thinks of the flags: it looks at them before the path, and an empty path names nothing.
 fn valid_flags(flags: u64, mode: u64, resolve: u64) -> Result<(), Errno> {
+    // Every combination of these is valid, and nearly all opens have no others.
+    const PLAIN: i32 = libc::O_ACCMODE
+        | libc::O_CREAT
+        | libc::O_EXCL
+        | libc::O_TRUNC
+        | libc::O_APPEND
+        | libc::O_NONBLOCK
+        | libc::O_NOFOLLOW
+        | libc::O_NOCTTY
+        | libc::O_CLOEXEC
+        | LARGEFILE;
+    let creates = flags & libc::O_CREAT as u64 != 0;
+    if flags & !(PLAIN as u64) == 0 && resolve == 0 && (creates && mode & !0o7777 == 0 || mode == 0) {
+        return Ok(());
+    }
     match sys::openat2(None, c"", flags, mode, resolve) {
         Err(Errno::ENOENT) | Ok(_) => Ok(()),
         Err(errno) => Err(errno),

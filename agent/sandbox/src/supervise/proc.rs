@@ -80,18 +80,14 @@ pub(super) fn guard(
     if owner == target.status.tgid || owner == target.tid {
         return Ok(());
     }
-    let public = match within.components().next_back() {
+    let mut parts = within.components();
+    let public = match (parts.next(), parts.next()) {
         // The process's folder itself.
-        None => true,
-        Some(Component::Normal(name)) => {
-            let name = name.to_str().unwrap_or_default();
-            // `/proc/PID/task/TID` is a process's folder again.
-            PUBLIC.contains(&name) || name.bytes().all(|byte| byte.is_ascii_digit())
-        }
-        Some(_) => false,
+        (None, _) => true,
+        // Not what has the same name deeper down, such as `net/stat`.
+        (Some(Component::Normal(name)), None) => PUBLIC.iter().any(|public| name == *public),
+        _ => false,
     };
-    // `fd/7` and `map_files/…` end in a number or an address but are no folders of a process.
-    let public = public && !within.starts_with("fd") && !within.starts_with("map_files");
     if public && !inside {
         return Ok(());
     }

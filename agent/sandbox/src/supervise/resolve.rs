@@ -22,7 +22,11 @@ const MAX_NAME: usize = 255;
 #[derive(Debug)]
 pub(super) enum Found {
     /// An object, open as `O_PATH`.
-    Object { fd: OwnedFd, stat: Stat },
+    Object {
+        fd: OwnedFd,
+        stat: Stat,
+        on_procfs: bool,
+    },
     /// The last name does not exist in this folder.
     Missing { parent: OwnedFd, name: CString },
 }
@@ -81,7 +85,11 @@ impl View<'_> {
             return None;
         }
         let stat = sys::statx(fd.as_fd()).ok()?;
-        Some(Found::Object { fd, stat })
+        Some(Found::Object {
+            fd,
+            stat,
+            on_procfs: false,
+        })
     }
 
     /// `openat2` with a scope of its own: the kernel keeps to it, and it forbids jumping links by itself. `/proc/self`
@@ -107,10 +115,7 @@ impl View<'_> {
             sys::openat2(Some(from), &text, path_flags(follow), 0, resolve)
         };
         match open(path, walk.follow) {
-            Ok(fd) => {
-                let stat = sys::statx(fd.as_fd())?;
-                Ok(Found::Object { fd, stat })
-            }
+            Ok(fd) => object(fd),
             Err(Errno::ENOENT) if walk.create => {
                 // Only a name in an existing folder; a dangling link at the end is not created through.
                 let cut = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
@@ -247,7 +252,8 @@ fn path_flags(follow: bool) -> u64 {
 
 fn object(fd: OwnedFd) -> Result<Found, Errno> {
     let stat = sys::statx(fd.as_fd())?;
-    Ok(Found::Object { fd, stat })
+    let on_procfs = sys::on_procfs(fd.as_fd())?;
+    Ok(Found::Object { fd, stat, on_procfs })
 }
 
 fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {

@@ -1,6 +1,7 @@
 //! The thread whose call is held: its memory, its view of the file system, and whose rights it has.
 
 use std::ffi::CString;
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::MAX_PATH;
@@ -35,7 +36,17 @@ impl Status {
 
     /// Of a process or thread; None where it is gone or the text is not what the kernel writes.
     pub(super) fn of(process: &str) -> Option<Self> {
-        Self::parse(&std::fs::read_to_string(format!("/proc/{process}/status")).ok()?)
+        let mut file = std::fs::File::open(format!("/proc/{process}/status")).ok()?;
+        // The kernel makes the whole text at the first read, and it is shorter than this but for very many groups.
+        let mut buf = [0u8; 4096];
+        let first = file.read(&mut buf).ok()?;
+        if first < buf.len() {
+            // A name that was cut in the middle of a character is no reason to know nothing.
+            return Self::parse(&String::from_utf8_lossy(&buf[..first]));
+        }
+        let mut text = buf.to_vec();
+        file.read_to_end(&mut text).ok()?;
+        Self::parse(&String::from_utf8_lossy(&text))
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -263,7 +274,8 @@ impl ProcessId {
 
 /// A number from `/proc/PID/stat`, fields counted from 1 as in proc(5); only those after the name.
 pub(super) fn stat_field(pid: i32, field: usize) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let text = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let text = String::from_utf8_lossy(&text);
     // The name may hold spaces and brackets; the last bracket ends it.
     let after_name = &text[text.rfind(')')? + 1..];
     let value: i64 = after_name

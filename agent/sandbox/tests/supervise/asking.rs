@@ -8,7 +8,7 @@ use defenseclaw_sandbox::supervise::{Access, Action, Answer, MAX_QUESTIONS, NoPe
 use crate::harness::{Done, Only, Person, Run, folder, reap};
 use crate::target::{open, read, tell};
 
-pub fn act(operation: &str, arguments: &[&str]) -> Option<()> {
+pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
     match operation {
         "read twice" => (0..2).for_each(|_| tell(&read(arguments[0]))),
         "read and hello" => {

@@ -7,7 +7,7 @@ use crate::target::{open, tell};
 
 const TIMES: u32 = 20_000;
 
-pub fn act(operation: &str, arguments: &[&str]) -> Option<()> {
+pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
     if operation != "open often" {
         return None;
     }

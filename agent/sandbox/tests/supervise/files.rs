@@ -12,7 +12,7 @@ use defenseclaw_testkit::{Need, require};
 use crate::harness::{Everything, Only, Run, folder, reap};
 use crate::target::{errno, open, openat, read, tell};
 
-pub fn act(operation: &str, arguments: &[&str]) -> Option<()> {
+pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
     match operation {
         "write" => arguments.iter().for_each(|path| {
             let fd = open(path, libc::O_WRONLY | libc::O_CREAT, 0o600);

@@ -14,40 +14,40 @@ use defenseclaw_sandbox::supervise::{
 };
 
 /// The descriptor that a target writes its results to.
-pub const OUT: i32 = 200;
+pub(crate) const OUT: i32 = 200;
 
 /// What is to be run, and how.
-pub struct Run {
-    pub operation: &'static str,
+pub(crate) struct Run {
+    pub(crate) operation: &'static str,
     /// A program of the system in the place of this one.
-    pub command: Vec<&'static str>,
-    pub arguments: Vec<String>,
-    pub folder: PathBuf,
-    pub judge: Arc<dyn Judge>,
-    pub people: Arc<dyn People>,
-    pub options: Options,
-    pub watch: Watch,
-    pub supervised: bool,
+    pub(crate) command: Vec<&'static str>,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) folder: PathBuf,
+    pub(crate) judge: Arc<dyn Judge>,
+    pub(crate) people: Arc<dyn People>,
+    pub(crate) options: Options,
+    pub(crate) watch: Watch,
+    pub(crate) supervised: bool,
     /// Landlock: the target itself may only read and execute the system's folders.
-    pub landlock: bool,
+    pub(crate) landlock: bool,
     /// Run in the child before the filter is loaded.
-    pub before: fn(),
+    pub(crate) before: fn(),
 }
 
-pub struct Running {
-    pub pid: i32,
-    pub supervisor: Option<Supervisor>,
+pub(crate) struct Running {
+    pub(crate) pid: i32,
+    pub(crate) supervisor: Option<Supervisor>,
     out: File,
 }
 
-pub struct Done {
-    pub text: String,
-    pub status: i32,
-    pub counts: Counts,
+pub(crate) struct Done {
+    pub(crate) text: String,
+    pub(crate) status: i32,
+    pub(crate) counts: Counts,
 }
 
 impl Run {
-    pub fn new(operation: &'static str, folder: &Path) -> Self {
+    pub(crate) fn new(operation: &'static str, folder: &Path) -> Self {
         Self {
             operation,
             command: Vec::new(),
@@ -69,11 +69,11 @@ impl Run {
         }
     }
 
-    pub fn done(self) -> Done {
+    pub(crate) fn done(self) -> Done {
         self.start().wait()
     }
 
-    pub fn start(self) -> Running {
+    pub(crate) fn start(self) -> Running {
         let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
         let executable = CString::new(self.command.first().map_or(own.as_str(), |program| program)).unwrap();
         let arguments: &[&str] = match self.command.as_slice() {
@@ -145,7 +145,7 @@ impl Run {
 }
 
 impl Running {
-    pub fn wait(mut self) -> Done {
+    pub(crate) fn wait(mut self) -> Done {
         let mut text = String::new();
         self.out.read_to_string(&mut text).unwrap();
         let status = reap(self.pid);
@@ -158,7 +158,7 @@ impl Running {
     }
 
     /// What the target has written so far, up to the next line's end.
-    pub fn line(&mut self) -> String {
+    pub(crate) fn line(&mut self) -> String {
         let mut line = Vec::new();
         let mut byte = [0u8];
         while self.out.read(&mut byte).unwrap() == 1 && byte[0] != b'\n' {
@@ -169,7 +169,7 @@ impl Running {
 }
 
 /// Waits for a child; its wait status.
-pub fn reap(pid: i32) -> i32 {
+pub(crate) fn reap(pid: i32) -> i32 {
     let mut status = 0;
     // SAFETY: `status` is writable.
     let reaped = unsafe { libc::waitpid(pid, &raw mut status, 0) };
@@ -177,7 +177,7 @@ pub fn reap(pid: i32) -> i32 {
     status
 }
 
-pub fn pipe() -> (OwnedFd, OwnedFd) {
+pub(crate) fn pipe() -> (OwnedFd, OwnedFd) {
     let mut ends = [0; 2];
     // SAFETY: two writable ints; the kernel gives both descriptors to us.
     unsafe {
@@ -205,7 +205,7 @@ fn system_only() -> landlock::RulesetCreated {
 }
 
 /// Allows all.
-pub struct Everything;
+pub(crate) struct Everything;
 
 impl Judge for Everything {
     fn open(&self, _: &OpenRequest) -> Verdict {
@@ -219,11 +219,11 @@ impl Judge for Everything {
 
 /// Allows the system and what is below `allowed`; asks about `asked`, refuses the rest.
 #[derive(Default)]
-pub struct Only {
-    pub allowed: Vec<PathBuf>,
-    pub asked: Vec<PathBuf>,
-    pub connects: Option<fn(&ConnectRequest) -> Verdict>,
-    pub seen: Mutex<Vec<OpenRequest>>,
+pub(crate) struct Only {
+    pub(crate) allowed: Vec<PathBuf>,
+    pub(crate) asked: Vec<PathBuf>,
+    pub(crate) connects: Option<fn(&ConnectRequest) -> Verdict>,
+    pub(crate) seen: Mutex<Vec<OpenRequest>>,
 }
 
 impl Judge for Only {
@@ -247,15 +247,15 @@ impl Judge for Only {
 }
 
 /// A person who answers after a while, and notes what was asked.
-pub struct Person {
-    pub answer: Answer,
-    pub after: Duration,
-    pub asked: Mutex<Vec<Action>>,
-    pub withdrawn: Mutex<u32>,
+pub(crate) struct Person {
+    pub(crate) answer: Answer,
+    pub(crate) after: Duration,
+    pub(crate) asked: Mutex<Vec<Action>>,
+    pub(crate) withdrawn: Mutex<u32>,
 }
 
 impl Person {
-    pub fn new(answer: Answer, after: Duration) -> Arc<Self> {
+    pub(crate) fn new(answer: Answer, after: Duration) -> Arc<Self> {
         Arc::new(Self {
             answer,
             after,
@@ -285,7 +285,7 @@ impl People for Person {
 }
 
 /// A folder of its own below `/var/tmp`, which no rule of these tests grants as a whole.
-pub fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     tempfile::Builder::new()
         .prefix("supervise-")
         .tempdir_in("/var/tmp")

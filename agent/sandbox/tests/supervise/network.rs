@@ -15,7 +15,7 @@ use defenseclaw_sandbox::supervise::{
 use crate::harness::{Person, Run, folder};
 use crate::target::{errno, tell};
 
-pub fn act(operation: &str, arguments: &[&str]) -> Option<()> {
+pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
     let port = |at: usize| arguments[at].parse::<u16>().unwrap();
     match operation {
         "connect" => (0..arguments.len()).for_each(|at| tell(&connect_tcp(port(at)).to_string())),

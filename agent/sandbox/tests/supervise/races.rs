@@ -10,7 +10,7 @@ use crate::target::{open, tell};
 
 const FOR: Duration = Duration::from_secs(2);
 
-pub fn act(operation: &str, arguments: &[&str]) -> Option<()> {
+pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
     match operation {
         "flip the text" => flip_text(arguments[0], arguments[1]),
         "flip the link" => flip_link(arguments[0], arguments[1]),
@@ -152,7 +152,7 @@ fn outcome(operation: &'static str, allowed: &str, secret: &str) -> [u64; 4] {
     .done();
     let numbers: Vec<u64> = done.text.split_whitespace().map(|n| n.parse().unwrap()).collect();
     let numbers: [u64; 4] = numbers.try_into().unwrap_or_else(|_| panic!("{}", done.text));
-    println!(
+    eprintln!(
         "{operation}: allowed {}, secret {}, refused {}, other {}",
         numbers[0], numbers[1], numbers[2], numbers[3]
     );

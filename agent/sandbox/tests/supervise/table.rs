@@ -149,7 +149,7 @@ const TABLE: &[(&str, &str, i32, u32)] = &[
 ];
 
 /// The target's side.
-pub fn run() {
+pub(crate) fn run() {
     // SAFETY: only this process's mask.
     unsafe { libc::umask(0o027) };
     for (name, path, flags, mode) in TABLE {

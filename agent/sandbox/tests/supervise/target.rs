@@ -6,22 +6,22 @@ use std::io::Error;
 use crate::harness::OUT;
 
 /// Writes a line to the test that started this target.
-pub fn tell(line: &str) {
+pub(crate) fn tell(line: &str) {
     let line = format!("{line}\n");
     // SAFETY: readable bytes; the descriptor was given by the harness.
     unsafe { libc::write(OUT, line.as_ptr().cast(), line.len()) };
 }
 
-pub fn errno() -> i32 {
+pub(crate) fn errno() -> i32 {
     Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
 /// `open` without the library's changes to the flags: descriptor or negative errno.
-pub fn open(path: &str, flags: i32, mode: u32) -> i32 {
+pub(crate) fn open(path: &str, flags: i32, mode: u32) -> i32 {
     openat(libc::AT_FDCWD, path, flags, mode)
 }
 
-pub fn openat(dir: i32, path: &str, flags: i32, mode: u32) -> i32 {
+pub(crate) fn openat(dir: i32, path: &str, flags: i32, mode: u32) -> i32 {
     let path = CString::new(path).unwrap();
     // SAFETY: a C string and numbers.
     let fd = unsafe { libc::syscall(libc::SYS_openat, dir, path.as_ptr(), flags, mode) };
@@ -29,7 +29,7 @@ pub fn openat(dir: i32, path: &str, flags: i32, mode: u32) -> i32 {
 }
 
 /// Opens, reads and tells: the content, or the errno.
-pub fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     let fd = open(path, libc::O_RDONLY, 0);
     if fd < 0 {
         return format!("errno {}", -fd);
