@@ -5,6 +5,7 @@
 //! looks after those: it withdraws questions and interrupts waits whose target is gone, and refuses what was not
 //! answered in time.
 
+use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -257,25 +258,96 @@ fn carry(mut core: Arc<Core>, job: &Job, mut step: Step) -> Option<Arc<Core>> {
                 let deadline = Instant::now() + core.options.answer_within;
                 *lock(&job.phase) = Phase::Asking(deadline);
                 core.jobs.wake_keeper();
-                let question = core.question(pid, &action, reason, &job.withdrawn);
-                core.counters.asked.fetch_add(1, Ordering::Relaxed);
-                let people = Arc::clone(&core.people);
-                // An answer may take long. Meanwhile this thread must not keep the listener open: if the supervisor
-                // ends, the target has to fail and not to hang.
-                let weak = Arc::downgrade(&core);
-                drop(core);
-                let answer = ask(&*people, &question, deadline);
-                core = weak.upgrade()?;
+                let (back, answer) = decide(core, job, pid, &action, reason, deadline)?;
+                core = back;
                 if !job.back() {
                     return Some(core);
                 }
-                core.remember(&action, answer);
                 match answer {
                     Answer::Once | Answer::ForRun => run(then, &core),
                     Answer::Deny | Answer::Nobody => Step::Done(Err(Errno::EACCES)),
                 }
             }
         }
+    }
+}
+
+/// Has a person decide; many processes that want the same wait for one answer. None: the supervisor ended.
+fn decide(
+    core: Arc<Core>,
+    job: &Job,
+    pid: i32,
+    action: &Action,
+    reason: String,
+    deadline: Instant,
+) -> Option<(Arc<Core>, Answer)> {
+    while !core.open_questions.enter(action) {
+        core.open_questions.wait(TICK);
+        match (core.earlier_answer(action), *lock(&job.phase)) {
+            (_, Phase::Over) => return Some((core, Answer::Nobody)),
+            (Some(true), _) => return Some((core, Answer::ForRun)),
+            (Some(false), _) => return Some((core, Answer::Deny)),
+            (None, _) => {}
+        }
+    }
+    let asking = Asking {
+        questions: Arc::clone(&core.open_questions),
+        action,
+    };
+    // It may have been answered just before it could be asked.
+    if let Some(yes) = core.earlier_answer(action) {
+        return Some((core, if yes { Answer::ForRun } else { Answer::Deny }));
+    }
+    let question = core.question(pid, action, reason, &job.withdrawn);
+    core.count_asked();
+    let people = Arc::clone(&core.people);
+    // An answer may take long. Meanwhile this thread must not keep the listener open: if the supervisor ends, the target
+    // has to fail and not to hang.
+    let weak = Arc::downgrade(&core);
+    drop(core);
+    let answer = ask(&*people, &question, deadline);
+    let core = weak.upgrade()?;
+    // An answer that came too late has decided nothing.
+    if *lock(&job.phase) != Phase::Over {
+        core.remember(action, answer);
+    }
+    drop(asking);
+    Some((core, answer))
+}
+
+/// The questions that are being asked.
+#[derive(Debug, Default)]
+pub(super) struct OpenQuestions {
+    actions: Mutex<HashSet<Action>>,
+    closed: Condvar,
+}
+
+impl OpenQuestions {
+    /// False: somebody asks this already.
+    fn enter(&self, action: &Action) -> bool {
+        lock(&self.actions).insert(action.clone())
+    }
+
+    fn wait(&self, at_most: Duration) {
+        let actions = lock(&self.actions);
+        drop(
+            self.closed
+                .wait_timeout(actions, at_most)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+}
+
+/// Leaves the open questions however asking ends.
+struct Asking<'a> {
+    questions: Arc<OpenQuestions>,
+    action: &'a Action,
+}
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        lock(&self.questions.actions).remove(self.action);
+        self.questions.closed.notify_all();
     }
 }
 

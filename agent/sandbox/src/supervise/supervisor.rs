@@ -14,7 +14,7 @@ use super::judge::{Action, Answer, Judge, People, Question, Verdict};
 use super::network::NetworkCall;
 use super::notify::{Listener, Notification};
 use super::open::OpenCall;
-use super::step::{Jobs, Ruling, Step, drive, prepare_thread};
+use super::step::{Jobs, OpenQuestions, Ruling, Step, drive, prepare_thread};
 use super::sys::{self, Errno};
 use super::target::{OwnRights, ProcessId, Target};
 use super::{MAX_REMEMBERED, SuperviseError};
@@ -64,7 +64,7 @@ pub struct Counts {
 pub(super) struct Counters {
     received: AtomicU64,
     judged: AtomicU64,
-    pub(super) asked: AtomicU64,
+    asked: AtomicU64,
     denied: AtomicU64,
     pub(super) timed_out: AtomicU64,
     pub(super) refused_full: AtomicU64,
@@ -85,6 +85,7 @@ pub(super) struct Core {
     pub(super) root_process: ProcessId,
     pub(super) counters: Counters,
     pub(super) jobs: Jobs,
+    pub(super) open_questions: Arc<OpenQuestions>,
     pub(super) questions: AtomicUsize,
     pub(super) waits: AtomicUsize,
     own: OwnRights,
@@ -150,12 +151,7 @@ impl Core {
         if approved == Some(action) {
             return Ok(Ruling::Go);
         }
-        match self
-            .answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(action)
-        {
+        match self.earlier_answer(action) {
             Some(true) => Ok(Ruling::Go),
             Some(false) => {
                 count(&self.counters.denied);
@@ -163,6 +159,19 @@ impl Core {
             }
             None => Ok(Ruling::Ask(reason)),
         }
+    }
+
+    /// What a person has said for the whole run.
+    pub(super) fn earlier_answer(&self, action: &Action) -> Option<bool> {
+        self.answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(action)
+            .copied()
+    }
+
+    pub(super) fn count_asked(&self) {
+        count(&self.counters.asked);
     }
 
     pub(super) fn remember(&self, action: &Action, answer: Answer) {
@@ -311,6 +320,7 @@ impl Supervisor {
             root_process,
             counters: Counters::default(),
             jobs: Jobs::default(),
+            open_questions: Arc::default(),
             questions: AtomicUsize::new(0),
             waits: AtomicUsize::new(0),
             own,

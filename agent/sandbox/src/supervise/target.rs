@@ -359,4 +359,11 @@ mod tests {
             assert_eq!(Status::parse(&without), None, "{line}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[A-Za-z]{0,6}(:[ \\t0-9a-f]{0,40})?(\\n(Uid|Gid|Groups|CapEff|NSpid|Tgid):.{0,20}){0,6}") {
+            let _ = Status::parse(&text);
+        }
+    }
 }

@@ -18,10 +18,25 @@ pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
             tell(&read(arguments[1]));
             tell(&asks.join().unwrap());
         }
+        "all ask the same" => all_ask_the_same(arguments[0]),
         "many ask" => many_ask(arguments[0], arguments[1].parse().unwrap()),
         _ => return None,
     }
     Some(())
+}
+
+fn all_ask_the_same(path: &str) {
+    let threads: Vec<_> = (0..20)
+        .map(|_| {
+            let path = path.to_owned();
+            std::thread::spawn(move || read(&path))
+        })
+        .collect();
+    let right = threads
+        .into_iter()
+        .filter_map(|thread| thread.join().ok())
+        .filter(|text| text.starts_with("for those"));
+    tell(&right.count().to_string());
 }
 
 fn many_ask(path: &str, processes: usize) {
@@ -92,6 +107,20 @@ fn a_yes_for_the_run_and_a_no_are_remembered() {
     assert_eq!(done.text, "errno 13\nerrno 13\n");
     assert_eq!(person.asked.lock().unwrap().len(), 1);
     assert_eq!(done.counts.denied, 2);
+}
+
+#[test]
+fn many_who_want_the_same_wait_for_one_answer() {
+    let (done, person) = ask(Answer::ForRun, 200, 5000, "all ask the same");
+    assert_eq!(done.text, "20\n");
+    assert_eq!((person.asked.lock().unwrap().len(), done.counts.asked), (1, 1));
+    let (done, person) = ask(Answer::Once, 10, 5000, "all ask the same");
+    assert_eq!(done.text, "20\n");
+    assert_eq!(
+        person.asked.lock().unwrap().len(),
+        20,
+        "once is once, one after the other"
+    );
 }
 
 #[test]

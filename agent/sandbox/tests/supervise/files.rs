@@ -50,6 +50,8 @@ pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
         }
         "relative to proc" => relative_to_proc(arguments[0]),
         "limits" => limits(),
+        "other worlds" => other_worlds(),
+        "terminal" => terminal(),
         _ => return None,
     }
     Some(())
@@ -196,6 +198,52 @@ fn relative_to_proc(supervisor: &str) {
         )
     };
     tell(&format!("scope {}", if fd < 0 { -errno() } else { 0 }));
+}
+
+/// Calls by which a process leaves what its supervisor can judge.
+fn other_worlds() {
+    let say = |name: &str, result: i64| tell(&format!("{name} {}", if result < 0 { -errno() } else { 0 }));
+    // SAFETY: the kernel refuses every one of these, or this process is one that ends soon.
+    unsafe {
+        say("unshare mounts", libc::unshare(libc::CLONE_NEWNS).into());
+        say(
+            "unshare users",
+            libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWPID).into(),
+        );
+        say("unshare table", libc::unshare(libc::CLONE_FILES).into());
+        let none = std::ptr::null();
+        say(
+            "mount",
+            libc::mount(c"/".as_ptr(), c"/mnt".as_ptr(), none, libc::MS_BIND, none.cast()).into(),
+        );
+        say(
+            "open_tree",
+            libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c"/".as_ptr(), 1),
+        );
+        say(
+            "open_tree_attr",
+            libc::syscall(467, libc::AT_FDCWD, c"/".as_ptr(), 1, 0usize, 0usize),
+        );
+        say("io_uring", libc::syscall(libc::SYS_io_uring_setup, 4, 0usize));
+        say("clone3", libc::syscall(libc::SYS_clone3, 0usize, 0usize));
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let result: i64;
+        // SAFETY: `getpid` by the 32-bit entry; it takes nothing and changes one register, which `inlateout` names.
+        unsafe {
+            std::arch::asm!("int 0x80", inlateout("rax") 20i64 => result, options(nostack));
+            tell(&format!("32 bit {result}"));
+            say("x32", libc::syscall(0x4000_0000 | libc::SYS_getpid));
+        }
+    }
+}
+
+/// Whether `/dev/tty` is this session's own terminal.
+fn terminal() {
+    let fd = open("/dev/tty", libc::O_RDWR, 0);
+    // SAFETY: numbers.
+    unsafe { tell(&format!("{} {}", fd >= 0, libc::tcgetsid(fd) == libc::getsid(0))) };
 }
 
 fn limits() {
@@ -530,4 +578,51 @@ fn a_target_with_mounts_of_its_own_is_served_from_those() {
             .count(),
         5
     );
+}
+
+#[test]
+fn there_is_no_way_round() {
+    let folder = folder();
+    let text = Run::new("other worlds", folder.path()).done().text;
+    let lines: Vec<&str> = text.lines().collect();
+    let wanted = [
+        "unshare mounts -1",
+        "unshare users -1",
+        "unshare table 0",
+        "mount -1",
+        "open_tree -1",
+        "open_tree_attr -1",
+        "io_uring -1",
+        "clone3 -38",
+    ];
+    assert_eq!(lines[..8], wanted);
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(lines[8..], ["32 bit -38", "x32 -38"]);
+    }
+}
+
+/// The target has a session and a terminal of its own.
+#[test]
+fn a_terminal_is_the_targets_own() {
+    let folder = folder();
+    let own_terminal = || {
+        // SAFETY: calls of the C library in a child that is about to exec; the terminal's other end stays open.
+        unsafe {
+            libc::setsid();
+            let master = libc::open(c"/dev/ptmx".as_ptr(), libc::O_RDWR | libc::O_NOCTTY);
+            libc::grantpt(master);
+            libc::unlockpt(master);
+            let mut name = [0; 64];
+            libc::ptsname_r(master, name.as_mut_ptr(), name.len());
+            libc::open(name.as_ptr(), libc::O_RDWR);
+        }
+    };
+    for supervised in [false, true] {
+        let run = Run {
+            supervised,
+            before: own_terminal,
+            ..Run::new("terminal", folder.path())
+        };
+        assert_eq!(run.done().text, "true true\n", "supervised: {supervised}");
+    }
 }
