@@ -4,7 +4,7 @@
 //! the same attempt must fail. What never worked proves nothing and is told so.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -33,6 +33,8 @@ pub struct Witnesses {
     socket: Option<(PathBuf, Identity)>,
     tmp: Option<(PathBuf, Identity)>,
     internet: bool,
+    /// Listens here, where a profile with named hosts does not reach.
+    listener: Option<TcpListener>,
     parent: Option<Pid>,
     abstract_socket: Option<UnixListener>,
     keys: bool,
@@ -79,10 +81,23 @@ impl Witnesses {
             socket: plan.sockets.iter().find_map(identity),
             tmp: plan.private_tmp.first().and_then(identity),
             internet: profile.network.mode != NetworkMode::Full && has_internet(),
+            listener: (profile.network.mode == NetworkMode::Allowlist)
+                .then(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok())
+                .flatten()
+                .filter(reaches),
             parent: Some(getppid()).filter(|parent| signal::kill(*parent, None).is_ok()),
             abstract_socket: listener().filter(connects),
             keys: adds_key() != Some(libc::EPERM),
             descriptor: File::open("/").ok(),
+        }
+    }
+
+    /// What only a supervisor refuses, once it is there.
+    pub fn test_supervised(&self, report: &mut Report) {
+        if let Some(listener) = &self.listener
+            && reaches(listener)
+        {
+            report.proven(Family::Network, Proof::Failed);
         }
     }
 
@@ -152,6 +167,12 @@ impl Witnesses {
             }
         }
     }
+}
+
+fn reaches(listener: &TcpListener) -> bool {
+    listener
+        .local_addr()
+        .is_ok_and(|address| TcpStream::connect(address).is_ok())
 }
 
 /// Whether a file without a name can be made in `folder`: nothing of it stays.
