@@ -30,7 +30,7 @@ pub struct Witnesses {
     closed: Option<(PathBuf, Identity)>,
     sealed: Option<PathBuf>,
     reserved: Option<PathBuf>,
-    socket: Option<(PathBuf, Identity)>,
+    sockets: Vec<(PathBuf, Identity)>,
     tmp: Option<(PathBuf, Identity)>,
     internet: bool,
     /// Listens here, where a profile with named hosts does not reach.
@@ -78,7 +78,7 @@ impl Witnesses {
             closed,
             sealed,
             reserved: plan.reserved.first().cloned(),
-            socket: plan.sockets.iter().find_map(identity),
+            sockets: plan.sockets.iter().filter_map(identity).collect(),
             tmp: plan.private_tmp.first().and_then(identity),
             internet: profile.network.mode != NetworkMode::Full && has_internet(),
             listener: (profile.network.mode == NetworkMode::Allowlist)
@@ -102,7 +102,8 @@ impl Witnesses {
     }
 
     /// Makes every attempt that worked again, and notes in `report` what failed as it must, and what got through.
-    pub fn test(&self, report: &mut Report, namespace: bool) {
+    /// `gone`: what went away before it could be covered; it may have come back since, as any socket may come later.
+    pub fn test(&self, report: &mut Report, namespace: bool, gone: &[PathBuf]) {
         let verdict = |works: Option<bool>| match works {
             Some(false) => Proof::Proven,
             Some(true) => Proof::Failed,
@@ -156,7 +157,14 @@ impl Witnesses {
         results.push((Family::SealedFiles, either));
         // By Landlock, a socket stays in sight and refuses the connection; nobody listens on behalf of a canary there.
         if namespace {
-            results.push((Family::UnixSockets, self.socket.as_ref().map(there)));
+            let mut sockets = self
+                .sockets
+                .iter()
+                .filter(|(path, _)| !gone.contains(path))
+                .map(there)
+                .peekable();
+            let known = sockets.peek().is_some();
+            results.push((Family::UnixSockets, known.then(|| sockets.any(|still| still))));
         }
         for (family, works) in results {
             let bounded = report

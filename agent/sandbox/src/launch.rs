@@ -197,15 +197,16 @@ impl Launch {
                 .for_each(|p| p.detail.clone_from(&hosts));
         }
         self.refuse_unprotected(&report)?;
-        if namespace.is_some() {
-            mounts::make(&plan)?;
-        }
+        let gone = match namespace {
+            Some(_) => mounts::make(&plan)?,
+            None => Vec::new(),
+        };
         // The folder that this process stands in may lie under a mount now: enter it again, by its name.
         if let Some(folder) = &folder {
             let _ = std::env::set_current_dir(folder);
         }
         self.restrict(&plan, abi, namespace.is_some())?;
-        witnesses.test(&mut report, namespace.is_some());
+        witnesses.test(&mut report, namespace.is_some(), &gone);
         if let Some(supervision) = supervision {
             supervision.install()?;
             witnesses.test_supervised(&mut report);
