@@ -157,6 +157,7 @@ impl Witnesses {
         results.push((Family::SealedFiles, either));
         // By Landlock, a socket stays in sight and refuses the connection; nobody listens on behalf of a canary there.
         if namespace {
+            // One that is made anew meanwhile, outside, loses its cover and may get its old number: only all of them say something.
             let mut sockets = self
                 .sockets
                 .iter()
@@ -164,7 +165,7 @@ impl Witnesses {
                 .map(there)
                 .peekable();
             let known = sockets.peek().is_some();
-            results.push((Family::UnixSockets, known.then(|| sockets.any(|still| still))));
+            results.push((Family::UnixSockets, known.then(|| sockets.all(|still| still))));
         }
         for (family, works) in results {
             let bounded = report
