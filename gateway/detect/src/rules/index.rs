@@ -9,6 +9,7 @@ use std::sync::Arc;
 use defenseclaw_model::facts::BehaviourKind;
 
 use super::node::{Node, PathTest, RunTest};
+use super::numbers::Numbers;
 use super::pairs::Wanted;
 use super::pattern::Pattern;
 use super::view::{View, stem};
@@ -133,10 +134,10 @@ impl Index {
     }
 
     /// The numbers of the rules that can match, in their order.
-    pub(super) fn candidates(&self, view: &View<'_>, literals: &[bool]) -> Vec<u32> {
+    pub(super) fn candidates(&self, view: &View<'_>, literals: &Numbers) -> Numbers {
         let mut found = Candidates {
             index: self,
-            marks: vec![0; self.rules.div_ceil(64)],
+            marks: Numbers::below(self.rules),
         };
         let facts = view.facts;
         for (at, program) in facts.programs.iter().enumerate() {
@@ -182,7 +183,7 @@ impl Index {
             .iter()
             .filter(|(_, none)| !none)
             .for_each(|(anchor, _)| found.add(anchor));
-        for (number, _) in literals.iter().enumerate().filter(|(_, there)| **there) {
+        for number in literals.iter() {
             found.add(&Anchor::Literal(number));
         }
         let tool = view.call.tool.to_ascii_lowercase();
@@ -192,14 +193,14 @@ impl Index {
             }
         }
         found.add_word(Space::Tool, &tool);
-        found.numbers()
+        found.marks
     }
 }
 
-/// A set of rules, as bits.
+/// The rules that can match, as they are found.
 struct Candidates<'i> {
     index: &'i Index,
-    marks: Vec<u64>,
+    marks: Numbers,
 }
 
 impl Candidates<'_> {
@@ -216,21 +217,7 @@ impl Candidates<'_> {
     }
 
     fn mark(&mut self, rule: u32) {
-        if let Some(word) = self.marks.get_mut(rule as usize / 64) {
-            *word |= 1 << (rule % 64);
-        }
-    }
-
-    fn numbers(&self) -> Vec<u32> {
-        let mut numbers = Vec::new();
-        for (at, &word) in (0_u32..).zip(&self.marks) {
-            let mut left = word;
-            while left != 0 {
-                numbers.push(at * 64 + left.trailing_zeros());
-                left &= left - 1;
-            }
-        }
-        numbers
+        self.marks.mark(rule as usize);
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::interpreter::{is_computed, takes_code};
 use super::lazy::LazyRegex;
+use super::numbers::{Bits, Numbers};
 use super::pairs::Wanted;
 use super::pattern::{Literal, Pattern, any_fits};
 use super::schema::{CallWord, HostWord};
@@ -108,19 +109,6 @@ impl NameSet {
     }
 }
 
-/// The places of a word's bits.
-struct Bits(u64);
-
-impl Iterator for Bits {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (bit < u64::BITS).then_some(bit as usize)
-    }
-}
-
 /// An option.
 #[derive(Debug, Clone)]
 pub(super) enum Flag {
@@ -186,7 +174,7 @@ pub(super) enum Seen {
 pub(super) struct Ask<'v, 'a> {
     pub(super) view: &'v View<'a>,
     /// By number of literal.
-    pub(super) literals: &'v [bool],
+    pub(super) literals: &'v Numbers,
     pub(super) seen: Vec<Seen>,
 }
 
@@ -356,7 +344,7 @@ impl Ask<'_, '_> {
         if test.content && !self.view.carries_content() {
             return false;
         }
-        let there = |number: &usize| self.literals.get(*number) == Some(&true);
+        let there = |number: &usize| self.literals.has(*number);
         test.literals.iter().all(|group| group.iter().any(there))
             && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text()))
     }
