@@ -344,11 +344,11 @@ impl Compiler {
         {
             return Err(format!("{unknown:?} is no class of policies/paths.yaml"));
         }
-        Ok(PathTest {
-            classes: classes.into_iter().map(Into::into).collect(),
-            paths: self.patterns(&path.path)?,
-            not_paths: self.patterns(&path.not_path)?,
-        })
+        Ok(PathTest::new(
+            classes.into_iter().map(Into::into).collect(),
+            self.patterns(&path.path)?,
+            self.patterns(&path.not_path)?,
+        ))
     }
 
     fn host(&self, host: &schema::HostClause) -> Compiled<Node> {

@@ -158,7 +158,6 @@ impl Index {
             }
         }
         for path in facts.reads.iter().chain(&facts.writes) {
-            found.add(&Anchor::AnyPath);
             if let Some(class) = &path.class {
                 found.add_word(Space::Class, class.as_str());
             }
@@ -177,6 +176,7 @@ impl Index {
             (Anchor::AnyPrivilege, facts.privilege.is_empty()),
             (Anchor::AnyFlow, facts.flows.is_empty()),
             (Anchor::AnyHost, facts.hosts.is_empty()),
+            (Anchor::AnyPath, facts.reads.is_empty() && facts.writes.is_empty()),
             (Anchor::Call(view.kind as u8), false),
         ];
         whole
@@ -186,13 +186,12 @@ impl Index {
         for number in literals.iter() {
             found.add(&Anchor::Literal(number));
         }
-        let tool = view.call.tool.to_ascii_lowercase();
         for (pattern, rule) in &self.wild_tools {
-            if pattern.fits(&tool) {
+            if pattern.fits(&view.tool) {
                 found.mark(*rule);
             }
         }
-        found.add_word(Space::Tool, &tool);
+        found.add_word(Space::Tool, &view.tool);
         found.marks
     }
 }
