@@ -330,6 +330,7 @@ impl Compiler {
             takes_code: run.takes_code,
             computed: run.computed,
             wanted: Arc::default(),
+            wild_pairs: Vec::new(),
         };
         test.want();
         Ok(test)

@@ -10,7 +10,7 @@ use defenseclaw_model::facts::BehaviourKind;
 
 use super::node::{Node, PathTest, RunTest};
 use super::numbers::Numbers;
-use super::pairs::Wanted;
+use super::pairs::{Pairs, Wanted};
 use super::pattern::Pattern;
 use super::view::{View, stem};
 use crate::quick::Table;
@@ -62,11 +62,34 @@ pub(super) struct Index {
     /// By what the word names, so that a look-up needs no copy of it.
     by_word: [Table<Box<str>, Vec<u32>>; SPACES],
     by_anchor: Table<Anchor, Vec<u32>>,
-    by_program: Table<Box<str>, Vec<(u32, Arc<Wanted>)>>,
-    /// Program names with wildcards.
-    wild_programs: Vec<(Pattern, u32, Arc<Wanted>)>,
+    by_program: Table<Box<str>, Vec<ByProgram>>,
+    /// Program names with wildcards, and what a name must have to fit.
+    wild_programs: Vec<(Pattern, Pairs, ByProgram)>,
     wild_tools: Vec<(Pattern, u32)>,
     rules: usize,
+}
+
+/// A rule that needs a program, and what the program's words must have.
+#[derive(Debug, Clone)]
+struct ByProgram {
+    rule: u32,
+    /// [`Wanted::always`], which rules out most.
+    always: Pairs,
+    wanted: Arc<Wanted>,
+}
+
+impl ByProgram {
+    fn new(rule: u32, wanted: Arc<Wanted>) -> Self {
+        Self {
+            rule,
+            always: wanted.always(),
+            wanted,
+        }
+    }
+
+    fn may_fit(&self, program: &Pairs) -> bool {
+        program.may_hold(&self.always) && self.wanted.rest_may_be_in(program)
+    }
 }
 
 /// Where a rule is to be entered.
@@ -123,11 +146,16 @@ impl Index {
             }
         }
         for (name, wanted) in entry.programs {
-            self.by_program.entry(name).or_default().push((rule, wanted));
+            self.by_program
+                .entry(name)
+                .or_default()
+                .push(ByProgram::new(rule, wanted));
         }
         let wild = entry.wild_programs.into_iter();
-        self.wild_programs
-            .extend(wild.map(|(pattern, wanted)| (pattern, rule, wanted)));
+        self.wild_programs.extend(wild.map(|(pattern, wanted)| {
+            let name = Pairs::of_pattern(&pattern);
+            (pattern, name, ByProgram::new(rule, wanted))
+        }));
         self.wild_tools
             .extend(entry.wild_tools.into_iter().map(|pattern| (pattern, rule)));
         true
@@ -146,14 +174,16 @@ impl Index {
                 .then(|| self.by_program.get(stem))
                 .flatten();
             let by_name = self.by_program.get(program.name.as_str());
-            for (rule, wanted) in by_name.into_iter().chain(by_stem).flatten() {
-                if wanted.may_be_in(view.pairs(at)) {
-                    found.mark(*rule);
+            let pairs = view.pairs(at);
+            for entry in by_name.into_iter().chain(by_stem).flatten() {
+                if entry.may_fit(pairs) {
+                    found.mark(entry.rule);
                 }
             }
-            for (pattern, rule, wanted) in &self.wild_programs {
-                if wanted.may_be_in(view.pairs(at)) && pattern.fits(&program.name) {
-                    found.mark(*rule);
+            let name = view.name_pairs(at);
+            for (pattern, wanted, entry) in &self.wild_programs {
+                if name.may_hold(wanted) && entry.may_fit(pairs) && pattern.fits(&program.name) {
+                    found.mark(entry.rule);
                 }
             }
         }

@@ -53,6 +53,8 @@ pub(super) struct RunTest {
     /// The same names, by number.
     pub(super) name_set: NameSet,
     pub(super) wild_names: Vec<Pattern>,
+    /// What a name must have for each of these to fit.
+    pub(super) wild_pairs: Vec<Pairs>,
     /// What the program's words must have for the rest to hold.
     pub(super) wanted: Arc<Wanted>,
     pub(super) written: Vec<Pattern>,
@@ -372,6 +374,7 @@ impl RunTest {
             wanted.expression(re.text());
         }
         self.wanted = Arc::new(wanted);
+        self.wild_pairs = self.wild_names.iter().map(Pairs::of_pattern).collect();
     }
 
     /// Gives the programs whose name is meant, those with one of the listed names first; one may come twice.
@@ -387,7 +390,7 @@ impl RunTest {
         let all = self.names.is_empty() && self.wild_names.is_empty();
         if all || !self.wild_names.is_empty() {
             for (at, program) in programs.iter().enumerate() {
-                if all || any_fits(&self.wild_names, &program.name) {
+                if all || self.is_wildly_named(view, at, program) {
                     each(at, program);
                 }
             }
@@ -397,8 +400,15 @@ impl RunTest {
     /// Whether the program at `at` has a name that is meant, and fits.
     fn is_meant_and_fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
         let all = self.names.is_empty() && self.wild_names.is_empty();
-        (all || view.is_named(at, &self.name_set) || any_fits(&self.wild_names, &program.name))
+        (all || view.is_named(at, &self.name_set) || self.is_wildly_named(view, at, program))
             && self.fits(view, at, program)
+    }
+
+    /// Whether the name of the program at `at` fits one of the names with wildcards.
+    fn is_wildly_named(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
+        let name = view.name_pairs(at);
+        let mut names = self.wild_names.iter().zip(&self.wild_pairs);
+        names.any(|(pattern, wanted)| name.may_hold(wanted) && pattern.fits(&program.name))
     }
 
     /// Whether no program of the call has a name that is meant.

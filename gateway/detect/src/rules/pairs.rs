@@ -230,11 +230,19 @@ impl Wanted {
 
     /// Whether a program with these pairs may fit.
     pub(super) fn may_be_in(&self, program: &Pairs) -> bool {
-        program.may_hold(&self.always)
-            && self
-                .groups
-                .iter()
-                .all(|group| group.iter().any(|wanted| program.may_hold(wanted)))
+        program.may_hold(&self.always) && self.rest_may_be_in(program)
+    }
+
+    /// What every text has in which this may be.
+    pub(super) fn always(&self) -> Pairs {
+        self.always
+    }
+
+    /// [`Wanted::may_be_in`], where [`Wanted::always`] has been asked before.
+    pub(super) fn rest_may_be_in(&self, program: &Pairs) -> bool {
+        self.groups
+            .iter()
+            .all(|group| group.iter().any(|wanted| program.may_hold(wanted)))
     }
 }
 

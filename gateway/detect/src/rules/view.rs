@@ -55,6 +55,8 @@ pub(super) struct View<'a> {
 struct Words {
     /// The numbers of its name, as it is and without its version.
     names: [Option<usize>; 2],
+    /// What its name may hold.
+    name: Pairs,
     line: OnceCell<String>,
     pairs: Pairs,
     takes_code: OnceCell<bool>,
@@ -80,6 +82,7 @@ impl<'a> View<'a> {
             }
             words.push(Words {
                 names,
+                name: Pairs::of_text(program.name.as_bytes()),
                 line: OnceCell::new(),
                 pairs: Pairs::of_program(program),
                 takes_code: OnceCell::new(),
@@ -132,6 +135,11 @@ impl<'a> View<'a> {
     /// What the words of a program may hold.
     pub(super) fn pairs(&self, at: usize) -> &Pairs {
         self.words.get(at).map_or(&Pairs::ALL, |words| &words.pairs)
+    }
+
+    /// What the name of a program may hold.
+    pub(super) fn name_pairs(&self, at: usize) -> &Pairs {
+        self.words.get(at).map_or(&Pairs::ALL, |words| &words.name)
     }
 
     /// Whether a program would run as code what reaches it.
