@@ -93,7 +93,7 @@ mod tests {
             [0, 1, 3]
         );
         assert_eq!(found(&literals, Case::Differs, "literal_eval("), [2]);
-        assert_eq!(found(&literals, Case::Differs, "os.system"), []);
+        assert!(found(&literals, Case::Differs, "os.system").is_empty());
     }
 
     #[test]

@@ -378,8 +378,10 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         "--exec='!",
     ];
     let found = call.words().any(|word| {
-        OPTIONS.iter().any(|option| word.starts_with(option))
-            || (word.contains("::=") && word.contains("Invoke"))
+        // The first letter rules out nearly all.
+        let first = word.as_bytes().first();
+        let mut options = OPTIONS.iter().filter(|option| option.as_bytes().first() == first);
+        options.any(|option| word.starts_with(option)) || (word.contains("::=") && word.contains("Invoke"))
     }) || match call.name {
         "tar" | "bsdtar" => call
             .value(&["-I", "--use-compress-program"])
