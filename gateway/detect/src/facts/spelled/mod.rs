@@ -28,7 +28,7 @@ const MAX_DEPTH: usize = 8;
 
 /// `text` with its values spelled out; `None` where nothing is put together.
 pub(super) fn out(text: &str) -> Option<String> {
-    if text.len() > MAX_TEXT {
+    if text.len() > MAX_TEXT || !puts_together(text) {
         return None;
     }
     let mut reader = Reader::new(text, Names::default());
@@ -37,15 +37,17 @@ pub(super) fn out(text: &str) -> Option<String> {
         reader = Reader::new(text, reader.names);
         reader.read();
     }
-    // Asked last, because hardly any text is written differently.
-    reader.finish().filter(|_| puts_together(text))
+    reader.finish()
 }
 
-/// Whether anything of what is looked for can be in `text`.
+/// Whether anything of what is looked for can be in `text`. What nearly every program has comes first.
 fn puts_together(text: &str) -> bool {
     holds(
         text,
         &[
+            " = ",
+            "{",
+            "import ",
             "'+",
             "\"+",
             "+'",
@@ -70,14 +72,12 @@ fn puts_together(text: &str) -> bool {
             "fromhex",
             "reverse",
             " as ",
-            " = ",
             "='",
             "=\"",
             "' '",
             "\" \"",
             "'\"",
             "${",
-            "{",
             "/'",
             "/ '",
             "/\"",
@@ -86,7 +86,6 @@ fn puts_together(text: &str) -> bool {
             "\" .",
             "'.",
             "\".",
-            "import ",
             "[\"",
             "['",
             "require(",
