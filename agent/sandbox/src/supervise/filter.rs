@@ -136,16 +136,18 @@ impl Filter {
     /// The errno of what failed; `EPIPE`: the supervisor gave up. The child must then exit without exec.
     pub fn install(&self, handshake: Handshake) -> Result<(), Errno> {
         drop(handshake.parent);
-        let listener = self.load()?;
+        let (listener, uninterrupted) = self.load()?;
         // As a file: plain `read` and `write`, which no filter of this kind stops.
         let mut end = File::from(OwnedFd::from(handshake.child));
-        let number = listener.as_raw_fd().to_ne_bytes();
-        end.write_all(&number).map_err(|_| Errno::EPIPE)?;
+        let [a, b, c, d] = listener.as_raw_fd().to_ne_bytes();
+        end.write_all(&[a, b, c, d, u8::from(uninterrupted)])
+            .map_err(|_| Errno::EPIPE)?;
         let mut go = [0u8; 1];
         end.read_exact(&mut go).map_err(|_| Errno::EPIPE)
     }
 
-    fn load(&self) -> Result<OwnedFd, Errno> {
+    /// The listener, and whether a call that was received is interrupted only by a signal that kills.
+    fn load(&self) -> Result<(OwnedFd, bool), Errno> {
         let program = libc::sock_fprog {
             len: u16::try_from(self.program.len()).map_err(|_| Errno::E2BIG)?,
             filter: self.program.as_ptr().cast_mut(),
@@ -164,16 +166,14 @@ impl Filter {
         };
         // Without this flag (6.0) a signal that the target handles restarts the call, and what the supervisor did for
         // it the first time is done twice.
-        let listener = load(
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as libc::c_ulong
-                | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-        )
-        .or_else(|errno| match errno {
-            Errno::EINVAL => load(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as libc::c_ulong),
-            other => Err(other),
-        })?;
+        let listens = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as libc::c_ulong;
+        let (listener, uninterrupted) = match load(listens | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+            Ok(listener) => (listener, true),
+            Err(Errno::EINVAL) => (load(listens)?, false),
+            Err(errno) => return Err(errno),
+        };
         // SAFETY: the kernel has just given us this descriptor.
-        Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
+        Ok((unsafe { OwnedFd::from_raw_fd(listener as i32) }, uninterrupted))
     }
 }
 
@@ -234,15 +234,17 @@ impl Handshake {
     pub(super) fn adopt(self, child: i32) -> Result<(Listener, Release), SuperviseError> {
         drop(self.child);
         let mut parent = self.parent;
-        let mut number = [0u8; 4];
+        let mut told = [0u8; 5];
         parent
-            .read_exact(&mut number)
+            .read_exact(&mut told)
             .map_err(|_| SuperviseError::ChildGone)?;
+        let [a, b, c, d, uninterrupted] = told;
         let take = || -> Result<OwnedFd, Errno> {
             let process = sys::pidfd_open(child, 0)?;
-            sys::pidfd_getfd(process.as_fd(), i32::from_ne_bytes(number))
+            sys::pidfd_getfd(process.as_fd(), i32::from_ne_bytes([a, b, c, d]))
         };
-        let listener = take().map(Listener::new).map_err(SuperviseError::NoAccess)?;
+        let listener = take().map_err(SuperviseError::NoAccess)?;
+        let listener = Listener::new(listener, uninterrupted != 0);
         Ok((listener, Release(parent)))
     }
 }

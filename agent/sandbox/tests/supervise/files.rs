@@ -9,7 +9,7 @@ use defenseclaw_sandbox::supervise::{OpenRequest, Verdict, Watch};
 
 use defenseclaw_testkit::{Need, require};
 
-use crate::harness::{Everything, Only, Run, folder, reap};
+use crate::harness::{Everything, Only, Run, folder, in_a_process_of_its_own, reap};
 use crate::target::{errno, open, openat, read, tell};
 
 pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
@@ -50,6 +50,7 @@ pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
         }
         "relative to proc" => relative_to_proc(arguments[0]),
         "limits" => limits(),
+        "write and run" => write_and_run(),
         "other worlds" => other_worlds(),
         "terminal" => terminal(),
         _ => return None,
@@ -152,7 +153,10 @@ fn through_a_fifo() {
         std::thread::sleep(Duration::from_millis(100));
         let fd = open("fifo", libc::O_WRONLY, 0);
         // SAFETY: readable bytes; the descriptor is ours.
-        unsafe { libc::write(fd, b"through".as_ptr().cast(), 7) };
+        unsafe {
+            libc::write(fd, b"through".as_ptr().cast(), 7);
+            libc::close(fd);
+        }
     });
     tell(&read("fifo"));
     writer.join().unwrap();
@@ -244,6 +248,32 @@ fn terminal() {
     let fd = open("/dev/tty", libc::O_RDWR, 0);
     // SAFETY: numbers.
     unsafe { tell(&format!("{} {}", fd >= 0, libc::tcgetsid(fd) == libc::getsid(0))) };
+}
+
+/// A program that was just written must not be "busy" because the supervisor still has it open for writing.
+fn write_and_run() {
+    let mut busy = 0;
+    for _ in 0..300 {
+        let fd = open(
+            "script",
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_CLOEXEC,
+            0o755,
+        );
+        let text = b"#!/bin/true\n";
+        // SAFETY: readable bytes and our own descriptor; the child execs or exits.
+        unsafe {
+            libc::write(fd, text.as_ptr().cast(), text.len());
+            libc::close(fd);
+            let child = libc::fork();
+            if child == 0 {
+                let arguments = [c"script".as_ptr(), std::ptr::null()];
+                libc::execv(arguments[0], arguments.as_ptr());
+                libc::_exit(errno());
+            }
+            busy += u32::from(reap(child) != 0);
+        }
+    }
+    tell(&format!("busy {busy}"));
 }
 
 fn limits() {
@@ -448,13 +478,33 @@ fn fifo(folder: &Path) {
 }
 
 #[test]
-fn a_fifo_holds_up_nobody_else() {
+#[ignore = "run by the test that follows"]
+fn through_a_fifo_alone() {
     let folder = folder();
     fifo(folder.path());
-    assert_eq!(
-        Run::new("through a fifo", folder.path()).done().text,
-        "through\nand back\n"
-    );
+    for _ in 0..10 {
+        assert_eq!(
+            Run::new("through a fifo", folder.path()).done().text,
+            "through\nand back\n"
+        );
+    }
+}
+
+#[test]
+fn a_fifo_holds_up_nobody_else() {
+    in_a_process_of_its_own("files::through_a_fifo_alone");
+}
+
+#[test]
+#[ignore = "run by the test that follows"]
+fn write_and_run_alone() {
+    let folder = folder();
+    assert_eq!(Run::new("write and run", folder.path()).done().text, "busy 0\n");
+}
+
+#[test]
+fn a_program_just_written_can_be_run() {
+    in_a_process_of_its_own("files::write_and_run_alone");
 }
 
 #[test]

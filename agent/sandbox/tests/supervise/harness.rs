@@ -291,3 +291,14 @@ pub(crate) fn folder() -> tempfile::TempDir {
         .tempdir_in("/var/tmp")
         .unwrap()
 }
+
+/// Runs one ignored test of this program in a process that forks nothing else: a fork copies what a supervisor has open at
+/// that moment, and here every test is a supervisor and forks.
+pub(crate) fn in_a_process_of_its_own(test: &str) {
+    let own = std::env::current_exe().unwrap();
+    let run = std::process::Command::new(own)
+        .args([test, "--exact", "--ignored", "--test-threads=1"])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+}
