@@ -87,18 +87,15 @@ impl Listener {
         Errno::result(rc).map(drop)
     }
 
-    /// Puts a copy of `fd` into the target and ends the call with its number, in one step (5.14).
-    pub(super) fn inject(&self, id: u64, fd: BorrowedFd<'_>, close_on_exec: bool) -> Result<(), Errno> {
-        self.add(id, fd, close_on_exec, libc::SECCOMP_ADDFD_FLAG_SEND as u32)
-            .map(drop)
-    }
-
-    /// Puts the only copy of a descriptor into the target: the supervisor's is closed before the call ends.
+    /// Puts the only copy of a descriptor into the target: the supervisor's is closed before the call ends. A second
+    /// one would be noticed, if only for a moment: a program just written is "busy" when it is executed, a pipe has
+    /// an end that nobody reads, a lock stays locked.
     ///
-    /// Where the kernel could interrupt the call between the two steps (before 6.0), it is done in one after all.
+    /// Where any signal could interrupt the call between the two steps (before 6.0), it is done in one after all.
     pub(super) fn hand_over(&self, id: u64, fd: OwnedFd, close_on_exec: bool) -> Result<(), Errno> {
         if !self.uninterrupted {
-            return self.inject(id, fd.as_fd(), close_on_exec);
+            let at_once = libc::SECCOMP_ADDFD_FLAG_SEND as u32;
+            return self.add(id, fd.as_fd(), close_on_exec, at_once).map(drop);
         }
         let number = self.add(id, fd.as_fd(), close_on_exec, 0)?;
         drop(fd);

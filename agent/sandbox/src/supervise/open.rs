@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use super::judge::{Access, Action, OpenRequest};
 use super::notify::Notification;
 use super::resolve::{Found, View, Walk};
-use super::step::{Opened, Ruling, Step};
+use super::step::{Ruling, Step};
 use super::supervisor::{Core, Held};
 use super::sys::{self, Errno, Stat};
 use super::target::{Target, stat_field};
@@ -99,9 +99,9 @@ impl OpenCall {
     pub(super) fn attempt(self, core: &Core, approved: Option<Action>) -> Step {
         for _ in 0..MAX_ATTEMPTS {
             match self.once(core, approved.as_ref()) {
-                Ok(Outcome::Opened(opened)) => {
+                Ok(Outcome::Opened(fd)) => {
                     return Step::Inject {
-                        opened,
+                        fd,
                         close_on_exec: self.has(libc::O_CLOEXEC),
                     };
                 }
@@ -110,10 +110,7 @@ impl OpenCall {
                     let close_on_exec = self.has(libc::O_CLOEXEC);
                     return Step::Block(Box::new(move |_| {
                         match sys::reopen(fd.as_fd(), self.reopen_flags(), 0) {
-                            Ok(fd) => Step::Inject {
-                                opened: Opened { fd, alone: true },
-                                close_on_exec,
-                            },
+                            Ok(fd) => Step::Inject { fd, close_on_exec },
                             Err(errno) => Step::Done(Err(errno)),
                         }
                     }));
@@ -189,7 +186,7 @@ impl OpenCall {
         let flags = self.reopen_flags();
         if self.has(TMPFILE) {
             sys::umask(self.target.status.umask);
-            return sys::reopen(fd.as_fd(), flags, self.mode).map(alone);
+            return sys::reopen(fd.as_fd(), flags, self.mode).map(Outcome::Opened);
         }
         let waits = !self.has(libc::O_NONBLOCK);
         match stat.kind() {
@@ -199,26 +196,18 @@ impl OpenCall {
                 Err(errno) => Err(errno),
                 Ok(opened) => {
                     sys::set_status_flags(opened.as_fd(), flags)?;
-                    Ok(Outcome::Opened(Opened {
-                        fd: opened,
-                        alone: self.access().write,
-                    }))
+                    Ok(Outcome::Opened(opened))
                 }
             },
             // Waits for the other end, unless it is opened for both.
             libc::S_IFIFO if waits && !self.has(libc::O_RDWR) => Ok(Outcome::Waits(fd)),
-            libc::S_IFCHR if stat.node == (5, 0) => self.controlling_terminal(core, fd, flags).map(alone),
+            libc::S_IFCHR if stat.node == (5, 0) => {
+                self.controlling_terminal(core, fd, flags).map(Outcome::Opened)
+            }
             // Memory devices (1) and pseudo terminals do not wait; a modem line may.
             libc::S_IFCHR if waits && !matches!(stat.node.0, 1 | 5 | 136..=143) => Ok(Outcome::Waits(fd)),
             libc::S_IFBLK if waits => Ok(Outcome::Waits(fd)),
-            // Memory devices (1) keep no account of who has them open.
-            kind => {
-                let shared = kind == libc::S_IFDIR
-                    || stat.node.0 == 1
-                    || kind == libc::S_IFREG && !self.access().write;
-                let fd = sys::reopen(fd.as_fd(), flags, 0)?;
-                Ok(Outcome::Opened(Opened { fd, alone: !shared }))
-            }
+            _ => sys::reopen(fd.as_fd(), flags, 0).map(Outcome::Opened),
         }
     }
 
@@ -292,7 +281,7 @@ impl OpenCall {
         sys::umask(self.target.status.umask);
         let flags = self.flags | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NOCTTY;
         match sys::openat(Some(parent), name, flags, self.mode) {
-            Ok(fd) => Ok(alone(fd)),
+            Ok(fd) => Ok(Outcome::Opened(fd)),
             Err(Errno::EEXIST) if !self.has(libc::O_EXCL) => Ok(Outcome::Changed),
             Err(errno) => Err(errno),
         }
@@ -354,16 +343,12 @@ impl Held for OpenCall {
 }
 
 enum Outcome {
-    Opened(Opened),
+    Opened(OwnedFd),
     /// Opening this object waits for somebody.
     Waits(OwnedFd),
     /// Somebody made the file in between.
     Changed,
     Asks(Action, String),
-}
-
-fn alone(fd: OwnedFd) -> Outcome {
-    Outcome::Opened(Opened { fd, alone: true })
 }
 
 /// Where an object lies, and whether its name is gone. None: it has no place in a file system.

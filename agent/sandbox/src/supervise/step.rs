@@ -29,7 +29,7 @@ pub(super) enum Step {
     /// The call ends with this.
     Done(Result<i64, Errno>),
     /// The call ends with this descriptor.
-    Inject { opened: Opened, close_on_exec: bool },
+    Inject { fd: OwnedFd, close_on_exec: bool },
     /// The rest may wait for others.
     Block(Then),
     /// A person decides; `then` is the rest if the answer is yes.
@@ -39,16 +39,6 @@ pub(super) enum Step {
         reason: String,
         then: Then,
     },
-}
-
-/// A descriptor for the target.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) fd: OwnedFd,
-    /// A second copy, even for a moment, would be noticed: the writer of a program that is then executed ("text file
-    /// busy"), an end of a pipe, a device that only one may open. For what is only read, a copy that lives a moment
-    /// longer than the call saves the target a wake-up.
-    pub(super) alone: bool,
 }
 
 /// What a verdict comes to.
@@ -175,10 +165,7 @@ fn look_after(core: &Core, job: &Job, stopping: bool) {
 pub(super) fn drive(core: &Arc<Core>, id: u64, step: Step) {
     match step {
         Step::Done(result) => core.finish(id, result),
-        Step::Inject {
-            opened,
-            close_on_exec,
-        } => core.inject(id, opened, close_on_exec),
+        Step::Inject { fd, close_on_exec } => core.inject(id, fd, close_on_exec),
         waits @ (Step::Block(_) | Step::Ask { .. }) => spawn(core, id, waits),
     }
 }
@@ -250,11 +237,8 @@ fn carry(mut core: Arc<Core>, job: &Job, mut step: Step) -> Option<Arc<Core>> {
                 core.finish(job.id, result);
                 return Some(core);
             }
-            Step::Inject {
-                opened,
-                close_on_exec,
-            } => {
-                core.inject(job.id, opened, close_on_exec);
+            Step::Inject { fd, close_on_exec } => {
+                core.inject(job.id, fd, close_on_exec);
                 return Some(core);
             }
             Step::Block(then) => {

@@ -14,7 +14,7 @@ use super::judge::{Action, Answer, Judge, People, Question, Verdict};
 use super::network::NetworkCall;
 use super::notify::{Listener, Notification};
 use super::open::OpenCall;
-use super::step::{Jobs, OpenQuestions, Opened, Ruling, Step, drive, prepare_thread};
+use super::step::{Jobs, OpenQuestions, Ruling, Step, drive, prepare_thread};
 use super::sys::{self, Errno};
 use super::target::{OwnRights, ProcessId, Target};
 use super::{MAX_REMEMBERED, SuperviseError};
@@ -125,12 +125,8 @@ impl Core {
     }
 
     /// Gives the descriptor to the target. Its own limits hold: a full table is its own EMFILE.
-    pub(super) fn inject(&self, id: u64, opened: Opened, close_on_exec: bool) {
-        let given = match opened {
-            Opened { fd, alone: true } => self.listener.hand_over(id, fd, close_on_exec),
-            Opened { fd, alone: false } => self.listener.inject(id, fd.as_fd(), close_on_exec),
-        };
-        if let Err(errno) = given {
+    pub(super) fn inject(&self, id: u64, fd: OwnedFd, close_on_exec: bool) {
+        if let Err(errno) = self.listener.hand_over(id, fd, close_on_exec) {
             self.finish(id, Err(errno));
         }
     }
