@@ -298,8 +298,10 @@ fn decide(
     if let Some(yes) = core.earlier_answer(action) {
         return Some((core, if yes { Answer::ForRun } else { Answer::Deny }));
     }
+    if !core.may_ask() {
+        return Some((core, Answer::Nobody));
+    }
     let question = core.question(pid, action, reason, &job.withdrawn);
-    core.count_asked();
     let people = Arc::clone(&core.people);
     // An answer may take long. Meanwhile this thread must not keep the listener open: if the supervisor ends, the target
     // has to fail and not to hang.

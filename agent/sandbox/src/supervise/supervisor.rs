@@ -17,7 +17,7 @@ use super::open::OpenCall;
 use super::step::{Jobs, OpenQuestions, Ruling, Step, drive, prepare_thread};
 use super::sys::{self, Errno};
 use super::target::{OwnRights, ProcessId, Target};
-use super::{MAX_REMEMBERED, SuperviseError};
+use super::{MAX_ASKED, MAX_REMEMBERED, SuperviseError};
 
 /// How a supervisor behaves.
 #[derive(Debug, Clone, Copy)]
@@ -169,8 +169,14 @@ impl Core {
             .copied()
     }
 
-    pub(super) fn count_asked(&self) {
-        count(&self.counters.asked);
+    /// Counts a question; false where there were too many.
+    pub(super) fn may_ask(&self) -> bool {
+        if self.counters.asked.fetch_add(1, Ordering::Relaxed) < MAX_ASKED {
+            return true;
+        }
+        self.counters.asked.fetch_sub(1, Ordering::Relaxed);
+        count(&self.counters.refused_full);
+        false
     }
 
     pub(super) fn remember(&self, action: &Action, answer: Answer) {
