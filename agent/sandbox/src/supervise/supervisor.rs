@@ -162,11 +162,7 @@ impl Core {
 
     /// What a person has said for the whole run.
     pub(super) fn earlier_answer(&self, action: &Action) -> Option<bool> {
-        self.answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(action)
-            .copied()
+        action.answered(&self.answers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Counts a question; false where there were too many.
