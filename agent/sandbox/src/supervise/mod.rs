@@ -20,7 +20,10 @@
 //!
 //! What the target can tell: opens take longer; `openat2` with `O_PATH` fails with `ENOSYS`; `F_GETFL` does not show `O_NOFOLLOW`; a call in progress is interrupted
 //! only by a signal that kills (Linux 6.0); a peer's `SO_PEERCRED` names the supervisor's process; a terminal that is
-//! opened never becomes the controlling one. If the supervisor dies, watched calls fail with `ENOSYS`: the kernel's
+//! opened never becomes the controlling one, and `/dev/tty` of another session than the supervisor's is the
+//! `/dev/pts/N` behind it; a process that lets nobody look into it (`PR_SET_DUMPABLE` 0, as ssh-agent does) can open
+//! nothing where the supervisor has no `CAP_SYS_PTRACE`; a driver that ties a device to the process that opened it
+//! (AMD's `/dev/kfd`) sees the supervisor. If the supervisor dies, watched calls fail with `ENOSYS`: the kernel's
 //! answer for a listener that nobody holds.
 
 //! # For a launcher

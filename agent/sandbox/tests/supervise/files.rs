@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use defenseclaw_sandbox::supervise::{OpenRequest, Verdict, Watch};
+use defenseclaw_sandbox::supervise::{OpenRequest, SuperviseError, Verdict, Watch};
 
 use defenseclaw_testkit::{Need, require};
 
@@ -443,6 +443,35 @@ fn a_target_with_fewer_rights_gets_none() {
         let done = run.done();
         assert_eq!(done.text, "errno 1\n", "{operation}");
         assert!(done.counts.refused_unlike > 0);
+    }
+}
+
+/// Found out before the command starts, and then it does not start.
+#[test]
+fn a_child_with_fewer_rights_is_not_started() {
+    if !require(&[Need::Root]) {
+        return;
+    }
+    let folder = folder();
+    let fewer: fn() = || {
+        let header: [u32; 2] = [0x2008_0522, 0];
+        let none = [0u32; 6];
+        // SAFETY: the kernel reads a header and two triples.
+        unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    };
+    let other: fn() = || {
+        // SAFETY: numbers.
+        unsafe { libc::setresuid(65534, 65534, 65534) };
+    };
+    for before in [fewer, other] {
+        // Without `no_new_privs` a filter needs a capability; the harness sets it.
+        let run = Run {
+            before,
+            ..Run::new("read", folder.path())
+        };
+        let (error, status) = run.try_start().map(|running| running.pid).unwrap_err();
+        assert!(matches!(error, SuperviseError::NoAccess(_)), "{error}");
+        assert_eq!(libc::WEXITSTATUS(status), 97, "the child goes no further");
     }
 }
 

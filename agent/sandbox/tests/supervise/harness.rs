@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use defenseclaw_sandbox::supervise::{
     Action, Answer, ConnectRequest, Counts, Filter, Handshake, Judge, NoPeople, OpenRequest, Options, People,
-    Question, Supervisor, Verdict, Watch,
+    Question, SuperviseError, Supervisor, Verdict, Watch,
 };
 
 /// The descriptor that a target writes its results to.
@@ -74,6 +74,13 @@ impl Run {
     }
 
     pub(crate) fn start(self) -> Running {
+        self.try_start()
+            .map_err(|(error, _)| error)
+            .expect("a supervisor")
+    }
+
+    /// The error, and the wait status of the child that has given up.
+    pub(crate) fn try_start(self) -> Result<Running, (SuperviseError, i32)> {
         let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
         let executable = CString::new(self.command.first().map_or(own.as_str(), |program| program)).unwrap();
         let arguments: &[&str] = match self.command.as_slice() {
@@ -133,13 +140,17 @@ impl Run {
             }
         }
         drop(out_child);
-        let supervisor = self.supervised.then(|| {
-            Supervisor::start(handshake, pid, self.options, self.judge, self.people).expect("a supervisor")
-        });
-        Running {
-            pid,
-            supervisor,
-            out: File::from(out),
+        let supervisor = self
+            .supervised
+            .then(|| Supervisor::start(handshake, pid, self.options, self.judge, self.people))
+            .transpose();
+        match supervisor {
+            Ok(supervisor) => Ok(Running {
+                pid,
+                supervisor,
+                out: File::from(out),
+            }),
+            Err(error) => Err((error, reap(pid))),
         }
     }
 }
