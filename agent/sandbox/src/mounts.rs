@@ -58,7 +58,8 @@ pub enum Namespace {
 /// # Errors
 /// When this host gives none to this user.
 pub fn enter() -> Result<Namespace, MountError> {
-    let namespace = match nix::sched::unshare(CloneFlags::CLONE_NEWNS) {
+    // Message queues and shared memory of System V have no path and no Landlock: a namespace of their own has none of them.
+    let namespace = match nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC) {
         Ok(()) => Namespace::Root,
         Err(_) => {
             user_namespace().map_err(MountError::Namespace)?;
@@ -75,18 +76,19 @@ pub fn enter() -> Result<Namespace, MountError> {
 
 fn user_namespace() -> io::Result<()> {
     let (uid, gid) = (getuid(), getgid());
-    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)?;
     // Groups cannot be mapped without this (user_namespaces(7)); no program of the sandbox needs to change them.
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// Makes all mounts of `plan`. The process must be in a namespace of its own.
+/// Makes all mounts of `plan`; gives what was gone before it could be covered. The process must be in a namespace of its own.
 ///
 /// # Errors
 /// When one fails; what was made until then stays, in this namespace.
-pub fn make(plan: &Plan) -> Result<(), MountError> {
+pub fn make(plan: &Plan) -> Result<Vec<PathBuf>, MountError> {
+    freeze(plan)?;
     for path in &plan.pinned {
         over_itself(path, false)?;
     }
@@ -95,8 +97,11 @@ pub fn make(plan: &Plan) -> Result<(), MountError> {
     }
     let covered = plan.closed.iter().chain(&plan.sockets).chain(&plan.reserved);
     let covers = Covers::new(plan.hosts_file.as_deref())?;
+    let mut gone = Vec::new();
     for path in covered {
-        covers.put_on(path)?;
+        if !covers.put_on(path)? {
+            gone.push(path.clone());
+        }
     }
     if plan.hosts_file.is_some() {
         covers.put_hosts()?;
@@ -106,7 +111,7 @@ pub fn make(plan: &Plan) -> Result<(), MountError> {
         private_tmp(plan, path)
             .map_err(|source| failed("a temporary folder cannot be mounted on", path, source))?;
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Mounts an empty folder over `path`. A project that lies in it is brought along, as it is granted.
@@ -130,6 +135,28 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> MountError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Makes everything read-only but what may be written: Landlock has no right for changing modes, owners, times and attributes.
+fn freeze(plan: &Plan) -> Result<(), MountError> {
+    let mut written = Vec::new();
+    for path in &plan.write {
+        let tree = clone_of(path).map_err(|source| failed("cannot grant writing in", path, source))?;
+        written.push((path, tree));
+    }
+    let root = Path::new("/");
+    let frozen = nix::fcntl::open(
+        root,
+        OFlag::O_PATH | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .map_err(io::Error::from)
+    .and_then(|root| make_read_only(&root));
+    frozen.map_err(|source| failed("cannot make read-only", root, source))?;
+    for (path, tree) in written {
+        attach(&tree, path).map_err(|source| failed("cannot grant writing in", path, source))?;
+    }
+    Ok(())
 }
 
 /// Mounts `path` over itself, with all that is mounted below.
@@ -175,15 +202,16 @@ impl Covers {
         make().map_err(|source| failed("cannot make covers on", place, source))
     }
 
-    fn put_on(&self, path: &Path) -> Result<(), MountError> {
+    /// Covers `path`; `false` if it is gone.
+    fn put_on(&self, path: &Path) -> Result<bool, MountError> {
         let Ok(meta) = fs::symlink_metadata(path) else {
-            // Gone since it was looked up.
-            return Ok(());
+            return Ok(false);
         };
         let name = if meta.is_dir() { "folder" } else { "file" };
         match clone_of(&Path::new(Self::PLACE).join(name)).and_then(|tree| attach(&tree, path)) {
-            Err(_) if fs::symlink_metadata(path).is_err() => Ok(()),
-            other => other.map_err(|source| failed("cannot close", path, source)),
+            Ok(()) => Ok(true),
+            Err(_) if fs::symlink_metadata(path).is_err() => Ok(false),
+            Err(source) => Err(failed("cannot close", path, source)),
         }
     }
 

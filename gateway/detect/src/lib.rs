@@ -17,11 +17,13 @@
 pub mod detector;
 pub mod facts;
 pub mod line;
+mod literals;
 pub mod mask;
 pub mod paths;
 mod quick;
 pub mod rules;
 mod shell;
+mod spotter;
 pub mod text;
 pub mod tools;
 
