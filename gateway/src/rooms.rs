@@ -25,6 +25,9 @@ struct Ticket {
     /// `None`: it runs in no room.
     profile: Option<String>,
     taken: bool,
+    /// Its harness was told not to wait for it: it says that the call is over before it has begun.
+    background: bool,
+    over: bool,
 }
 
 #[derive(Debug, Default)]
@@ -70,15 +73,16 @@ impl Tickets {
         known.project.clone()
     }
 
-    /// Notes the room of a call that is about to run.
+    /// Notes the room of a call that is about to run; `command` with whether it runs in the background.
     pub fn give(
         &mut self,
         session: &SessionId,
         owner: u32,
         call: &CallId,
-        command: &str,
+        command: (&str, bool),
         profile: Option<String>,
     ) {
+        let (command, background) = command;
         let tickets = &mut self.session(session, owner).tickets;
         tickets.retain(|ticket| ticket.call != *call);
         if tickets.len() >= MAX_TICKETS {
@@ -89,6 +93,8 @@ impl Tickets {
             command: digest(command),
             profile,
             taken: false,
+            background,
+            over: false,
         });
     }
 
@@ -147,11 +153,28 @@ impl Tickets {
         })
     }
 
-    /// The room of a call that has ended, if nobody asked for it.
-    pub fn missed(&self, session: &SessionId, call: &CallId) -> Option<String> {
-        let tickets = &self.sessions.get(session)?.tickets;
-        let ticket = tickets.iter().find(|ticket| ticket.call == *call)?;
-        ticket.profile.clone().filter(|_| !ticket.taken)
+    /// The room of a call that has ended, if nobody asked for it. Of one in the background that is known later.
+    pub fn missed(&mut self, session: &SessionId, call: &CallId) -> Option<String> {
+        let tickets = &mut self.sessions.get_mut(session)?.tickets;
+        let ticket = tickets.iter_mut().find(|ticket| ticket.call == *call)?;
+        ticket.over = true;
+        ticket
+            .profile
+            .clone()
+            .filter(|_| !ticket.taken && !ticket.background)
+    }
+
+    /// The calls in the background for whose rooms nobody has asked until now, when the agent's turn is over; once.
+    pub fn overdue(&mut self, session: &SessionId) -> Vec<(CallId, String)> {
+        let known = self.sessions.get_mut(session);
+        let tickets = known.into_iter().flat_map(|known| &mut known.tickets);
+        tickets
+            .filter(|ticket| ticket.background && ticket.over && !ticket.taken)
+            .filter_map(|ticket| {
+                ticket.taken = true;
+                Some((ticket.call.clone(), ticket.profile.clone()?))
+            })
+            .collect()
     }
 
     /// Forgets a session that has ended.
@@ -218,9 +241,21 @@ mod tests {
         assert_eq!(project.as_deref(), Some("/w"));
         let later = tickets.project(&session("s"), 7, Some("/w/sub"), Path::new(NOWHERE));
         assert_eq!(later, project, "where it was started, not where it is");
-        tickets.give(&session("s"), 7, &call("1"), "make", Some("build".into()));
-        tickets.give(&session("s"), 7, &call("2"), "make", Some("strict".into()));
-        tickets.give(&session("s"), 7, &call("3"), "ls", None);
+        tickets.give(
+            &session("s"),
+            7,
+            &call("1"),
+            ("make", false),
+            Some("build".into()),
+        );
+        tickets.give(
+            &session("s"),
+            7,
+            &call("2"),
+            ("make", false),
+            Some("strict".into()),
+        );
+        tickets.give(&session("s"), 7, &call("3"), ("ls", false), None);
         let mut take = |user, id, command: &str| tickets.take("claude-code", id, user, command);
         assert_eq!(take(8, None, "make"), None);
         assert_eq!(take(7, Some("other"), "make"), None);
@@ -235,12 +270,18 @@ mod tests {
     #[test]
     fn a_line_that_no_command_matches_is_the_only_call_s_that_waits() {
         let mut tickets = Tickets::default();
-        tickets.give(&session("s"), 7, &call("1"), "x 2>nul", Some("build".into()));
+        tickets.give(
+            &session("s"),
+            7,
+            &call("1"),
+            ("x 2>nul", false),
+            Some("build".into()),
+        );
         assert_eq!(tickets.take_only("claude-code", "s", 8), None);
         let found = tickets.take_only("claude-code", "s", 7).unwrap();
         assert_eq!(found.profile.as_deref(), Some("build"));
-        tickets.give(&session("s"), 7, &call("2"), "a", Some("build".into()));
-        tickets.give(&session("s"), 7, &call("3"), "b", Some("build".into()));
+        tickets.give(&session("s"), 7, &call("2"), ("a", false), Some("build".into()));
+        tickets.give(&session("s"), 7, &call("3"), ("b", false), Some("build".into()));
         assert_eq!(
             tickets.take_only("claude-code", "s", 7),
             None,
@@ -251,8 +292,14 @@ mod tests {
     #[test]
     fn a_room_that_nobody_asked_for_is_missed() {
         let mut tickets = Tickets::default();
-        tickets.give(&session("s"), 7, &call("1"), "make", Some("build".into()));
-        tickets.give(&session("s"), 7, &call("2"), "ls", None);
+        tickets.give(
+            &session("s"),
+            7,
+            &call("1"),
+            ("make", false),
+            Some("build".into()),
+        );
+        tickets.give(&session("s"), 7, &call("2"), ("ls", false), None);
         assert_eq!(
             tickets.missed(&session("s"), &call("1")).as_deref(),
             Some("build")
@@ -260,6 +307,21 @@ mod tests {
         assert_eq!(tickets.missed(&session("s"), &call("2")), None);
         tickets.take("claude-code", None, 7, "make").unwrap();
         assert_eq!(tickets.missed(&session("s"), &call("1")), None);
+        tickets.give(
+            &session("s"),
+            7,
+            &call("3"),
+            ("serve", true),
+            Some("build".into()),
+        );
+        assert_eq!(
+            tickets.missed(&session("s"), &call("3")),
+            None,
+            "it may be about to ask"
+        );
+        let late = vec![(call("3"), "build".to_owned())];
+        assert_eq!(tickets.overdue(&session("s")), late);
+        assert_eq!(tickets.overdue(&session("s")), []);
         tickets.end(&session("s"));
         assert_eq!(tickets.take("claude-code", None, 7, "make"), None);
     }
@@ -270,7 +332,7 @@ mod tests {
         for number in 0..2 * MAX_SESSIONS {
             let id = session(&number.to_string());
             for number in 0..MAX_TICKETS + 1 {
-                tickets.give(&id, 1, &call(&number.to_string()), "x", None);
+                tickets.give(&id, 1, &call(&number.to_string()), ("x", false), None);
             }
         }
         assert_eq!(

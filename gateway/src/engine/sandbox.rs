@@ -176,7 +176,7 @@ impl Engine {
 
     /// Notes the room of a call that runs, for when its harness hands over the line.
     pub(super) fn give_ticket(&self, request: super::Request, asked: &Asked, decision: &Decision) {
-        let CallKind::Command { command, .. } = &asked.call.kind else {
+        let CallKind::Command { command, background } = &asked.call.kind else {
             return;
         };
         if !request.prefixed || !request.connector.rooms().takes(&asked.call.tool) {
@@ -193,7 +193,7 @@ impl Engine {
             &asked.session,
             request.peer.uid,
             &asked.call.call,
-            command,
+            (command, *background),
             profile.map(|sandbox| sandbox.profile.clone()),
         );
     }
@@ -224,29 +224,42 @@ impl Engine {
         }
     }
 
-    /// A call that was to run in a room, and whose line nobody handed to our program.
-    pub(super) fn ran_outside(&self, session: &SessionId, kind: &HookEventKind) -> Option<Finding> {
-        let HookEventKind::PostToolUse {
-            call,
-            tool,
-            failed: false,
-            ..
-        } = kind
-        else {
-            return None;
+    /// Calls that were to run in a room, and whose line nobody handed to our program.
+    pub(super) fn ran_outside(&self, session: &SessionId, kind: &HookEventKind) -> Vec<Finding> {
+        let missed = match kind {
+            HookEventKind::PostToolUse {
+                call, failed: false, ..
+            } => {
+                let profile = self.tickets().missed(session, call);
+                profile
+                    .map(|profile| (call.clone(), profile))
+                    .into_iter()
+                    .collect()
+            }
+            HookEventKind::Stop | HookEventKind::SessionEnd { .. } => self.tickets().overdue(session),
+            _ => Vec::new(),
         };
-        let profile = self.tickets().missed(session, call)?;
-        Some(Finding {
-            rule: "sandbox.not-applied".into(),
-            category: "trust-exploit".into(),
-            severity: Severity::High,
-            message: format!("{tool} was to run in the sandbox {profile}, and its harness did not start it there"),
-            remedy: "See whether CLAUDE_CODE_SHELL_PREFIX in the harness's settings still names defenseclaw-shell; \
-                     `defenseclaw-cli doctor` tells"
+        missed
+            .into_iter()
+            .map(|(call, profile)| not_applied(&call, &profile))
+            .collect()
+    }
+}
+
+fn not_applied(call: &CallId, profile: &str) -> Finding {
+    Finding {
+        rule: "sandbox.not-applied".into(),
+        category: "trust-exploit".into(),
+        severity: Severity::High,
+        message: format!(
+            "a command was to run in the sandbox {profile}, and its harness did not start it there"
+        ),
+        remedy:
+            "See whether CLAUDE_CODE_SHELL_PREFIX in the harness's settings still names defenseclaw-shell; \
+                 `defenseclaw-cli doctor` tells"
                 .into(),
-            evidence: vec![call.to_string()],
-            confidence: 90,
-        })
+        evidence: vec![call.to_string()],
+        confidence: 90,
     }
 }
 
