@@ -104,15 +104,15 @@ pub fn launch(options: &RunOptions) -> ExitCode {
 
 fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
     let settings = Settings::load()?;
+    let mut profiles = profiles(&settings)?;
+    if let Some(folder) = &options.profiles {
+        profiles.add(folder).map_err(refused)?;
+    }
     let own = options
         .connector
         .as_deref()
         .and_then(|name| settings.config.sandbox_of(name));
     let name = own.unwrap_or(&options.profile);
-    let mut profiles = profiles(&settings)?;
-    if let Some(folder) = &options.profiles {
-        profiles.add(folder).map_err(refused)?;
-    }
     let profile = profiles.get(name).map_err(refused)?;
     let home = launch::home();
     let project = match &options.project {
@@ -120,7 +120,7 @@ fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
         None => current_project(home.as_deref())?,
     };
     let people = options.supervise.then(|| {
-        let people = people::ByApproval::new(&settings.socket, name, &project);
+        let people = people::ByApproval::new(&settings.socket, &options.profile, &project);
         Arc::new(people) as Arc<dyn People>
     });
     Ok(Launch {
