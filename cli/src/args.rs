@@ -10,8 +10,10 @@ use defenseclaw_model::ids::CallId;
 use crate::{CliError, time, view::View};
 
 pub mod decide;
+pub mod sandbox;
 
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
+use sandbox::{RunOptions, SandboxCommand};
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -24,6 +26,7 @@ Examples:
   defenseclaw-cli audit verify               check the ledger's hash chain
   defenseclaw-cli approvals list             calls that wait for a person
   defenseclaw-cli explain 42                 why the call of record 42 was decided as it was
+  defenseclaw-cli run -- npm test            a command that writes only in its project
 
 Environment:
   DEFENSECLAW_CONFIG  configuration file (default /etc/defenseclaw/config.yaml)
@@ -63,6 +66,12 @@ Examples:
   defenseclaw-cli policy test ./policies            the tests beside rules and policy
   defenseclaw-cli policy validate /etc/defenseclaw/policies && defenseclaw-cli policy reload";
 
+const SANDBOX_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli sandbox list
+  defenseclaw-cli sandbox show workspace
+  defenseclaw-cli run --profile strict --explain     what is in force on this host";
+
 /// What coding agents on this host said they would do, and what the kernel saw them do.
 #[derive(Debug, Parser)]
 #[command(name = "defenseclaw-cli", version, after_help = TOP_EXAMPLES, arg_required_else_help = true)]
@@ -100,6 +109,11 @@ pub enum Command {
     /// Try, check, test and reload the rules
     #[command(subcommand, after_help = POLICY_EXAMPLES)]
     Policy(PolicyCommand),
+    /// Run a command in a sandbox: it reaches what a profile grants, and nothing else
+    Run(RunOptions),
+    /// List, show and check the profiles of `run`
+    #[command(subcommand, after_help = SANDBOX_EXAMPLES)]
+    Sandbox(SandboxCommand),
 }
 
 /// What to do with the ledger.

@@ -19,6 +19,7 @@
 //! | [`inspect`] | `inspect` |
 //! | [`explain`] | `explain` |
 //! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
+//! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -39,6 +40,7 @@ pub mod inspect;
 pub mod json;
 pub mod ledger;
 pub mod policy;
+pub mod sandbox;
 pub mod session;
 pub mod settings;
 pub mod setup;
@@ -92,6 +94,9 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Inspect(options) => inspect::run(options, context),
         args::Command::Explain(options) => explain::run(options, context),
         args::Command::Policy(command) => policy::run(command, context),
+        args::Command::Sandbox(command) => sandbox::run(command, context),
+        // It becomes another program: `main` does that before anything is opened.
+        args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;
     context.out.flush()?;
     Ok(answer)

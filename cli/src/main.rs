@@ -4,13 +4,16 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use defenseclaw_cli::args::Cli;
+use defenseclaw_cli::args::{Cli, Command};
 use defenseclaw_cli::settings::Settings;
 use defenseclaw_cli::view::View;
 use defenseclaw_cli::{Answer, CliError, Context, text};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Run(options) = &cli.command {
+        return defenseclaw_cli::sandbox::launch(options);
+    }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut notes = std::io::stderr().lock();
     let outcome = Settings::load().and_then(|settings| {

@@ -9,7 +9,7 @@ use crate::story;
 #[test]
 fn help_is_complete() {
     let host = Host::new();
-    let commands: [&[&str]; 27] = [
+    let commands: [&[&str]; 32] = [
         &["--help"],
         &["setup", "--help"],
         &["teardown", "--help"],
@@ -32,6 +32,11 @@ fn help_is_complete() {
         &["approvals", "revoke", "--help"],
         &["inspect", "--help"],
         &["explain", "--help"],
+        &["run", "--help"],
+        &["sandbox", "--help"],
+        &["sandbox", "list", "--help"],
+        &["sandbox", "show", "--help"],
+        &["sandbox", "validate", "--help"],
         &["policy", "--help"],
         &["policy", "check", "--help"],
         &["policy", "validate", "--help"],

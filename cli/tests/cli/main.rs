@@ -9,6 +9,8 @@ mod decide;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod sandbox;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod setup;

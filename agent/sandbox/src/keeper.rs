@@ -1,0 +1,164 @@
+//! The process that stays outside of the sandbox, where something is to be put away afterwards.
+//!
+//! Where a sandbox needs it, the launcher divides in two: the child closes the sandbox around itself and becomes the command, and the parent
+//! stays for whoever started it. It hands on what is sent to it, stops and goes on with the child, and ends as the child ended.
+
+use std::fs;
+use std::io;
+use std::mem::MaybeUninit;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, getppid};
+
+/// Signals that somebody may send to the command by sending them to us.
+const HANDED_ON: [Signal; 13] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGPIPE,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
+    Signal::SIGWINCH,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+];
+
+/// Whether this process is a keeper's child, with signals blocked that the command must get.
+static BLOCKED: AtomicBool = AtomicBool::new(false);
+
+fn handed_on() -> SigSet {
+    let mut set: SigSet = HANDED_ON.into_iter().collect();
+    set.add(Signal::SIGCHLD);
+    set
+}
+
+/// Divides the process: returns in the child. The parent makes the folders `reserved` before, takes them away when the child has
+/// ended, and ends likewise.
+///
+/// # Errors
+/// When no process or folder can be made.
+pub fn stay(reserved: &[PathBuf]) -> io::Result<()> {
+    let mut made = Vec::new();
+    for path in reserved {
+        match fs::create_dir(path) {
+            Ok(()) => made.push(path.clone()),
+            // Somebody was faster: it is sealed as what it is.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                put_away(&made);
+                return Err(error);
+            }
+        }
+    }
+    let keeper = nix::unistd::getpid();
+    signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handed_on()), None)?;
+    BLOCKED.store(true, Ordering::Relaxed);
+    // SAFETY: this process has one thread, so the child may do all that the parent may.
+    match unsafe { fork() } {
+        Ok(ForkResult::Child) => {
+            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            // It may have died before that was asked for.
+            if getppid() != keeper {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            Ok(())
+        }
+        Ok(ForkResult::Parent { child }) => {
+            let end = wait(child);
+            put_away(&made);
+            end_as(end)
+        }
+        Err(errno) => {
+            put_away(&made);
+            Err(errno.into())
+        }
+    }
+}
+
+/// Takes the empty folders away. One that is no longer empty is somebody's.
+fn put_away(made: &[PathBuf]) {
+    for path in made.iter().rev() {
+        let _ = fs::remove_dir(path);
+    }
+}
+
+/// Unblocks, before the command starts, what [`stay`] blocked.
+pub fn restore_signals() {
+    if BLOCKED.load(Ordering::Relaxed) {
+        let _ = signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&handed_on()), None);
+    }
+}
+
+/// How the child ended.
+enum End {
+    Exit(i32),
+    Signal(Signal),
+}
+
+fn wait(child: Pid) -> End {
+    loop {
+        let Some(info) = next_signal() else { continue };
+        match Signal::try_from(info.si_signo) {
+            Ok(Signal::SIGCHLD) => {
+                if let Some(end) = reap(child) {
+                    return end;
+                }
+            }
+            // What the terminal sends, it sends to the child too.
+            Ok(signal) if info.si_code <= 0 || signal == Signal::SIGCONT => {
+                let _ = signal::kill(child, signal);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn next_signal() -> Option<libc::siginfo_t> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    let set = handed_on();
+    // SAFETY: both point to values that live during the call; the kernel fills `info` when it returns a signal.
+    unsafe {
+        let signal = libc::sigwaitinfo(set.as_ref(), info.as_mut_ptr());
+        (signal > 0).then(|| info.assume_init())
+    }
+}
+
+fn reap(child: Pid) -> Option<End> {
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
+            Ok(WaitStatus::Exited(_, status)) => return Some(End::Exit(status)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Some(End::Signal(signal)),
+            // A shell that waits for us sees us stop, too. SIGCONT wakes us, and is handed on.
+            Ok(WaitStatus::Stopped(..)) => {
+                let _ = signal::raise(Signal::SIGSTOP);
+            }
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) => return None,
+            Err(_) => return Some(End::Exit(125)),
+        }
+    }
+}
+
+fn end_as(end: End) -> ! {
+    match end {
+        End::Exit(status) => std::process::exit(status),
+        End::Signal(signal) => {
+            // The child left its core where one was wanted.
+            let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
+            // SAFETY: the default action replaces whatever was there.
+            let _ = unsafe { signal::signal(signal, signal::SigHandler::SigDfl) };
+            let mut set = SigSet::empty();
+            set.add(signal);
+            let _ = signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
+            let _ = signal::raise(signal);
+            std::process::exit(128 + signal as i32)
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Sandboxes for tool calls: what a command may reach, as profiles, and the launcher that runs it so.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`profile`] | profiles as data: reading, inheriting, checking |
+//! | [`plan`] | a profile on this host: paths filled in and looked up |
+//! | [`host`] | what this kernel has |
+//! | [`landlock`] | file grants, scopes |
+//! | [`mounts`] | what is closed or sealed inside a grant: mounts in a namespace of the sandbox's own |
+//! | [`syscalls`] | system calls that are refused |
+//! | [`privileges`] | capabilities, descriptors, no new privileges |
+//! | [`canary`] | attempts that must fail before the command starts |
+//! | [`report`] | what is in force, by what, and whether that was proven |
+//! | [`launch`] | all of it in order, then the command |
+//! | [`keeper`] | the process that stays outside where something is to be put away afterwards |
+//!
+//! Nothing here parses what a session wrote, but for one line of a worktree's `.git` file, which is believed only where the
+//! repository confirms it.
+
+pub mod canary;
+mod glob;
+pub mod host;
+pub mod keeper;
+pub mod landlock;
+pub mod launch;
+pub mod mounts;
+pub mod plan;
+pub mod privileges;
+pub mod profile;
+pub mod report;
+pub mod syscalls;

@@ -1,0 +1,307 @@
+//! What is closed or sealed inside a grant: mounts in a namespace of the sandbox's own.
+//!
+//! Landlock grants a folder with all that is below it; what lies there and must stay closed is covered instead. A file or folder
+//! that is closed is covered by an empty one that nobody may open; what is sealed is mounted over itself read-only; and the folders
+//! above are mounted over themselves, so that nobody moves them away with what they hold. Only this process and its children see
+//! it, and nothing of it can be undone from within: Landlock refuses every mount call, and so does the system call filter.
+
+use std::ffi::{CStr, CString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags};
+use nix::sched::CloneFlags;
+use nix::unistd::{getgid, getuid};
+
+use crate::host::check;
+use crate::plan::Plan;
+
+/// Most a private temporary folder takes (bytes, of memory and swap).
+const TMP_SIZE: &CStr = c"1g";
+/// Most a cover takes: it is empty.
+const COVER_SIZE: &CStr = c"64k";
+
+/// Why a namespace or a mount in it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// This user gets no mount namespace on this host.
+    #[error("this user gets no mount namespace here: {0}")]
+    Namespace(io::Error),
+    /// One mount failed.
+    #[error("{what} {path}: {source}")]
+    Mount {
+        /// What was tried.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// How the namespace was had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    /// By root's right to mount.
+    Root,
+    /// In a user namespace.
+    User,
+}
+
+/// Enters a mount namespace of this process's own. The process must have one thread.
+///
+/// # Errors
+/// When this host gives none to this user.
+pub fn enter() -> Result<Namespace, MountError> {
+    let namespace = match nix::sched::unshare(CloneFlags::CLONE_NEWNS) {
+        Ok(()) => Namespace::Root,
+        Err(_) => {
+            user_namespace().map_err(MountError::Namespace)?;
+            Namespace::User
+        }
+    };
+    // What the host mounts later is seen; what is mounted here stays here. Where even that is refused (a security module bounds
+    // what user namespaces may do), nothing else would work.
+    let flags = MsFlags::MS_SLAVE | MsFlags::MS_REC;
+    nix::mount::mount(None::<&str>, "/", None::<&str>, flags, None::<&str>)
+        .map_err(|errno| MountError::Namespace(errno.into()))?;
+    Ok(namespace)
+}
+
+fn user_namespace() -> io::Result<()> {
+    let (uid, gid) = (getuid(), getgid());
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+    // Groups cannot be mapped without this (user_namespaces(7)); no program of the sandbox needs to change them.
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
+
+/// Makes all mounts of `plan`. The process must be in a namespace of its own.
+///
+/// # Errors
+/// When one fails; what was made until then stays, in this namespace.
+pub fn make(plan: &Plan) -> Result<(), MountError> {
+    for path in &plan.pinned {
+        over_itself(path, false)?;
+    }
+    for path in &plan.sealed {
+        over_itself(path, true)?;
+    }
+    let covered = plan.closed.iter().chain(&plan.sockets).chain(&plan.reserved);
+    let covers = Covers::new()?;
+    for path in covered {
+        covers.put_on(path)?;
+    }
+    covers.finish()?;
+    for path in &plan.private_tmp {
+        private_tmp(plan, path)
+            .map_err(|source| failed("a temporary folder cannot be mounted on", path, source))?;
+    }
+    Ok(())
+}
+
+/// Mounts an empty folder over `path`. A project that lies in it is brought along, as it is granted.
+fn private_tmp(plan: &Plan, path: &Path) -> io::Result<()> {
+    let project = Some(&plan.project).filter(|project| project.starts_with(path));
+    let brought = project.map(|project| clone_of(project)).transpose()?;
+    attach(&tmpfs(&[(c"size", TMP_SIZE), (c"mode", c"1777")])?, path)?;
+    if let (Some(tree), Some(project)) = (brought, project) {
+        fs::create_dir_all(project)?;
+        if !plan.writes_project {
+            make_read_only(&tree)?;
+        }
+        attach(&tree, project)?;
+    }
+    Ok(())
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> MountError {
+    MountError::Mount {
+        what,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Mounts `path` over itself, with all that is mounted below.
+fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
+    let what = if read_only { "cannot seal" } else { "cannot pin" };
+    let clone = || -> io::Result<()> {
+        let tree = clone_of(path)?;
+        if read_only {
+            make_read_only(&tree)?;
+        }
+        attach(&tree, path)
+    };
+    clone().map_err(|source| failed(what, path, source))
+}
+
+/// The empty file and folder with which others are covered.
+struct Covers {
+    file: OwnedFd,
+    folder: OwnedFd,
+}
+
+impl Covers {
+    /// Where the covers' own file system is mounted while they are taken from it: some folder that is no target itself.
+    const PLACE: &str = "/sys";
+
+    fn new() -> Result<Self, MountError> {
+        let place = Path::new(Self::PLACE);
+        let make = || -> io::Result<Self> {
+            let fs = tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?;
+            attach(&fs, place)?;
+            let mode = nix::sys::stat::Mode::empty();
+            drop(nix::fcntl::open(
+                &place.join("file"),
+                nix::fcntl::OFlag::O_CREAT | nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC,
+                mode,
+            )?);
+            nix::unistd::mkdir(&place.join("folder"), mode)?;
+            let covers = Self {
+                file: clone_of(&place.join("file"))?,
+                folder: clone_of(&place.join("folder"))?,
+            };
+            for tree in [&covers.file, &covers.folder] {
+                make_read_only(tree)?;
+            }
+            Ok(covers)
+        };
+        make().map_err(|source| failed("cannot make covers on", place, source))
+    }
+
+    fn put_on(&self, path: &Path) -> Result<(), MountError> {
+        let Ok(meta) = fs::symlink_metadata(path) else {
+            // Gone since it was looked up.
+            return Ok(());
+        };
+        let name = if meta.is_dir() { "folder" } else { "file" };
+        let put = || -> io::Result<()> {
+            let tree = clone_of(&Path::new(Self::PLACE).join(name))?;
+            make_read_only(&tree)?;
+            attach(&tree, path)
+        };
+        put().map_err(|source| failed("cannot close", path, source))
+    }
+
+    fn finish(self) -> Result<(), MountError> {
+        drop((self.file, self.folder));
+        nix::mount::umount2(Self::PLACE, MntFlags::MNT_DETACH).map_err(|errno| {
+            failed(
+                "cannot take the covers' folder from",
+                Path::new(Self::PLACE),
+                errno.into(),
+            )
+        })
+    }
+}
+
+const RECURSIVE: libc::c_uint = 0x8000;
+const EMPTY_PATH: libc::c_uint = 0x1000;
+const CLOSE_ON_EXEC: libc::c_uint = 0o2_000_000;
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
+    let fd = libc::c_int::try_from(check(fd)?).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+    // SAFETY: the kernel just made it for this process, and nothing else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A copy of what is mounted at `path`, with all below, that is attached nowhere.
+fn clone_of(path: &Path) -> io::Result<OwnedFd> {
+    const CLONE: libc::c_uint = 1;
+    let path = c_path(path)?;
+    // SAFETY: the path is a string that ends in a zero byte and lives during the call.
+    owned(unsafe {
+        libc::syscall(
+            libc::SYS_open_tree,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            CLONE | RECURSIVE | CLOSE_ON_EXEC,
+        )
+    })
+}
+
+/// Attaches `tree` at `path`.
+fn attach(tree: &OwnedFd, path: &Path) -> io::Result<()> {
+    const FROM_EMPTY_PATH: libc::c_uint = 4;
+    let path = c_path(path)?;
+    // SAFETY: both paths are strings that end in a zero byte and live during the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            FROM_EMPTY_PATH,
+        )
+    })?;
+    Ok(())
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Makes `tree` read-only, with all below. Kernel 5.12.
+fn make_read_only(tree: &OwnedFd) -> io::Result<()> {
+    const READ_ONLY: u64 = 1;
+    let attributes = MountAttributes {
+        set: READ_ONLY,
+        ..MountAttributes::default()
+    };
+    // SAFETY: the attributes have the kernel's layout (`struct mount_attr`, first version), and live during the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            EMPTY_PATH | RECURSIVE,
+            &raw const attributes,
+            size_of::<MountAttributes>(),
+        )
+    })?;
+    Ok(())
+}
+
+/// A new file system in memory, attached nowhere.
+fn tmpfs(options: &[(&CStr, &CStr)]) -> io::Result<OwnedFd> {
+    const CLOSE: libc::c_uint = 1;
+    const SET_STRING: libc::c_uint = 1;
+    const CREATE: libc::c_uint = 6;
+    /// No set-user-id programs, no device nodes.
+    const ATTRIBUTES: libc::c_uint = 2 | 4;
+    // SAFETY: the name is a string that ends in a zero byte.
+    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), CLOSE) })?;
+    let null = std::ptr::null::<libc::c_char>();
+    for (key, value) in options {
+        // SAFETY: both are strings that end in a zero byte.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_fsconfig,
+                context.as_raw_fd(),
+                SET_STRING,
+                key.as_ptr(),
+                value.as_ptr(),
+                0,
+            )
+        })?;
+    }
+    // SAFETY: this command takes neither key nor value.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), CREATE, null, null, 0) })?;
+    // SAFETY: takes numbers alone.
+    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOSE, ATTRIBUTES) })
+}

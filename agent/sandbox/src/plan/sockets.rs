@@ -1,0 +1,50 @@
+//! Path Unix sockets of the host: what listens behind them acts outside of the sandbox (docker, the session bus, agents of keys).
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// Folders that hold nothing but sockets and what belongs to them; closed as a whole, for sockets that come later too.
+const FOLDERS: [&str; 8] = [
+    "/run/dbus",
+    "/run/docker",
+    "/run/containerd",
+    "/run/podman",
+    "/run/libvirt",
+    "/run/snapd",
+    "/run/user",
+    "/tmp/.X11-unix",
+];
+/// Sockets with their own names in `/run`.
+const SOCKETS: [&str; 3] = ["/run/docker.sock", "/run/snapd.socket", "/run/crio/crio.sock"];
+/// Most sockets that are closed one by one. Each costs a mount.
+const MAX_SOCKETS: usize = 512;
+
+/// The sockets and folders of sockets on this host that are not `inside`.
+pub(super) fn outside(inside: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = FOLDERS
+        .iter()
+        .chain(&SOCKETS)
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .collect();
+    // All that are bound in this network namespace, whoever did; a path is told as it was given to bind.
+    let table = fs::read("/proc/net/unix").unwrap_or_default();
+    let table = String::from_utf8_lossy(&table);
+    for line in table.lines().skip(1) {
+        if found.len() >= MAX_SOCKETS {
+            break;
+        }
+        let Some(at) = line.find(" /") else { continue };
+        let Ok(path) = fs::canonicalize(&line[at + 1..]) else {
+            continue;
+        };
+        let socket = fs::metadata(&path).is_ok_and(|meta| meta.file_type().is_socket());
+        if socket && !inside(&path) {
+            found.push(path);
+        }
+    }
+    found.retain(|path| !inside(path));
+    found.sort_unstable();
+    found.dedup_by(|below, above| below.starts_with(&*above));
+    found
+}

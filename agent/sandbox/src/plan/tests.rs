@@ -1,0 +1,216 @@
+use std::os::unix::fs::symlink;
+
+use super::*;
+use crate::profile::Profiles;
+
+/// A home with a project in it, both canonical.
+struct Host {
+    _folder: tempfile::TempDir,
+    home: PathBuf,
+    project: PathBuf,
+}
+
+impl Host {
+    fn new(files: &[&str]) -> Self {
+        // Not below a temporary folder: every sandbox may write those.
+        let folder = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder");
+        let home = fs::canonicalize(folder.path()).expect("there");
+        let project = home.join("project");
+        fs::create_dir_all(project.join(".git/objects")).expect("made");
+        for file in files {
+            let path = home.join(file);
+            if file.ends_with('/') {
+                fs::create_dir_all(&path).expect("made");
+            } else {
+                fs::create_dir_all(path.parent().expect("below home")).expect("made");
+                fs::write(&path, "x").expect("written");
+            }
+        }
+        Self {
+            _folder: folder,
+            home,
+            project,
+        }
+    }
+
+    fn setting(&self) -> Setting {
+        Setting {
+            project: self.project.clone(),
+            home: Some(self.home.clone()),
+            gateway: None,
+        }
+    }
+
+    fn plan(&self, profile: &str) -> Plan {
+        let profile = Profiles::embedded().get(profile).expect("a profile");
+        Plan::new(&profile, &self.setting()).expect("a plan")
+    }
+
+    fn under_home(&self, paths: &[PathBuf]) -> Vec<String> {
+        paths
+            .iter()
+            .filter_map(|path| path.strip_prefix(&self.home).ok())
+            .map(|path| path.display().to_string())
+            .collect()
+    }
+}
+
+#[test]
+fn secrets_are_closed_wherever_a_grant_reaches_them() {
+    let host = Host::new(&[
+        ".ssh/id_rsa",
+        ".npmrc",
+        "project/.env",
+        "project/.env.example",
+        "project/a/b/.env.local",
+        "project/node_modules/x/.env",
+        "project/src/main.rs",
+    ]);
+    let closed = host.under_home(&host.plan("workspace").closed);
+    assert_eq!(
+        closed,
+        [".npmrc", ".ssh", "project/.env", "project/a/b/.env.local"]
+    );
+    // Home is not granted there, so nothing in it needs to be closed.
+    let closed = host.under_home(&host.plan("strict").closed);
+    assert_eq!(closed, ["project/.env", "project/a/b/.env.local"]);
+}
+
+#[test]
+fn a_link_to_a_secret_closes_the_secret() {
+    let host = Host::new(&["vault/prod"]);
+    symlink(host.home.join("vault/prod"), host.project.join(".env")).expect("linked");
+    assert_eq!(host.under_home(&host.plan("workspace").closed), ["vault/prod"]);
+}
+
+#[test]
+fn what_runs_code_outside_is_sealed_with_the_folders_above_it() {
+    let host = Host::new(&[
+        "project/.git/hooks/",
+        "project/.git/config",
+        "project/.claude/settings.json",
+        "project/.github/workflows/ci.yaml",
+    ]);
+    let plan = host.plan("workspace");
+    assert_eq!(
+        host.under_home(&plan.sealed),
+        [
+            "project/.claude",
+            "project/.git/config",
+            "project/.git/hooks",
+            "project/.github/workflows"
+        ]
+    );
+    assert_eq!(host.under_home(&plan.pinned), ["project/.git", "project/.github"]);
+    assert!(
+        host.plan("read-only").sealed.is_empty(),
+        "nothing of it can be written"
+    );
+}
+
+#[test]
+fn settings_that_are_missing_are_reserved_only_for_those_who_use_them() {
+    let host = Host::new(&[".codex/"]);
+    let reserved = host.under_home(&host.plan("workspace").reserved);
+    assert!(reserved.contains(&"project/.codex".to_owned()), "{reserved:?}");
+    assert!(
+        reserved.contains(&"project/.git/hooks".to_owned()),
+        "{reserved:?}"
+    );
+    assert!(!reserved.contains(&"project/.cursor".to_owned()), "{reserved:?}");
+}
+
+#[test]
+fn a_project_that_would_grant_everything_is_refused() {
+    let host = Host::new(&[]);
+    let profile = Profiles::embedded().get("workspace").expect("a profile");
+    for (project, part) in [
+        (host.home.clone(), "home folder"),
+        (PathBuf::from("/"), "home folder"),
+        (PathBuf::from("/usr"), "system's"),
+        (PathBuf::from("/etc/ssl"), "system's"),
+        (host.home.join("missing"), "No such file"),
+        (host.home.join("project/.git/HEAD"), "No such file"),
+    ] {
+        let setting = Setting {
+            project: project.clone(),
+            ..host.setting()
+        };
+        let error = Plan::new(&profile, &setting).expect_err("refused").to_string();
+        assert!(error.contains(part), "{}: {error}", project.display());
+    }
+}
+
+#[test]
+fn an_abstract_profile_is_refused() {
+    let base = Profiles::embedded().get("base").expect("base");
+    let error = Plan::new(&base, &Host::new(&[]).setting()).expect_err("refused");
+    assert!(error.to_string().contains("only serves to be extended"));
+}
+
+#[test]
+fn a_worktree_s_repository_is_granted_only_if_it_knows_the_worktree() {
+    let host = Host::new(&[
+        "main/.git/HEAD",
+        "main/.git/config",
+        "main/.git/objects/",
+        "main/.git/worktrees/w/HEAD",
+        ".ssh/id_rsa",
+    ]);
+    fs::remove_dir_all(host.project.join(".git")).expect("removed");
+    let own = host.home.join("main/.git/worktrees/w");
+    fs::write(host.project.join(".git"), format!("gitdir: {}\n", own.display())).expect("written");
+    fs::write(own.join("commondir"), "../..\n").expect("written");
+    let common = "main/.git".to_owned();
+    assert!(
+        !host.under_home(&host.plan("workspace").write).contains(&common),
+        "no word of it"
+    );
+    let back = host.project.join(".git");
+    fs::write(own.join("gitdir"), format!("{}\n", back.display())).expect("written");
+    let plan = host.plan("workspace");
+    assert!(host.under_home(&plan.write).contains(&common));
+    assert!(
+        host.under_home(&plan.sealed)
+            .contains(&"main/.git/config".to_owned())
+    );
+    // What the worktree's own file says is nobody else's word.
+    fs::write(&back, format!("gitdir: {}\n", host.home.join(".ssh").display())).expect("written");
+    let written = host.under_home(&host.plan("workspace").write);
+    assert!(!written.iter().any(|path| path.contains("ssh")), "{written:?}");
+}
+
+#[test]
+fn the_project_is_the_repository_around_a_folder_but_never_home() {
+    let host = Host::new(&["project/src/deep/", "loose/"]);
+    let home = Some(host.home.as_path());
+    assert_eq!(project_of(&host.project.join("src/deep"), home), host.project);
+    let loose = host.home.join("loose");
+    fs::create_dir(host.home.join(".git")).expect("made");
+    assert_eq!(project_of(&loose, home), loose);
+}
+
+#[test]
+fn secrets_leave_the_environment() {
+    let given = |names: &[&str]| -> Vec<(OsString, OsString)> {
+        names.iter().map(|name| (name.into(), "x".into())).collect()
+    };
+    let left = |profile: &str, names: &[&str]| -> Vec<String> {
+        let profile = Profiles::embedded().get(profile).expect("a profile");
+        environment(&profile, given(names))
+            .into_iter()
+            .map(|(name, _)| name.to_string_lossy().into_owned())
+            .collect()
+    };
+    let names = [
+        "PATH",
+        "GITHUB_TOKEN",
+        "AWS_PROFILE",
+        "LD_PRELOAD",
+        "CARGO_HOME",
+        "MY_PASSWORD",
+        "LC_ALL",
+    ];
+    assert_eq!(left("workspace", &names), ["PATH", "CARGO_HOME", "LC_ALL"]);
+    assert_eq!(left("strict", &names), ["PATH", "LC_ALL"]);
+}

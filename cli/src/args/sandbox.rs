@@ -1,0 +1,86 @@
+//! The command line of `run` and `sandbox`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli run -- npm test                    writes only in the project, secrets stay closed
+  defenseclaw-cli run --profile network-none -- make check
+  defenseclaw-cli run --profile read-only -- rg TODO
+  defenseclaw-cli run --explain                      what would be in force here, proven by attempts
+  defenseclaw-cli run -- claude                      a whole agent in one sandbox
+
+No root and no daemon is needed. The command keeps its process id, terminal, working directory and
+streams. Profiles: defenseclaw-cli sandbox list.
+
+Exit status: the command's own; 125 nothing was started (the sandbox could not be closed as its profile
+requires), 126 the command cannot be executed, 127 it was not found.")]
+pub struct RunOptions {
+    /// What the command may reach
+    #[arg(long, value_name = "NAME", default_value = "workspace")]
+    pub profile: String,
+    /// The folder that is worked in; by default the repository around the current folder, else that folder
+    #[arg(long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// Start also without what the profile requires and this host has not; what is missing is told
+    #[arg(long)]
+    pub best_effort: bool,
+    /// Print what is in force to standard error before the command starts; without a command, only that
+    #[arg(long)]
+    pub explain: bool,
+    /// With --explain: print one JSON object
+    #[arg(long, requires = "explain")]
+    pub json: bool,
+    /// The command and its arguments
+    #[arg(value_name = "CMD", last = true, required_unless_present = "explain")]
+    pub command: Vec<OsString>,
+}
+
+/// What to do with sandbox profiles.
+#[derive(Debug, Subcommand)]
+pub enum SandboxCommand {
+    /// List the profiles
+    List(ListProfilesOptions),
+    /// Print a profile whole, with what it inherits
+    Show(ShowProfileOptions),
+    /// Check the operator's profiles
+    Validate(ValidateProfilesOptions),
+}
+
+/// Options of `sandbox list`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli sandbox list
+  defenseclaw-cli sandbox list --json | jq -r .name")]
+pub struct ListProfilesOptions {
+    /// Print one JSON object per profile
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `sandbox show`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli sandbox show workspace
+  defenseclaw-cli sandbox show strict | jq .files.read")]
+pub struct ShowProfileOptions {
+    /// Which
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// Options of `sandbox validate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli sandbox validate /etc/defenseclaw/policies/sandbox
+
+Exit status: 0 every profile is valid, 2 one is not; each that is not is named with what is wrong.")]
+pub struct ValidateProfilesOptions {
+    /// The folder with the profiles; by default the operator's
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+}

@@ -1,0 +1,281 @@
+//! `run`: what a command keeps of its caller, and what it does not reach.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+/// A home with a project, outside of the temporary folders, which every sandbox may write.
+struct House {
+    _folder: tempfile::TempDir,
+    home: PathBuf,
+    project: PathBuf,
+}
+
+impl House {
+    fn new() -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let home = fs::canonicalize(folder.path()).expect("there");
+        let project = home.join("project");
+        fs::create_dir_all(project.join(".git/hooks")).expect("made");
+        fs::create_dir_all(project.join(".git/objects")).expect("made");
+        fs::create_dir_all(home.join(".ssh")).expect("made");
+        fs::write(home.join(".ssh/id_ed25519"), "the key").expect("written");
+        fs::write(project.join(".env"), "the secret").expect("written");
+        fs::write(project.join("README"), "hello").expect("written");
+        Self {
+            _folder: folder,
+            home,
+            project,
+        }
+    }
+
+    fn run(&self, options: &[&str], command: &[&str]) -> Command {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_defenseclaw-cli"));
+        run.arg("run")
+            .args(options)
+            .env("HOME", &self.home)
+            .env_remove("DEFENSECLAW_CONFIG")
+            .current_dir(&self.project);
+        if !command.is_empty() {
+            run.arg("--").args(command);
+        }
+        run
+    }
+
+    fn sh(&self, options: &[&str], script: &str) -> Output {
+        self.run(options, &["sh", "-c", script])
+            .output()
+            .expect("started")
+    }
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_command_keeps_what_is_its_caller_s() {
+    let house = House::new();
+    let mut child = house
+        .run(
+            &[],
+            &["sh", "-c", "pwd; cat; echo \"$1\" >&2; exit 41", "sh", "a b\n'c'"],
+        )
+        .env("PLAIN", "kept")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"through and through").expect("written");
+    drop(stdin);
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(
+        out(&output),
+        format!("{}\nthrough and through", house.project.display())
+    );
+    assert_eq!(err(&output), "a b\n'c'\n");
+    assert_eq!(output.status.code(), Some(41));
+}
+
+#[test]
+fn the_command_has_the_launcher_s_process_id() {
+    let house = House::new();
+    let child = house
+        .run(&[], &["sh", "-c", "echo $$"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let id = child.id();
+    let output = child.wait_with_output().expect("ended");
+    assert_eq!(out(&output).trim(), id.to_string());
+}
+
+#[test]
+fn what_cannot_be_started_says_so_as_env_does() {
+    let house = House::new();
+    let status = |options: &[&str], command: &[&str]| {
+        let output = house.run(options, command).output().expect("started");
+        (output.status.code(), err(&output))
+    };
+    let (code, text) = status(&[], &["no-such-program-anywhere"]);
+    assert_eq!(code, Some(127), "{text}");
+    let (code, text) = status(&[], &["./README"]);
+    assert_eq!(code, Some(126), "{text}");
+    let (code, text) = status(&["--profile", "workspce"], &["true"]);
+    assert_eq!(code, Some(125), "{text}");
+    assert!(text.contains("there is no profile \"workspce\""), "{text}");
+    let (code, text) = status(&["--project", "/"], &["true"]);
+    assert_eq!(code, Some(125), "{text}");
+    assert!(text.contains("--project"), "{text}");
+}
+
+#[test]
+fn a_profile_that_cannot_be_had_is_refused_unless_told() {
+    let house = House::new();
+    let policies = house.home.join("policies");
+    fs::create_dir_all(policies.join("sandbox")).expect("made");
+    // Nobody judges connections here, so that this cannot be had.
+    fs::write(
+        policies.join("sandbox/narrow.yaml"),
+        "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
+         network: {mode: allowlist, hosts: [\"example.org:443\"]}\nrequires: [network]\n",
+    )
+    .expect("written");
+    let config = house.home.join("config.yaml");
+    fs::write(&config, format!("policies: {}\n", policies.display())).expect("written");
+    let output = house
+        .run(&["--profile", "narrow"], &["echo", "ran"])
+        .env("DEFENSECLAW_CONFIG", &config)
+        .output()
+        .expect("started");
+    assert_eq!(output.status.code(), Some(125), "{}", err(&output));
+    assert_eq!(out(&output), "");
+    assert!(err(&output).contains("network: "), "{}", err(&output));
+    let output = house
+        .run(&["--profile", "narrow", "--best-effort"], &["echo", "ran"])
+        .env("DEFENSECLAW_CONFIG", &config)
+        .output()
+        .expect("started");
+    assert_eq!(out(&output), "ran\n");
+    assert!(err(&output).contains("without network"), "{}", err(&output));
+}
+
+#[test]
+fn secrets_are_out_of_reach_and_the_project_is_not() {
+    let house = House::new();
+    let output = house.sh(
+        &[],
+        "cat .env ../.ssh/id_ed25519; echo new > made && cat made README; cat .env > copied; ls ../.ssh",
+    );
+    let told = out(&output);
+    assert!(told.contains("new\nhello"), "{told}{}", err(&output));
+    assert!(
+        !told.contains("secret") && !told.contains("key") && !told.contains("id_ed25519"),
+        "{told}"
+    );
+    assert_eq!(
+        fs::read_to_string(house.project.join(".env")).expect("there"),
+        "the secret"
+    );
+}
+
+#[test]
+fn what_runs_outside_cannot_be_planted() {
+    let house = House::new();
+    fs::create_dir(house.home.join(".claude")).expect("made");
+    let output = house.sh(
+        &[],
+        "echo x > .git/hooks/pre-commit; mv .git moved; mkdir -p .claude; echo x > .claude/settings.json; \
+         rmdir .claude; ln -s /tmp .claude; git init -q sub 2>/dev/null; mkdir other; echo fine > other/file; true",
+    );
+    assert!(output.status.success(), "{}", err(&output));
+    assert!(!house.project.join(".git/hooks/pre-commit").exists());
+    assert!(!house.project.join("moved").exists());
+    assert!(
+        fs::symlink_metadata(house.project.join(".claude")).is_err(),
+        "the place holder went"
+    );
+    assert!(house.project.join("other/file").exists());
+}
+
+#[test]
+fn descriptors_and_secrets_of_the_environment_stay_behind() {
+    let house = House::new();
+    let script = "exec 7</etc/passwd; exec \"$@\"";
+    let launcher = env!("CARGO_BIN_EXE_defenseclaw-cli");
+    let output = Command::new("sh")
+        .args(["-c", script, "sh", launcher, "run", "--", "sh", "-c"])
+        .arg("cat <&7 | head -1; echo \"[$GITHUB_TOKEN]$OTHER\"")
+        .env("HOME", &house.home)
+        .env("GITHUB_TOKEN", "ghp")
+        .env("OTHER", "stays")
+        .current_dir(&house.project)
+        .output()
+        .expect("started");
+    assert!(!out(&output).contains("root:"), "{}", out(&output));
+    assert!(out(&output).contains("[]stays"), "{}", out(&output));
+}
+
+#[test]
+fn signals_end_the_command_and_its_caller_sees_which() {
+    let house = House::new();
+    // Once with the launcher becoming the command, once with a process that stays outside.
+    for reserved in [false, true] {
+        if reserved {
+            fs::create_dir(house.home.join(".claude")).expect("made");
+        }
+        let output = house.sh(&[], "kill -TERM $$");
+        assert_eq!(
+            output.status.signal(),
+            Some(Signal::SIGTERM as i32),
+            "reserved: {reserved}"
+        );
+        let mut child = house
+            .run(
+                &[],
+                &[
+                    "sh",
+                    "-c",
+                    "trap 'echo caught; exit 9' TERM; echo ready; while :; do sleep 0.05; done",
+                ],
+            )
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        std::io::BufRead::read_line(&mut stdout, &mut line).expect("ready");
+        let id = i32::try_from(child.id()).expect("an id");
+        signal::kill(Pid::from_raw(id), Signal::SIGTERM).expect("sent");
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut stdout, &mut rest).expect("read");
+        assert_eq!(rest, "caught\n");
+        assert_eq!(
+            child.wait().expect("ended").code(),
+            Some(9),
+            "reserved: {reserved}"
+        );
+    }
+    assert!(fs::symlink_metadata(house.project.join(".claude")).is_err());
+}
+
+#[test]
+fn explain_proves_what_it_tells() {
+    let house = House::new();
+    let output = house
+        .run(&["--profile", "strict", "--explain", "--json"], &[])
+        .output()
+        .expect("started");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(report["profile"], "strict");
+    let of = |family: &str| {
+        report["protections"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .find(|protection| protection["family"] == family)
+            .unwrap_or_else(|| panic!("no {family}"))
+            .clone()
+    };
+    for family in [
+        "closed-files",
+        "sealed-files",
+        "network",
+        "system-calls",
+        "private-tmp",
+    ] {
+        assert_eq!(of(family)["proof"], "proven", "{}", of(family));
+    }
+    assert_eq!(of("file-writes")["by"], "landlock");
+}
