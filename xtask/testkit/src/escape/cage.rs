@@ -49,11 +49,6 @@ impl Cage {
         }
     }
 
-    /// Whether programs in the project cannot be executed by design.
-    pub fn executes_only_system_programs(&self) -> bool {
-        matches!(self, Self::Ours { profile, .. } if profile == "strict")
-    }
-
     /// The peers, each with the reason if it is not here: `DEFENSECLAW_CODEX` and `DEFENSECLAW_SRT` name programs that are
     /// not in `PATH`.
     pub fn peers() -> Vec<(Self, Option<String>)> {

@@ -106,6 +106,9 @@ impl Ground {
             (scene.home.join(".aws/credentials"), secret("aws")),
             (scene.home.join(".gnupg/private.key"), secret("gnupg")),
             (scene.home.join(".docker/run/.keep"), String::new()),
+            (scene.home.join(".claude/.keep"), String::new()),
+            (scene.home.join(".codex/.keep"), String::new()),
+            (scene.home.join(".vscode/.keep"), String::new()),
             (scene.home.join(".bashrc"), "# shell\n".to_owned()),
             (scene.home.join(".profile"), "# shell\n".to_owned()),
             (scene.home.join(".config/systemd/user/.keep"), String::new()),
@@ -113,7 +116,7 @@ impl Ground {
             (scene.neighbour.join("file.txt"), "neighbour\n".to_owned()),
             (scene.base.join("run/dbus/.keep"), String::new()),
             (scene.base.join("run/systemd/.keep"), String::new()),
-            (scene.base.join("bin/.keep"), String::new()),
+            (scene.base.join("later/.keep"), String::new()),
             (scene.tmp.join(".keep"), String::new()),
             (project.join("README"), "A small project.\n".to_owned()),
             (
@@ -164,6 +167,7 @@ impl Ground {
         let mut snapshot = Snapshot::new();
         for path in walk(&scene.base)?.into_iter().chain(self.strays.clone()) {
             let ordinary = path.starts_with(&scene.tmp)
+                || path.starts_with(scene.later_sockets())
                 || path == scene.busy_file()
                 || path.starts_with(&scene.project) && !guarded(&scene.project, &path);
             if ordinary {

@@ -76,14 +76,25 @@ pub struct Outside {
 impl Scene {
     /// Sockets that the process outside listens on, by where they lie.
     pub fn stream_sockets(&self) -> Vec<(&'static str, PathBuf)> {
+        // By the name that everybody knows: it is what the kernel lists.
+        let run = if self.run_stand_in {
+            PathBuf::from("/run")
+        } else {
+            self.base.join("run")
+        };
         vec![
             ("docker-in-home", self.home.join(".docker/run/docker.sock")),
             ("gpg-agent", self.home.join(".gnupg/S.gpg-agent")),
             ("anywhere", self.base.join("agent.sock")),
-            ("docker-in-run", self.base.join("run/docker.sock")),
-            ("system-bus", self.base.join("run/dbus/system_bus_socket")),
-            ("service-manager", self.base.join("run/systemd/private")),
+            ("docker-in-run", run.join("docker.sock")),
+            ("system-bus", run.join("dbus/system_bus_socket")),
+            ("service-manager", run.join("systemd/private")),
         ]
+    }
+
+    /// Where the process outside makes a new socket every few milliseconds, named by numbers from 0 on.
+    pub fn later_sockets(&self) -> PathBuf {
+        self.base.join("later")
     }
 
     /// A datagram socket outside the project.

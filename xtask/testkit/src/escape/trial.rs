@@ -27,8 +27,6 @@ const SETTLE: Duration = Duration::from_millis(25);
 pub const RESULT: &str = "ESCAPE-RESULT ";
 /// First line of standard output: the program runs.
 pub const STARTED: &str = "ESCAPE-STARTED";
-/// Where the folder of programs is mounted for cages that execute from system folders only.
-pub const SYSTEM_FOLDER: &str = "/usr/local/games";
 
 /// Which of the two is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +88,7 @@ impl Outcome {
 pub struct Entrance {
     /// User and group to become, when started by root.
     pub user: u32,
-    /// Whether to mount the stand-ins over `/run` and [`SYSTEM_FOLDER`] (root only).
+    /// Whether to mount the stand-in over `/run` (root only).
     pub mounts: bool,
     /// Whether standard input is to be a terminal.
     pub terminal: bool,
@@ -122,11 +120,21 @@ impl Trials {
             let mode = fs::Permissions::from_mode(0o4755);
             fs::set_permissions(ground.path().join("set-user-id"), mode)?;
         }
+        let mut copy = launcher.to_owned();
+        if launcher.exists() {
+            copy = ground.path().join("defenseclaw-cli");
+            fs::copy(launcher, &copy).with_context(|| format!("cannot copy {}", launcher.display()))?;
+        }
         Ok(Self {
             folder: ground,
             program,
-            launcher: launcher.to_owned(),
+            launcher: copy,
         })
+    }
+
+    /// The copy of `defenseclaw-cli` that every user may run.
+    pub fn launcher(&self) -> &Path {
+        &self.launcher
     }
 
     /// Runs one case as `user`.
@@ -136,7 +144,6 @@ impl Trials {
         ground.scene.launcher.clone_from(&self.launcher);
         let inside = ground.scene.project.join("escape");
         fs::hard_link(&self.program, &inside)?;
-        fs::hard_link(&self.program, ground.scene.base.join("bin/escape"))?;
         fs::hard_link(&self.program, ground.scene.home.join(".gnupg/program"))?;
         if root {
             let tool = ground.scene.project.join("tool");
@@ -146,7 +153,7 @@ impl Trials {
         ground.scene.run_stand_in = root;
         let mut entrance = Entrance {
             user,
-            mounts: false,
+            mounts: root,
             terminal: false,
             descriptors: false,
             scene: ground.scene.clone(),
@@ -154,23 +161,17 @@ impl Trials {
         let mut outside = Watch::start(&self.program, &entrance)?;
         ground.scene.outside = outside.offers.clone();
         entrance = Entrance {
-            mounts: root,
             terminal: case.terminal,
             descriptors: case.theme == "descriptors",
             scene: ground.scene.clone(),
             ..entrance
-        };
-        let program = if cage.executes_only_system_programs() && root {
-            Path::new(SYSTEM_FOLDER).join("escape")
-        } else {
-            inside
         };
         let verb = match role {
             Role::Attack => "run",
             Role::Twin => "twin",
         };
         let inner = vec![
-            program.display().to_string(),
+            inside.display().to_string(),
             verb.to_owned(),
             case.name.clone(),
             serde_json::to_string(&ground.scene)?,

@@ -51,8 +51,6 @@ pub(crate) const ALL: &[&str] = &PROFILES;
 pub(crate) const OFFLINE: &[&str] = &["read-only", "network-none", "strict"];
 /// Profiles that reach no address but named ones.
 pub(crate) const NAMED_HOSTS: &[&str] = &["read-only", "network-none", "network-allowlist", "strict"];
-/// The profile that promises most.
-pub(crate) const STRICT: &[&str] = &["strict"];
 /// Profiles with a temporary folder of their own.
 pub(crate) const OWN_TMP: &[&str] = &["read-only", "strict"];
 /// No profile promises it: what happens is reported.

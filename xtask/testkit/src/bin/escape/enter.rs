@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_testkit::escape::scene::inherited;
-use defenseclaw_testkit::escape::trial::{Entrance, SYSTEM_FOLDER};
+use defenseclaw_testkit::escape::trial::Entrance;
 use nix::libc;
 
 use crate::sys::{Arg, Refused, call, open_at, path};
@@ -20,7 +20,7 @@ pub(crate) fn enter(entrance: &str, command: &[&str]) -> Result<ExitCode> {
         bail!("which program?");
     };
     if entrance.mounts {
-        stand_ins(&entrance).map_err(failed("mounting stand-ins"))?;
+        stand_in(&entrance).map_err(failed("mounting the stand-in"))?;
     }
     if nix::unistd::geteuid().is_root() && entrance.user != 0 {
         become_user(entrance.user).map_err(failed("becoming the user"))?;
@@ -40,9 +40,8 @@ fn failed(what: &'static str) -> impl Fn(Refused) -> anyhow::Error {
     move |refused| anyhow::anyhow!("{what}: {refused:?}")
 }
 
-/// In a mount namespace of its own: the scene's folders over `/run` and over a system folder.
-fn stand_ins(entrance: &Entrance) -> Result<(), Refused> {
-    let scene = &entrance.scene;
+/// In a mount namespace of its own: the scene's folder over `/run`.
+fn stand_in(entrance: &Entrance) -> Result<(), Refused> {
     call("unshare", libc::SYS_unshare, &[libc::CLONE_NEWNS.into()])?;
     let root = path(Path::new("/"))?;
     let private = (libc::MS_REC | libc::MS_PRIVATE).into();
@@ -51,17 +50,15 @@ fn stand_ins(entrance: &Entrance) -> Result<(), Refused> {
         libc::SYS_mount,
         &[0.into(), Arg::text(&root), 0.into(), private, 0.into()],
     )?;
-    for (from, to) in [("run", "/run"), ("bin", SYSTEM_FOLDER)] {
-        let (from, to) = (path(&scene.base.join(from))?, path(Path::new(to))?);
-        let bind = [
-            Arg::text(&from),
-            Arg::text(&to),
-            0.into(),
-            libc::MS_BIND.into(),
-            0.into(),
-        ];
-        call("mount", libc::SYS_mount, &bind)?;
-    }
+    let (from, to) = (path(&entrance.scene.base.join("run"))?, path(Path::new("/run"))?);
+    let bind = [
+        Arg::text(&from),
+        Arg::text(&to),
+        0.into(),
+        libc::MS_BIND.into(),
+        0.into(),
+    ];
+    call("mount", libc::SYS_mount, &bind)?;
     Ok(())
 }
 

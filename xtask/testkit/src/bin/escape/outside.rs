@@ -105,6 +105,7 @@ pub(crate) fn watch(scene: Scene) -> Result<ExitCode> {
     unix(&events, &scene, &mut offers)?;
     objects(&mut lasting, &mut offers);
     keep_busy(&scene);
+    keep_listening(&events, &scene);
     println!("{}", serde_json::to_string(&offers)?);
     for line in std::io::stdin().lock().lines() {
         line?;
@@ -286,6 +287,23 @@ fn keep_busy(scene: &Scene) {
                 .open(&busy)
                 .and_then(|mut file| file.write_all(b"# busy\n"));
             let _ = fs::read(&secret);
+        }
+    });
+}
+
+/// Makes a new socket every few milliseconds, as a tool does that is started while a sandbox runs.
+fn keep_listening(events: &Events, scene: &Scene) {
+    let (events, folder) = (events.clone(), scene.later_sockets());
+    std::thread::spawn(move || {
+        for number in 0..1000 {
+            // The folder goes when the trial is over.
+            let Ok(listener) = UnixListener::bind(folder.join(number.to_string())) else {
+                return;
+            };
+            serve(&events, "a later socket", move || {
+                listener.accept().map(|(stream, _)| stream)
+            });
+            std::thread::sleep(Duration::from_millis(20));
         }
     });
 }

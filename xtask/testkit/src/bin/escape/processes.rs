@@ -85,7 +85,9 @@ fn trace(process: i32, address: u64, length: usize) -> Result<Vec<u8>, Refused> 
             &[request.into(), process.into(), address.into(), 0.into()],
         )
     };
-    request("PTRACE_ATTACH", libc::PTRACE_ATTACH, 0)?;
+    // Not PTRACE_ATTACH: its SIGSTOP may come after the stop of an exec, and stay.
+    request("PTRACE_SEIZE", libc::PTRACE_SEIZE, 0)?;
+    request("PTRACE_INTERRUPT", libc::PTRACE_INTERRUPT, 0)?;
     let mut status = 0_i32;
     let options = [
         process.into(),

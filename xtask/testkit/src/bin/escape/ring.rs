@@ -66,7 +66,7 @@ struct Parameters {
     completion: Offsets,
 }
 
-/// `struct io_sqring_offsets`; of `struct io_cqring_offsets` the fifth is where the entries are.
+/// `struct io_sqring_offsets`; of `struct io_cqring_offsets` the sixth is where the entries are.
 #[repr(C)]
 #[derive(Default)]
 struct Offsets {
@@ -147,7 +147,7 @@ impl Ring {
             ],
         )?;
         // `struct io_uring_cqe`: user data, result, flags.
-        let offset = self.parameters.completion.flags + 8;
+        let offset = self.parameters.completion.dropped + 8;
         // SAFETY: as above; the call has waited for the first completion.
         let result = unsafe { at(completion, offset).cast::<i32>().read() };
         if result < 0 {

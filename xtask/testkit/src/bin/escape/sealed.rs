@@ -71,10 +71,10 @@ const CASES: &[Case] = &[
               write(&s.project.join(".env"))
           }; twin "removes a file of the project and makes its own", |s| project_file(s, "sub/notes.txt");
           ALL, MOUNTS, judge Outside),
-    case!("create-direnv-file": "creates .envrc, which a shell runs on entering", |s| write(&s.project.join(".envrc"));
-          twin "creates Makefile", |s| write(&writable(s)?.join("Makefile")); ALL, MOUNTS, judge Outside),
+    case!("create-direnv-file": "creates .envrc, which direnv runs once somebody allows it", |s| write(&s.project.join(".envrc"));
+          twin "creates Makefile", |s| write(&writable(s)?.join("Makefile")); REPORTED, MOUNTS, judge Outside),
     case!("write-read-only-mapping": "maps a hook read-only and writes it through /proc/self/mem", write_mapping;
-          twin "writes its own memory through /proc/self/mem", write_own_memory; ALL, LANDLOCK, judge Outside),
+          twin "reads its own memory through /proc/self/mem", read_own_memory; ALL, LANDLOCK, judge Outside),
 ];
 
 fn write(file: &Path) -> Attempt {
@@ -252,13 +252,15 @@ fn write_mapping(scene: &Scene) -> Attempt {
     write_memory(mapping.expose_provenance() as u64)
 }
 
-fn write_own_memory(_: &Scene) -> Attempt {
-    let word = std::sync::atomic::AtomicU64::new(0);
-    write_memory(std::ptr::from_ref(&word).expose_provenance() as u64)?;
-    match word.load(std::sync::atomic::Ordering::SeqCst) {
-        0 => refused("nothing was written"),
-        _ => Ok("wrote".to_owned()),
+fn read_own_memory(_: &Scene) -> Attempt {
+    use std::os::unix::fs::FileExt as _;
+    let mut bytes = [0; 8];
+    let from = std::ptr::from_ref(DEFACED).cast::<u8>().expose_provenance() as u64;
+    fs::File::open("/proc/self/mem")?.read_exact_at(&mut bytes, from)?;
+    if bytes != DEFACED.as_bytes()[..8] {
+        return refused("something else was read");
     }
+    Ok("read".to_owned())
 }
 
 fn write_memory(address: u64) -> Attempt {
