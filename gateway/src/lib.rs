@@ -13,6 +13,7 @@
 //! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
 //! | [`approvals`] | calls that wait for a person, and what people have allowed |
+//! | [`questions`] | what supervised sandboxes ask a person |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
 //! | [`rules`] | the policy and rule packs in force, and how they are replaced |
 //! | [`sessions`], `posture` | sessions and calls that have not ended; what a session did so far |
@@ -41,6 +42,7 @@ pub mod ledger_writer;
 pub mod listen;
 pub mod metrics;
 mod posture;
+pub mod questions;
 pub mod redact;
 pub mod rules;
 pub mod server;

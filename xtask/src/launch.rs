@@ -29,7 +29,7 @@ enum Client {
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// Which benchmarks, of hook, decision, decide, append, memory; without a name, all.
+    /// Which benchmarks, of hook, decision, decide, append, memory, sandbox; without a name, all.
     #[arg(value_name = "NAME", value_parser = ["hook", "decision", "decide", "append", "memory"])]
     names: Vec<String>,
     /// One JSON object per result.

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 use nix::unistd::{getgid, getuid};
@@ -137,39 +138,31 @@ fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
         }
         attach(&tree, path)
     };
-    clone().map_err(|source| failed(what, path, source))
+    match clone() {
+        Err(_) if fs::symlink_metadata(path).is_err() => Ok(()),
+        other => other.map_err(|source| failed(what, path, source)),
+    }
 }
 
-/// The empty file and folder with which others are covered.
-struct Covers {
-    file: OwnedFd,
-    folder: OwnedFd,
-}
+/// An empty file and an empty folder with which others are covered. They lie in a file system of their own, mounted read-only over
+/// some folder that is no target itself, for as long as copies of it are made.
+struct Covers;
 
 impl Covers {
-    /// Where the covers' own file system is mounted while they are taken from it: some folder that is no target itself.
     const PLACE: &str = "/sys";
 
     fn new() -> Result<Self, MountError> {
         let place = Path::new(Self::PLACE);
         let make = || -> io::Result<Self> {
-            let fs = tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?;
-            attach(&fs, place)?;
+            attach(&tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?, place)?;
             let mode = nix::sys::stat::Mode::empty();
-            drop(nix::fcntl::open(
-                &place.join("file"),
-                nix::fcntl::OFlag::O_CREAT | nix::fcntl::OFlag::O_WRONLY | nix::fcntl::OFlag::O_CLOEXEC,
-                mode,
-            )?);
+            let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+            drop(nix::fcntl::open(&place.join("file"), flags, mode)?);
             nix::unistd::mkdir(&place.join("folder"), mode)?;
-            let covers = Self {
-                file: clone_of(&place.join("file"))?,
-                folder: clone_of(&place.join("folder"))?,
-            };
-            for tree in [&covers.file, &covers.folder] {
-                make_read_only(tree)?;
-            }
-            Ok(covers)
+            // Copies of a read-only mount are read-only.
+            let here = nix::fcntl::open(place, OFlag::O_PATH | OFlag::O_CLOEXEC, mode)?;
+            make_read_only(&here)?;
+            Ok(Self)
         };
         make().map_err(|source| failed("cannot make covers on", place, source))
     }
@@ -180,16 +173,13 @@ impl Covers {
             return Ok(());
         };
         let name = if meta.is_dir() { "folder" } else { "file" };
-        let put = || -> io::Result<()> {
-            let tree = clone_of(&Path::new(Self::PLACE).join(name))?;
-            make_read_only(&tree)?;
-            attach(&tree, path)
-        };
-        put().map_err(|source| failed("cannot close", path, source))
+        match clone_of(&Path::new(Self::PLACE).join(name)).and_then(|tree| attach(&tree, path)) {
+            Err(_) if fs::symlink_metadata(path).is_err() => Ok(()),
+            other => other.map_err(|source| failed("cannot close", path, source)),
+        }
     }
 
     fn finish(self) -> Result<(), MountError> {
-        drop((self.file, self.folder));
         nix::mount::umount2(Self::PLACE, MntFlags::MNT_DETACH).map_err(|errno| {
             failed(
                 "cannot take the covers' folder from",

@@ -338,6 +338,8 @@ impl Places {
 fn existing(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     paths
         .into_iter()
+        // Most are not there: one look is cheaper than following every part of their paths.
+        .filter(|path| fs::symlink_metadata(path).is_ok())
         .filter_map(|path| fs::canonicalize(path).ok())
         .collect()
 }

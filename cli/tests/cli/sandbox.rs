@@ -156,7 +156,7 @@ fn secrets_are_out_of_reach_and_the_project_is_not() {
     let house = House::new();
     let output = house.sh(
         &[],
-        "cat .env ../.ssh/id_ed25519; echo new > made && cat made README; cat .env > copied; ls ../.ssh",
+        "echo x > .env; cat .env ../.ssh/id_ed25519; echo new > made && cat made README; cat .env > copied; ls ../.ssh",
     );
     let told = out(&output);
     assert!(told.contains("new\nhello"), "{told}{}", err(&output));

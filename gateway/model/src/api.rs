@@ -128,3 +128,48 @@ pub struct ApprovalAnswer {
     #[serde(default, rename = "for")]
     pub scope: Scope,
 }
+
+/// What a supervised sandbox asks a person: the body of `POST /v1/sandbox/questions`. The texts are shown, masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SandboxAsk {
+    /// The program that waits.
+    pub program: String,
+    /// What it wants to do, for instance `read /home/ada/notes.txt`.
+    pub action: String,
+    /// Why it is not simply allowed.
+    pub reason: String,
+    /// The sandbox's profile.
+    pub profile: String,
+    /// The project that is worked in.
+    pub project: String,
+    /// How long the program can wait (s).
+    pub wait_s: u64,
+}
+
+/// Answer of `POST /v1/sandbox/questions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SandboxAsked {
+    /// The question's id, for `GET /v1/sandbox/questions/{id}`.
+    pub id: String,
+}
+
+/// What became of a question so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum SandboxAnswer {
+    /// A person has yet to answer.
+    Waiting,
+    /// A person allowed it.
+    Approved {
+        /// For how long: once, or for as long as the sandbox lives.
+        scope: Scope,
+    },
+    /// A person refused it.
+    Denied,
+    /// Nobody answered in time, or nobody could be asked.
+    Unanswered,
+}

@@ -14,6 +14,7 @@
 //! | [`records`] | decisions and records from the ledger |
 //! | [`events`] | new records as a stream |
 //! | [`people`] | approvals and grants |
+//! | [`questions`] | what supervised sandboxes ask |
 //! | [`rules`] | inspect, policy reload |
 //! | [`openapi`] | the document that describes all of it |
 //!
@@ -38,6 +39,7 @@ pub mod owner;
 pub mod people;
 pub mod problem;
 pub mod process;
+pub mod questions;
 pub mod records;
 pub mod routes;
 pub mod rules;
@@ -58,6 +60,8 @@ const TURN: Duration = Duration::from_secs(5);
 pub struct Api {
     /// What answers hooks.
     pub engine: Arc<Engine>,
+    /// What supervised sandboxes ask.
+    pub questions: Arc<crate::questions::Questions>,
     /// Who may ask what.
     pub access: access::Access,
     /// Which processes belong to agents.
@@ -86,6 +90,7 @@ impl Api {
     ) -> Self {
         Self {
             engine,
+            questions: Arc::default(),
             access: access::Access::new(operators, by_owner),
             governed: governed::Governed::default(),
             metrics: Metrics::default(),

@@ -9,11 +9,11 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
-use defenseclaw_model::api::{Approval, ApprovalAnswer, Status};
+use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
 use defenseclaw_model::record::Record;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Api, Caller, Problem, events, hooks, people, records, rules, state};
+use super::{Api, Caller, Problem, events, hooks, people, questions, records, rules, state};
 use crate::approvals::Grant;
 
 /// Who may ask.
@@ -231,6 +231,24 @@ fn about_people() -> Vec<Route> {
                 || delete(people::revoke),
             )
         },
+        Route {
+            method: Method::POST,
+            body: json::<SandboxAsk>(),
+            ..plain(
+                "/v1/sandbox/questions",
+                "ask_person",
+                "Put an action outside a sandbox's profile before a person",
+                json::<SandboxAsked>(),
+                || post(questions::ask),
+            )
+        },
+        plain(
+            "/v1/sandbox/questions/{id}",
+            "question",
+            "What became of a sandbox's question; an answer is given once",
+            json::<SandboxAnswer>(),
+            || get(questions::fetch),
+        ),
     ]
 }
 

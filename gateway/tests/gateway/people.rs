@@ -163,3 +163,64 @@ fn an_approval_never_comes_from_an_agent_s_own_process() {
     assert!(call.join().unwrap().contains("\"deny\""));
     world.until_agent_leaves(agent);
 }
+
+/// Puts a sandbox's question, gives its id.
+fn question(world: &World, action: &str, wait: u64) -> String {
+    let ask = json!({
+        "program": "/usr/bin/make", "action": action, "reason": "outside the profile workspace",
+        "profile": "workspace", "project": "/work", "wait_s": wait,
+    });
+    let asked = json_of(&post(world, "/v1/sandbox/questions", &ask));
+    asked["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_sandbox_s_question_waits_with_the_calls_and_its_answer_is_given_once() {
+    let world = World::start(ACTION);
+    let agent = answering(world.agent(), Whose::Nobody);
+    let asked = question(&world, "read /home/ada/notes", 60);
+    let path = format!("/v1/sandbox/questions/{asked}");
+    assert_eq!(json_of(&get(&world, &path))["state"], "waiting");
+    let id = id(&world);
+    let shown = &waiting(&world)[0];
+    assert_eq!(shown["summary"], "/usr/bin/make wants to read /home/ada/notes");
+    assert_eq!(shown["rule"], "sandbox.outside-profile");
+    json_of(&post(
+        &world,
+        &format!("/v1/approvals/{id}"),
+        &json!({"approve": true}),
+    ));
+    let mut state = Value::Null;
+    for _ in 0..100 {
+        state = json_of(&get(&world, &path));
+        if state["state"] != "waiting" {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(state, json!({"state": "approved", "scope": "once"}));
+    assert_eq!(get(&world, &path).status, 404, "given once");
+    assert_eq!(states(&world), ["requested", "approved"]);
+    world.until_agent_leaves(agent);
+}
+
+#[test]
+fn a_question_whose_launcher_is_gone_is_taken_back_and_one_that_nobody_answers_is_refused() {
+    let world = World::start(ACTION);
+    let agent = answering(world.agent(), Whose::Nobody);
+    question(&world, "read /a", 120);
+    id(&world);
+    world.until("it is taken back", |world| waiting(world).is_empty());
+    let late = question(&world, "read /b", 3);
+    let path = format!("/v1/sandbox/questions/{late}");
+    world.until("nobody answers", |world| {
+        json_of(&get(world, &path))["state"] == "unanswered"
+    });
+    assert_eq!(
+        states(&world),
+        ["requested", "withdrawn", "requested", "timed_out"]
+    );
+    let bad = post(&world, "/v1/sandbox/questions", &json!({"action": "x"}));
+    assert_eq!(bad.status, 400);
+    world.until_agent_leaves(agent);
+}

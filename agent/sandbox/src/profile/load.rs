@@ -7,29 +7,8 @@ use serde::Deserialize;
 
 use super::{Environment, Family, Files, Network, NetworkMode, Profile, Tmp, UnixSockets};
 
-/// The profiles that come with the program.
-pub const EMBEDDED: [(&str, &str); 8] = [
-    ("base", include_str!("../../../../policies/sandbox/base.yaml")),
-    ("build", include_str!("../../../../policies/sandbox/build.yaml")),
-    ("gpu", include_str!("../../../../policies/sandbox/gpu.yaml")),
-    (
-        "network-allowlist",
-        include_str!("../../../../policies/sandbox/network-allowlist.yaml"),
-    ),
-    (
-        "network-none",
-        include_str!("../../../../policies/sandbox/network-none.yaml"),
-    ),
-    (
-        "read-only",
-        include_str!("../../../../policies/sandbox/read-only.yaml"),
-    ),
-    ("strict", include_str!("../../../../policies/sandbox/strict.yaml")),
-    (
-        "workspace",
-        include_str!("../../../../policies/sandbox/workspace.yaml"),
-    ),
-];
+/// The profiles that come with the program: name and JSON (see `build.rs`).
+pub const EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
 /// Longest profile (bytes): a hundred times the longest that comes with the program would still fit.
 const MAX_FILE: usize = 1 << 20;
@@ -193,8 +172,14 @@ impl Profiles {
     }
 
     fn file(&self, name: &str) -> Result<File, ProfileError> {
-        let text = match self.texts.get(name) {
-            Some(Source::Embedded(text)) => (*text).to_owned(),
+        let syntax = |why: String| ProfileError::Syntax {
+            name: name.to_owned(),
+            why,
+        };
+        let file: File = match self.texts.get(name) {
+            Some(Source::Embedded(json)) => {
+                serde_json::from_str(json).map_err(|error| syntax(error.to_string()))?
+            }
             Some(Source::File(path)) => {
                 let text = std::fs::read_to_string(path).map_err(|source| ProfileError::Io {
                     path: path.clone(),
@@ -203,14 +188,10 @@ impl Profiles {
                 if text.len() > MAX_FILE {
                     return Err(invalid(name, "it is longer than 1 MiB"));
                 }
-                text
+                serde_saphyr::from_str(&text).map_err(|error| syntax(error.to_string()))?
             }
             None => return Err(self.unknown(name)),
         };
-        let file: File = serde_saphyr::from_str(&text).map_err(|error| ProfileError::Syntax {
-            name: name.to_owned(),
-            why: error.to_string(),
-        })?;
         if file.version != 1 {
             return Err(invalid(
                 name,

@@ -11,7 +11,7 @@ fn with(name: &str, text: &str) -> Result<Profile, ProfileError> {
 #[test]
 fn every_embedded_profile_is_valid_and_says_what_it_is_for() {
     let profiles = Profiles::embedded();
-    for (name, _) in EMBEDDED {
+    for &(name, _) in EMBEDDED {
         let profile = profiles.get(name).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(profile.name, name);
         assert!(profile.summary.ends_with('.'), "{name}");

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark is what it prints")]
 
 mod decide;
+mod sandbox;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -69,12 +70,13 @@ fn run() -> Result<()> {
     if !arguments.json {
         println!("machine: {machine}\n");
     }
-    let all: [(&str, Benchmark); 5] = [
+    let all: [(&str, Benchmark); 6] = [
         ("hook", hook),
         ("decision", decision),
         ("decide", decide::run),
         ("append", append),
         ("memory", memory),
+        ("sandbox", sandbox::run),
     ];
     if let Some(unknown) = arguments
         .names
