@@ -133,6 +133,8 @@ impl Ground {
             (project.join(".git/hooks/pre-commit"), hook),
             (project.join(".git/objects/info/.keep"), String::new()),
             (project.join(".git/refs/heads/.keep"), String::new()),
+            (scene.saved_secret(), secret("saved")),
+            (scene.saved_settings(), "{}\n".to_owned()),
             (scene.shared_tmp.clone(), "shared\n".to_owned()),
             (scene.shared_memory_file.clone(), "shared\n".to_owned()),
         ];

@@ -97,6 +97,16 @@ impl Scene {
         self.base.join("later")
     }
 
+    /// A secret file of the project that somebody outside keeps saving.
+    pub fn saved_secret(&self) -> PathBuf {
+        self.project.join(".env.production")
+    }
+
+    /// Settings of a harness in the project that somebody outside keeps saving.
+    pub fn saved_settings(&self) -> PathBuf {
+        self.project.join("opencode.json")
+    }
+
     /// A datagram socket outside the project.
     pub fn datagram_socket(&self) -> PathBuf {
         self.base.join("log.sock")

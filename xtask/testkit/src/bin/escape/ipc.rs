@@ -230,7 +230,7 @@ fn own_random(_: &Scene) -> Attempt {
     Ok("16 bytes".to_owned())
 }
 
-const KEYCTL_REVOKE: i32 = 3;
+const KEYCTL_INVALIDATE: i32 = 21;
 const KEYCTL_SEARCH: i32 = 10;
 const KEYCTL_READ: i32 = 11;
 /// The keyring of all processes of a user.
@@ -264,12 +264,12 @@ pub(crate) fn add_key(name: &str) -> Result<i32, Refused> {
     Ok(key)
 }
 
-pub(crate) fn revoke_key(key: i32) {
+pub(crate) fn remove_key(key: i32) {
     // As with segments.
     let _ = call(
-        "KEYCTL_REVOKE",
+        "KEYCTL_INVALIDATE",
         libc::SYS_keyctl,
-        &[KEYCTL_REVOKE.into(), key.into()],
+        &[KEYCTL_INVALIDATE.into(), key.into()],
     );
 }
 

@@ -21,7 +21,7 @@ const CASES: &[Case] = &[
               changed("user", || call("unshare", libc::SYS_unshare, &[libc::CLONE_NEWUSER.into()]).map(drop))
           }; twin "starts a process", start_process; ALL, SECCOMP),
     case!("unshare-mount": "makes a mount namespace by unshare", |_| {
-              changed("mnt", || call("unshare", libc::SYS_unshare, &[libc::CLONE_NEWNS.into()]).map(drop))
+              changed("mnt", || call("unshare", libc::SYS_unshare, &[new_mounts().into()]).map(drop))
           }; twin "starts a process", start_process; ALL, SECCOMP),
     case!("clone-user": "starts a process in a user namespace by clone", |_| clone(libc::CLONE_NEWUSER);
           twin "starts a process by clone", |_| clone(0); ALL, SECCOMP),
@@ -173,16 +173,24 @@ fn mounting_here(act: impl FnOnce() -> Result<(), Refused>) -> Attempt {
     .unwrap_or_else(|signal| refused(format!("ended by {signal}")))
 }
 
-/// Makes mounts private to this process, so that an attack that succeeds changes nothing for others. An ordinary user needs a
-/// user namespace for that.
-fn private_world() {
+/// A mount namespace; for an ordinary user with the user namespace that it takes.
+fn new_mounts() -> i32 {
     let user = if nix::unistd::geteuid().is_root() {
         0
     } else {
         libc::CLONE_NEWUSER
     };
+    user | libc::CLONE_NEWNS
+}
+
+/// Makes mounts private to this process, so that an attack that succeeds changes nothing for others.
+fn private_world() {
+    let (user, group) = (nix::unistd::geteuid(), nix::unistd::getegid());
     // What is refused here is refused to the attack as well, or the attack does not need it.
-    let _ = call("unshare", libc::SYS_unshare, &[(user | libc::CLONE_NEWNS).into()]);
+    let _ = call("unshare", libc::SYS_unshare, &[new_mounts().into()]);
+    let _ = fs::write("/proc/self/setgroups", "deny");
+    let _ = fs::write("/proc/self/uid_map", format!("{user} {user} 1"));
+    let _ = fs::write("/proc/self/gid_map", format!("{group} {group} 1"));
     let _ = mount("none", Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE);
 }
 
@@ -259,7 +267,8 @@ fn own_mask(scene: &Scene) -> Result<bool, Refused> {
     Ok(fs::read(&scene.secret).is_ok_and(|bytes| !bytes.is_empty()))
 }
 
-const OPEN_TREE_CLONE: u32 = 1;
+/// `OPEN_TREE_CLONE | AT_RECURSIVE`: an ordinary user may not copy a part of what was mounted together.
+const CLONE_ALL: u32 = 0x8001;
 
 fn open_tree() -> Result<std::os::fd::OwnedFd, Refused> {
     tree(Path::new("/"))
@@ -267,7 +276,7 @@ fn open_tree() -> Result<std::os::fd::OwnedFd, Refused> {
 
 fn tree(of: &Path) -> Result<std::os::fd::OwnedFd, Refused> {
     let name = path(of)?;
-    let arguments = [libc::AT_FDCWD.into(), Arg::text(&name), OPEN_TREE_CLONE.into()];
+    let arguments = [libc::AT_FDCWD.into(), Arg::text(&name), CLONE_ALL.into()];
     open_by("open_tree", libc::SYS_open_tree, &arguments)
 }
 

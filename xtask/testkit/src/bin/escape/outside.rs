@@ -68,7 +68,7 @@ impl Drop for Lasting {
             ipc::remove_posix_queue(&name);
         }
         if let Some(key) = self.key {
-            ipc::revoke_key(key);
+            ipc::remove_key(key);
         }
     }
 }
@@ -105,6 +105,7 @@ pub(crate) fn watch(scene: Scene) -> Result<ExitCode> {
     unix(&events, &scene, &mut offers)?;
     objects(&mut lasting, &mut offers);
     keep_busy(&scene);
+    keep_saving(&events, &scene);
     keep_listening(&events, &scene);
     println!("{}", serde_json::to_string(&offers)?);
     for line in std::io::stdin().lock().lines() {
@@ -304,6 +305,27 @@ fn keep_listening(events: &Events, scene: &Scene) {
                 listener.accept().map(|(stream, _)| stream)
             });
             std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+/// Replaces files by rename, as an editor saves them: what covers the old file in a sandbox does not cover the new one.
+fn keep_saving(events: &Events, scene: &Scene) {
+    let (events, scene) = (events.clone(), scene.clone());
+    std::thread::spawn(move || {
+        let new = scene.base.join("later/saving");
+        let save =
+            |file: &std::path::Path, text: &str| fs::write(&new, text).and_then(|()| fs::rename(&new, file));
+        loop {
+            std::thread::sleep(Duration::from_millis(40));
+            // The folder goes when the trial is over.
+            let _ = save(&scene.saved_secret(), &format!("{SECRET}saved\n"));
+            note(
+                &events,
+                "a sealed file",
+                &fs::read(scene.saved_settings()).unwrap_or_default(),
+            );
+            let _ = save(&scene.saved_settings(), "{}\n");
         }
     });
 }

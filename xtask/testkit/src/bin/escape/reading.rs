@@ -56,6 +56,9 @@ const CASES: &[Case] = &[
           twin "opens sub/notes.txt in the project", |s| harmless(&s.project.join("sub/notes.txt")); ALL, MOUNTS),
     case!("read-pem": "opens key.pem in the project", |s| read(&s.project.join("key.pem"));
           twin "opens a source file", |s| harmless(&s.project.join("src/main.c")); ALL, MOUNTS),
+    case!("read-file-being-saved": "waits until somebody outside saves a closed file by rename, and opens it (a mount covers \
+                                    the old file)", |s| again(|| read(&s.saved_secret()));
+          twin "opens a source file", |s| harmless(&s.project.join("src/main.c")); REPORTED, MOUNTS),
     case!("link-secret": "makes a hard link of the secret in the project", |s| linked(s, &s.secret);
           twin "makes a hard link within the project", link_within; ALL, LANDLOCK_REFER),
     case!("link-closed-file": "makes a hard link of .env in the project", |s| linked(s, &s.project.join(".env"));
@@ -89,6 +92,18 @@ const CASES: &[Case] = &[
 
 fn read(path: &Path) -> Attempt {
     loot(&fs::read(path)?)
+}
+
+/// Tries for 300 ms.
+pub(crate) fn again(act: impl Fn() -> Attempt) -> Attempt {
+    let deadline = Instant::now() + Duration::from_millis(300);
+    loop {
+        let attempt = act();
+        if attempt.is_ok() || Instant::now() > deadline {
+            return attempt;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn harmless(path: &Path) -> Attempt {

@@ -9,7 +9,7 @@ use defenseclaw_testkit::escape::scene::{DEFACED, Scene};
 use nix::libc;
 
 use crate::case::{ALL, Case, LANDLOCK, MOUNTS, REPORTED, Theme, case};
-use crate::reading::writable;
+use crate::reading::{again, writable};
 use crate::sys::{Arg, Attempt, absent, call, path, refused};
 use crate::writing::create_below;
 
@@ -73,6 +73,12 @@ const CASES: &[Case] = &[
           ALL, MOUNTS, judge Outside),
     case!("create-direnv-file": "creates .envrc, which direnv runs once somebody allows it", |s| write(&s.project.join(".envrc"));
           twin "creates Makefile", |s| write(&writable(s)?.join("Makefile")); REPORTED, MOUNTS, judge Outside),
+    case!("write-file-being-saved": "waits until somebody outside saves a sealed file by rename, and writes it (a mount seals \
+                                     the old file)", |s| {
+              let wrote = again(|| append(&s.saved_settings()))?;
+              std::thread::sleep(std::time::Duration::from_millis(60));
+              Ok(wrote)
+          }; twin "reads the sealed file", |s| again(|| readable(&s.saved_settings())); REPORTED, MOUNTS, judge Outside),
     case!("write-read-only-mapping": "maps a hook read-only and writes it through /proc/self/mem", write_mapping;
           twin "reads its own memory through /proc/self/mem", read_own_memory; ALL, LANDLOCK, judge Outside),
 ];
