@@ -5,6 +5,7 @@
 //! | [`profile`] | profiles as data: reading, inheriting, checking |
 //! | [`plan`] | a profile on this host: paths filled in and looked up |
 //! | [`host`] | what this kernel has |
+//! | [`hosts`] | addresses of named hosts, looked up before |
 //! | [`landlock`] | file grants, scopes |
 //! | [`mounts`] | what is closed or sealed inside a grant: mounts in a namespace of the sandbox's own |
 //! | [`syscalls`] | system calls that are refused |
@@ -20,6 +21,7 @@
 pub mod canary;
 mod glob;
 pub mod host;
+pub mod hosts;
 pub mod keeper;
 pub mod landlock;
 pub mod launch;

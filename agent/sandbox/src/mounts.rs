@@ -6,10 +6,11 @@
 //! it, and nothing of it can be undone from within: Landlock refuses every mount call, and so does the system call filter.
 
 use std::ffi::{CStr, CString};
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -22,8 +23,8 @@ use crate::plan::Plan;
 
 /// Most a private temporary folder takes (bytes, of memory and swap).
 const TMP_SIZE: &CStr = c"1g";
-/// Most a cover takes: it is empty.
-const COVER_SIZE: &CStr = c"64k";
+/// Most the covers take (bytes): they are empty, but for a file of hosts.
+const COVER_SIZE: &CStr = c"1m";
 
 /// Why a namespace or a mount in it failed.
 #[derive(Debug, thiserror::Error)]
@@ -93,9 +94,12 @@ pub fn make(plan: &Plan) -> Result<(), MountError> {
         over_itself(path, true)?;
     }
     let covered = plan.closed.iter().chain(&plan.sockets).chain(&plan.reserved);
-    let covers = Covers::new()?;
+    let covers = Covers::new(plan.hosts_file.as_deref())?;
     for path in covered {
         covers.put_on(path)?;
+    }
+    if plan.hosts_file.is_some() {
+        covers.put_hosts()?;
     }
     covers.finish()?;
     for path in &plan.private_tmp {
@@ -151,7 +155,7 @@ struct Covers;
 impl Covers {
     const PLACE: &str = "/sys";
 
-    fn new() -> Result<Self, MountError> {
+    fn new(hosts: Option<&str>) -> Result<Self, MountError> {
         let place = Path::new(Self::PLACE);
         let make = || -> io::Result<Self> {
             attach(&tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?, place)?;
@@ -159,6 +163,10 @@ impl Covers {
             let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
             drop(nix::fcntl::open(&place.join("file"), flags, mode)?);
             nix::unistd::mkdir(&place.join("folder"), mode)?;
+            if let Some(hosts) = hosts {
+                fs::write(place.join("hosts"), hosts)?;
+                fs::set_permissions(place.join("hosts"), Permissions::from_mode(0o444))?;
+            }
             // Copies of a read-only mount are read-only.
             let here = nix::fcntl::open(place, OFlag::O_PATH | OFlag::O_CLOEXEC, mode)?;
             make_read_only(&here)?;
@@ -177,6 +185,14 @@ impl Covers {
             Err(_) if fs::symlink_metadata(path).is_err() => Ok(()),
             other => other.map_err(|source| failed("cannot close", path, source)),
         }
+    }
+
+    fn put_hosts(&self) -> Result<(), MountError> {
+        let put = || -> io::Result<()> {
+            let path = fs::canonicalize("/etc/hosts")?;
+            attach(&clone_of(&Path::new(Self::PLACE).join("hosts"))?, &path)
+        };
+        put().map_err(|source| failed("cannot replace", Path::new("/etc/hosts"), source))
     }
 
     fn finish(self) -> Result<(), MountError> {

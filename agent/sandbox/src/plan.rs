@@ -81,6 +81,8 @@ pub struct Plan {
     pub sockets: Vec<PathBuf>,
     /// Temporary folders that are replaced by empty ones.
     pub private_tmp: Vec<PathBuf>,
+    /// What `/etc/hosts` is inside, where it is not the host's.
+    pub hosts_file: Option<String>,
     /// Whether the search for closed files in the project hit its bound.
     pub search_cut: bool,
 }
@@ -222,7 +224,8 @@ impl Plan {
             && self.sealed.is_empty()
             && self.reserved.is_empty()
             && self.sockets.is_empty()
-            && self.private_tmp.is_empty())
+            && self.private_tmp.is_empty()
+            && self.hosts_file.is_none())
     }
 }
 

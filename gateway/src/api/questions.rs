@@ -28,10 +28,7 @@ pub(super) async fn ask(
     let ask: SandboxAsk = serde_json::from_slice(&body)
         .map_err(|error| Problem::bad(format!("the question is not understood: {error}")))?;
     let peer = caller.peer();
-    let pid = peer
-        .pid
-        .and_then(|pid| u32::try_from(pid).ok())
-        .unwrap_or_default();
+    let pid = peer.pid.unwrap_or_default();
     let id = api.questions.put(&api.engine, peer.uid, pid, &ask);
     id.map(|id| Json(SandboxAsked { id }))
         .ok_or_else(|| Problem::busy("too many questions wait for a person"))
