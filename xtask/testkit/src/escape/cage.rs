@@ -164,6 +164,7 @@ fn firejail(scene: &Scene) -> Vec<String> {
         "firejail",
         "--quiet",
         "--noprofile",
+        "--allusers",
         "--net=none",
         "--caps.drop=all",
         "--seccomp",
@@ -192,29 +193,43 @@ fn firejail(scene: &Scene) -> Vec<String> {
 }
 
 fn codex(program: &Path, scene: &Scene) -> Result<Vec<String>> {
-    let folder = scene.tmp.join("codex");
+    // Not in the temporary folder: there it refuses to put its helpers.
+    let folder = scene.later_sockets().join("codex");
     fs::create_dir_all(&folder)?;
     // It writes there as the user under test.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
-    let settings = "sandbox_mode = \"workspace-write\"\n[sandbox_workspace_write]\nnetwork_access = false\n\
-                    exclude_slash_tmp = true\n";
+    let mut settings = "[permissions.escape.network]\nenabled = false\n\n\
+                        [permissions.escape.filesystem]\n\":root\" = \"read\"\n"
+        .to_owned();
+    let writable = [scene.project.clone(), scene.tmp.clone()].map(|path| (path, "write"));
+    let hidden = hidden(scene).into_iter().map(|path| (path, "none"));
+    let sealed = SEALED.iter().map(|name| (scene.project.join(name), "read"));
+    for (path, access) in writable.into_iter().chain(hidden).chain(sealed) {
+        settings.push_str(&format!("{} = \"{access}\"\n", json!(text(&path))));
+    }
     fs::write(folder.join("config.toml"), settings).context("cannot write Codex's settings")?;
     Ok(vec![
         "env".to_owned(),
         format!("CODEX_HOME={}", folder.display()),
         text(program),
         "sandbox".to_owned(),
-        "linux".to_owned(),
+        "-P".to_owned(),
+        "escape".to_owned(),
         "--".to_owned(),
     ])
 }
 
-fn srt(program: &Path, scene: &Scene) -> Result<Vec<String>> {
-    let hidden: Vec<String> = SECRET_FOLDERS
+/// What a peer is told to hide.
+fn hidden(scene: &Scene) -> Vec<PathBuf> {
+    SECRET_FOLDERS
         .iter()
-        .map(|name| text(&scene.home.join(name)))
-        .chain(scene.closed_in_project().iter().map(|path| text(path)))
-        .collect();
+        .map(|name| scene.home.join(name))
+        .chain(scene.closed_in_project())
+        .collect()
+}
+
+fn srt(program: &Path, scene: &Scene) -> Result<Vec<String>> {
+    let hidden: Vec<String> = hidden(scene).iter().map(|path| text(path)).collect();
     let sealed: Vec<String> = SEALED
         .iter()
         .map(|name| text(&scene.project.join(name)))

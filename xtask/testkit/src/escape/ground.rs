@@ -170,6 +170,8 @@ impl Ground {
         for path in walk(&scene.base)?.into_iter().chain(self.strays.clone()) {
             let ordinary = path.starts_with(&scene.tmp)
                 || path.starts_with(scene.later_sockets())
+                // Its own bookkeeping, as root.
+                || path.starts_with(scene.base.join("run/firejail"))
                 || path == scene.busy_file()
                 || path.starts_with(&scene.project) && !guarded(&scene.project, &path);
             if ordinary {

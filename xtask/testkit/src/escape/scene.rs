@@ -35,6 +35,8 @@ pub struct Scene {
     pub set_user_id: Option<PathBuf>,
     /// A folder of sockets that stands in for `/run`, where root could mount it.
     pub run_stand_in: bool,
+    /// Whether the process outside has more sockets than anybody lists.
+    pub flood: bool,
     /// The process outside.
     pub outside: Outside,
 }
@@ -135,6 +137,9 @@ impl Scene {
             .collect()
     }
 }
+
+/// How many sockets a flood is.
+pub const FLOOD: usize = 700;
 
 /// What came to the process outside since it started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

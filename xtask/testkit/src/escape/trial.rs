@@ -151,6 +151,7 @@ impl Trials {
             ground.scene.set_user_id = Some(tool);
         }
         ground.scene.run_stand_in = root;
+        ground.scene.flood = case.name.ends_with("-flood");
         let mut entrance = Entrance {
             user,
             mounts: root,

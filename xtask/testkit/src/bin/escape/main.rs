@@ -75,9 +75,11 @@ fn run() -> Result<ExitCode> {
         ["twin", name, scene] => perform(name, scene, |case| case.run_twin, TWIN),
         ["enter", entrance, ref command @ ..] => enter::enter(entrance, command),
         ["outside", scene] => outside::watch(serde_json::from_str(scene).context("SCENE is not one")?),
-        ["peers", ref options @ ..] => peers::compare(options.contains(&"--json")),
+        ["peers", ref options @ ..] => peers::compare(options),
         ["executed", ref words @ ..] => execution::executed(words),
-        _ => bail!("usage: escape list [--json] | run NAME SCENE | twin NAME SCENE | peers [--json]"),
+        _ => bail!(
+            "usage: escape list [--json] | run NAME SCENE | twin NAME SCENE | peers [--json] [PART OF A NAME]"
+        ),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use defenseclaw_testkit::escape::scene::{DEFACED, Noticed, Outside, SECRET, Scene};
+use defenseclaw_testkit::escape::scene::{DEFACED, FLOOD, Noticed, Outside, SECRET, Scene};
 use nix::libc;
 
 use crate::ipc;
@@ -104,6 +104,7 @@ pub(crate) fn watch(scene: Scene) -> Result<ExitCode> {
     internet(&events, &mut offers)?;
     unix(&events, &scene, &mut offers)?;
     objects(&mut lasting, &mut offers);
+    let flood = flood(&scene)?;
     keep_busy(&scene);
     keep_saving(&events, &scene);
     keep_listening(&events, &scene);
@@ -121,7 +122,15 @@ pub(crate) fn watch(scene: Scene) -> Result<ExitCode> {
         }
         println!("{}", serde_json::to_string(&noticed)?);
     }
+    drop(flood);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Many sockets; nobody takes the connections, which can be made all the same.
+fn flood(scene: &Scene) -> Result<Vec<UnixListener>> {
+    let count = if scene.flood { FLOOD } else { 0 };
+    let bind = |number| UnixListener::bind(scene.later_sockets().join(format!("flood-{number}")));
+    Ok((0..count).map(bind).collect::<std::io::Result<_>>()?)
 }
 
 fn note(events: &Events, who: &str, bytes: &[u8]) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use defenseclaw_testkit::escape::cage::Cage;
@@ -10,8 +12,24 @@ use defenseclaw_testkit::escape::trial::{Outcome, Role, Trials, Verdict};
 use defenseclaw_testkit::escape::{CaseInfo, UNPRIVILEGED};
 use serde_json::json;
 
+/// An ordinary user that the database knows, which firejail asks for; else a made-up one.
+fn ordinary_user() -> u32 {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    users
+        .lines()
+        .filter_map(|line| line.split(':').nth(2)?.parse().ok())
+        .find(|user| (1000..60_000).contains(user))
+        .unwrap_or(UNPRIVILEGED)
+}
+
 /// Runs every attack and twin in every peer that is here, and without any sandbox; prints a table, or one object per line.
-pub(crate) fn compare(json: bool) -> Result<ExitCode> {
+pub(crate) fn compare(options: &[&str]) -> Result<ExitCode> {
+    let json = options.contains(&"--json");
+    let part = options
+        .iter()
+        .find(|word| !word.starts_with("--"))
+        .copied()
+        .unwrap_or_default();
     let escape = std::env::current_exe().context("cannot tell which program is running")?;
     let cli =
         std::env::var_os("DEFENSECLAW_BIN_DIR").map(|folder| PathBuf::from(folder).join("defenseclaw-cli"));
@@ -34,32 +52,36 @@ pub(crate) fn compare(json: bool) -> Result<ExitCode> {
     // Most people start agents as themselves; root only serves to become somebody.
     let root = nix::unistd::geteuid().is_root();
     let user = if root {
-        UNPRIVILEGED
+        ordinary_user()
     } else {
         nix::unistd::geteuid().as_raw()
     };
-    let mut sums: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
-    for case in crate::infos() {
-        let mut control = None;
-        let mut row = Vec::new();
-        for cage in &cages {
-            let attack = trials.run(&case, Role::Attack, cage, user)?;
-            let control = &*control.get_or_insert_with(|| attack.clone());
-            let twin = trials.run(&case, Role::Twin, cage, user)?;
-            let result = word(attack.verdict_beside(control), &twin);
-            *sums
-                .entry(cage.name().to_owned())
-                .or_default()
-                .entry(result)
-                .or_default() += 1;
+    let mut cases = crate::infos();
+    cases.retain(|case| case.name.contains(part));
+    let rows = rows(&cases, &|case| {
+        cages
+            .iter()
+            .map(|cage| {
+                let attack = trials.run(case, Role::Attack, cage, user)?;
+                Ok((attack, trials.run(case, Role::Twin, cage, user)?))
+            })
+            .collect()
+    });
+    let mut sums: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for (case, row) in cases.iter().zip(rows) {
+        let row = row?;
+        let Some((control, _)) = row.first() else { continue };
+        let mut words = Vec::new();
+        for (cage, (attack, twin)) in cages.iter().zip(&row) {
+            let result = word(attack.verdict_beside(control), twin);
+            *sums.entry(cage.name()).or_default().entry(result).or_default() += 1;
+            words.push(format!("{}: {result}", cage.name()));
             if json {
-                println!("{}", line(&case, cage, user, &attack, control, &twin));
-            } else {
-                row.push(format!("{}: {result}", cage.name()));
+                println!("{}", line(case, cage, user, attack, control, twin));
             }
         }
         if !json {
-            println!("{:32} {}", case.name, row.join(", "));
+            println!("{:32} {}", case.name, words.join(", "));
         }
     }
     for (name, sums) in &sums {
@@ -70,6 +92,33 @@ pub(crate) fn compare(json: bool) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Attack and twin in each cage.
+type Row = Result<Vec<(Outcome, Outcome)>>;
+
+/// One row for each case, in their order, made side by side: a trial waits more than it works.
+fn rows(cases: &[CaseInfo], make: &(dyn Fn(&CaseInfo) -> Row + Sync)) -> Vec<Row> {
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<(usize, Row)>> = Mutex::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) * 2;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(index) else { return };
+                    let row = make(case);
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((index, row));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, row)| row).collect()
 }
 
 /// One word for an attack and its twin: a sandbox in which nothing works holds everything.

@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 
 use defenseclaw_testkit::escape::Facility;
-use defenseclaw_testkit::escape::scene::{DEFACED, Scene};
+use defenseclaw_testkit::escape::scene::{DEFACED, FLOOD, Scene};
 
 use crate::case::{ALL, Case, LANDLOCK_SCOPES, MOUNTS, REPORTED, Theme, case};
 use crate::reading::writable;
@@ -44,9 +44,20 @@ const CASES: &[Case] = &[
               UnixDatagram::unbound()?.send_to(DEFACED.as_bytes(), s.datagram_socket())?;
               Ok("sent".to_owned())
           }; twin "sends datagrams through a socket pair", datagram_pair; ALL, MOUNTS, judge Outside),
+    case!("socket-flood": "asks a socket among more than a list holds", flood;
+          twin "talks through a socket pair", pair; ALL, MOUNTS),
     case!("later-path-socket": "asks a socket that came into being after the sandbox (closed from Landlock ABI 9 on)",
           later; twin "talks through a socket pair", pair; REPORTED, &[Facility::Landlock(9)], judge Outside),
 ];
+
+fn flood(scene: &Scene) -> Attempt {
+    let connects =
+        |number: &usize| UnixStream::connect(scene.later_sockets().join(format!("flood-{number}"))).is_ok();
+    match (0..FLOOD).filter(connects).count() {
+        0 => refused("none of them answers"),
+        some => Ok(format!("{some} of {FLOOD} answer")),
+    }
+}
 
 /// Tries them all, the newest too.
 fn later(scene: &Scene) -> Attempt {
