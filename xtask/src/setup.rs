@@ -164,13 +164,19 @@ type Program = (
     &'static str,
 );
 
-const PROGRAMS: [Program; 7] = [
+const PROGRAMS: [Program; 8] = [
     (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
     (
         |_| true,
         "git",
         &["git"],
         "the sessions work in small repositories",
+    ),
+    (
+        |_| true,
+        "/usr/include/seccomp.h",
+        &["libseccomp-dev"],
+        "builds the supervisor of sandboxes",
     ),
     (
         |w| w.guests,

@@ -4,7 +4,7 @@
 //! the same attempt must fail. What never worked proves nothing and is told so.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -30,9 +30,11 @@ pub struct Witnesses {
     closed: Option<(PathBuf, Identity)>,
     sealed: Option<PathBuf>,
     reserved: Option<PathBuf>,
-    socket: Option<(PathBuf, Identity)>,
+    sockets: Vec<(PathBuf, Identity)>,
     tmp: Option<(PathBuf, Identity)>,
     internet: bool,
+    /// Listens here, where a profile with named hosts does not reach.
+    listener: Option<TcpListener>,
     parent: Option<Pid>,
     abstract_socket: Option<UnixListener>,
     keys: bool,
@@ -76,9 +78,13 @@ impl Witnesses {
             closed,
             sealed,
             reserved: plan.reserved.first().cloned(),
-            socket: plan.sockets.iter().find_map(identity),
+            sockets: plan.sockets.iter().filter_map(identity).collect(),
             tmp: plan.private_tmp.first().and_then(identity),
             internet: profile.network.mode != NetworkMode::Full && has_internet(),
+            listener: (profile.network.mode == NetworkMode::Allowlist)
+                .then(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok())
+                .flatten()
+                .filter(reaches),
             parent: Some(getppid()).filter(|parent| signal::kill(*parent, None).is_ok()),
             abstract_socket: listener().filter(connects),
             keys: adds_key() != Some(libc::EPERM),
@@ -86,8 +92,18 @@ impl Witnesses {
         }
     }
 
+    /// What only a supervisor refuses, once it is there.
+    pub fn test_supervised(&self, report: &mut Report) {
+        if let Some(listener) = &self.listener
+            && reaches(listener)
+        {
+            report.proven(Family::Network, Proof::Failed);
+        }
+    }
+
     /// Makes every attempt that worked again, and notes in `report` what failed as it must, and what got through.
-    pub fn test(&self, report: &mut Report, namespace: bool) {
+    /// `gone`: what went away before it could be covered; it may have come back since, as any socket may come later.
+    pub fn test(&self, report: &mut Report, namespace: bool, gone: &[PathBuf]) {
         let verdict = |works: Option<bool>| match works {
             Some(false) => Proof::Proven,
             Some(true) => Proof::Failed,
@@ -143,7 +159,15 @@ impl Witnesses {
         results.push((Family::SealedFiles, either));
         // By Landlock, a socket stays in sight and refuses the connection; nobody listens on behalf of a canary there.
         if namespace {
-            results.push((Family::UnixSockets, self.socket.as_ref().map(there)));
+            // One that is made anew meanwhile, outside, loses its cover and may get its old number: only all of them say something.
+            let mut sockets = self
+                .sockets
+                .iter()
+                .filter(|(path, _)| !gone.contains(path))
+                .map(there)
+                .peekable();
+            let known = sockets.peek().is_some();
+            results.push((Family::UnixSockets, known.then(|| sockets.all(|still| still))));
         }
         for (family, works) in results {
             let bounded = report
@@ -154,6 +178,12 @@ impl Witnesses {
             }
         }
     }
+}
+
+fn reaches(listener: &TcpListener) -> bool {
+    listener
+        .local_addr()
+        .is_ok_and(|address| TcpStream::connect(address).is_ok())
 }
 
 /// Whether a file without a name can be made in `folder`: nothing of it stays.

@@ -141,7 +141,9 @@ fn answer_all(names: &[String], answer: &OwnedFd) {
                 let Ok(found) = (name.as_str(), 0_u16).to_socket_addrs() else {
                     return;
                 };
-                let mut addresses: Vec<String> = found.map(|address| address.ip().to_canonical().to_string()).collect();
+                let mut addresses: Vec<String> = found
+                    .map(|address| address.ip().to_canonical().to_string())
+                    .collect();
                 addresses.dedup();
                 // Below PIPE_BUF, so that lines of several threads do not mix.
                 addresses.truncate(64);
@@ -165,7 +167,10 @@ mod tests {
         let to = |text: &str| text.parse::<SocketAddr>().expect("an address");
         assert!(hosts.allow(to("127.0.0.2:80")));
         assert!(hosts.allow(to("127.0.0.1:443")));
-        assert!(hosts.allow(to("[::ffff:127.0.0.1]:443")), "the same address in other words");
+        assert!(
+            hosts.allow(to("[::ffff:127.0.0.1]:443")),
+            "the same address in other words"
+        );
         assert!(!hosts.allow(to("127.0.0.1:80")));
         assert!(!hosts.allow(to("192.0.2.1:443")));
         assert_eq!(hosts.unknown, ["no-such-name.invalid"]);

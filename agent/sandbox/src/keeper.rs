@@ -39,12 +39,15 @@ fn handed_on() -> SigSet {
     set
 }
 
+/// What the parent does for the child once it is there: its answer lives until the child has ended.
+pub type Service<'s> = Box<dyn FnOnce(Pid) -> Box<dyn std::any::Any> + 's>;
+
 /// Divides the process: returns in the child. The parent makes the folders `reserved` before, takes them away when the child has
-/// ended, and ends likewise.
+/// ended, and ends likewise. Between that it does what `service` does.
 ///
 /// # Errors
 /// When no process or folder can be made.
-pub fn stay(reserved: &[PathBuf]) -> io::Result<()> {
+pub fn stay(reserved: &[PathBuf], service: Option<Service<'_>>) -> io::Result<()> {
     let mut made = Vec::new();
     for path in reserved {
         match fs::create_dir(path) {
@@ -71,7 +74,9 @@ pub fn stay(reserved: &[PathBuf]) -> io::Result<()> {
             Ok(())
         }
         Ok(ForkResult::Parent { child }) => {
+            let serving = service.map(|service| service(child));
             let end = wait(child);
+            drop(serving);
             put_away(&made);
             end_as(end)
         }

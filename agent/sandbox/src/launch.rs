@@ -1,15 +1,20 @@
 //! All of it in order, then the command.
 
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::canary::Witnesses;
 use crate::host;
+use crate::hosts::Hosts;
+use crate::judge::PlanJudge;
 use crate::keeper;
 use crate::landlock::{self, LandlockError};
 use crate::mounts::{self, MountError, Namespace};
@@ -17,6 +22,9 @@ use crate::plan::{self, MAX_FOLDERS, Plan, PlanError, Setting};
 use crate::privileges;
 use crate::profile::{Family, NetworkMode, Profile, Tmp, UnixSockets};
 use crate::report::{Mechanism, Proof, Protection, Report};
+use crate::supervise::{
+    Errno, Filter, Handshake, Judge, NoPeople, Options, People, SuperviseError, Supervisor, Watch,
+};
 use crate::syscalls::{self, SyscallError, Wishes};
 
 /// Why nothing was started.
@@ -34,6 +42,9 @@ pub enum LaunchError {
     /// The system call filter.
     #[error("{0}")]
     Syscalls(#[from] SyscallError),
+    /// Supervised mode.
+    #[error("{0}")]
+    Supervise(#[from] SuperviseError),
     /// A step on the process itself.
     #[error("{what}: {source}")]
     Process {
@@ -74,8 +85,52 @@ impl LaunchError {
     }
 }
 
+impl Supervision {
+    /// Puts the filter in force, and waits for the supervisor.
+    fn install(self) -> Result<(), LaunchError> {
+        // What changed user or capabilities may not be looked into; the supervisor has to.
+        // SAFETY: takes numbers alone.
+        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
+        let installed = match self.handshake.take() {
+            Some(handshake) => self.filter.install(handshake),
+            None => Err(Errno::EPIPE),
+        };
+        installed.map_err(|errno| LaunchError::Process {
+            what: "cannot be supervised",
+            source: errno.into(),
+        })
+    }
+}
+
+/// The supervisor, as what the process outside does.
+fn supervise(
+    handshake: Rc<Cell<Option<Handshake>>>,
+    judge: Arc<dyn Judge>,
+    people: Arc<dyn People>,
+) -> keeper::Service<'static> {
+    Box::new(move |child| {
+        // It lends no right that the command has not.
+        let dropped = privileges::drop_capabilities(!nix::unistd::geteuid().is_root());
+        let started = match (handshake.take(), dropped) {
+            (Some(handshake), Ok(())) => {
+                Supervisor::start(handshake, child.as_raw(), Options::default(), judge, people)
+                    .map_err(|error| error.to_string())
+            }
+            (None, _) => Err("it has no way to the command's process".to_owned()),
+            (_, Err(error)) => Err(error.to_string()),
+        };
+        match started {
+            Ok(supervisor) => Box::new(supervisor),
+            Err(error) => {
+                // The command is not started: its side finds nobody, and says that it ends. Here is why.
+                let _ = writeln!(io::stderr(), "the supervisor could not start: {error}");
+                Box::new(())
+            }
+        }
+    })
+}
+
 /// A command that is to run in a sandbox.
-#[derive(Debug)]
 pub struct Launch {
     /// The sandbox's profile.
     pub profile: Profile,
@@ -83,8 +138,16 @@ pub struct Launch {
     pub setting: Setting,
     /// Whether to go on without what the profile requires and this host has not.
     pub best_effort: bool,
+    /// Who is asked about what lies outside of the profile; without anybody it fails at once.
+    pub people: Option<Arc<dyn People>>,
     /// The command and its arguments.
     pub command: Vec<OsString>,
+}
+
+/// What the child needs to be supervised.
+struct Supervision {
+    filter: Filter,
+    handshake: Rc<Cell<Option<Handshake>>>,
 }
 
 impl Launch {
@@ -107,13 +170,12 @@ impl Launch {
     /// As [`Launch::run`].
     pub fn enter(&self) -> Result<Report, LaunchError> {
         let folder = std::env::current_dir().ok();
-        let plan = Plan::new(&self.profile, &self.setting)?;
+        let mut plan = Plan::new(&self.profile, &self.setting)?;
+        let hosts = self.look_up(&mut plan)?;
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
-        let reserve = !plan.reserved.is_empty();
-        if reserve {
-            // Somebody outside has to put the place holders away.
-            keeper::stay(&plan.reserved).map_err(of("cannot start the process that stays outside"))?;
-        }
+        let unknown = hosts.unknown.clone();
+        let known = hosts.known();
+        let supervision = self.divide(&plan, hosts)?;
         let (namespace, why_none) = match plan.wants_mounts().then(mounts::enter) {
             Some(Ok(namespace)) => (Some(namespace), String::new()),
             Some(Err(error)) => (None, error.to_string()),
@@ -121,14 +183,40 @@ impl Launch {
         };
         let abi = host::landlock_abi();
         let mut report = self.report(&plan, abi, namespace, &why_none);
-        self.refuse_unprotected(&report)?;
-        if namespace.is_some() {
-            mounts::make(&plan)?;
+        if self.profile.network.mode == NetworkMode::Allowlist {
+            report.notes.extend(
+                unknown
+                    .iter()
+                    .map(|name| format!("{name} could not be looked up and cannot be reached")),
+            );
+            let hosts = format!("TCP to {known} hosts by name, no DNS");
+            report
+                .protections
+                .iter_mut()
+                .filter(|p| p.family == Family::Network)
+                .for_each(|p| p.detail.clone_from(&hosts));
         }
+        self.refuse_unprotected(&report)?;
+        let gone = match namespace {
+            Some(_) => mounts::make(&plan)?,
+            None => Vec::new(),
+        };
         // The folder that this process stands in may lie under a mount now: enter it again, by its name.
         if let Some(folder) = &folder {
             let _ = std::env::set_current_dir(folder);
         }
+        self.restrict(&plan, abi, namespace.is_some())?;
+        witnesses.test(&mut report, namespace.is_some(), &gone);
+        if let Some(supervision) = supervision {
+            supervision.install()?;
+            witnesses.test_supervised(&mut report);
+        }
+        self.refuse_unprotected(&report)?;
+        Ok(report)
+    }
+
+    /// Takes away from this process what the sandbox does not have.
+    fn restrict(&self, plan: &Plan, abi: i32, namespace: bool) -> Result<(), LaunchError> {
         privileges::close_descriptors().map_err(of("cannot close descriptors"))?;
         privileges::no_new_privileges().map_err(of("cannot give up new privileges"))?;
         let root = nix::unistd::geteuid().is_root();
@@ -136,16 +224,58 @@ impl Launch {
         if abi > 0 {
             let inside = self.profile.unix_sockets == UnixSockets::Inside;
             let gateway = self.setting.gateway.as_deref();
-            landlock::rules(&plan, abi, namespace.is_none(), inside, gateway)?.enforce()?;
+            landlock::rules(plan, abi, !namespace, inside, gateway)?.enforce()?;
         }
         let filters = syscalls::filters(Wishes {
             network: self.profile.network.mode,
             truncate: !landlock::reach(abi).truncate,
         })?;
         syscalls::enforce(&filters)?;
-        witnesses.test(&mut report, namespace.is_some());
-        self.refuse_unprotected(&report)?;
-        Ok(report)
+        Ok(())
+    }
+
+    /// The addresses of the hosts that the profile names, where it names some.
+    fn look_up(&self, plan: &mut Plan) -> Result<Hosts, LaunchError> {
+        if self.profile.network.mode != NetworkMode::Allowlist {
+            return Ok(Hosts::default());
+        }
+        let hosts = Hosts::look_up(&self.profile.network.hosts)
+            .map_err(|errno| of("cannot look up the profile's hosts")(errno.into()))?;
+        plan.hosts_file = Some(hosts.file());
+        Ok(hosts)
+    }
+
+    /// Leaves a process outside where one is needed: to put place holders away, or to supervise.
+    fn divide(&self, plan: &Plan, hosts: Hosts) -> Result<Option<Supervision>, LaunchError> {
+        let asked = self.people.is_some();
+        let watch = Watch {
+            files: asked,
+            network: asked || plan.hosts_file.is_some(),
+        };
+        let mut supervision = None;
+        let mut service: Option<keeper::Service<'_>> = None;
+        if watch.files || watch.network {
+            let handshake = Handshake::new().map_err(of("cannot prepare the supervisor"))?;
+            // One value before the process divides, one in each process afterwards.
+            let handshake = Rc::new(Cell::new(Some(handshake)));
+            supervision = Some(Supervision {
+                filter: Filter::build(watch)?,
+                handshake: Rc::clone(&handshake),
+            });
+            let judge: Arc<dyn Judge> = Arc::new(PlanJudge::new(
+                plan,
+                &self.profile,
+                hosts,
+                self.setting.gateway.clone(),
+            ));
+            let people: Arc<dyn People> = self.people.clone().unwrap_or_else(|| Arc::new(NoPeople));
+            service = Some(supervise(handshake, judge, people));
+        }
+        if service.is_some() || !plan.reserved.is_empty() {
+            keeper::stay(&plan.reserved, service)
+                .map_err(of("cannot start the process that stays outside"))?;
+        }
+        Ok(supervision)
     }
 
     fn refuse_unprotected(&self, report: &Report) -> Result<(), LaunchError> {
@@ -259,10 +389,8 @@ impl Launch {
         let (by, detail) = match profile.network.mode {
             NetworkMode::Full => (By::Open, "TCP and UDP".to_owned()),
             NetworkMode::None => (By::Seccomp, "no internet sockets".to_owned()),
-            NetworkMode::Allowlist => (
-                By::Missing,
-                "needs the supervised mode: start with --supervise".to_owned(),
-            ),
+            NetworkMode::Allowlist if namespace.is_some() => (By::Supervisor, String::new()),
+            NetworkMode::Allowlist => mounted(String::new()),
         };
         add(Family::Network, by, detail);
         let (by, detail) = match (profile.unix_sockets, reach.unix) {

@@ -13,6 +13,9 @@
 //! | [`canary`] | attempts that must fail before the command starts |
 //! | [`report`] | what is in force, by what, and whether that was proven |
 //! | [`launch`] | all of it in order, then the command |
+//! | [`supervise`] | supervised mode: what is outside a profile pauses and is asked about |
+//! | [`judge`] | the plan as the supervisor's judge |
+//! | [`learn`] | a profile from what a command used; what a change of profile allows |
 //! | [`keeper`] | the process that stays outside where something is to be put away afterwards |
 //!
 //! Nothing here parses what a session wrote, but for one line of a worktree's `.git` file, which is believed only where the
@@ -22,12 +25,15 @@ pub mod canary;
 mod glob;
 pub mod host;
 pub mod hosts;
+pub mod judge;
 pub mod keeper;
 pub mod landlock;
 pub mod launch;
+pub mod learn;
 pub mod mounts;
 pub mod plan;
 pub mod privileges;
 pub mod profile;
 pub mod report;
+pub mod supervise;
 pub mod syscalls;

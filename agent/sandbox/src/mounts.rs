@@ -82,11 +82,11 @@ fn user_namespace() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// Makes all mounts of `plan`. The process must be in a namespace of its own.
+/// Makes all mounts of `plan`; gives what was gone before it could be covered. The process must be in a namespace of its own.
 ///
 /// # Errors
 /// When one fails; what was made until then stays, in this namespace.
-pub fn make(plan: &Plan) -> Result<(), MountError> {
+pub fn make(plan: &Plan) -> Result<Vec<PathBuf>, MountError> {
     for path in &plan.pinned {
         over_itself(path, false)?;
     }
@@ -95,8 +95,11 @@ pub fn make(plan: &Plan) -> Result<(), MountError> {
     }
     let covered = plan.closed.iter().chain(&plan.sockets).chain(&plan.reserved);
     let covers = Covers::new(plan.hosts_file.as_deref())?;
+    let mut gone = Vec::new();
     for path in covered {
-        covers.put_on(path)?;
+        if !covers.put_on(path)? {
+            gone.push(path.clone());
+        }
     }
     if plan.hosts_file.is_some() {
         covers.put_hosts()?;
@@ -106,7 +109,7 @@ pub fn make(plan: &Plan) -> Result<(), MountError> {
         private_tmp(plan, path)
             .map_err(|source| failed("a temporary folder cannot be mounted on", path, source))?;
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// Mounts an empty folder over `path`. A project that lies in it is brought along, as it is granted.
@@ -175,15 +178,16 @@ impl Covers {
         make().map_err(|source| failed("cannot make covers on", place, source))
     }
 
-    fn put_on(&self, path: &Path) -> Result<(), MountError> {
+    /// Covers `path`; `false` if it is gone.
+    fn put_on(&self, path: &Path) -> Result<bool, MountError> {
         let Ok(meta) = fs::symlink_metadata(path) else {
-            // Gone since it was looked up.
-            return Ok(());
+            return Ok(false);
         };
         let name = if meta.is_dir() { "folder" } else { "file" };
         match clone_of(&Path::new(Self::PLACE).join(name)).and_then(|tree| attach(&tree, path)) {
-            Err(_) if fs::symlink_metadata(path).is_err() => Ok(()),
-            other => other.map_err(|source| failed("cannot close", path, source)),
+            Ok(()) => Ok(true),
+            Err(_) if fs::symlink_metadata(path).is_err() => Ok(false),
+            Err(source) => Err(failed("cannot close", path, source)),
         }
     }
 

@@ -17,7 +17,7 @@ mod tests;
 pub use search::MAX_FOLDERS;
 
 /// The host's temporary folders.
-const TMP: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+pub const TMP: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// The gateway's sockets: hooks of an agent that runs inside must reach it.
 const GATEWAY: &str = "/run/defenseclaw";
 
@@ -281,6 +281,21 @@ pub fn project_of(folder: &Path, home: Option<&Path>) -> PathBuf {
         .find(|above| fs::symlink_metadata(above.join(".git")).is_ok())
         .unwrap_or(folder)
         .to_owned()
+}
+
+/// What `profile` grants for reading and what it closes by its place, as existing paths: what learning takes for granted and what
+/// it never makes a folder of.
+///
+/// # Errors
+/// As [`Plan::new`].
+pub fn named(profile: &Profile, setting: &Setting) -> Result<(Vec<PathBuf>, Vec<PathBuf>), PlanError> {
+    let places = Places {
+        project: usable_project(setting)?,
+        home: setting.home.as_ref().and_then(|home| fs::canonicalize(home).ok()),
+    };
+    let mut system = existing(places.all(&profile.files.read));
+    system.extend(places.existing_matches(&profile.files.devices)?);
+    Ok((system, places.existing_matches(&profile.files.closed)?))
 }
 
 /// What stands for the words in braces.

@@ -1,15 +1,19 @@
-//! `run`, and `sandbox list`, `show`, `validate`: commands in sandboxes.
+//! `run`, and `sandbox list`, `show`, `validate`, `learn`, `diff`: commands in sandboxes.
 
+mod learn;
+mod people;
 mod profiles;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use defenseclaw_sandbox::launch::{self, Launch, LaunchError};
 use defenseclaw_sandbox::plan::{self, Setting};
 use defenseclaw_sandbox::profile::{ProfileError, Profiles};
 use defenseclaw_sandbox::report::Report;
+use defenseclaw_sandbox::supervise::People;
 
 use crate::args::sandbox::{RunOptions, SandboxCommand};
 use crate::settings::Settings;
@@ -39,6 +43,8 @@ pub fn run(command: &SandboxCommand, context: &mut Context<'_>) -> Result<Answer
         SandboxCommand::List(options) => profiles::list(options, context),
         SandboxCommand::Show(options) => profiles::show(options, context),
         SandboxCommand::Validate(options) => profiles::validate(options, context),
+        SandboxCommand::Learn(options) => learn::learn(options, context),
+        SandboxCommand::Diff(options) => learn::diff(options, context),
     }
 }
 
@@ -83,14 +89,23 @@ pub fn launch(options: &RunOptions) -> ExitCode {
 
 fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
     let settings = Settings::load()?;
-    let profile = profiles(&settings)?.get(&options.profile).map_err(refused)?;
+    let mut profiles = profiles(&settings)?;
+    if let Some(folder) = &options.profiles {
+        profiles.add(folder).map_err(refused)?;
+    }
+    let profile = profiles.get(&options.profile).map_err(refused)?;
     let home = launch::home();
     let project = match &options.project {
         Some(project) => project.clone(),
         None => current_project(home.as_deref())?,
     };
+    let people = options.supervise.then(|| {
+        let people = people::ByApproval::new(&settings.socket, &options.profile, &project);
+        Arc::new(people) as Arc<dyn People>
+    });
     Ok(Launch {
         profile,
+        people,
         setting: Setting {
             project,
             home,

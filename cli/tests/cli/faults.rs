@@ -9,7 +9,7 @@ use crate::story;
 #[test]
 fn help_is_complete() {
     let host = Host::new();
-    let commands: [&[&str]; 32] = [
+    let commands: [&[&str]; 34] = [
         &["--help"],
         &["setup", "--help"],
         &["teardown", "--help"],
@@ -37,6 +37,8 @@ fn help_is_complete() {
         &["sandbox", "list", "--help"],
         &["sandbox", "show", "--help"],
         &["sandbox", "validate", "--help"],
+        &["sandbox", "learn", "--help"],
+        &["sandbox", "diff", "--help"],
         &["policy", "--help"],
         &["policy", "check", "--help"],
         &["policy", "validate", "--help"],

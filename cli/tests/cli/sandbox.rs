@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -123,32 +124,129 @@ fn what_cannot_be_started_says_so_as_env_does() {
 #[test]
 fn a_profile_that_cannot_be_had_is_refused_unless_told() {
     let house = House::new();
-    let policies = house.home.join("policies");
-    fs::create_dir_all(policies.join("sandbox")).expect("made");
-    // Nobody judges connections here, so that this cannot be had.
-    fs::write(
-        policies.join("sandbox/narrow.yaml"),
-        "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
-         network: {mode: allowlist, hosts: [\"example.org:443\"]}\nrequires: [network]\n",
-    )
-    .expect("written");
-    let config = house.home.join("config.yaml");
-    fs::write(&config, format!("policies: {}\n", policies.display())).expect("written");
-    let output = house
-        .run(&["--profile", "narrow"], &["echo", "ran"])
-        .env("DEFENSECLAW_CONFIG", &config)
-        .output()
-        .expect("started");
+    let launcher = env!("CARGO_BIN_EXE_defenseclaw-cli");
+    // Inside a sandbox nobody gets a mount namespace, so that a second one cannot seal or close anything.
+    let inner = |option: &str| house.sh(&[], &format!("{launcher} run {option} -- echo ran"));
+    let output = inner("");
     assert_eq!(output.status.code(), Some(125), "{}", err(&output));
     assert_eq!(out(&output), "");
-    assert!(err(&output).contains("network: "), "{}", err(&output));
+    assert!(err(&output).contains("sealed-files: "), "{}", err(&output));
+    let output = inner("--best-effort");
+    assert_eq!(out(&output), "ran\n");
+    assert!(err(&output).contains("without sealed-files"), "{}", err(&output));
+}
+
+#[test]
+fn named_hosts_are_reached_and_no_others() {
+    let house = House::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let other = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
+    let profiles = house.home.join("profiles");
+    fs::create_dir(&profiles).expect("made");
+    fs::write(
+        profiles.join("narrow.yaml"),
+        format!(
+            "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
+             network: {{mode: allowlist, hosts: [\"localhost:{}\"]}}\nrequires: [network]\n",
+            port(&listener)
+        ),
+    )
+    .expect("written");
+    let profiles = profiles.display().to_string();
+    let options = ["--profiles", &profiles, "--profile", "narrow"];
+    let to = |port: u16| {
+        let script = format!("exec 3<>/dev/tcp/localhost/{port} && echo connected");
+        house
+            .run(&options, &["bash", "-c", &script])
+            .output()
+            .expect("started")
+    };
+    assert_eq!(out(&to(port(&listener))), "connected\n");
+    let refused = to(port(&other));
+    assert_eq!(out(&refused), "");
+    assert!(err(&refused).contains("Permission denied"), "{}", err(&refused));
     let output = house
-        .run(&["--profile", "narrow", "--best-effort"], &["echo", "ran"])
-        .env("DEFENSECLAW_CONFIG", &config)
+        .run(&[&options[..], &["--explain"]].concat(), &[])
         .output()
         .expect("started");
-    assert_eq!(out(&output), "ran\n");
-    assert!(err(&output).contains("without network"), "{}", err(&output));
+    let line = out(&output)
+        .lines()
+        .find(|line| line.starts_with("network"))
+        .map(str::to_owned);
+    assert!(
+        line.as_ref()
+            .is_some_and(|line| line.contains("supervisor") && line.contains("proven")),
+        "{line:?} {}",
+        err(&output)
+    );
+    let output = house.sh(&options, "getent hosts example.org; echo $?");
+    assert_eq!(out(&output), "2\n", "no DNS");
+}
+
+#[test]
+fn what_nobody_can_be_asked_about_is_refused() {
+    let house = House::new();
+    let output = house
+        .run(
+            &["--supervise"],
+            &[
+                "sh",
+                "-c",
+                "cat README; echo in > made; cat made; echo out > ../outside; echo $?",
+            ],
+        )
+        .env("DEFENSECLAW_SOCKET", house.home.join("nobody.sock"))
+        .output()
+        .expect("started");
+    assert_eq!(out(&output), "helloin\n2\n", "{}", err(&output));
+    assert!(!house.home.join("outside").exists());
+}
+
+#[test]
+fn a_learned_profile_is_enough_for_what_it_was_learned_from() {
+    let house = House::new();
+    fs::write(house.home.join("notes"), "a note").expect("written");
+    fs::write(house.home.join("other"), "another").expect("written");
+    let folder = house.home.join("profiles");
+    fs::create_dir(&folder).expect("made");
+    let file = folder.join("notes.yaml").display().to_string();
+    let learn = Command::new(env!("CARGO_BIN_EXE_defenseclaw-cli"))
+        .args(["sandbox", "learn", "--name", "notes", "--output", &file, "--"])
+        .args(["sh", "-c", "cat ../notes; echo x > made"])
+        .env("HOME", &house.home)
+        .current_dir(&house.project)
+        .output()
+        .expect("started");
+    assert!(learn.status.success(), "{}", err(&learn));
+    let folder = folder.display().to_string();
+    let output = house.sh(
+        &["--profiles", &folder, "--profile", "notes"],
+        "cat ../notes; echo y > made && cat made; cat ../other; echo z > ../other",
+    );
+    assert_eq!(out(&output), "a notey\n", "{}", err(&output));
+    assert_eq!(
+        fs::read_to_string(house.home.join("other")).expect("there"),
+        "another"
+    );
+    let diff = Command::new(env!("CARGO_BIN_EXE_defenseclaw-cli"))
+        .args(["sandbox", "diff", "workspace", &file])
+        .output()
+        .expect("started");
+    assert_eq!(diff.status.code(), Some(1));
+    assert!(
+        out(&diff).contains("- read /\n") && out(&diff).contains("+ read {home}/notes\n"),
+        "{}",
+        out(&diff)
+    );
+    let same = Command::new(env!("CARGO_BIN_EXE_defenseclaw-cli"))
+        .args(["sandbox", "diff", "strict", "strict"])
+        .output()
+        .expect("started");
+    assert_eq!(
+        (same.status.code(), out(&same).as_str()),
+        (Some(0), "no difference\n")
+    );
 }
 
 #[test]

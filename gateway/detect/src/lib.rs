@@ -15,11 +15,13 @@
 
 pub mod detector;
 pub mod facts;
+mod literals;
 pub mod mask;
 pub mod paths;
 mod quick;
 pub mod rules;
 mod shell;
+mod spotter;
 pub mod text;
 pub mod tools;
 

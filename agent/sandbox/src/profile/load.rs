@@ -107,23 +107,32 @@ impl Profiles {
     /// When the folder is there and cannot be read.
     pub fn with_folder(folder: &Path) -> Result<Self, ProfileError> {
         let mut profiles = Self::embedded();
+        profiles.add(folder)?;
+        Ok(profiles)
+    }
+
+    /// Adds the `*.yaml` files of `folder`, which may be missing; they take the place of others with their names.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn add(&mut self, folder: &Path) -> Result<(), ProfileError> {
         let io = |source| ProfileError::Io {
             path: folder.to_owned(),
             source,
         };
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(profiles),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(io(error)),
         };
         for entry in entries {
             let path = entry.map_err(io)?.path();
             let name = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned);
             if let (Some(name), Some("yaml")) = (name, path.extension().and_then(|e| e.to_str())) {
-                profiles.texts.insert(name, Source::File(path));
+                self.texts.insert(name, Source::File(path));
             }
         }
-        Ok(profiles)
+        Ok(())
     }
 
     /// The names of all, abstract ones included.

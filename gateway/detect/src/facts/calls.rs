@@ -4,9 +4,10 @@ use defenseclaw_model::facts::BehaviourKind::{Destruction, Execution};
 use defenseclaw_model::facts::Radius;
 
 use super::code::{MAX_PATH, holds, strings};
-use super::literals::Literals;
+use super::groups::Group;
 use super::programs::Call;
 use super::shells::nested_text;
+use super::spotted::Spotted;
 use super::{Analysis, flows, hosts, radius, table};
 use crate::shell::{Field, Place, Scope, Sink};
 
@@ -14,26 +15,8 @@ use crate::shell::{Field, Place, Scope, Sink};
 const MAX_SHELLS: usize = 16;
 
 /// `shutil.rmtree(PATH)` and its like.
-pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
-    const TREES: &[&str] = &[
-        "rmtree(",
-        "rmSync(",
-        "rm_rf(",
-        "rm_r(",
-        "rimraf(",
-        "removeSync(",
-        "rmdirSync(",
-        "remove_tree(",
-        "remove_dir_all(",
-    ];
-    /// Calls that delete one file, which in a loop is all of them.
-    const FILES: &[&str] = &[
-        "os.remove(",
-        "os.unlink(",
-        "unlinkSync(",
-        "File.delete(",
-        "FileUtils.rm(",
-    ];
+pub(super) fn deletions(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
+    let text = code.text;
     let mut all = |path: &str| {
         if let Some(all) = path.strip_suffix("/*") {
             let all = match all.trim_end_matches(['/', '*']) {
@@ -44,94 +27,49 @@ pub(super) fn deletions(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) 
             analysis.behave(Destruction, "delete-tree", all, reach);
         }
     };
-    for word in FILES {
-        for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
-            let argument = text[at + word.len()..].trim_start();
-            let quoted = argument.starts_with(['"', '\'']);
-            quoted
-                .then(|| strings(argument).next())
-                .flatten()
-                .into_iter()
-                .for_each(|(path, _)| all(path));
-        }
+    for (at, word) in code.uses(Group::DeletesFile, MAX_SHELLS) {
+        let argument = text[at + word.len()..].trim_start();
+        let quoted = argument.starts_with(['"', '\'']);
+        quoted
+            .then(|| strings(argument).next())
+            .flatten()
+            .into_iter()
+            .for_each(|(path, _)| all(path));
     }
-    for (at, _) in text.match_indices("'.unlink(").take(MAX_SHELLS) {
+    for (at, _) in code.uses(Group::UnlinksPath, MAX_SHELLS) {
         let before = &text[text.floor_char_boundary(at.saturating_sub(MAX_PATH))..at];
         all(before.rsplit('\'').next().unwrap_or_default());
     }
-    everything(analysis, text, scope);
-    for word in TREES {
-        for (at, _) in text.match_indices(word).take(MAX_SHELLS) {
-            let rest = &text[at + word.len()..];
-            let argument = rest.trim_start();
-            let home = holds(
-                argument.split(')').next().unwrap_or_default(),
-                &["expanduser", "homedir", "Path.home", "Dir.home", "HOME"],
-            );
-            let literal = argument
-                .starts_with(['"', '\'', '`'])
-                .then(|| strings(argument).next())
-                .flatten()
-                .map(|(path, _)| path);
-            match literal {
-                Some(path) => {
-                    let field = Field::literal(path);
-                    let reach = radius::of(&field, scope);
-                    analysis.behave(Destruction, "delete-tree", radius::contents_of(path), reach);
-                }
-                None if home => analysis.behave(Destruction, "delete-tree", "~", Radius::Home),
-                None => {}
+    everything(analysis, code, scope);
+    for (at, word) in code.uses(Group::DeletesTree, MAX_SHELLS) {
+        let argument = text[at + word.len()..].trim_start();
+        let home = holds(
+            argument.split(')').next().unwrap_or_default(),
+            &["expanduser", "homedir", "Path.home", "Dir.home", "HOME"],
+        );
+        let literal = argument
+            .starts_with(['"', '\'', '`'])
+            .then(|| strings(argument).next())
+            .flatten()
+            .map(|(path, _)| path);
+        match literal {
+            Some(path) => {
+                let field = Field::literal(path);
+                let reach = radius::of(&field, scope);
+                analysis.behave(Destruction, "delete-tree", radius::contents_of(path), reach);
             }
+            None if home => analysis.behave(Destruction, "delete-tree", "~", Radius::Home),
+            None => {}
         }
     }
 }
 
-/// What lists a folder, whatever it is listed for.
-static LISTS: Literals = Literals::new(&[
-    "listdir(",
-    "os.walk(",
-    "scandir(",
-    "glob(",
-    "readdirSync(",
-    "readdir(",
-    "DirectoryIterator(",
-    "opendir(",
-    "opendir ",
-    "Find.find(",
-    "Dir.children(",
-    "Dir.each_child(",
-    "Files.walk(",
-    "WalkDir",
-    "filepath.Walk(",
-    "read_dir(",
-    "find(sub",
-    "finddepth(",
-]);
-
-/// What deletes a file whose name a variable holds.
-static DELETES: Literals = Literals::new(&[
-    "unlink($",
-    "unlink(",
-    "unlink $",
-    "unlinkSync(",
-    "os.remove(",
-    "File.delete(",
-    "FileUtils.rm",
-    "rmtree(",
-    "rmSync(",
-    "Files.delete(",
-    "os.Remove(",
-    "os.RemoveAll(",
-    "remove_file(",
-    "remove_dir_all(",
-    ".unlink()",
-]);
-
 /// A far folder that is gone through, and files that are deleted on the way.
-fn everything(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
-    if !(LISTS.within(text) && DELETES.within(text)) {
+fn everything(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
+    if !code.has_all(&[Group::Lists, Group::Deletes]) {
         return;
     }
+    let text = code.text;
     for (quoted, behind) in strings(text) {
         let before = &text[..text.len() - behind.len() - quoted.len() - 2];
         let folder = quoted.starts_with(['/', '~']) && before.ends_with('(');
@@ -144,35 +82,11 @@ fn everything(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
 }
 
 /// Texts that are handed to a shell, or lists of words to a program.
-pub(super) fn shells(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
-    const CALLS: &[&str] = &[
-        "os.system(",
-        "os.popen(",
-        "subprocess.run(",
-        "subprocess.call(",
-        "subprocess.Popen(",
-        "subprocess.check_output(",
-        "subprocess.check_call(",
-        "subprocess.getoutput(",
-        "execSync(",
-        "exec(",
-        "spawn(",
-        "spawnSync(",
-        "execFileSync(",
-        "execFile(",
-        "system(",
-        "shell_exec(",
-        "passthru(",
-        "popen(",
-        "Kernel.exec(",
-        "os.execute(",
-        "io.popen(",
-        "%x(",
-        "`",
-        "system ",
-        "exec ",
-        "qx(",
-    ];
+pub(super) fn shells(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
+    let text = code.text;
+    if !code.has(Group::Shells) && memchr::memchr(b'`', text.as_bytes()).is_none() {
+        return;
+    }
     let place = Place {
         depth: analysis.place.depth + 1,
         ..analysis.place
@@ -180,7 +94,7 @@ pub(super) fn shells(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
     let mut read = 0;
     let mut at = 0;
     while read < MAX_SHELLS && !analysis.stopped() {
-        let Some((begin, word)) = next_call(text, at, CALLS) else {
+        let Some((begin, word)) = next_shell(text, at) else {
             return;
         };
         // A command is no longer than a path; looking further would make open quotes cost their square.
@@ -253,25 +167,44 @@ pub(super) fn awk(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
     }
 }
 
-/// The first of `calls` at or behind `from`.
-fn next_call<'w>(text: &str, from: usize, calls: &[&'w str]) -> Option<(usize, &'w str)> {
+/// The first call at or behind `from` that hands something to a shell.
+fn next_shell(text: &str, from: usize) -> Option<(usize, &'static str)> {
     let rest = text.get(from..)?;
-    // Each of them has one of these letters at its end, so the text is passed once.
-    for (at, _) in rest.match_indices(['(', '`', ' ']) {
-        let end = from + at + 1;
-        // The letter before tells most of them apart.
-        let before =
-            |word: &str, end: usize| end.checked_sub(2).and_then(|at| word.as_bytes().get(at)).copied();
-        let letter = before(text, end);
-        let found = calls.iter().find(|word| {
-            (word.len() < 2 || before(word, word.len()) == letter) && text[..end].ends_with(**word)
-        });
+    // Each of them has one of these at its end, so the text is passed once.
+    for at in memchr::memchr3_iter(b'(', b'`', b' ', rest.as_bytes()) {
+        let before = &text[..from + at];
+        let end = before.len() + 1;
+        if rest.as_bytes()[at] == b'`' {
+            return Some((before.len(), "`"));
+        }
+        // The letter before tells most of them apart from all other calls.
+        let letter = before.as_bytes().last().copied().unwrap_or_default();
+        if !BEFORE_LAST[usize::from(letter)] {
+            continue;
+        }
+        let found = Group::Shells
+            .words()
+            .iter()
+            .find(|word| text[..end].ends_with(**word));
         if let Some(word) = found {
             return Some((end - word.len(), word));
         }
     }
     None
 }
+
+/// The letters that stand before the last one of a call that hands something to a shell.
+const BEFORE_LAST: [bool; 256] = {
+    let mut letters = [false; 256];
+    let words = Group::Shells.words();
+    let mut at = 0;
+    while at < words.len() {
+        let word = words[at].as_bytes();
+        letters[word[word.len() - 2] as usize] = true;
+        at += 1;
+    }
+    letters
+};
 
 /// The command that stands as a call's first argument: one string, or a list of strings.
 fn argument(rest: &str) -> String {

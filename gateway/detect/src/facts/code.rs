@@ -3,13 +3,16 @@
 //! What a quoted string in it names outright (the path of something sensitive, a URL) is declared; a text that it hands to a
 //! shell is read as one; and a few combinations of calls say what it is for. The text itself is noted as opaque.
 
+use std::borrow::Cow;
+
 use defenseclaw_model::facts::BehaviourKind::{Control, Credential, Destruction, Execution, Privilege};
-use defenseclaw_model::facts::{FlowEnd, FlowKind};
+use defenseclaw_model::facts::{FlowEnd, FlowKind, Radius};
 
 use super::calls::{deletions, shells};
 use super::flows::{Sends, Way};
-use super::literals::Literals;
-use super::received::{peer_of, takes_commands, tasked};
+use super::groups::Group;
+use super::received::{takes_commands, tasked};
+use super::spotted::Spotted;
 use super::{Access, Analysis, flows, hosts, places, spelled};
 use crate::paths::PathRules;
 use crate::shell::{Field, Scope, Sink};
@@ -27,88 +30,91 @@ pub(super) fn scan(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
         return;
     }
     analysis.opaque("interpreter", text);
-    if decodes(text) && executes(text) {
+    let code = Spotted::new(text);
+    if code.has_all(&[Group::Decodes, Group::Executes]) {
         analysis.opaque("encoding", text);
     }
-    read(analysis, text, scope);
+    read(analysis, &code, scope);
     if let Some(spelled) = spelled::out(text) {
         analysis.spend(spelled.len());
-        read(analysis, &spelled, scope);
+        read(analysis, &Spotted::new(&spelled), scope);
     }
 }
 
-/// What `text` names and does, as it is written.
-fn read(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
-    for host in hosts::hosts_in(text) {
-        analysis.host(host);
+/// What a text names and does, as it is written.
+fn read(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
+    if code.has(Group::Url) {
+        for host in hosts::hosts_in(code.text) {
+            analysis.host(host);
+        }
     }
-    for (quoted, rest) in strings(text) {
-        let expanded = match (quoted.strip_prefix("~/"), scope.home) {
-            (Some(rest), Some(home)) => format!("{home}/{rest}"),
-            _ => quoted.to_owned(),
+    for (quoted, rest) in strings(code.text) {
+        let path = match (quoted.strip_prefix("~/"), scope.home) {
+            (Some(rest), Some(home)) => Cow::Owned(format!("{home}/{rest}")),
+            _ => Cow::Borrowed(quoted),
         };
-        let written = is_written(text, rest);
-        if is_sensitive(analysis.rules, &expanded)
-            || (written && analysis.rules.classify(&expanded).is_some())
-        {
+        let class = analysis.rules.classify(&path);
+        let sensitive = is_sensitive(analysis.rules, &path, class);
+        if !sensitive && class.is_none() {
+            continue;
+        }
+        let written = is_written(code, rest);
+        if sensitive || written {
             let access = if written { Access::Write } else { Access::Read };
             let field = Field {
-                glob: expanded.contains('*'),
-                ..Field::literal(expanded)
+                glob: path.contains('*'),
+                ..Field::literal(path)
             };
             analysis.path(access, &field, scope);
         }
     }
     let name = analysis.current.and_then(|at| analysis.facts.programs.get(at));
     let name = name.map_or(String::new(), |program| program.name.clone());
-    behaviours(analysis, &name, text, scope);
-    ends(analysis, text);
+    behaviours(analysis, &name, code, scope);
+    ends(analysis, code);
 }
 
-fn is_sensitive(rules: &PathRules, path: &str) -> bool {
+/// Whether a path, which is of `class` as it is written, gives a secret away.
+fn is_sensitive(rules: &PathRules, path: &str, class: Option<&str>) -> bool {
     let class = if path.contains('*') {
         rules.classify_glob(path)
     } else {
-        rules.classify(path)
+        class
     };
     let class = class.or_else(|| path.strip_prefix('/').and_then(|tail| rules.classify(tail)));
     class.is_some_and(|class| places::is_secret(rules, class))
 }
 
 /// Whether what stands around a quoted path says that it is written: `open(PATH, "w")`, `writeFileSync(PATH`.
-fn is_written(text: &str, rest: &str) -> bool {
-    let at = text.len() - rest.len();
-    let before = &text[text.floor_char_boundary(at.saturating_sub(MAX_PATH.min(160)))..at];
+fn is_written(code: &Spotted<'_>, rest: &str) -> bool {
     let mode = rest.trim_start().strip_prefix(',').map_or("", str::trim_start);
     let opens = mode
         .strip_prefix(['"', '\''])
         .is_some_and(|mode| mode.starts_with(['w', 'a', 'x', '>']) || mode.starts_with("r+"));
-    let writes = [
-        "writeFile",
-        "appendFile",
-        "File.write",
-        "file_put_contents",
-        "write_text",
-        "copyfile",
-        "createWriteStream",
-    ];
-    let line = before.rsplit(['\n', ';']).next().unwrap_or_default();
     opens
-        || writes.iter().any(|word| line.contains(word))
+        || code.has(Group::WritesFile) && holds(line_before(code.text, rest), Group::WritesFile.words())
         || rest.starts_with(").write_text")
         || rest.starts_with(").write_bytes")
+}
+
+/// What stands before `rest` on its line, as far back as a call's name can stand.
+fn line_before<'t>(text: &'t str, rest: &str) -> &'t str {
+    const REACH: usize = 160;
+    let at = text.len() - rest.len();
+    let before = &text[text.floor_char_boundary(at.saturating_sub(REACH))..at];
+    before.rsplit(['\n', ';']).next().unwrap_or_default()
 }
 
 /// The quoted strings of `text`, by the nearest closing quote, each with what stands behind it.
 pub(super) fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut rest = text;
     std::iter::from_fn(move || {
-        let open = rest.find(['"', '\'', '`'])?;
-        let quote = char::from(rest.as_bytes()[open]);
+        let open = memchr::memchr3(b'"', b'\'', b'`', rest.as_bytes())?;
+        let quote = rest.as_bytes()[open];
         let inner = &rest[open + 1..];
-        match inner.find([quote, '\n']) {
+        match memchr::memchr2(quote, b'\n', inner.as_bytes()) {
             // A quote that closes nothing on its line (an apostrophe) is stepped over.
-            Some(end) if inner[end..].starts_with(quote) => {
+            Some(end) if inner.as_bytes()[end] == quote => {
                 rest = &inner[end + 1..];
                 Some((&inner[..end], rest))
             }
@@ -122,360 +128,109 @@ pub(super) fn strings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     .filter(|(quoted, _)| !quoted.is_empty() && quoted.len() <= MAX_PATH)
 }
 
-/// Calls that decode.
-static DECODES: Literals = Literals::new(&[
-    "b64decode",
-    "base64",
-    "fromhex",
-    "unhexlify",
-    "atob(",
-    "decode64",
-    "unpack(",
-    "codecs.decode",
-    "marshal.loads",
-    "zlib.decompress",
-    "fromCharCode",
-    "gzinflate",
-    "str_rot13",
-    "unescape(",
-]);
-
-/// Calls that run a text.
-static RUNS_TEXT: Literals = Literals::new(&[
-    "os.system(",
-    "execSync(",
-    "new Function(",
-    ".then(eval",
-    "import('data:",
-    "import(\"data:",
-    "vm.runIn",
-    "._compile(",
-    "eval base64",
-    "eval get",
-    "eval $",
-    "eval(",
-    "iex ",
-    "IEX(",
-    "compile(",
-]);
-
-/// Ways to hand a shell over to whoever is connected.
-static HANDS_OVER: Literals = Literals::new(&[
-    "->fdopen",
-    "system$_",
-    "dup2",
-    "pty.spawn",
-    "\"/bin/sh\"",
-    "'/bin/sh'",
-    "/bin/sh -i",
-    "/bin/bash",
-    "open(STDIN",
-    "STDIN,\">&",
-    ".spawn(",
-    "exec(\"sh",
-    "exec \"/bin",
-    "proc_open",
-    "to_s|sh",
-    "cmd.exe",
-    "/bin/sh",
-]);
-
-/// Calls that open a shell for a person.
-static OPENS_SHELL: Literals = Literals::new(&[
-    "system('/bin/sh')",
-    "system('/bin/bash')",
-    "exec('/bin/sh')",
-    "exec(\"/bin/sh\")",
-    "pty.spawn(",
-    "os.execl(\"/bin",
-    "os.execl('/bin",
-    "os.execvp(\"/bin",
-    "os.system(\"/bin/sh\")",
-    "os.system('/bin/sh')",
-    "os.system(\"/bin/bash\")",
-    "os.system('/bin/bash')",
-    "os.system(\"sh\")",
-    "exec \"/bin/sh\"",
-    "exec '/bin/sh'",
-    "exec \"/bin/bash\"",
-    "system(\"/bin/sh\")",
-    "spawn(\"/bin/sh\"",
-    "spawn('/bin/sh'",
-    "os.execute(\"/bin/sh\")",
-    "os.execute('/bin/sh')",
-    "pcntl_exec(\"/bin",
-    "passthru(\"/bin/sh",
-    "exec {\"/bin/sh\"",
-    "spawnSync(\"/bin/sh\"",
-    "execSync('/bin/sh'",
-]);
-
 pub(super) fn holds(text: &str, parts: &[&str]) -> bool {
     parts.iter().any(|part| text.contains(part))
 }
 
-fn decodes(text: &str) -> bool {
-    DECODES.within(text)
-}
-
-fn executes(text: &str) -> bool {
-    holds(
-        text,
-        &[
-            "exec(",
-            "eval(",
-            "system(",
-            "popen",
-            "subprocess",
-            "child_process",
-            "spawn(",
-            "__import__('os')",
-        ],
-    )
-}
-
 /// Runs text of its own language or of a shell, with nothing of it to be read.
-fn runs_text(text: &str) -> bool {
-    let own = text
-        .match_indices("exec(")
-        .chain(text.match_indices("eval("))
-        .any(|(at, _)| {
-            // `re.exec(`, `cursor.exec(` and `literal_eval(` run no code.
-            !text[..at].ends_with(['.', '_']) || text[..at].ends_with("builtins.")
-        });
-    own || RUNS_TEXT.within(text) && (own || !text.contains("re.compile(") || text.contains("os.system("))
+fn runs_text(code: &Spotted<'_>) -> bool {
+    let own = code.uses(Group::Evaluates, usize::MAX).any(|(at, _)| {
+        let before = &code.text[..at];
+        // `re.exec(`, `cursor.exec(` and `literal_eval(` run no code.
+        !before.ends_with(['.', '_']) || before.ends_with("builtins.")
+    });
+    own || code.has(Group::RunsText) && (!code.has(Group::CompilesExpression) || code.has(Group::OsSystem))
 }
-
-/// Words that reach another host, and those that only fetch from one.
-pub(super) static CONNECTS: Literals = Literals::new(&[
-    "urlopen",
-    "requests.",
-    "http.client",
-    "httpx.",
-    "aiohttp",
-    "socket",
-    "fetch(",
-    "axios",
-    "http.request",
-    "https.request",
-    "http.get",
-    "https.get",
-    "Net::HTTP",
-    "open-uri",
-    "LWP",
-    "HTTP::Tiny",
-    "curl_init",
-    "file_get_contents('http",
-    "file_get_contents(\"http",
-    "fsockopen",
-    "smtplib",
-    "ftplib",
-    "paramiko",
-    "XMLHttpRequest",
-    "URI.open",
-    "net.connect",
-    "Invoke-WebRequest",
-    "WebClient",
-]);
-pub(super) static FETCHES: Literals = Literals::new(&[
-    "urlopen",
-    "requests.get",
-    "httpx.get",
-    "fetch(",
-    "axios.get",
-    "http.get",
-    "https.get",
-    "Net::HTTP.get",
-    "URI.open",
-    "open(\"http",
-    "open('http",
-    "LWP::Simple",
-    "get(\"http",
-    "get('http",
-    "file_get_contents('http",
-    "file_get_contents(\"http",
-    "urlretrieve",
-    "WebClient",
-    "DownloadString",
-    "Invoke-WebRequest",
-]);
 
 /// What combinations of calls say.
-pub(super) fn behaviours(analysis: &mut Analysis, name: &str, text: &str, scope: &Scope<'_>) {
-    let host = || {
-        hosts::hosts_in(text)
-            .into_iter()
-            .map(|host| host.host)
-            .find(|host| !flows::is_near(host))
-    };
-    let socket = holds(
-        text,
-        &[
-            "socket",
-            "Socket",
-            "fsockopen",
-            "net.connect",
-            "net.Socket",
-            "TCPClient",
-        ],
-    );
-    let hands_over = HANDS_OVER.within(text);
-    let peer = connected(text);
-    if socket
-        && hands_over
-        && (peer.is_some()
-            || holds(
-                text,
-                &[
-                    "connect",
-                    "fsockopen",
-                    "TCPSocket",
-                    "TCPClient",
-                    "bind(",
-                    "PeerAddr",
-                ],
-            ))
-    {
-        let bound =
-            holds(text, &[".bind(", "TCPServer", "createServer", "listen("]) && !text.contains("connect");
+pub(super) fn behaviours(analysis: &mut Analysis, name: &str, code: &Spotted<'_>, scope: &Scope<'_>) {
+    let host = far_host(code);
+    let socket = code.has(Group::Socket);
+    let handed_over = socket && code.has(Group::HandsOver);
+    let peer = connected(code);
+    if handed_over && (peer.is_some() || code.has(Group::Peers)) {
+        let bound = code.has(Group::Listens) && !code.has(Group::Connect);
         let technique = if bound { "bind-shell" } else { "reverse-shell" };
         analysis.behave(Control, technique, peer.clone().unwrap_or_default(), None);
     }
-    tasked(analysis, text, host());
-    if !(socket && hands_over) {
-        takes_commands(analysis, text, peer_of(text, &peer).or_else(host));
+    tasked(analysis, code, host.as_deref());
+    if !handed_over {
+        takes_commands(analysis, code, peer, host.as_deref());
     }
-    if runs_text(text) {
-        let fetches = FETCHES.within(text);
-        if decodes(text)
-            && (holds(text, &["exec(", "eval(", "eval ", "Function("])
-                || text.contains("os.system(base64")
-                || text.contains("loads("))
-        {
+    if runs_text(code) {
+        if code.has_all(&[Group::Decodes, Group::RunsDecoded]) {
             analysis.behave(Execution, "decoded-code", name, None);
         }
-        if let Some(host) = host().filter(|_| fetches) {
+        if let Some(host) = host.filter(|_| code.has(Group::Fetches)) {
             flow(analysis, (FlowKind::Network, &host), (FlowKind::Code, name));
             analysis.behave(Execution, "network-to-code", host, None);
         }
     }
-    calls(analysis, name, text, socket);
-    deletions(analysis, text, scope);
-    shells(analysis, text, scope);
+    calls(analysis, name, code);
+    deletions(analysis, code, scope);
+    shells(analysis, code, scope);
+}
+
+/// The first host of a URL in the text that is not this one.
+fn far_host(code: &Spotted<'_>) -> Option<String> {
+    if !code.has(Group::Url) {
+        return None;
+    }
+    hosts::hosts_in(code.text)
+        .into_iter()
+        .map(|host| host.host)
+        .find(|host| !flows::is_near(host))
 }
 
 /// Single calls that say enough by themselves.
-fn calls(analysis: &mut Analysis, name: &str, text: &str, socket: bool) {
-    let shell = OPENS_SHELL.within(text);
-    if shell && !socket {
+fn calls(analysis: &mut Analysis, name: &str, code: &Spotted<'_>) {
+    if code.has(Group::OpensShell) && !code.has(Group::Socket) {
         analysis.behave(Execution, "gtfobin-shell", name, None);
     }
-    if holds(
-        text,
-        &[
-            "setuid(0)",
-            "setuid 0",
-            "Process::Sys.setuid(0)",
-            "setreuid(0",
-            "POSIX::setuid(0",
-            "posix_setuid(0",
-            "process.setuid(0",
-        ],
-    ) {
+    if code.has(Group::BecomesRoot) {
         analysis.behave(Privilege, "setuid", name, None);
     }
-    if holds(text, &["LINUX_REBOOT_CMD", ".reboot(0x"]) {
-        analysis.behave(
-            Destruction,
-            "reboot",
-            name,
-            defenseclaw_model::facts::Radius::System,
-        );
+    if code.has(Group::Reboots) {
+        analysis.behave(Destruction, "reboot", name, Radius::System);
     }
-    if holds(text, &["memfd_create", "syscall(319"]) {
+    if code.has(Group::Memfd) {
         analysis.behave(Execution, "memfd", name, None);
     }
-    if holds(text, &["PTRACE_", "ptrace(", "process_vm_writev"]) {
+    if code.has(Group::Traces) {
         analysis.behave(Execution, "process-inject", name, None);
     }
-    if holds(
-        text,
-        &[
-            "pynput",
-            "keyboard.on_press",
-            "keyboard.record",
-            "pyxhook",
-            "/dev/input/event",
-        ],
-    ) {
+    if code.has(Group::ReadsKeys) {
         analysis.behave(Credential, "keylog", name, None);
     }
-    if holds(text, &["os.fork()", "fork while", "while fork", "fork()"])
-        && holds(
-            text,
-            &[
-                "while True",
-                "while 1",
-                "while(1)",
-                "while true",
-                "fork while",
-                "for(;;)",
-                "loop {",
-            ],
-        )
-    {
-        analysis.behave(
-            Destruction,
-            "fork-bomb",
-            "",
-            defenseclaw_model::facts::Radius::System,
-        );
+    if code.has_all(&[Group::Forks, Group::Loops]) {
+        analysis.behave(Destruction, "fork-bomb", "", Radius::System);
     }
 }
 
 /// The address that a text connects a socket to.
-fn connected(text: &str) -> Option<String> {
-    let begin = [
-        "connect((",
-        "connect(",
-        "fsockopen(",
-        "TCPSocket.open(",
-        "TCPSocket.new(",
-        "TCPClient(",
-    ]
-    .iter()
-    .find_map(|word| text.find(word).map(|at| at + word.len()))?;
+fn connected(code: &Spotted<'_>) -> Option<String> {
+    if !code.has(Group::ConnectsTo) {
+        return None;
+    }
+    let text = code.text;
+    let mut words = Group::ConnectsTo.words().iter();
+    let begin = words.find_map(|word| text.find(word).map(|at| at + word.len()))?;
     let (quoted, _) = strings(&text[begin..text.ceil_char_boundary((begin + 200).min(text.len()))]).next()?;
     let host = hosts::host_port(quoted, None)?;
     Some(host.host)
 }
 
 /// What the text sends, and from where.
-fn ends(analysis: &mut Analysis, text: &str) {
-    if !CONNECTS.within(text) {
+fn ends(analysis: &mut Analysis, code: &Spotted<'_>) {
+    if !code.has(Group::Connects) {
         return;
     }
-    let host = hosts::hosts_in(text)
-        .into_iter()
-        .map(|host| host.host)
-        .find(|host| !flows::is_near(host));
-    let host = host.or_else(|| connected(text).filter(|host| !flows::is_near(host)));
+    let host = far_host(code).or_else(|| connected(code).filter(|host| !flows::is_near(host)));
     let Some(node) = analysis.current.and_then(|at| analysis.nodes.get_mut(at)) else {
         return;
     };
     let Some(host) = host else { return };
-    let whole = [
-        "dict(os.environ)",
-        "os.environ.items()",
-        "str(os.environ)",
-        "JSON.stringify(process.env)",
-        "ENV.to_h",
-        "os.environ)",
-        "%ENV",
-        "$_ENV",
-        "getenv()",
-    ];
-    if holds(text, &whole) {
+    if code.has(Group::WholeEnvironment) {
         node.gives.push(FlowEnd {
             kind: FlowKind::Environment,
             what: String::new(),
@@ -489,7 +244,7 @@ fn ends(analysis: &mut Analysis, text: &str) {
     node.sends = Some(Sends {
         host,
         technique,
-        takes: if holds(text, &["stdin", "STDIN", "ARGF", "/dev/stdin"]) {
+        takes: if code.has(Group::StandardInput) {
             Way::Input.bit()
         } else {
             0

@@ -4,6 +4,7 @@ use defenseclaw_model::facts::BehaviourKind::Persistence;
 use serde_json::Value;
 
 use super::aside::{self, Setting};
+use super::spotted::Spotted;
 use super::{Analysis, code, elsewhere, received, spelled};
 use crate::shell::{Place, Scope};
 
@@ -247,11 +248,13 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
         Kind::Source => aside::with(analysis, Setting::Script, |inner| {
             let scope = Scope::new(None, None);
             let language = path.rsplit('.').next().unwrap_or_default();
-            code::behaviours(inner, language, text, &scope);
-            if let Some(spelled) = spelled::out(text) {
-                code::behaviours(inner, language, &spelled, &scope);
+            let code = Spotted::new(text);
+            code::behaviours(inner, language, &code, &scope);
+            let spelled = spelled::out(text);
+            if let Some(spelled) = &spelled {
+                code::behaviours(inner, language, &Spotted::new(spelled), &scope);
             }
-            received::sends_secrets(inner, text);
+            received::sends_secrets(inner, &code, spelled.as_deref());
         }),
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}

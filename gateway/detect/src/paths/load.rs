@@ -3,7 +3,7 @@
 use defenseclaw_model::decision::Severity;
 use serde::Deserialize;
 
-use super::{Class, Component, MAX_WATCHED_NAME, NamePlace, PathRules, Pattern, Watch, WatchedName};
+use super::{Class, Component, Ends, MAX_WATCHED_NAME, NamePlace, PathRules, Pattern, Watch, WatchedName};
 use crate::quick::Table;
 
 /// Most wildcards in one component, so that matching stays within a small constant of the component's length.
@@ -106,7 +106,7 @@ pub(super) fn compile(yaml: &str) -> Result<PathRules, PathRulesError> {
     for (index, pattern) in (0_u32..).zip(&rules.patterns) {
         match pattern.key.and_then(|key| pattern.components.get(key)) {
             Some(Component::Literal(name)) => rules.by_component.entry(name.clone()).or_default().push(index),
-            _ => rules.wild.push(index),
+            _ => rules.wild.push((index, Ends::of(pattern))),
         }
     }
     Ok(rules)

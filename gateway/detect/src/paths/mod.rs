@@ -31,8 +31,37 @@ pub struct PathRules {
     patterns: Vec<Pattern>,
     /// Patterns by one of their literal components.
     by_component: Table<Box<str>, Vec<u32>>,
-    /// Patterns without any literal component.
-    wild: Vec<u32>,
+    /// Patterns without any literal component, with how the last component of a path must begin and end for them.
+    wild: Vec<(u32, Ends)>,
+}
+
+/// The first and the last byte of a component's name, where a pattern says them. Most names have others.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    first: Option<u8>,
+    last: Option<u8>,
+}
+
+impl Ends {
+    /// Of every name that the last component of `pattern` matches; nothing where the path goes on behind it.
+    fn of(pattern: &Pattern) -> Self {
+        let text = match pattern.components.last() {
+            _ if pattern.below => return Self::default(),
+            Some(Component::Literal(text) | Component::Glob(text)) => text.as_bytes(),
+            None => return Self::default(),
+        };
+        let literal = |byte: &u8| Some(*byte).filter(|byte| !matches!(byte, b'*' | b'?'));
+        Self {
+            first: text.first().and_then(literal),
+            last: text.last().and_then(literal),
+        }
+    }
+
+    fn fit(self, name: &str) -> bool {
+        let name = name.as_bytes();
+        self.first.is_none_or(|byte| name.first() == Some(&byte))
+            && self.last.is_none_or(|byte| name.last() == Some(&byte))
+    }
 }
 
 /// What is known of a class.
@@ -163,7 +192,8 @@ impl PathRules {
                 }
             }
         }
-        for &index in &self.wild {
+        let name = components.last().copied().unwrap_or_default();
+        for &(index, _) in self.wild.iter().filter(|(_, ends)| ends.fit(name)) {
             let pattern = &self.patterns[index as usize];
             if pattern.holds(&components, anchored, None, matches) {
                 note(pattern);

@@ -3,8 +3,6 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
 use super::index::Index;
 use super::lazy::LazyRegex;
 use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, NameSet, Node, PathTest, RunTest, TextTest};
@@ -12,6 +10,7 @@ use super::pattern::{Literal, Pattern};
 use super::schema::{self, Clause, Many, Pack, Run};
 use super::{FactRule, FactRules, Message};
 use crate::detector::PackError;
+use crate::literals::{Case, Literals};
 use crate::quick::Table;
 
 /// Most rules in all packs together; the packs that come with the program have some hundreds.
@@ -155,17 +154,13 @@ impl Compiler {
         let few = self
             .anywhere
             .iter()
-            .filter_map(|&number| self.literals.get(number));
-        let all = automaton(&self.literals, AhoCorasickKind::ContiguousNFA)?;
-        // A table would be a little quicker, but takes seven megabytes for the literals that are looked for in every call.
-        let anywhere = automaton(few, AhoCorasickKind::ContiguousNFA)?;
+            .filter_map(|&number| self.literals.get(number).cloned());
         Ok(FactRules {
+            anywhere: (literals(few)?, self.anywhere.iter().copied().collect()),
+            literals: literals(self.literals)?,
             rules,
             index: self.index,
             names: self.programs,
-            automaton: all,
-            anywhere: (anywhere, self.anywhere.into_iter().collect()),
-            literals: self.literals.len(),
         })
     }
 
@@ -335,6 +330,7 @@ impl Compiler {
             takes_code: run.takes_code,
             computed: run.computed,
             wanted: Arc::default(),
+            wild_pairs: Vec::new(),
         };
         test.want();
         Ok(test)
@@ -349,11 +345,11 @@ impl Compiler {
         {
             return Err(format!("{unknown:?} is no class of policies/paths.yaml"));
         }
-        Ok(PathTest {
-            classes: classes.into_iter().map(Into::into).collect(),
-            paths: self.patterns(&path.path)?,
-            not_paths: self.patterns(&path.not_path)?,
-        })
+        Ok(PathTest::new(
+            classes.into_iter().map(Into::into).collect(),
+            self.patterns(&path.path)?,
+            self.patterns(&path.not_path)?,
+        ))
     }
 
     fn host(&self, host: &schema::HostClause) -> Compiled<Node> {
@@ -437,15 +433,17 @@ fn literal_group(text: &str) -> Compiled<Vec<Box<str>>> {
     Ok(group)
 }
 
-fn automaton<'l>(
-    literals: impl IntoIterator<Item = &'l String>,
-    kind: AhoCorasickKind,
-) -> Result<AhoCorasick, PackError> {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .kind(Some(kind))
-        .build(literals)
-        .map_err(|error| invalid("all packs", format!("their literals cannot be compiled: {error}")))
+fn literals(literals: impl IntoIterator<Item = String>) -> Result<Literals<Box<[u8]>>, PackError> {
+    let literals = literals
+        .into_iter()
+        .map(|literal| literal.into_bytes().into_boxed_slice());
+    Literals::new(literals, Case::IsOne).map_err(|short| {
+        let short = String::from_utf8_lossy(&short);
+        invalid(
+            "all packs",
+            format!("the literal {short:?} is too short to look for"),
+        )
+    })
 }
 
 fn any<T>(items: &Many<T>, compile: impl FnMut(&T) -> Compiled<Node>) -> Compiled<Option<Node>> {

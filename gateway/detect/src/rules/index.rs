@@ -9,7 +9,8 @@ use std::sync::Arc;
 use defenseclaw_model::facts::BehaviourKind;
 
 use super::node::{Node, PathTest, RunTest};
-use super::pairs::Wanted;
+use super::numbers::Numbers;
+use super::pairs::{Pairs, Wanted};
 use super::pattern::Pattern;
 use super::view::{View, stem};
 use crate::quick::Table;
@@ -61,11 +62,34 @@ pub(super) struct Index {
     /// By what the word names, so that a look-up needs no copy of it.
     by_word: [Table<Box<str>, Vec<u32>>; SPACES],
     by_anchor: Table<Anchor, Vec<u32>>,
-    by_program: Table<Box<str>, Vec<(u32, Arc<Wanted>)>>,
-    /// Program names with wildcards.
-    wild_programs: Vec<(Pattern, u32, Arc<Wanted>)>,
+    by_program: Table<Box<str>, Vec<ByProgram>>,
+    /// Program names with wildcards, and what a name must have to fit.
+    wild_programs: Vec<(Pattern, Pairs, ByProgram)>,
     wild_tools: Vec<(Pattern, u32)>,
     rules: usize,
+}
+
+/// A rule that needs a program, and what the program's words must have.
+#[derive(Debug, Clone)]
+struct ByProgram {
+    rule: u32,
+    /// [`Wanted::always`], which rules out most.
+    always: Pairs,
+    wanted: Arc<Wanted>,
+}
+
+impl ByProgram {
+    fn new(rule: u32, wanted: Arc<Wanted>) -> Self {
+        Self {
+            rule,
+            always: wanted.always(),
+            wanted,
+        }
+    }
+
+    fn may_fit(&self, program: &Pairs) -> bool {
+        program.may_hold(&self.always) && self.wanted.rest_may_be_in(program)
+    }
 }
 
 /// Where a rule is to be entered.
@@ -122,21 +146,26 @@ impl Index {
             }
         }
         for (name, wanted) in entry.programs {
-            self.by_program.entry(name).or_default().push((rule, wanted));
+            self.by_program
+                .entry(name)
+                .or_default()
+                .push(ByProgram::new(rule, wanted));
         }
         let wild = entry.wild_programs.into_iter();
-        self.wild_programs
-            .extend(wild.map(|(pattern, wanted)| (pattern, rule, wanted)));
+        self.wild_programs.extend(wild.map(|(pattern, wanted)| {
+            let name = Pairs::of_pattern(&pattern);
+            (pattern, name, ByProgram::new(rule, wanted))
+        }));
         self.wild_tools
             .extend(entry.wild_tools.into_iter().map(|pattern| (pattern, rule)));
         true
     }
 
     /// The numbers of the rules that can match, in their order.
-    pub(super) fn candidates(&self, view: &View<'_>, literals: &[bool]) -> Vec<u32> {
+    pub(super) fn candidates(&self, view: &View<'_>, literals: &Numbers) -> Numbers {
         let mut found = Candidates {
             index: self,
-            marks: vec![0; self.rules.div_ceil(64)],
+            marks: Numbers::below(self.rules),
         };
         let facts = view.facts;
         for (at, program) in facts.programs.iter().enumerate() {
@@ -145,19 +174,20 @@ impl Index {
                 .then(|| self.by_program.get(stem))
                 .flatten();
             let by_name = self.by_program.get(program.name.as_str());
-            for (rule, wanted) in by_name.into_iter().chain(by_stem).flatten() {
-                if wanted.may_be_in(view.pairs(at)) {
-                    found.mark(*rule);
+            let pairs = view.pairs(at);
+            for entry in by_name.into_iter().chain(by_stem).flatten() {
+                if entry.may_fit(pairs) {
+                    found.mark(entry.rule);
                 }
             }
-            for (pattern, rule, wanted) in &self.wild_programs {
-                if wanted.may_be_in(view.pairs(at)) && pattern.fits(&program.name) {
-                    found.mark(*rule);
+            let name = view.name_pairs(at);
+            for (pattern, wanted, entry) in &self.wild_programs {
+                if name.may_hold(wanted) && entry.may_fit(pairs) && pattern.fits(&program.name) {
+                    found.mark(entry.rule);
                 }
             }
         }
         for path in facts.reads.iter().chain(&facts.writes) {
-            found.add(&Anchor::AnyPath);
             if let Some(class) = &path.class {
                 found.add_word(Space::Class, class.as_str());
             }
@@ -176,30 +206,30 @@ impl Index {
             (Anchor::AnyPrivilege, facts.privilege.is_empty()),
             (Anchor::AnyFlow, facts.flows.is_empty()),
             (Anchor::AnyHost, facts.hosts.is_empty()),
+            (Anchor::AnyPath, facts.reads.is_empty() && facts.writes.is_empty()),
             (Anchor::Call(view.kind as u8), false),
         ];
         whole
             .iter()
             .filter(|(_, none)| !none)
             .for_each(|(anchor, _)| found.add(anchor));
-        for (number, _) in literals.iter().enumerate().filter(|(_, there)| **there) {
+        for number in literals.iter() {
             found.add(&Anchor::Literal(number));
         }
-        let tool = view.call.tool.to_ascii_lowercase();
         for (pattern, rule) in &self.wild_tools {
-            if pattern.fits(&tool) {
+            if pattern.fits(&view.tool) {
                 found.mark(*rule);
             }
         }
-        found.add_word(Space::Tool, &tool);
-        found.numbers()
+        found.add_word(Space::Tool, &view.tool);
+        found.marks
     }
 }
 
-/// A set of rules, as bits.
+/// The rules that can match, as they are found.
 struct Candidates<'i> {
     index: &'i Index,
-    marks: Vec<u64>,
+    marks: Numbers,
 }
 
 impl Candidates<'_> {
@@ -216,21 +246,7 @@ impl Candidates<'_> {
     }
 
     fn mark(&mut self, rule: u32) {
-        if let Some(word) = self.marks.get_mut(rule as usize / 64) {
-            *word |= 1 << (rule % 64);
-        }
-    }
-
-    fn numbers(&self) -> Vec<u32> {
-        let mut numbers = Vec::new();
-        for (at, &word) in (0_u32..).zip(&self.marks) {
-            let mut left = word;
-            while left != 0 {
-                numbers.push(at * 64 + left.trailing_zeros());
-                left &= left - 1;
-            }
-        }
-        numbers
+        self.marks.mark(rule as usize);
     }
 }
 

@@ -7,6 +7,7 @@
 //! | `node` | conditions, and what they say of a call |
 //! | `index` | which rules can match a call at all |
 //! | `lazy` | regular expressions, compiled when first asked |
+//! | `numbers` | a set of small numbers: of rules, of literals |
 //! | `pairs` | what a program's words cannot hold, told at a glance |
 //! | `view` | one call as rules see it |
 //! | `check` | the tests that stand beside each rule |
@@ -17,22 +18,24 @@ mod index;
 mod interpreter;
 mod lazy;
 mod node;
+mod numbers;
 mod pairs;
 mod pattern;
 mod schema;
 mod view;
 
-use aho_corasick::AhoCorasick;
 use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
 pub use check::Report;
 use node::{Ask, Node, Seen};
+use numbers::Numbers;
 use view::View;
 pub(crate) use view::texts_of;
 
 use crate::detector::PackError;
+use crate::literals::Literals;
 use crate::mask::mask_text;
 use crate::paths::PathRules;
 use crate::quick::Table;
@@ -50,10 +53,9 @@ pub(crate) struct FactRules {
     /// The program names that rules name, numbered.
     names: Table<Box<str>, usize>,
     /// The literals of all rules.
-    automaton: AhoCorasick,
+    literals: Literals<Box<[u8]>>,
     /// Those that rules look for in any call's text, not only in what is written, and their numbers among all.
-    anywhere: (AhoCorasick, Vec<usize>),
-    literals: usize,
+    anywhere: (Literals<Box<[u8]>>, Vec<usize>),
 }
 
 /// One rule.
@@ -102,8 +104,8 @@ impl FactRules {
     fn each(&self, call: &ToolCall, facts: &Facts, mut found: impl FnMut(&FactRule, &[Seen])) {
         let view = View::new(call, facts, &self.names);
         let literals = self.literals_in(&view);
-        for number in self.index.candidates(&view, &literals) {
-            let Some(rule) = self.rules.get(number as usize) else {
+        for number in self.index.candidates(&view, &literals).iter() {
+            let Some(rule) = self.rules.get(number) else {
                 continue;
             };
             let mut ask = Ask {
@@ -121,26 +123,15 @@ impl FactRules {
         }
     }
 
-    fn literals_in(&self, view: &View<'_>) -> Vec<bool> {
-        let mut there = vec![false; self.literals];
-        let mut note = |number: usize| {
-            if let Some(seen) = there.get_mut(number) {
-                *seen = true;
-            }
-        };
+    fn literals_in(&self, view: &View<'_>) -> Numbers {
+        let mut there = Numbers::below(self.literals.count());
         let (few, numbers) = &self.anywhere;
         if view.carries_content() {
-            for found in self.automaton.find_overlapping_iter(view.text()) {
-                note(found.pattern().as_usize());
-            }
+            self.literals.each(view.text(), |number| there.mark(number));
         } else if !numbers.is_empty() {
-            for found in few.find_overlapping_iter(view.text()) {
-                numbers
-                    .get(found.pattern().as_usize())
-                    .copied()
-                    .into_iter()
-                    .for_each(&mut note);
-            }
+            few.each(view.text(), |at| {
+                numbers.get(at).into_iter().for_each(|&number| there.mark(number));
+            });
         }
         there
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::interpreter::{is_computed, takes_code};
+use super::interpreter::is_computed;
 use super::lazy::LazyRegex;
-use super::pairs::Wanted;
+use super::numbers::{Bits, Numbers};
+use super::pairs::{Pairs, Wanted};
 use super::pattern::{Literal, Pattern, any_fits};
 use super::schema::{CallWord, HostWord};
 use super::view::{View, arguments, host_is};
@@ -52,6 +53,8 @@ pub(super) struct RunTest {
     /// The same names, by number.
     pub(super) name_set: NameSet,
     pub(super) wild_names: Vec<Pattern>,
+    /// What a name must have for each of these to fit.
+    pub(super) wild_pairs: Vec<Pairs>,
     /// What the program's words must have for the rest to hold.
     pub(super) wanted: Arc<Wanted>,
     pub(super) written: Vec<Pattern>,
@@ -92,6 +95,12 @@ impl NameSet {
         self.brief |= 1 << (number % 128);
     }
 
+    pub(super) fn has(&self, number: usize) -> bool {
+        self.words
+            .get(number / 64)
+            .is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+
     /// The numbers that are in both.
     fn shared(&self, other: &Self) -> impl Iterator<Item = usize> {
         let words = self
@@ -108,19 +117,6 @@ impl NameSet {
     }
 }
 
-/// The places of a word's bits.
-struct Bits(u64);
-
-impl Iterator for Bits {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let bit = self.0.trailing_zeros();
-        self.0 &= self.0.wrapping_sub(1);
-        (bit < u64::BITS).then_some(bit as usize)
-    }
-}
-
 /// An option.
 #[derive(Debug, Clone)]
 pub(super) enum Flag {
@@ -134,6 +130,8 @@ pub(super) enum Flag {
 pub(super) struct PathTest {
     pub(super) classes: Vec<Box<str>>,
     pub(super) paths: Vec<Pattern>,
+    /// What a path must have for each of these patterns to fit.
+    pub(super) wanted: Vec<Pairs>,
     pub(super) not_paths: Vec<Pattern>,
 }
 
@@ -186,7 +184,7 @@ pub(super) enum Seen {
 pub(super) struct Ask<'v, 'a> {
     pub(super) view: &'v View<'a>,
     /// By number of literal.
-    pub(super) literals: &'v [bool],
+    pub(super) literals: &'v Numbers,
     pub(super) seen: Vec<Seen>,
 }
 
@@ -252,7 +250,7 @@ impl Ask<'_, '_> {
                     true
                 })
             }
-            Node::Tool(pattern) => pattern.fits(&self.view.call.tool.to_ascii_lowercase()),
+            Node::Tool(pattern) => pattern.fits(&self.view.tool),
             Node::Call(word) => self.view.kind == *word,
             Node::Text(test) => self.text(test),
         }
@@ -276,35 +274,34 @@ impl Ask<'_, '_> {
         if self.view.facts.pipes.is_empty() || idle(from) || idle(to) {
             return false;
         }
-        let fitting = |tests: &[RunTest]| {
-            let mut found = Vec::new();
-            for test in tests {
-                test.candidates(self.view, |at, program| {
-                    if test.fits(self.view, at, program) {
-                        found.push(at);
-                    }
-                });
-            }
-            found.sort_unstable();
-            found.dedup();
-            found
-        };
-        let starts = fitting(from);
+        let mut starts = Vec::new();
+        for test in from {
+            test.candidates(self.view, |at, program| {
+                if test.fits(self.view, at, program) {
+                    starts.push(at);
+                }
+            });
+        }
+        starts.sort_unstable();
+        starts.dedup();
         if starts.is_empty() {
             return false;
         }
-        let ends = fitting(to);
-        if ends.is_empty() {
-            return false;
-        }
-        let readers = self.view.downstream(&starts);
-        let Some(&reader) = readers.iter().find(|at| ends.binary_search(at).is_ok()) else {
+        // Few programs stand behind a pipe, so they come first and what they must be then.
+        let ends = |at: usize| {
+            let program = programs.get(at);
+            program.is_some_and(|program| {
+                to.iter()
+                    .any(|test| test.is_meant_and_fits(self.view, at, program))
+            })
+        };
+        let Some(reader) = self.view.downstream(&starts).into_iter().find(|&at| ends(at)) else {
             return false;
         };
         // The writer that is named is the nearest one before.
         let writer = starts.iter().rev().find(|&&at| at < reader).or(starts.first());
-        for at in writer.into_iter().chain([&reader]) {
-            if let Some(program) = programs.get(*at) {
+        for &at in writer.into_iter().chain([&reader]) {
+            if let Some(program) = programs.get(at) {
                 self.note(Seen::Program(program.name.clone()));
             }
         }
@@ -312,13 +309,15 @@ impl Ask<'_, '_> {
     }
 
     fn paths(&mut self, access: Access, test: &PathTest) -> bool {
-        let facts = self.view.facts;
-        let reads = facts.reads.iter().filter(|_| access != Access::Write);
-        let writes = facts.writes.iter().filter(|_| access != Access::Read);
+        let [reads, writes] = self.view.paths();
+        let reads = reads.filter(|_| access != Access::Write);
+        let writes = writes.filter(|_| access != Access::Read);
         let mut found = false;
-        for path in reads.chain(writes).filter(|path| test.fits(path)) {
-            found = true;
-            self.note(Seen::Path(path.clone()));
+        for (path, pairs) in reads.chain(writes) {
+            if test.fits(path, pairs) {
+                found = true;
+                self.note(Seen::Path(path.clone()));
+            }
         }
         found
     }
@@ -356,7 +355,7 @@ impl Ask<'_, '_> {
         if test.content && !self.view.carries_content() {
             return false;
         }
-        let there = |number: &usize| self.literals.get(*number) == Some(&true);
+        let there = |number: &usize| self.literals.has(*number);
         test.literals.iter().all(|group| group.iter().any(there))
             && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text()))
     }
@@ -375,6 +374,7 @@ impl RunTest {
             wanted.expression(re.text());
         }
         self.wanted = Arc::new(wanted);
+        self.wild_pairs = self.wild_names.iter().map(Pairs::of_pattern).collect();
     }
 
     /// Gives the programs whose name is meant, those with one of the listed names first; one may come twice.
@@ -390,11 +390,25 @@ impl RunTest {
         let all = self.names.is_empty() && self.wild_names.is_empty();
         if all || !self.wild_names.is_empty() {
             for (at, program) in programs.iter().enumerate() {
-                if all || any_fits(&self.wild_names, &program.name) {
+                if all || self.is_wildly_named(view, at, program) {
                     each(at, program);
                 }
             }
         }
+    }
+
+    /// Whether the program at `at` has a name that is meant, and fits.
+    fn is_meant_and_fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
+        let all = self.names.is_empty() && self.wild_names.is_empty();
+        (all || view.is_named(at, &self.name_set) || self.is_wildly_named(view, at, program))
+            && self.fits(view, at, program)
+    }
+
+    /// Whether the name of the program at `at` fits one of the names with wildcards.
+    fn is_wildly_named(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
+        let name = view.name_pairs(at);
+        let mut names = self.wild_names.iter().zip(&self.wild_pairs);
+        names.any(|(pattern, wanted)| name.may_hold(wanted) && pattern.fits(&program.name))
     }
 
     /// Whether no program of the call has a name that is meant.
@@ -425,7 +439,7 @@ impl RunTest {
             && self
                 .operands
                 .is_none_or(|wanted| words.iter().any(|word| !word.starts_with('-')) == wanted)
-            && self.takes_code.is_none_or(|wanted| takes_code(program) == wanted)
+            && self.takes_code.is_none_or(|wanted| view.takes_code(at) == wanted)
             && self.computed.is_none_or(|wanted| is_computed(program) == wanted)
             && self.has.iter().all(|group| has(group))
             && !has(&self.has_not)
@@ -487,11 +501,23 @@ impl Flag {
 }
 
 impl PathTest {
-    fn fits(&self, fact: &PathFact) -> bool {
+    pub(super) fn new(classes: Vec<Box<str>>, paths: Vec<Pattern>, not_paths: Vec<Pattern>) -> Self {
+        Self {
+            wanted: paths.iter().map(Pairs::of_pattern).collect(),
+            classes,
+            paths,
+            not_paths,
+        }
+    }
+
+    /// Whether a path that may hold `pairs` fits.
+    fn fits(&self, fact: &PathFact, pairs: &Pairs) -> bool {
         let class = fact.class.as_deref();
+        let mut paths = self.paths.iter().zip(&self.wanted);
         (self.classes.is_empty()
             || class.is_some_and(|class| self.classes.iter().any(|known| **known == *class)))
-            && (self.paths.is_empty() || any_fits(&self.paths, &fact.path))
+            && (self.paths.is_empty()
+                || paths.any(|(pattern, wanted)| pairs.may_hold(wanted) && pattern.fits(&fact.path)))
             && !any_fits(&self.not_paths, &fact.path)
     }
 }

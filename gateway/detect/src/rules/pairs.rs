@@ -46,13 +46,13 @@ impl Pairs {
             .all(|(own, wanted)| own & wanted == wanted)
     }
 
-    fn of_text(text: &[u8]) -> Self {
+    pub(super) fn of_text(text: &[u8]) -> Self {
         let mut pairs = Self::default();
         pairs.add_text(None, text);
         pairs
     }
 
-    fn of_pattern(pattern: &Pattern) -> Self {
+    pub(super) fn of_pattern(pattern: &Pattern) -> Self {
         match pattern {
             Pattern::Exact(text) | Pattern::Prefix(text) | Pattern::Suffix(text) => {
                 Self::of_text(text.as_bytes())
@@ -162,7 +162,12 @@ impl Pairs {
 
 /// Of each group of conditions one must hold: the pairs that each asks for. A group with one that asks for none is left out.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wanted(Vec<Box<[Pairs]>>);
+pub(super) struct Wanted {
+    /// What all conditions of some group ask for: most programs lack some of it, so that the groups are not looked at.
+    always: Pairs,
+    /// The groups of more than one condition.
+    groups: Vec<Box<[Pairs]>>,
+}
 
 impl Wanted {
     pub(super) fn patterns(&mut self, group: &[Pattern]) {
@@ -213,14 +218,29 @@ impl Wanted {
 
     fn group(&mut self, group: impl Iterator<Item = Pairs>) {
         let group: Box<[Pairs]> = group.collect();
-        if !group.is_empty() && !group.contains(&Pairs::default()) {
-            self.0.push(group);
+        if group.is_empty() || group.contains(&Pairs::default()) {
+            return;
+        }
+        let shared = group.iter().copied().reduce(Pairs::shared).unwrap_or_default();
+        self.always = self.always.with(shared);
+        if group.len() > 1 {
+            self.groups.push(group);
         }
     }
 
     /// Whether a program with these pairs may fit.
     pub(super) fn may_be_in(&self, program: &Pairs) -> bool {
-        self.0
+        program.may_hold(&self.always) && self.rest_may_be_in(program)
+    }
+
+    /// What every text has in which this may be.
+    pub(super) fn always(&self) -> Pairs {
+        self.always
+    }
+
+    /// [`Wanted::may_be_in`], where [`Wanted::always`] has been asked before.
+    pub(super) fn rest_may_be_in(&self, program: &Pairs) -> bool {
+        self.groups
             .iter()
             .all(|group| group.iter().any(|wanted| program.may_hold(wanted)))
     }

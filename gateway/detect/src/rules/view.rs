@@ -5,9 +5,10 @@ use std::cell::OnceCell;
 use std::net::{IpAddr, Ipv4Addr};
 
 use defenseclaw_model::call::{CallKind, ToolCall};
-use defenseclaw_model::facts::{Facts, Program};
+use defenseclaw_model::facts::{Facts, PathFact, Program};
 use serde_json::Value;
 
+use super::interpreter::takes_code;
 use super::node::NameSet;
 use super::pairs::Pairs;
 use super::schema::{CallWord, HostWord};
@@ -37,14 +38,28 @@ pub(super) struct View<'a> {
     pub(super) call: &'a ToolCall,
     pub(super) facts: &'a Facts,
     pub(super) kind: CallWord,
+    /// The tool's name in lower case.
+    pub(super) tool: String,
     /// The names that the call's programs have, among those that rules name.
     pub(super) present: NameSet,
     /// Number of a name, and a program that has it; sorted.
     named: Vec<(usize, usize)>,
-    lines: Vec<OnceCell<String>>,
-    pairs: Vec<Pairs>,
+    words: Vec<Words>,
+    /// What each path may hold: of those that are read, then of those that are written.
+    paths: OnceCell<Vec<Pairs>>,
     readers: OnceCell<Vec<Vec<usize>>>,
     text: OnceCell<String>,
+}
+
+/// What is asked of a program's words.
+struct Words {
+    /// The numbers of its name, as it is and without its version.
+    names: [Option<usize>; 2],
+    /// What its name may hold.
+    name: Pairs,
+    line: OnceCell<String>,
+    pairs: Pairs,
+    takes_code: OnceCell<bool>,
 }
 
 impl<'a> View<'a> {
@@ -52,6 +67,7 @@ impl<'a> View<'a> {
     pub(super) fn new(call: &'a ToolCall, facts: &'a Facts, numbers: &Table<Box<str>, usize>) -> Self {
         let mut present = NameSet::default();
         let mut named = Vec::with_capacity(facts.programs.len());
+        let mut words = Vec::with_capacity(facts.programs.len());
         for (at, program) in facts.programs.iter().enumerate() {
             let stem = stem(&program.name);
             let by_stem = if stem == program.name {
@@ -59,11 +75,18 @@ impl<'a> View<'a> {
             } else {
                 numbers.get(stem)
             };
-            let both = [numbers.get(program.name.as_str()).copied(), by_stem.copied()];
-            for number in both.into_iter().flatten() {
+            let names = [numbers.get(program.name.as_str()).copied(), by_stem.copied()];
+            for number in names.into_iter().flatten() {
                 present.add(number);
                 named.push((number, at));
             }
+            words.push(Words {
+                names,
+                name: Pairs::of_text(program.name.as_bytes()),
+                line: OnceCell::new(),
+                pairs: Pairs::of_program(program),
+                takes_code: OnceCell::new(),
+            });
         }
         named.sort_unstable();
         Self {
@@ -72,11 +95,18 @@ impl<'a> View<'a> {
             call,
             facts,
             kind: kind_word(&call.kind),
-            lines: facts.programs.iter().map(|_| OnceCell::new()).collect(),
-            pairs: facts.programs.iter().map(Pairs::of_program).collect(),
+            tool: call.tool.to_ascii_lowercase(),
+            words,
+            paths: OnceCell::new(),
             readers: OnceCell::new(),
             text: OnceCell::new(),
         }
+    }
+
+    /// Whether the program at `at` has a name of `names`, as it is or without its version.
+    pub(super) fn is_named(&self, at: usize, names: &NameSet) -> bool {
+        let words = self.words.get(at);
+        words.is_some_and(|words| words.names.into_iter().flatten().any(|number| names.has(number)))
     }
 
     /// The programs that have the name of this number, as it is or without their version, in their order.
@@ -97,12 +127,38 @@ impl<'a> View<'a> {
                 .map(|program| program.argv.join(" ").to_lowercase())
                 .unwrap_or_default()
         };
-        self.lines.get(at).map_or("", |line| line.get_or_init(join))
+        self.words
+            .get(at)
+            .map_or("", |words| words.line.get_or_init(join))
     }
 
     /// What the words of a program may hold.
     pub(super) fn pairs(&self, at: usize) -> &Pairs {
-        self.pairs.get(at).unwrap_or(&Pairs::ALL)
+        self.words.get(at).map_or(&Pairs::ALL, |words| &words.pairs)
+    }
+
+    /// What the name of a program may hold.
+    pub(super) fn name_pairs(&self, at: usize) -> &Pairs {
+        self.words.get(at).map_or(&Pairs::ALL, |words| &words.name)
+    }
+
+    /// Whether a program would run as code what reaches it.
+    pub(super) fn takes_code(&self, at: usize) -> bool {
+        let (Some(words), Some(program)) = (self.words.get(at), self.facts.programs.get(at)) else {
+            return false;
+        };
+        *words.takes_code.get_or_init(|| takes_code(program))
+    }
+
+    /// The paths that are read, and those that are written, each with what it may hold.
+    pub(super) fn paths(&self) -> [impl Iterator<Item = (&'a PathFact, &Pairs)>; 2] {
+        let facts = self.facts;
+        let pairs = self.paths.get_or_init(|| {
+            let paths = facts.reads.iter().chain(&facts.writes);
+            paths.map(|fact| Pairs::of_text(fact.path.as_bytes())).collect()
+        });
+        let (reads, writes) = pairs.split_at(facts.reads.len().min(pairs.len()));
+        [facts.reads.iter().zip(reads), facts.writes.iter().zip(writes)]
     }
 
     /// All programs that the output of one of `starts` reaches.

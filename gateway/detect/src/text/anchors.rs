@@ -6,7 +6,7 @@
 use regex_syntax::hir::literal::{ExtractKind, Extractor};
 
 use super::lazy::{Lazy, group};
-use super::spotter::{MAX_LITERAL, MIN_LITERAL, Spotter};
+use crate::spotter::{MAX_LITERAL, MIN_LITERAL, Spotter};
 
 /// Longest text that one pattern may match (bytes). The work for a text is bounded by its length times this, in practice by
 /// far less, because a window is entered only behind a literal.

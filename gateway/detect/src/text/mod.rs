@@ -5,7 +5,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | `pack` | the packs' schema |
-//! | `anchors`, `spotter` | many patterns, searched in one pass |
+//! | `anchors` | many patterns, searched in one pass |
 //! | `lazy` | expressions that are compiled when they are needed |
 //! | `secrets`, `pii`, `injection` | the three categories |
 //! | `fold` | text as its reader takes it: case, accents, look-alikes, what cannot be seen |
@@ -24,7 +24,6 @@ mod pack;
 mod pii;
 mod samples;
 pub(crate) mod secrets;
-mod spotter;
 #[cfg(test)]
 mod tests;
 

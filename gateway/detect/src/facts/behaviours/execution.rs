@@ -2,7 +2,8 @@
 
 use defenseclaw_model::facts::BehaviourKind::{Control, Execution};
 
-use super::super::literals::Literals;
+use super::super::groups::Group;
+use super::super::spotted::Spotted;
 use super::super::{Analysis, normal, table};
 use super::modules::module;
 use super::{Invocation, Table};
@@ -348,54 +349,6 @@ fn privileged_shell(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_
     }
 }
 
-/// Texts by which programs open a shell in their own language.
-static OPENS_SHELL: Literals = Literals::new(&[
-    ":!/bin/sh",
-    ":!sh",
-    ":!bash",
-    ":!/bin/bash",
-    ":shell",
-    ":sh",
-    ":terminal",
-    "!/bin/sh",
-    "!sh",
-    "!bash",
-    "!/bin/bash",
-    "\\! /bin",
-    "\\!sh",
-    "\\! sh",
-    "\\! bash",
-    ".shell ",
-    ".system ",
-    "os.execute",
-    "os.execl",
-    "os.system",
-    "pty.spawn",
-    "system(\"/bin",
-    "system('/bin",
-    "system(\"sh\")",
-    "system(\"bash",
-    "exec sh",
-    "exec /bin/sh",
-    "exec /bin/bash",
-    "exec \"/bin",
-    "exec '/bin",
-    "spawn /bin/sh",
-    "spawn sh",
-    "spawn /bin/bash",
-    "spawn bash",
-    "(term \"",
-    "%{lua:",
-    "posix_spawn",
-    "reset; exec sh",
-    "1e exec",
-    "1e sh",
-    "!{sh",
-    "backtick",
-    "shell_exec",
-    "\\write18",
-]);
-
 /// Programs that run others from their own options or language.
 fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     const OPTIONS: &[&str] = &[
@@ -425,8 +378,10 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         "--exec='!",
     ];
     let found = call.words().any(|word| {
-        OPTIONS.iter().any(|option| word.starts_with(option))
-            || (word.contains("::=") && word.contains("Invoke"))
+        // The first letter rules out nearly all.
+        let first = word.as_bytes().first();
+        let mut options = OPTIONS.iter().filter(|option| option.as_bytes().first() == first);
+        options.any(|option| word.starts_with(option)) || (word.contains("::=") && word.contains("Invoke"))
     }) || match call.name {
         "tar" | "bsdtar" => call
             .value(&["-I", "--use-compress-program"])
@@ -497,8 +452,10 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     };
     let texts = call.words().filter(|word| word.len() >= 3).chain(call.input());
     let own = matches!(call.name, "awk" | "gawk" | "mawk" | "nawk" | "mail" | "find");
-    let language = texts.clone().any(|text| OPENS_SHELL.within(text))
-        && !matches!(call.name, "git" | "tmux" | "screen" | "ssh")
+    let language = !matches!(call.name, "git" | "tmux" | "screen" | "ssh")
+        && texts
+            .clone()
+            .any(|text| Spotted::new(text).has(Group::EscapesToShell))
         && (!own || texts.clone().any(|text| text.contains("system(")))
         || own
             && texts.clone().any(|text| {

@@ -141,10 +141,60 @@ pub(super) fn is_name_char(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
+/// A byte that belongs to a name.
+const NAME: u8 = 1;
+/// A byte with which a name, a string or a variable begins.
+const BEGINS: u8 = 2;
+/// A byte of a character that only Unicode's tables tell of.
+const BEYOND: u8 = 4;
+
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let one = byte as u8;
+        kinds[byte] = if one.is_ascii_alphanumeric() || one == b'_' {
+            NAME | BEGINS
+        } else if matches!(one, b'\'' | b'"' | b'`' | b'$') {
+            BEGINS
+        } else if one.is_ascii() {
+            0
+        } else {
+            BEYOND
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 /// The name at the beginning of `text`.
 pub(super) fn word_of(text: &str) -> &str {
-    let end = text.find(|c: char| !is_name_char(c)).unwrap_or(text.len());
-    &text[..end]
+    let plain = text
+        .bytes()
+        .position(|byte| KINDS[usize::from(byte)] & NAME == 0)
+        .unwrap_or(text.len());
+    let rest = &text[plain..];
+    if rest.bytes().next().is_none_or(|byte| byte.is_ascii()) {
+        return &text[..plain];
+    }
+    let end = rest.find(|c: char| !is_name_char(c)).unwrap_or(rest.len());
+    &text[..plain + end]
+}
+
+/// Where at or behind `from` a name, a string or a variable can begin.
+pub(super) fn next_beginning(text: &str, from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        let rest = text.get(at..)?;
+        at += rest
+            .bytes()
+            .position(|byte| KINDS[usize::from(byte)] & (BEGINS | BEYOND) != 0)?;
+        let next = text[at..].chars().next()?;
+        if next.is_ascii() || is_name_char(next) {
+            return Some(at);
+        }
+        at += next.len_utf8();
+    }
 }
 
 pub(super) fn is_word(text: &str) -> bool {
@@ -152,11 +202,11 @@ pub(super) fn is_word(text: &str) -> bool {
 }
 
 /// Parts of a path; what is absolute begins anew.
-pub(super) fn joined(parts: impl IntoIterator<Item = String>) -> String {
+pub(super) fn joined<'t>(parts: impl IntoIterator<Item = Cow<'t, str>>) -> String {
     let mut path = String::new();
     for part in parts {
         if part.starts_with(['/', '~']) || path.is_empty() {
-            path = part;
+            path = part.into_owned();
         } else {
             path = format!("{}/{part}", path.trim_end_matches('/'));
         }
@@ -165,7 +215,7 @@ pub(super) fn joined(parts: impl IntoIterator<Item = String>) -> String {
 }
 
 /// `{}`, `{0}`, `%s` replaced by what is given.
-pub(super) fn fill(text: &str, given: &[String]) -> String {
+pub(super) fn fill(text: &str, given: &[Cow<'_, str>]) -> String {
     let mut written = String::new();
     let mut rest = text;
     let mut next = given.iter();

@@ -6,12 +6,14 @@
 //! behind its use is known too.
 
 mod forms;
+mod names;
 mod value;
 
-use std::collections::HashMap;
+use std::borrow::Cow;
 
 use super::code::holds;
-use forms::{RUNNERS, is_name_char, is_word, word_of};
+use forms::{RUNNERS, begins_value, is_name_char, is_word, next_beginning, word_of};
+use names::{Meaning, Names};
 
 /// Longest text that is spelled out (bytes): inline code and short programs. Longer ones are read as written.
 const MAX_TEXT: usize = 16 << 10;
@@ -19,8 +21,8 @@ const MAX_TEXT: usize = 16 << 10;
 const MAX_VALUE: usize = 2048;
 /// How far is looked for the end of an operand or a statement (bytes).
 const MAX_LINE: usize = 512;
-/// Most names that are followed.
-const MAX_NAMES: usize = 64;
+/// Most values of a list.
+const MAX_VALUES: usize = 64;
 /// Deepest nesting of values in values.
 const MAX_DEPTH: usize = 8;
 
@@ -29,21 +31,23 @@ pub(super) fn out(text: &str) -> Option<String> {
     if text.len() > MAX_TEXT || !puts_together(text) {
         return None;
     }
-    let mut first = Reader::new(text, HashMap::new());
-    first.read();
-    if first.names.is_empty() {
-        return first.changed.then_some(first.written);
+    let mut reader = Reader::new(text, Names::default());
+    reader.read();
+    if reader.names.came_late() {
+        reader = Reader::new(text, reader.names);
+        reader.read();
     }
-    let mut second = Reader::new(text, first.names);
-    second.read();
-    second.changed.then_some(second.written)
+    reader.finish()
 }
 
-/// Whether anything of what is looked for can be in `text`.
+/// Whether anything of what is looked for can be in `text`. What nearly every program has comes first.
 fn puts_together(text: &str) -> bool {
     holds(
         text,
         &[
+            " = ",
+            "{",
+            "import ",
             "'+",
             "\"+",
             "+'",
@@ -68,14 +72,12 @@ fn puts_together(text: &str) -> bool {
             "fromhex",
             "reverse",
             " as ",
-            " = ",
             "='",
             "=\"",
             "' '",
             "\" \"",
             "'\"",
             "${",
-            "{",
             "/'",
             "/ '",
             "/\"",
@@ -84,7 +86,6 @@ fn puts_together(text: &str) -> bool {
             "\" .",
             "'.",
             "\".",
-            "import ",
             "[\"",
             "['",
             "require(",
@@ -98,33 +99,26 @@ fn puts_together(text: &str) -> bool {
 struct Reader<'t> {
     text: &'t str,
     at: usize,
+    /// The text up to `copied`, with its values spelled out. Where nothing is put together, nothing is copied.
     written: String,
+    copied: usize,
     changed: bool,
-    names: HashMap<&'t str, Meaning>,
-}
-
-/// What a name stands for.
-#[derive(Debug, Clone, PartialEq)]
-enum Meaning {
-    Text(String),
-    /// Another name: of a module, or a function.
-    Name(String),
-    /// The first text of a list.
-    List(String),
+    names: Names<'t>,
 }
 
 /// A value, and whether it is anything but one string as it was written.
-struct Value {
-    text: String,
+struct Value<'t> {
+    text: Cow<'t, str>,
     made: bool,
 }
 
 impl<'t> Reader<'t> {
-    fn new(text: &'t str, names: HashMap<&'t str, Meaning>) -> Self {
+    fn new(text: &'t str, names: Names<'t>) -> Self {
         Self {
             text,
             at: 0,
-            written: String::with_capacity(text.len() + 32),
+            written: String::new(),
+            copied: 0,
             changed: false,
             names,
         }
@@ -134,57 +128,70 @@ impl<'t> Reader<'t> {
         &self.text[self.at..]
     }
 
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
     /// What stands here, up to the line's end or one of `ends`.
-    fn line(&self, ends: &[char]) -> &'t str {
-        let rest = self.rest();
-        let rest = &rest[..rest.floor_char_boundary(MAX_LINE)];
-        &rest[..rest
-            .find(|c| c == '\n' || ends.contains(&c))
-            .unwrap_or(rest.len())]
+    fn line(&self, ends: &[u8]) -> &'t str {
+        line_of(self.rest(), ends)
+    }
+
+    /// Whether a word that stands here is neither another's end nor something's member.
+    fn at_boundary(&self) -> bool {
+        !self.text[..self.at].ends_with(|c: char| is_name_char(c) || c == '.')
     }
 
     fn read(&mut self) {
-        while self.at < self.text.len() {
-            let start = self.at;
-            let next = self.rest().chars().next().unwrap_or(' ');
-            if !is_name_char(next) && !matches!(next, '\'' | '"' | '`' | '$') {
-                self.at += next.len_utf8();
-                self.written.push(next);
+        while let Some(start) = next_beginning(self.text, self.at) {
+            self.at = start;
+            if matches!(self.peek(), Some(b'\'' | b'"' | b'`' | b'$')) {
+                match self.value(0) {
+                    Some(value) => self.write(start, &value),
+                    None => self.at = start + 1,
+                }
                 continue;
             }
-            if self.binds() {
-                self.written.push_str(&self.text[start..self.at]);
+            let word = word_of(self.rest());
+            let boundary = self.at_boundary();
+            if boundary && self.binds(word) {
                 continue;
             }
-            if let Some(value) = self.value(0) {
+            let known = self.names.get(word).is_some();
+            if boundary
+                && (known || begins_value(word))
+                && let Some(value) = self.value(0)
+            {
                 self.write(start, &value);
                 continue;
             }
-            self.at = start;
-            let word = word_of(self.rest());
-            if word.is_empty() {
-                let c = self.rest().chars().next().unwrap_or(' ');
-                self.at += c.len_utf8();
-                self.written.push(c);
-                continue;
-            }
-            self.at += word.len();
-            match self.names.get(word) {
-                Some(Meaning::Name(name)) if !self.rest().trim_start().starts_with(['=', ':']) => {
-                    self.written.push_str(name);
-                    self.changed = true;
-                }
-                _ => self.written.push_str(word),
+            self.at = start + word.len();
+            if known {
+                self.rename(start, word);
             }
         }
     }
 
-    fn write(&mut self, start: usize, value: &Value) {
+    /// The text as it was written differently.
+    fn finish(mut self) -> Option<String> {
+        self.copy(self.text.len());
+        self.changed.then_some(self.written)
+    }
+
+    /// Copies what stands before `end` and is written as it was.
+    fn copy(&mut self, end: usize) {
+        if self.changed {
+            self.written.push_str(&self.text[self.copied..end]);
+            self.copied = end;
+        }
+    }
+
+    fn write(&mut self, start: usize, value: &Value<'t>) {
         if !value.made {
-            self.written.push_str(&self.text[start..self.at]);
             return;
         }
         self.changed = true;
+        self.copy(start);
         // `object['method']` is `object.method`, `getattr(object, 'method')` too.
         let rest = self.rest().trim_start();
         if rest.starts_with(']') && self.written.ends_with('[') && is_word(&value.text) {
@@ -192,75 +199,75 @@ impl<'t> Reader<'t> {
             self.written.push('.');
             self.written.push_str(&value.text);
             self.at = self.text.len() - rest.len() + 1;
-            return;
+        } else {
+            let quote = if value.text.contains('\'') { '"' } else { '\'' };
+            self.written.push(quote);
+            self.written.push_str(&value.text);
+            self.written.push(quote);
         }
-        let quote = if value.text.contains('\'') { '"' } else { '\'' };
-        self.written.push(quote);
-        self.written.push_str(&value.text);
-        self.written.push(quote);
+        self.copied = self.at;
+    }
+
+    /// Writes the name that a word stands for, if it stands for one and is not given a meaning here.
+    fn rename(&mut self, start: usize, word: &str) {
+        if let Some(Meaning::Name(name)) = self.names.get(word)
+            && !self.rest().trim_start().starts_with(['=', ':'])
+        {
+            let name = name.clone();
+            self.changed = true;
+            self.copy(start);
+            self.written.push_str(&name);
+            self.copied = self.at;
+        }
     }
 
     /// `NAME = VALUE`, `for NAME in CALL(VALUE)`, `import A as B`: gives whether one stands here, and steps over its name.
-    fn binds(&mut self) -> bool {
-        let rest = self.rest();
-        let boundary =
-            !self.text[..self.at].ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '.'));
-        let word = word_of(rest);
-        if !boundary || word.is_empty() || self.names.len() >= MAX_NAMES {
+    fn binds(&mut self, word: &'t str) -> bool {
+        if self.names.is_full() {
             return false;
         }
+        let behind = &self.rest()[word.len()..];
         match word {
-            "import" | "from" if rest[word.len()..].starts_with(' ') => {
+            "import" | "from" if behind.starts_with(' ') => {
                 self.imports();
-                self.at += self.line(&[';']).len();
+                self.at += self.line(b";").len();
                 return true;
             }
             "for" => self.loops(),
             _ => {}
         }
-        let behind = rest[word.len()..].trim_start();
-        let behind = behind.strip_prefix(':').unwrap_or(behind);
-        if let Some(right) = behind
-            .strip_prefix('=')
-            .filter(|right| !right.starts_with(['=', '>', '~']))
-        {
-            let start = self.at;
-            self.at = self.text.len() - right.trim_start().len();
-            if let Some(first) = self.first_of_list() {
-                self.names.insert(word, Meaning::List(first));
-                self.at = start + word.len();
-                return true;
-            }
-            let value = self.value(0);
-            let whole = self.rest().trim_start_matches([' ', ')']);
-            let ends = whole.is_empty() || whole.starts_with([';', '\n', ',', '&', '}']);
-            if let Some(value) = value.filter(|_| ends) {
-                self.names.insert(word, Meaning::Text(value.text));
-            } else {
-                self.at = start;
-                let behind = self.text.len() - right.trim_start().len();
-                let line = Reader {
-                    at: behind,
-                    ..Reader::new(self.text, HashMap::new())
-                }
-                .line(&[';', ','])
-                .trim_end();
-                let last = line.rsplit('.').next().unwrap_or_default();
-                if line.contains('.') && RUNNERS.contains(&last) {
-                    self.names.insert(word, Meaning::Name(last.to_owned()));
-                } else {
-                    self.names.remove(word);
-                }
-            }
+        let Some(right) = assigned(behind) else {
+            return false;
+        };
+        let start = self.at;
+        let behind = self.text.len() - right.len();
+        self.at = behind;
+        if let Some(first) = self.first_of_list() {
+            self.names.set(word, Meaning::List(first));
             self.at = start + word.len();
             return true;
         }
-        false
+        let value = self.value(0);
+        let whole = self.rest().trim_start_matches([' ', ')']);
+        let ends = whole.is_empty() || whole.starts_with([';', '\n', ',', '&', '}']);
+        if let Some(value) = value.filter(|_| ends) {
+            self.names.set(word, Meaning::Text(value.text));
+        } else {
+            let line = line_of(right, b";,").trim_end();
+            let last = line.rsplit('.').next().unwrap_or_default();
+            if line.contains('.') && RUNNERS.contains(&last) {
+                self.names.set(word, Meaning::Name(last.to_owned()));
+            } else {
+                self.names.forget(word);
+            }
+        }
+        self.at = start + word.len();
+        true
     }
 
     /// `import A as B`, `from A import B as C`.
     fn imports(&mut self) {
-        let line = self.line(&[';']);
+        let line = self.line(b";");
         let (module, list) = match line.strip_prefix("from ") {
             Some(rest) => match rest.split_once(" import ") {
                 Some((module, list)) => (Some(module.trim()), list),
@@ -278,16 +285,16 @@ impl<'t> Reader<'t> {
                 Some(_) => continue,
                 None => name.to_owned(),
             };
-            if is_word(alias) && meaning != alias && self.names.len() < MAX_NAMES {
+            if is_word(alias) && meaning != alias && !self.names.is_full() {
                 // What is imported under its own name must not be looked for within its new one again.
-                self.names.insert(alias, Meaning::Name(meaning));
+                self.names.set(alias, Meaning::Name(meaning));
             }
         }
     }
 
     /// `for A, B in CALL(VALUE)`: the first name stands for what lies there.
     fn loops(&mut self) {
-        let line = self.line(&[]).get(3..).unwrap_or_default();
+        let line = self.line(b"").get(3..).unwrap_or_default();
         let Some((targets, from)) = line.split_once(" in ") else {
             return;
         };
@@ -297,7 +304,7 @@ impl<'t> Reader<'t> {
             Some(Meaning::List(first)) => Some(first.clone()),
             _ => {
                 let start = self.at;
-                let before = self.line(&[]).len() - call.len();
+                let before = self.line(b"").len() - call.len();
                 self.at += before;
                 let first = self.first_of_list();
                 self.at = start;
@@ -305,7 +312,7 @@ impl<'t> Reader<'t> {
             }
         };
         if let Some(first) = listed.filter(|_| !name.is_empty()) {
-            self.names.insert(name, Meaning::Text(first));
+            self.names.set(name, Meaning::Text(first));
             return;
         }
         let Some(open) = call.find('(') else { return };
@@ -320,9 +327,8 @@ impl<'t> Reader<'t> {
             return;
         }
         let start = self.at;
-        let line_at = self.text.len() - self.rest().len();
-        let before = self.line(&[]).len() - call.len();
-        self.at = line_at + before + if path { 0 } else { open + 1 };
+        let before = self.line(b"").len() - call.len();
+        self.at += before + if path { 0 } else { open + 1 };
         if let Some(value) = self.value(0) {
             let text = value.text.trim_end_matches('/');
             let all = if text.ends_with('*') {
@@ -330,13 +336,13 @@ impl<'t> Reader<'t> {
             } else {
                 format!("{text}/*")
             };
-            self.names.insert(name, Meaning::Text(all));
+            self.names.set(name, Meaning::Text(all.into()));
         }
         self.at = start;
     }
 
     /// The first text of the list of texts that begins here. Where there is one, the place is behind it.
-    fn first_of_list(&mut self) -> Option<String> {
+    fn first_of_list(&mut self) -> Option<Cow<'t, str>> {
         let start = self.at;
         if !(self.take("[") || self.take("(")) {
             return None;
@@ -362,6 +368,26 @@ impl<'t> Reader<'t> {
         self.at += if found { token.len() } else { 0 };
         found
     }
+}
+
+/// What `rest` begins with, up to the line's end or one of `ends`, all of which are ASCII.
+fn line_of<'t>(rest: &'t str, ends: &[u8]) -> &'t str {
+    let rest = &rest[..rest.floor_char_boundary(MAX_LINE)];
+    let mut bytes = rest.bytes();
+    let end = bytes.position(|byte| byte == b'\n' || ends.contains(&byte));
+    &rest[..end.unwrap_or(rest.len())]
+}
+
+/// What is given to the name before `behind`: what stands behind its `=`.
+fn assigned(behind: &str) -> Option<&str> {
+    let mark = |byte: u8| matches!(byte, b'=' | b':' | b' ' | b'\t'..=b'\r' | 0x80..);
+    if !behind.bytes().next().is_some_and(mark) {
+        return None;
+    }
+    let behind = behind.trim_start();
+    let behind = behind.strip_prefix(':').unwrap_or(behind);
+    let right = behind.strip_prefix('=')?;
+    (!right.starts_with(['=', '>', '~'])).then(|| right.trim_start())
 }
 
 #[cfg(test)]

@@ -2,15 +2,23 @@
 
 use std::borrow::Cow;
 
-use super::super::code::holds;
 use super::forms::{
-    DECODERS, HOMES, JOINS, SAME, begins_value, fill, is_name_char, joined, unescaped, word_of,
+    DECODERS, Decode, HOMES, JOINS, SAME, begins_value, fill, is_name_char, joined, unescaped, word_of,
 };
-use super::{MAX_DEPTH, MAX_NAMES, MAX_VALUE, Meaning, Reader, Value};
+use super::{MAX_DEPTH, MAX_VALUE, MAX_VALUES, Meaning, Reader, Value};
 
-impl Reader<'_> {
+impl<'t> Value<'t> {
+    fn made(text: impl Into<Cow<'t, str>>) -> Self {
+        Self {
+            text: text.into(),
+            made: true,
+        }
+    }
+}
+
+impl<'t> Reader<'t> {
     /// A value and everything that is joined to it. Where none stands, the place is left as it was.
-    pub(super) fn value(&mut self, depth: usize) -> Option<Value> {
+    pub(super) fn value(&mut self, depth: usize) -> Option<Value<'t>> {
         let start = self.at;
         if depth > MAX_DEPTH {
             return None;
@@ -22,43 +30,30 @@ impl Reader<'_> {
         loop {
             let end = self.at;
             self.blanks();
-            let path = holds(&value.text, &["/", "~"]) || value.text.is_empty();
-            let joint =
-                if self.take("+") || self.take("..") || (self.rest().starts_with(". ") && self.take(".")) {
-                    ""
-                } else if path
-                    && self.rest().starts_with(['/'])
-                    && !self.rest().starts_with("//")
-                    && self.take("/")
-                {
-                    "/"
-                } else if self.rest().starts_with(['\'', '"']) && self.text[..end].ends_with(['\'', '"']) {
-                    ""
-                } else if self.rest().starts_with('%') && value.text.contains('%') {
+            let rest = self.rest();
+            let joint = match self.peek() {
+                Some(b'+') => "+",
+                Some(b'.') if rest.starts_with("..") => "..",
+                Some(b'.') if rest.starts_with(". ") => ".",
+                Some(b'/') if is_path(&value.text) && !rest.starts_with("//") => "/",
+                Some(b'\'' | b'"') if self.text[..end].ends_with(['\'', '"']) => "",
+                Some(b'%') if value.text.contains('%') => {
                     self.at += 1;
                     self.blanks();
                     let given = self.arguments_or_one(depth);
-                    value = Value {
-                        text: fill(&value.text, &given),
-                        made: true,
-                    };
+                    value = Value::made(fill(&value.text, &given));
                     continue;
-                } else {
+                }
+                _ => {
                     self.at = end;
                     break;
-                };
+                }
+            };
+            self.at += joint.len();
             self.blanks();
             let before = self.at;
-            match self.single(depth + 1) {
-                Some(next) => {
-                    value.text = format!(
-                        "{}{joint}{}",
-                        value
-                            .text
-                            .trim_end_matches(if joint.is_empty() { '\0' } else { '/' }),
-                        next.text
-                    )
-                }
+            let next = match self.single(depth + 1) {
+                Some(next) => next.text,
                 None => {
                     // What is not known: one operand without brackets, or a call.
                     self.at = before;
@@ -66,15 +61,13 @@ impl Reader<'_> {
                         self.at = end;
                         break;
                     }
-                    value.text = format!(
-                        "{}{joint}*",
-                        value
-                            .text
-                            .trim_end_matches(if joint.is_empty() { '\0' } else { '/' })
-                    );
+                    "*".into()
                 }
-            }
-            value.made = true;
+            };
+            value = Value::made(match joint {
+                "/" => format!("{}/{next}", value.text.trim_end_matches('/')),
+                _ => format!("{}{next}", value.text.trim_end_matches('\0')),
+            });
             if value.text.len() > MAX_VALUE {
                 self.at = start;
                 return None;
@@ -92,7 +85,7 @@ impl Reader<'_> {
                 .trim_start_matches(|c: char| is_name_char(c) || matches!(c, '.' | '$'))
                 .len();
         if self.rest().starts_with(['(', '['])
-            && let Some(end) = self.line(&[]).find([')', ']'])
+            && let Some(end) = self.line(b"").find([')', ']'])
         {
             self.at += end + 1;
         }
@@ -100,268 +93,268 @@ impl Reader<'_> {
     }
 
     /// One value with what is done to it.
-    fn single(&mut self, depth: usize) -> Option<Value> {
+    fn single(&mut self, depth: usize) -> Option<Value<'t>> {
         let mut value = self.first(depth)?;
-        loop {
+        while matches!(self.peek(), Some(b'.' | b'[')) {
             let rest = self.rest();
-            let reversed = [
-                "[::-1]",
-                ".reverse",
-                ".split('').reverse().join('')",
-                ".split(\"\").reverse().join(\"\")",
-            ];
-            if let Some(word) = reversed.iter().rev().find(|word| rest.starts_with(**word)) {
+            let begins = |words: &[&'static str]| words.iter().copied().find(|word| rest.starts_with(word));
+            if let Some(word) = begins(REVERSED) {
                 self.at += word.len();
-                value = Value {
-                    text: value.text.chars().rev().collect(),
-                    made: true,
-                };
+                value = Value::made(value.text.chars().rev().collect::<String>());
             } else if self.take(".format(") {
-                let given = self.list(depth, ')');
-                value = Value {
-                    text: fill(&value.text, &given),
-                    made: true,
-                };
+                let given = self.list(depth, b')');
+                value = Value::made(fill(&value.text, &given));
             } else if self.take(".joinpath(") {
-                let given = self.list(depth, ')');
-                value = Value {
-                    text: joined(std::iter::once(value.text).chain(given)),
-                    made: true,
-                };
+                let given = self.list(depth, b')');
+                value = Value::made(joined(std::iter::once(value.text).chain(given)));
             } else if self.take(".join(map(chr,[") || self.take(".join(map(chr, [") {
                 let text = self.codes()?;
                 self.take("))");
-                value = Value { text, made: true };
-            } else if self.take(".join([") || self.take(".join((") {
-                let given = self.list(
-                    depth,
-                    if self.text[..self.at].ends_with('[') {
-                        ']'
-                    } else {
-                        ')'
-                    },
-                );
+                value = Value::made(text);
+            } else if let Some(word) = begins(&[".join([", ".join(("]) {
+                self.at += word.len();
+                let given = self.list(depth, if word.ends_with('[') { b']' } else { b')' });
                 self.take(")");
-                value = Value {
-                    text: given.join(&value.text),
-                    made: true,
-                };
-            } else if let Some(word) = [
-                ".decode()",
-                ".toString()",
-                ".strip()",
-                ".decode('utf-8')",
-                ".expanduser()",
-                ".resolve()",
-                ".decode(\"utf-8\")",
-            ]
-            .iter()
-            .find(|word| rest.starts_with(**word))
-            {
+                value = Value::made(given.join(&*value.text));
+            } else if let Some(word) = begins(UNCHANGED) {
                 self.at += word.len();
             } else {
-                return Some(value);
+                break;
             }
             if value.text.len() > MAX_VALUE {
                 return None;
             }
         }
+        Some(value)
     }
 
     /// A string, a known name, or a call that makes a text.
-    fn first(&mut self, depth: usize) -> Option<Value> {
-        let made = |text: String| Some(Value { text, made: true });
+    fn first(&mut self, depth: usize) -> Option<Value<'t>> {
         let rest = self.rest();
-        let boundary = !self.text[..self.at].ends_with(|c: char| is_name_char(c) || c == '.');
-        let quoted = rest.starts_with(['\'', '"', '`']);
-        if !quoted && !boundary {
+        if rest.starts_with(['\'', '"', '`']) {
+            return self.string(false);
+        }
+        if !self.at_boundary() {
             return None;
         }
         let word = word_of(rest.strip_prefix('$').unwrap_or(rest));
-        if !quoted && !begins_value(word) && !self.names.contains_key(word) {
-            return None;
-        }
-        if let Some(home) = HOMES.iter().find(|home| rest.starts_with(**home)) {
-            self.at += home.len();
-            return made("~".to_owned());
-        }
-        if let Some(call) = JOINS.iter().find(|call| rest.starts_with(**call)) {
-            self.at += call.len();
-            let parts = self.list(depth, ')');
-            return (!parts.is_empty()).then(|| Value {
-                text: joined(parts),
-                made: true,
-            });
-        }
-        if let Some(call) = SAME.iter().find(|call| rest.starts_with(**call)) {
-            self.at += call.len();
-            let value = self.value(depth + 1)?;
-            self.blanks();
-            return self.take(")").then_some(Value { made: true, ..value });
-        }
-        for (call, decode) in DECODERS {
-            if rest.starts_with(call) {
-                self.at += call.len();
-                let value = self.value(depth + 1)?;
-                let end = self.line(&[]).find(')').filter(|&end| end < 24)?;
-                self.at += end + 1;
-                return decode(&value.text).and_then(made);
-            }
-        }
-        for call in ["bytes([", "bytearray([", "String.fromCharCode(...["] {
-            if rest.starts_with(call) {
-                self.at += call.len();
-                let text = self.codes()?;
-                self.take(")");
-                return made(text);
-            }
-        }
-        for call in ["chr(", "String.fromCharCode("] {
-            if rest.starts_with(call) {
-                let end = self.line(&[]).find(')')?;
-                let code = |part: &str| part.trim().parse::<u32>().ok().and_then(char::from_u32);
-                let text = rest[call.len()..end]
-                    .split(',')
-                    .map(code)
-                    .collect::<Option<String>>()?;
-                self.at += end + 1;
-                return made(text);
-            }
-        }
-        let prefix = matches!(word, "f" | "r" | "b" | "u" | "fr" | "rb")
-            && rest[word.len()..].starts_with(['\'', '"']);
-        if prefix || rest.starts_with(['\'', '"', '`']) {
-            self.at += if prefix { word.len() } else { 0 };
+        if matches!(word, "f" | "r" | "b" | "u" | "fr" | "rb") && rest[word.len()..].starts_with(['\'', '"'])
+        {
+            self.at += word.len();
             return self.string(word.contains('r'));
+        }
+        if begins_value(word)
+            && let Some(known) = self.known_call(depth)
+        {
+            return known;
         }
         let name = word.len() + usize::from(rest.starts_with('$'));
         match self.names.get(word) {
             Some(Meaning::Text(text)) if !rest[name..].starts_with('(') => {
                 let text = text.clone();
                 self.at += name;
-                made(text)
+                Some(Value::made(text))
             }
             _ => None,
         }
     }
 
+    /// A call or a name that everyone knows: what it gives, or nothing if that cannot be told.
+    fn known_call(&mut self, depth: usize) -> Option<Option<Value<'t>>> {
+        let rest = self.rest();
+        let begins = |words: &[&'static str]| words.iter().copied().find(|word| rest.starts_with(word));
+        if let Some(home) = begins(HOMES) {
+            self.at += home.len();
+            return Some(Some(Value::made("~")));
+        }
+        if let Some(call) = begins(JOINS) {
+            self.at += call.len();
+            let parts = self.list(depth, b')');
+            return Some((!parts.is_empty()).then(|| Value::made(joined(parts))));
+        }
+        if let Some(call) = begins(SAME) {
+            self.at += call.len();
+            return Some(self.same(depth));
+        }
+        if let Some((call, decode)) = DECODERS.iter().find(|(call, _)| rest.starts_with(call)) {
+            self.at += call.len();
+            return Some(self.decoded(depth, *decode));
+        }
+        if let Some(call) = begins(&["bytes([", "bytearray([", "String.fromCharCode(...["]) {
+            self.at += call.len();
+            return Some(self.bytes());
+        }
+        let call = begins(&["chr(", "String.fromCharCode("])?;
+        Some(self.characters(call))
+    }
+
+    /// The value that a call is given, and that it gives.
+    fn same(&mut self, depth: usize) -> Option<Value<'t>> {
+        let value = self.value(depth + 1)?;
+        self.blanks();
+        self.take(")").then_some(Value { made: true, ..value })
+    }
+
+    fn decoded(&mut self, depth: usize, decode: Decode) -> Option<Value<'t>> {
+        let value = self.value(depth + 1)?;
+        let end = self.line(b"").find(')').filter(|&end| end < 24)?;
+        self.at += end + 1;
+        decode(&value.text).map(Value::made)
+    }
+
+    /// The characters whose codes stand in a list.
+    fn bytes(&mut self) -> Option<Value<'t>> {
+        let text = self.codes()?;
+        self.take(")");
+        Some(Value::made(text))
+    }
+
+    /// The characters whose codes `call` is given.
+    fn characters(&mut self, call: &str) -> Option<Value<'t>> {
+        let end = self.line(b"").find(')')?;
+        let text = characters(self.rest().get(call.len()..end)?)?;
+        self.at += end + 1;
+        Some(Value::made(text))
+    }
+
     /// Numbers up to `]`, as the characters that they are.
     fn codes(&mut self) -> Option<String> {
-        let line = self.line(&[]);
+        let line = self.line(b"");
         let end = line.find(']')?;
-        let code = |part: &str| part.trim().parse::<u32>().ok().and_then(char::from_u32);
-        let text = line[..end].split(',').map(code).collect::<Option<String>>()?;
+        let text = characters(&line[..end])?;
         self.at += end + 1;
         Some(text)
     }
 
-    fn string(&mut self, raw: bool) -> Option<Value> {
+    /// The string that begins here with its quote.
+    fn string(&mut self, raw: bool) -> Option<Value<'t>> {
         let rest = self.rest();
-        let quote = rest.chars().next()?;
-        let triple: String = std::iter::repeat_n(quote, 3).collect();
-        let mark = if rest.starts_with(&triple) {
-            triple
-        } else {
-            quote.to_string()
-        };
-        let inner = &rest[mark.len()..];
+        let quote = *rest.as_bytes().first()?;
+        let marks = [quote; 3];
+        let mark = if rest.as_bytes().starts_with(&marks) { 3 } else { 1 };
+        let inner = &rest[mark..];
+        let bytes = inner.as_bytes();
         let mut end = 0;
         loop {
-            let next = inner[end..]
-                .find([quote, '\\', '\n'])
-                .filter(|_| end <= MAX_VALUE)?
-                + end;
-            match inner.as_bytes()[next] {
+            let left = bytes.get(end..).filter(|_| end <= MAX_VALUE)?;
+            let next = end + memchr::memchr3(quote, b'\\', b'\n', left)?;
+            match bytes[next] {
                 b'\\' => end = next + 1 + inner[next + 1..].chars().next()?.len_utf8(),
-                b'\n' if mark.len() == 1 && quote != '`' => return None,
-                _ if inner[next..].starts_with(&mark) => {
+                b'\n' if mark == 1 && quote != b'`' => return None,
+                _ if bytes[next..].starts_with(&marks[..mark]) => {
                     end = next;
                     break;
                 }
                 _ => end = next + 1,
             }
         }
-        self.at += end + 2 * mark.len();
+        self.at += end + 2 * mark;
         let source = &inner[..end];
         let text = if raw {
             Cow::Borrowed(source)
         } else {
             unescaped(source)
         };
-        let text = self.interpolated(&text);
+        let text = self.interpolated(text);
         (text.len() <= MAX_VALUE).then(|| Value {
             made: text != source,
-            text: text.into_owned(),
+            text,
         })
     }
 
     /// `{name}`, `${name}`, `#{name}` as what it holds; the home folder by whatever says it.
-    fn interpolated<'s>(&self, text: &'s str) -> Cow<'s, str> {
-        if !text.contains('{') {
-            return Cow::Borrowed(text);
-        }
+    fn interpolated(&self, text: Cow<'t, str>) -> Cow<'t, str> {
         let mut written = String::new();
-        let mut rest = text;
-        while let Some(open) = rest.find('{') {
-            let Some(close) = rest[open..].find('}').map(|close| open + close) else {
+        let (mut copied, mut at) = (0, 0);
+        while let Some(open) = text[at..].find('{').map(|open| at + open) {
+            let Some(close) = text[open..].find('}').map(|close| open + close) else {
                 break;
             };
-            let name = rest[open + 1..close].trim();
+            at = close + 1;
+            let name = text[open + 1..close].trim();
             let value = match self.names.get(name) {
-                Some(Meaning::Text(text)) => Some(text.as_str()),
-                _ if HOMES.contains(&name) => Some("~"),
-                _ => None,
+                Some(Meaning::Text(text)) => &**text,
+                _ if HOMES.contains(&name) => "~",
+                _ => continue,
             };
-            match value {
-                Some(value) => {
-                    written.push_str(rest[..open].trim_end_matches(['$', '#']));
-                    written.push_str(value);
-                }
-                None => written.push_str(&rest[..=close]),
-            }
-            rest = &rest[close + 1..];
+            written.push_str(text[copied..open].trim_end_matches(['$', '#']));
+            written.push_str(value);
+            copied = at;
         }
-        written.push_str(rest);
+        if copied == 0 {
+            return text;
+        }
+        written.push_str(&text[copied..]);
         Cow::Owned(written)
     }
 
     /// The values up to `close`; `*` for each that is not known.
-    fn list(&mut self, depth: usize, close: char) -> Vec<String> {
+    fn list(&mut self, depth: usize, close: u8) -> Vec<Cow<'t, str>> {
         let mut values = Vec::new();
-        while values.len() < MAX_NAMES {
+        while values.len() < MAX_VALUES {
             let rest = self.rest();
             self.at += rest.len() - rest.trim_start().len();
             self.take("*");
             let value = self.value(depth + 1);
             let known = value.is_some();
             let rest = self.rest();
-            let end = self.line(&[',', close, ';']).len();
+            let end = self.line(&[b',', close, b';']).len();
             if rest.len() == end {
                 break;
             }
             if known || end > 0 {
                 let plain = rest[..end].trim().is_empty();
-                values.push(value.filter(|_| plain).map_or("*".to_owned(), |value| value.text));
+                values.push(value.filter(|_| plain).map_or("*".into(), |value| value.text));
             }
             self.at += end;
             if !self.take(",") {
-                self.take(close.encode_utf8(&mut [0; 4]));
+                self.at += usize::from(self.peek() == Some(close));
                 break;
             }
         }
         values
     }
 
-    fn arguments_or_one(&mut self, depth: usize) -> Vec<String> {
+    fn arguments_or_one(&mut self, depth: usize) -> Vec<Cow<'t, str>> {
         if self.take("(") {
-            return self.list(depth, ')');
+            return self.list(depth, b')');
         }
         match self.single(depth + 1) {
             Some(value) => vec![value.text],
             None => {
                 self.skip_operand();
-                vec!["*".to_owned()]
+                vec!["*".into()]
             }
         }
     }
 }
+
+/// Whether a slash behind a value joins a path to it.
+fn is_path(value: &str) -> bool {
+    value.is_empty() || value.contains(['/', '~'])
+}
+
+/// The characters whose codes `list` gives.
+fn characters(list: &str) -> Option<String> {
+    let code = |part: &str| part.trim().parse::<u32>().ok().and_then(char::from_u32);
+    list.split(',').map(code).collect()
+}
+
+/// What turns a text round, the longest first.
+const REVERSED: &[&str] = &[
+    ".split(\"\").reverse().join(\"\")",
+    ".split('').reverse().join('')",
+    ".reverse",
+    "[::-1]",
+];
+
+/// Calls that give the text that they are called on.
+const UNCHANGED: &[&str] = &[
+    ".decode()",
+    ".toString()",
+    ".strip()",
+    ".decode('utf-8')",
+    ".expanduser()",
+    ".resolve()",
+    ".decode(\"utf-8\")",
+];

@@ -5,10 +5,10 @@
 //! other.
 
 /// Bytes of a literal that are compared; more are hardly more selective.
-pub(super) const MAX_LITERAL: usize = 8;
+pub(crate) const MAX_LITERAL: usize = 8;
 
 /// Fewest bytes of a literal: shorter ones stand everywhere.
-pub(super) const MIN_LITERAL: usize = 3;
+pub(crate) const MIN_LITERAL: usize = 3;
 
 /// Classes of characters: 26 letters without case, ten digits, and what is left folded into the rest.
 const CLASSES: u8 = 64;
@@ -32,7 +32,7 @@ const CLASS: [u8; 256] = classes();
 
 /// Literals, ready to be searched for.
 #[derive(Debug)]
-pub(super) struct Spotter {
+pub(crate) struct Spotter {
     /// What each byte is: [`WORD`], [`STARTS`], [`INSIDE`].
     begins: Box<[u8; 256]>,
     /// One bit for each triple of classes.
@@ -65,7 +65,7 @@ struct Entry {
 impl Spotter {
     /// `literals`: each with the number that it stands for, and whether it may begin inside a word. Upper and lower case
     /// are one; of a literal its first [`MAX_LITERAL`] bytes count, and one shorter than [`MIN_LITERAL`] is never found.
-    pub(super) fn new(literals: &[(Vec<u8>, u32, bool)]) -> Self {
+    pub(crate) fn new(literals: &[(Vec<u8>, u32, bool)]) -> Self {
         let mut triples = Box::new([0_u64; TRIPLES]);
         let mut begins = Box::new(std::array::from_fn(|byte| u8::from(is_word(byte as u8)) * WORD));
         let mut sorted: Vec<(u32, u64, u64, bool, u32)> = Vec::with_capacity(literals.len());
@@ -146,7 +146,7 @@ impl Spotter {
 
     /// Tells each place where a literal stands, in order, and whose it is, until `tell` says that it is enough. A literal
     /// that may not begin inside a word is told only where a word begins, or where it begins with no letter.
-    pub(super) fn spot(&self, text: &[u8], mut tell: impl FnMut(usize, u32) -> bool) {
+    pub(crate) fn spot(&self, text: &[u8], mut tell: impl FnMut(usize, u32) -> bool) {
         let mut places = [0_u16; BLOCK];
         let mut before = 0;
         for (number, block) in text.chunks(BLOCK).enumerate() {

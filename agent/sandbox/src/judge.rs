@@ -1,0 +1,189 @@
+//! The plan as the supervisor's judge: what it grants is allowed, what lies outside is asked about, what is closed stays closed.
+
+use std::path::{Path, PathBuf};
+
+use crate::hosts::Hosts;
+use crate::plan::Plan;
+use crate::profile::{NetworkMode, Profile, UnixSockets};
+use crate::supervise::{Address, ConnectRequest, Errno, Judge, OpenRequest, Transport, Verdict};
+
+/// Where nothing is ever asked about: what a program writes there by habit, and what a person cannot judge.
+const NEVER_ASKED: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// The judge of one launch.
+#[derive(Debug)]
+pub struct PlanJudge {
+    plan: Plan,
+    profile: String,
+    network: NetworkMode,
+    sockets: UnixSockets,
+    hosts: Hosts,
+    gateway: Option<PathBuf>,
+}
+
+impl PlanJudge {
+    /// For `plan`, made from `profile`.
+    pub fn new(plan: &Plan, profile: &Profile, hosts: Hosts, gateway: Option<PathBuf>) -> Self {
+        Self {
+            plan: plan.clone(),
+            profile: profile.name.clone(),
+            network: profile.network.mode,
+            sockets: profile.unix_sockets,
+            hosts,
+            gateway,
+        }
+    }
+
+    fn outside(&self) -> Verdict {
+        Verdict::Ask(format!("It lies outside of the profile {}.", self.profile))
+    }
+
+    fn written(&self, path: &Path) -> bool {
+        under(path, &self.plan.write) || under(path, &self.plan.private_tmp)
+    }
+}
+
+fn under(path: &Path, roots: &[PathBuf]) -> bool {
+    roots.iter().any(|root| path.starts_with(root))
+}
+
+impl Judge for PlanJudge {
+    fn open(&self, request: &OpenRequest) -> Verdict {
+        let (path, plan) = (request.path.as_path(), &self.plan);
+        let writes = request.access.write || request.access.create;
+        let shut = under(path, &plan.closed) || under(path, &plan.sockets);
+        let changed = writes && (under(path, &plan.sealed) || under(path, &plan.reserved));
+        if shut || changed {
+            return Verdict::REFUSED;
+        }
+        let granted = self.written(path) || under(path, &plan.devices) || !writes && under(path, &plan.read);
+        if granted {
+            return Verdict::Allow;
+        }
+        if NEVER_ASKED.iter().any(|root| path.starts_with(root)) {
+            return Verdict::REFUSED;
+        }
+        self.outside()
+    }
+
+    fn connect(&self, request: &ConnectRequest) -> Verdict {
+        match &request.address {
+            Address::Ip(address) => match (self.network, request.transport) {
+                (NetworkMode::Full, _) => Verdict::Allow,
+                (NetworkMode::Allowlist, Transport::Stream) if self.hosts.allow(*address) => Verdict::Allow,
+                (NetworkMode::Allowlist, Transport::Stream) => self.outside(),
+                (NetworkMode::Allowlist | NetworkMode::None, _) => Verdict::REFUSED,
+            },
+            Address::UnixPath(path) => {
+                let inside = self.written(path) || self.gateway.as_deref() == Some(path);
+                match self.sockets {
+                    UnixSockets::Any => Verdict::Allow,
+                    UnixSockets::Inside if inside => Verdict::Allow,
+                    UnixSockets::Inside if under(path, &self.plan.sockets) => Verdict::REFUSED,
+                    UnixSockets::Inside => self.outside(),
+                }
+            }
+            // The supervisor would connect from outside, where every name leads out of the sandbox.
+            Address::UnixAbstract(_) => Verdict::Deny(Errno::EPERM),
+            // Netlink's routes, which resolvers ask; other families have no sockets here.
+            Address::Other(_) => match self.network {
+                NetworkMode::Full => Verdict::Allow,
+                NetworkMode::Allowlist | NetworkMode::None => Verdict::REFUSED,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::Profiles;
+    use crate::supervise::Access;
+
+    fn judge(profile: &str) -> PlanJudge {
+        let profile = Profiles::embedded().get(profile).expect("a profile");
+        let plan = Plan {
+            read: vec!["/".into()],
+            write: vec!["/work".into()],
+            devices: vec!["/dev/null".into()],
+            closed: vec!["/home/ada/.ssh".into(), "/work/.env".into()],
+            sealed: vec!["/work/.git/hooks".into()],
+            ..Plan::default()
+        };
+        let hosts = Hosts::look_up(&["127.0.0.9:443".to_owned()]).expect("looked up");
+        PlanJudge::new(
+            &plan,
+            &profile,
+            hosts,
+            Some("/run/defenseclaw/gateway.sock".into()),
+        )
+    }
+
+    fn open(judge: &PlanJudge, path: &str, access: Access) -> Verdict {
+        judge.open(&OpenRequest {
+            pid: 1,
+            path: path.into(),
+            access,
+            folder: false,
+            removed: false,
+            given: path.into(),
+        })
+    }
+
+    #[test]
+    fn what_is_granted_passes_what_is_closed_does_not_and_the_rest_is_asked() {
+        let judge = judge("workspace");
+        let asks = |verdict: Verdict| matches!(verdict, Verdict::Ask(_));
+        assert_eq!(open(&judge, "/usr/lib/x", Access::READ), Verdict::Allow);
+        assert_eq!(open(&judge, "/work/a", Access::WRITE), Verdict::Allow);
+        assert_eq!(open(&judge, "/dev/null", Access::WRITE), Verdict::Allow);
+        assert_eq!(open(&judge, "/work/.env", Access::READ), Verdict::REFUSED);
+        assert_eq!(open(&judge, "/home/ada/.ssh/id", Access::READ), Verdict::REFUSED);
+        assert_eq!(open(&judge, "/work/.git/hooks/x", Access::READ), Verdict::Allow);
+        assert_eq!(
+            open(&judge, "/work/.git/hooks/x", Access::WRITE),
+            Verdict::REFUSED
+        );
+        assert_eq!(open(&judge, "/proc/1/oom_adj", Access::WRITE), Verdict::REFUSED);
+        assert!(asks(open(&judge, "/home/ada/.bashrc", Access::WRITE)));
+        assert!(
+            asks(open(&judge, "/worker", Access::WRITE)),
+            "no name's beginning"
+        );
+    }
+
+    #[test]
+    fn connections_go_where_the_profile_says() {
+        let connect = |judge: &PlanJudge, address: Address, transport| {
+            judge.connect(&ConnectRequest {
+                pid: 1,
+                address,
+                transport,
+            })
+        };
+        let to = |text: &str| Address::Ip(text.parse().expect("an address"));
+        let narrow = judge("network-allowlist");
+        assert_eq!(
+            connect(&narrow, to("127.0.0.9:443"), Transport::Stream),
+            Verdict::Allow
+        );
+        assert!(matches!(
+            connect(&narrow, to("127.0.0.9:80"), Transport::Stream),
+            Verdict::Ask(_)
+        ));
+        assert_eq!(
+            connect(&narrow, to("127.0.0.9:443"), Transport::Datagram),
+            Verdict::REFUSED
+        );
+        assert_eq!(
+            connect(&narrow, Address::UnixAbstract(b"x".to_vec()), Transport::Stream),
+            Verdict::Deny(Errno::EPERM)
+        );
+        let gateway = Address::UnixPath("/run/defenseclaw/gateway.sock".into());
+        assert_eq!(connect(&narrow, gateway, Transport::Stream), Verdict::Allow);
+        assert_eq!(
+            connect(&judge("workspace"), to("192.0.2.1:1"), Transport::Datagram),
+            Verdict::Allow
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! Supervised mode: an action outside the profile can pause and be asked about, instead of failing.
+//!
+//! A filter (`filter`) stops every open and connect of the target and hands it to the supervisor, a process outside
+//! the target's Landlock domain. The supervisor copies the call's arguments out of the target's memory (`target`),
+//! finds the object as the target would (`resolve`, `proc`), has its canonical path judged (`judge`), asks a person if
+//! the profile says so (`step`), performs the call itself (`open`, `network`) and puts the result into the target.
+//!
+//! **It never lets a call with a pointer go on.** Between the look at the target's memory and the kernel's own, another
+//! thread could put another path there. Hence the copy, and hence no use of `SECCOMP_USER_NOTIF_FLAG_CONTINUE`
+//! anywhere in this module.
+//!
+//! **Landlock stays the floor.** The filter is no boundary for files: what gets past it (an `exec`, a `rename`) is
+//! decided by the target's own Landlock domain. The supervisor can only add what the judge and the person allow.
+//! For connections it is the boundary as far as the launcher leaves sockets open for the sake of asking.
+//!
+//! **No right is lent.** The supervisor acts only for threads with its own user, groups, and at least its own
+//! capabilities, compared at every call; all others are refused with `EPERM`. Files of other processes in `/proc` are
+//! opened only where the target may trace them. A target that makes a Landlock domain of its own is told that there
+//! is none (`EOPNOTSUPP`), because the supervisor would open past it.
+//!
+//! What the target can tell: opens take longer; `openat2` with `O_PATH` fails with `ENOSYS`; `F_GETFL` does not show `O_NOFOLLOW`; a call in progress is interrupted
+//! only by a signal that kills (Linux 6.0); a peer's `SO_PEERCRED` names the supervisor's process; a terminal that is
+//! opened never becomes the controlling one. If the supervisor dies, watched calls fail with `ENOSYS`: the kernel's
+//! answer for a listener that nobody holds.
+
+mod address;
+mod filter;
+mod judge;
+mod message;
+mod network;
+mod notify;
+mod open;
+mod proc;
+mod resolve;
+mod step;
+mod supervisor;
+mod sys;
+mod target;
+
+pub use filter::{Filter, Handshake, Watch};
+pub use judge::{
+    Access, Action, Address, Answer, ConnectRequest, Judge, NoPeople, OpenRequest, People, Question,
+    Transport, Verdict,
+};
+pub use nix::errno::Errno;
+pub use supervisor::{Counts, Options, Supervisor};
+
+/// `PATH_MAX`: the kernel itself takes no longer path.
+pub const MAX_PATH: usize = 4096;
+
+/// Questions at once. A person answers a handful; beyond this a program is asking in a loop, or many processes ask
+/// the same. Further ones are refused at once with `EACCES`.
+pub const MAX_QUESTIONS: usize = 64;
+
+/// Calls at once that wait for somebody else (FIFOs, connections), each on a thread with a stack of 512 KiB of which
+/// the kernel backs what is touched, and about three descriptors, of which a process has 1024 by default. Further ones
+/// fail with `EAGAIN`.
+pub const MAX_WAITS: usize = 128;
+
+/// Answers that are remembered for the run; beyond it the same thing may be asked again.
+pub const MAX_REMEMBERED: usize = 4096;
+
+/// How often an open begins anew because somebody else made its file in between. The kernel gives up too.
+pub const MAX_ATTEMPTS: usize = 16;
+
+/// Bytes of one message that are copied: more than a UDP datagram (64 KiB) and than Unix datagrams by default (208 KiB).
+pub const MAX_MESSAGE: usize = 256 * 1024;
+
+/// Bytes of control messages: 253 descriptors (the kernel's bound) and room for others.
+pub const MAX_CONTROL: usize = 4096;
+
+/// `UIO_MAXIOV`: parts of one message.
+pub const MAX_PARTS: usize = 1024;
+
+/// Why supervised mode could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SuperviseError {
+    /// libseccomp or the kernel.
+    #[error("the filter of supervised mode cannot be built: {0}; it needs libseccomp 2.5 and Linux 5.14")]
+    Library(String),
+    /// The child ended, or could not load the filter.
+    #[error("the command's process ended before it was supervised; what it printed says why")]
+    ChildGone,
+    /// `pidfd_getfd` and the like.
+    #[error(
+        "the supervisor may not look into the command's process ({0}); it needs the same user, the same or more \
+         capabilities, and kernel.yama.ptrace_scope at most 1"
+    )]
+    NoAccess(#[source] Errno),
+    /// No procfs.
+    #[error("/proc cannot be read; supervised mode needs it mounted")]
+    NoProc,
+    /// Threads, signal handlers, descriptors.
+    #[error("the supervisor's threads cannot be started: {0}")]
+    Threads(#[source] std::io::Error),
+}
