@@ -87,17 +87,7 @@ impl Cage {
     pub fn command(&self, scene: &Scene, inner: Vec<String>) -> Result<Vec<String>> {
         let mut words = match self {
             Self::None => Vec::new(),
-            Self::Ours { cli, profile } => [
-                &*cli.to_string_lossy(),
-                "run",
-                "--profile",
-                profile,
-                "--project",
-                &*scene.project.to_string_lossy(),
-                "--",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
+            Self::Ours { cli, profile } => ours(cli, profile, scene)?,
             Self::Bubblewrap => bubblewrap(scene),
             Self::Firejail => firejail(scene),
             Self::Codex(program) => codex(program, scene)?,
@@ -106,6 +96,31 @@ impl Cage {
         words.extend(inner);
         Ok(words)
     }
+}
+
+fn ours(cli: &Path, profile: &str, scene: &Scene) -> Result<Vec<String>> {
+    let mut words = vec![text(cli), "run".to_owned()];
+    let mut name = profile.to_owned();
+    if profile == "network-allowlist" {
+        // The same but for its hosts: a test looks up no names in the world.
+        name = "escape-hosts".to_owned();
+        let folder = scene.tmp.join("profiles");
+        let text = format!(
+            "version: 1\nname: {name}\nextends: {profile}\nsummary: For tests.\n\
+             network: {{mode: allowlist, hosts: [\"localhost:9\"]}}\n"
+        );
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("escape-hosts.yaml"), text).context("cannot write a profile")?;
+        words.extend(["--profiles".to_owned(), folder.display().to_string()]);
+    }
+    words.extend([
+        "--profile".to_owned(),
+        name,
+        "--project".to_owned(),
+        text(&scene.project),
+    ]);
+    words.push("--".to_owned());
+    Ok(words)
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {
