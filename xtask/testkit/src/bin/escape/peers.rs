@@ -142,6 +142,8 @@ fn line(
 ) -> String {
     json!({
         "attack": case.name,
+        "theme": case.theme,
+        "judge": case.judge,
         "peer": cage.name(),
         "uid": user,
         "result": attack.verdict_beside(control),
