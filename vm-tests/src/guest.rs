@@ -10,9 +10,6 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::{BEGUN, VERDICT};
 
-/// How long a guest may take. It takes seconds; a busy machine may need ten times as long.
-const DEADLINE: Duration = Duration::from_secs(120);
-
 /// What a guest said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -24,13 +21,19 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Boots and waits. `lsm` is the kernel's list of security modules. Every console line is passed to `show`.
+/// Boots and waits, at most for `limit`. `lsm` is the kernel's list of security modules. Every console line is passed to `show`.
 ///
 /// An emulated processor now and then faults while the kernel still boots, before anything of ours runs. That says nothing
 /// of what is tested, so such a guest is booted once more; once its init has begun, the outcome stands.
-pub fn boot(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&str)) -> Result<Report> {
+pub fn boot(
+    kernel: &Path,
+    initramfs: &Path,
+    lsm: &str,
+    limit: Duration,
+    show: &mut dyn FnMut(&str),
+) -> Result<Report> {
     let mut begun = false;
-    let first = boot_once(kernel, initramfs, lsm, &mut |line| {
+    let first = boot_once(kernel, initramfs, lsm, limit, &mut |line| {
         begun |= line.contains(BEGUN);
         show(line);
     });
@@ -38,10 +41,16 @@ pub fn boot(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&st
         return first;
     }
     eprintln!("The guest's kernel did not come up to its init; booting it once more.");
-    boot_once(kernel, initramfs, lsm, show)
+    boot_once(kernel, initramfs, lsm, limit, show)
 }
 
-fn boot_once(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&str)) -> Result<Report> {
+fn boot_once(
+    kernel: &Path,
+    initramfs: &Path,
+    lsm: &str,
+    limit: Duration,
+    show: &mut dyn FnMut(&str),
+) -> Result<Report> {
     let start = Instant::now();
     let mut command = emulator(lsm);
     command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
@@ -67,7 +76,7 @@ fn boot_once(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&s
     });
     let mut verdict = None;
     loop {
-        match lines.recv_timeout(DEADLINE.saturating_sub(start.elapsed())) {
+        match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
                 show(&line);
                 if let Some((_, words)) = line.split_once(VERDICT) {
@@ -78,7 +87,7 @@ fn boot_once(kernel: &Path, initramfs: &Path, lsm: &str, show: &mut dyn FnMut(&s
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 child.kill()?;
                 child.wait()?;
-                bail!("the guest did not power off within {} s", DEADLINE.as_secs());
+                bail!("the guest did not power off within {} s", limit.as_secs());
             }
         }
     }

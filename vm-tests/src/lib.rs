@@ -16,5 +16,5 @@ pub mod kernel;
 pub const VERDICT: &str = "DEFENSECLAW-GUEST: ";
 /// What the guest's init prints first: from there on, whatever goes wrong is ours.
 pub const BEGUN: &str = "DEFENSECLAW-GUEST-BEGUN";
-/// Where the guest's init finds its command, one word a line.
+/// Where the guest's init finds its commands, an empty line between them: one word a line, before it `@NAME=VALUE`.
 pub const COMMAND_FILE: &str = "/guest-command";

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::hosts::Hosts;
-use crate::plan::Plan;
+use crate::plan::{GATEWAY, Plan};
 use crate::profile::{NetworkMode, Profile, UnixSockets};
 use crate::supervise::{Address, ConnectRequest, Errno, Judge, OpenRequest, Transport, Verdict};
 
@@ -75,8 +75,11 @@ impl Judge for PlanJudge {
                 (NetworkMode::Allowlist | NetworkMode::None, _) => Verdict::REFUSED,
             },
             Address::UnixPath(path) => {
-                let inside = self.written(path) || self.gateway.as_deref() == Some(path);
+                let inside = self.written(path);
+                // The gateway would see the supervisor, which may belong to no agent's session though the command does.
+                let gateway = self.gateway.as_deref() == Some(path) || path.starts_with(GATEWAY);
                 match self.sockets {
+                    _ if gateway => Verdict::REFUSED,
                     UnixSockets::Any => Verdict::Allow,
                     UnixSockets::Inside if inside => Verdict::Allow,
                     UnixSockets::Inside if under(path, &self.plan.sockets) => Verdict::REFUSED,
@@ -180,7 +183,7 @@ mod tests {
             Verdict::Deny(Errno::EPERM)
         );
         let gateway = Address::UnixPath("/run/defenseclaw/gateway.sock".into());
-        assert_eq!(connect(&narrow, gateway, Transport::Stream), Verdict::Allow);
+        assert_eq!(connect(&narrow, gateway, Transport::Stream), Verdict::REFUSED);
         assert_eq!(
             connect(&judge("workspace"), to("192.0.2.1:1"), Transport::Datagram),
             Verdict::Allow

@@ -58,7 +58,8 @@ pub enum Namespace {
 /// # Errors
 /// When this host gives none to this user.
 pub fn enter() -> Result<Namespace, MountError> {
-    let namespace = match nix::sched::unshare(CloneFlags::CLONE_NEWNS) {
+    // Message queues and shared memory of System V have no path and no Landlock: a namespace of their own has none of them.
+    let namespace = match nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC) {
         Ok(()) => Namespace::Root,
         Err(_) => {
             user_namespace().map_err(MountError::Namespace)?;
@@ -75,7 +76,7 @@ pub fn enter() -> Result<Namespace, MountError> {
 
 fn user_namespace() -> io::Result<()> {
     let (uid, gid) = (getuid(), getgid());
-    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWIPC)?;
     // Groups cannot be mapped without this (user_namespaces(7)); no program of the sandbox needs to change them.
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
@@ -87,6 +88,7 @@ fn user_namespace() -> io::Result<()> {
 /// # Errors
 /// When one fails; what was made until then stays, in this namespace.
 pub fn make(plan: &Plan) -> Result<Vec<PathBuf>, MountError> {
+    freeze(plan)?;
     for path in &plan.pinned {
         over_itself(path, false)?;
     }
@@ -133,6 +135,28 @@ fn failed(what: &'static str, path: &Path, source: io::Error) -> MountError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Makes everything read-only but what may be written: Landlock has no right for changing modes, owners, times and attributes.
+fn freeze(plan: &Plan) -> Result<(), MountError> {
+    let mut written = Vec::new();
+    for path in &plan.write {
+        let tree = clone_of(path).map_err(|source| failed("cannot grant writing in", path, source))?;
+        written.push((path, tree));
+    }
+    let root = Path::new("/");
+    let frozen = nix::fcntl::open(
+        root,
+        OFlag::O_PATH | OFlag::O_CLOEXEC,
+        nix::sys::stat::Mode::empty(),
+    )
+    .map_err(io::Error::from)
+    .and_then(|root| make_read_only(&root));
+    frozen.map_err(|source| failed("cannot make read-only", root, source))?;
+    for (path, tree) in written {
+        attach(&tree, path).map_err(|source| failed("cannot grant writing in", path, source))?;
+    }
+    Ok(())
 }
 
 /// Mounts `path` over itself, with all that is mounted below.

@@ -19,7 +19,7 @@ pub use search::MAX_FOLDERS;
 /// The host's temporary folders.
 pub const TMP: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 /// The gateway's sockets: hooks of an agent that runs inside must reach it.
-const GATEWAY: &str = "/run/defenseclaw";
+pub(crate) const GATEWAY: &str = "/run/defenseclaw";
 
 /// Why no plan could be made.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,16 @@ struct House {
 
 impl House {
     fn new() -> Self {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let home = std::env::var("HOME").expect("a home");
+        let outside = [env!("CARGO_TARGET_TMPDIR"), home.as_str()]
+            .into_iter()
+            .find(|folder| {
+                !["/tmp", "/var/tmp", "/dev/shm"]
+                    .iter()
+                    .any(|tmp| folder.starts_with(tmp))
+            })
+            .expect("a folder that is not temporary");
+        let folder = tempfile::tempdir_in(outside).expect("a folder");
         let home = fs::canonicalize(folder.path()).expect("there");
         let project = home.join("project");
         fs::create_dir_all(project.join(".git/hooks")).expect("made");

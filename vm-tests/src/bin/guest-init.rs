@@ -54,13 +54,22 @@ fn run() -> Result<()> {
     }
     loopback_up().context("the loopback interface")?;
     let text = fs::read_to_string(COMMAND_FILE).with_context(|| format!("no {COMMAND_FILE}"))?;
-    let mut words = text.lines();
+    for lines in text.split("\n\n") {
+        command(lines)?;
+    }
+    Ok(())
+}
+
+/// Runs one command: variables, then its words, one a line.
+fn command(lines: &str) -> Result<()> {
+    let mut words = lines.lines().peekable();
+    let mut variables = vec![("PATH", "/bin"), ("HOME", "/root"), ("RUST_BACKTRACE", "1")];
+    while let Some(variable) = words.next_if(|word| word.starts_with('@')) {
+        variables.extend(variable[1..].split_once('='));
+    }
     let program = words.next().with_context(|| format!("{COMMAND_FILE} is empty"))?;
     let mut command = Command::new(program);
-    command
-        .args(words)
-        .env_clear()
-        .envs([("PATH", "/bin"), ("HOME", "/root"), ("RUST_BACKTRACE", "1")]);
+    command.args(words).env_clear().envs(variables);
     let status = command
         .status()
         .with_context(|| format!("cannot run {program}"))?;

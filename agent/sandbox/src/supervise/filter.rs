@@ -37,29 +37,32 @@ pub struct Watch {
 ///   itself would be undone with each open. It is told that the kernel has no Landlock rather than left to believe.
 /// - Mounts: what is judged is the name of an object, and who mounts can give any object any name.
 /// - `userfaultfd`: a read of the target's memory would wait for the target.
-const REFUSED: [(&str, Errno); 17] = [
-    ("landlock_create_ruleset", Errno::EOPNOTSUPP),
-    ("landlock_restrict_self", Errno::EOPNOTSUPP),
-    ("io_uring_setup", Errno::EPERM),
-    ("open_by_handle_at", Errno::EPERM),
-    ("userfaultfd", Errno::EPERM),
-    ("mount", Errno::EPERM),
-    ("umount2", Errno::EPERM),
-    ("pivot_root", Errno::EPERM),
-    ("open_tree", Errno::EPERM),
-    ("move_mount", Errno::EPERM),
-    ("mount_setattr", Errno::EPERM),
-    ("fsopen", Errno::EPERM),
-    ("fsmount", Errno::EPERM),
-    ("fspick", Errno::EPERM),
-    ("setns", Errno::EPERM),
+const REFUSED: [(i64, Errno); 17] = [
+    (libc::SYS_landlock_create_ruleset, Errno::EOPNOTSUPP),
+    (libc::SYS_landlock_restrict_self, Errno::EOPNOTSUPP),
+    (libc::SYS_io_uring_setup, Errno::EPERM),
+    (libc::SYS_open_by_handle_at, Errno::EPERM),
+    (libc::SYS_userfaultfd, Errno::EPERM),
+    (libc::SYS_mount, Errno::EPERM),
+    (libc::SYS_umount2, Errno::EPERM),
+    (libc::SYS_pivot_root, Errno::EPERM),
+    (libc::SYS_open_tree, Errno::EPERM),
+    (libc::SYS_move_mount, Errno::EPERM),
+    (libc::SYS_mount_setattr, Errno::EPERM),
+    (libc::SYS_fsopen, Errno::EPERM),
+    (libc::SYS_fsmount, Errno::EPERM),
+    (libc::SYS_fspick, Errno::EPERM),
+    (libc::SYS_setns, Errno::EPERM),
+    (OPEN_TREE_ATTR, Errno::EPERM),
     // Its flags are in memory, where no filter sees them. Callers know kernels without it and use `clone`.
-    ("clone3", Errno::ENOSYS),
-    ("open_tree_attr", Errno::EPERM),
+    (libc::SYS_clone3, Errno::ENOSYS),
 ];
 
+/// Linux 6.15; calls this new have one number on every architecture.
+const OPEN_TREE_ATTR: i64 = 467;
+
 /// Namespaces in which a process may mount.
-const MOUNTING: [i32; 2] = [libc::CLONE_NEWNS, libc::CLONE_NEWUSER];
+const MOUNTING: [u64; 2] = [libc::CLONE_NEWNS as u64, libc::CLONE_NEWUSER as u64];
 
 /// A filter, ready to be loaded.
 #[derive(Debug)]
@@ -78,49 +81,46 @@ impl Filter {
         context
             .set_act_badarch(ScmpAction::Errno(Errno::ENOSYS as i32))
             .map_err(library)?;
-        for (name, errno) in REFUSED {
-            // A call that this library or architecture does not have cannot be made by that number either.
-            if let Some(call) = call(name) {
-                context
-                    .add_rule(ScmpAction::Errno(errno as i32), call)
-                    .map_err(library)?;
-            }
+        for (number, errno) in REFUSED {
+            context
+                .add_rule(ScmpAction::Errno(errno as i32), call(number))
+                .map_err(library)?;
         }
-        for (name, flag) in ["unshare", "clone"]
-            .into_iter()
-            .flat_map(|name| MOUNTING.map(|flag| (name, flag)))
-        {
-            if let Some(call) = call(name) {
-                let flag = flag as u64;
+        for number in [libc::SYS_unshare, libc::SYS_clone] {
+            for flag in MOUNTING {
                 let asked_for = ScmpArgCompare::new(0, ScmpCompareOp::MaskedEqual(flag), flag);
-                let refuse = ScmpAction::Errno(Errno::EPERM as i32);
                 context
-                    .add_rule_conditional(refuse, call, &[asked_for])
+                    .add_rule_conditional(ScmpAction::Errno(Errno::EPERM as i32), call(number), &[asked_for])
                     .map_err(library)?;
             }
         }
-        let mut stop = |name: &str, only: &[ScmpArgCompare]| match call(name) {
-            Some(call) => context
-                .add_rule_conditional(ScmpAction::Notify, call, only)
+        let mut stop = |number: i64, only: &[ScmpArgCompare]| {
+            context
+                .add_rule_conditional(ScmpAction::Notify, call(number), only)
                 .map(drop)
-                .map_err(library),
-            None => Ok(()),
+                .map_err(library)
         };
         if watch.files {
             // A handle made with O_PATH neither reads nor writes, Landlock lets it pass, and the kernel does not let a
             // supervisor put one into a target: it stays the target's own call.
             let path_only = libc::O_PATH as u64;
             let opens = |flags| ScmpArgCompare::new(flags, ScmpCompareOp::MaskedEqual(path_only), 0);
-            stop("open", &[opens(1)])?;
-            stop("openat", &[opens(2)])?;
-            stop("openat2", &[])?;
-            stop("creat", &[])?;
+            #[cfg(target_arch = "x86_64")]
+            {
+                stop(libc::SYS_open, &[opens(1)])?;
+                stop(libc::SYS_creat, &[])?;
+            }
+            stop(libc::SYS_openat, &[opens(2)])?;
+            stop(libc::SYS_openat2, &[])?;
         }
         if watch.network {
-            stop("connect", &[])?;
-            stop("sendto", &[ScmpArgCompare::new(4, ScmpCompareOp::NotEqual, 0)])?;
-            stop("sendmsg", &[])?;
-            stop("sendmmsg", &[])?;
+            stop(libc::SYS_connect, &[])?;
+            stop(
+                libc::SYS_sendto,
+                &[ScmpArgCompare::new(4, ScmpCompareOp::NotEqual, 0)],
+            )?;
+            stop(libc::SYS_sendmsg, &[])?;
+            stop(libc::SYS_sendmmsg, &[])?;
         }
         Ok(Self {
             program: export(&context)?,
@@ -136,16 +136,18 @@ impl Filter {
     /// The errno of what failed; `EPIPE`: the supervisor gave up. The child must then exit without exec.
     pub fn install(&self, handshake: Handshake) -> Result<(), Errno> {
         drop(handshake.parent);
-        let listener = self.load()?;
+        let (listener, uninterrupted) = self.load()?;
         // As a file: plain `read` and `write`, which no filter of this kind stops.
         let mut end = File::from(OwnedFd::from(handshake.child));
-        let number = listener.as_raw_fd().to_ne_bytes();
-        end.write_all(&number).map_err(|_| Errno::EPIPE)?;
+        let [a, b, c, d] = listener.as_raw_fd().to_ne_bytes();
+        end.write_all(&[a, b, c, d, u8::from(uninterrupted)])
+            .map_err(|_| Errno::EPIPE)?;
         let mut go = [0u8; 1];
         end.read_exact(&mut go).map_err(|_| Errno::EPIPE)
     }
 
-    fn load(&self) -> Result<OwnedFd, Errno> {
+    /// The listener, and whether a call that was received is interrupted only by a signal that kills.
+    fn load(&self) -> Result<(OwnedFd, bool), Errno> {
         let program = libc::sock_fprog {
             len: u16::try_from(self.program.len()).map_err(|_| Errno::E2BIG)?,
             filter: self.program.as_ptr().cast_mut(),
@@ -164,27 +166,20 @@ impl Filter {
         };
         // Without this flag (6.0) a signal that the target handles restarts the call, and what the supervisor did for
         // it the first time is done twice.
-        let listener = load(
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as libc::c_ulong
-                | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
-        )
-        .or_else(|errno| match errno {
-            Errno::EINVAL => load(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as libc::c_ulong),
-            other => Err(other),
-        })?;
+        let listens = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as libc::c_ulong;
+        let (listener, uninterrupted) = match load(listens | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+            Ok(listener) => (listener, true),
+            Err(Errno::EINVAL) => (load(listens)?, false),
+            Err(errno) => return Err(errno),
+        };
         // SAFETY: the kernel has just given us this descriptor.
-        Ok(unsafe { OwnedFd::from_raw_fd(listener as i32) })
+        Ok((unsafe { OwnedFd::from_raw_fd(listener as i32) }, uninterrupted))
     }
 }
 
-/// The number of a call here, if there is such a call on this architecture (aarch64 has no `open`).
-fn call(name: &str) -> Option<ScmpSyscall> {
-    // Linux 6.15: the libraries of today do not know it. Calls this new have one number on every architecture.
-    const OPEN_TREE_ATTR: i32 = 467;
-    let known = ScmpSyscall::from_name(name)
-        .ok()
-        .filter(|call| call.as_raw_syscall() >= 0);
-    known.or_else(|| (name == "open_tree_attr").then(|| ScmpSyscall::from_raw_syscall(OPEN_TREE_ATTR)))
+/// By number: what this kernel has may be newer than the names that an installed libseccomp knows.
+fn call(number: i64) -> ScmpSyscall {
+    ScmpSyscall::from_raw_syscall(number as i32)
 }
 
 fn export(context: &ScmpFilterContext) -> Result<Vec<libc::sock_filter>, SuperviseError> {
@@ -234,15 +229,17 @@ impl Handshake {
     pub(super) fn adopt(self, child: i32) -> Result<(Listener, Release), SuperviseError> {
         drop(self.child);
         let mut parent = self.parent;
-        let mut number = [0u8; 4];
+        let mut told = [0u8; 5];
         parent
-            .read_exact(&mut number)
+            .read_exact(&mut told)
             .map_err(|_| SuperviseError::ChildGone)?;
+        let [a, b, c, d, uninterrupted] = told;
         let take = || -> Result<OwnedFd, Errno> {
             let process = sys::pidfd_open(child, 0)?;
-            sys::pidfd_getfd(process.as_fd(), i32::from_ne_bytes(number))
+            sys::pidfd_getfd(process.as_fd(), i32::from_ne_bytes([a, b, c, d]))
         };
-        let listener = take().map(Listener::new).map_err(SuperviseError::NoAccess)?;
+        let listener = take().map_err(SuperviseError::NoAccess)?;
+        let listener = Listener::new(listener, uninterrupted != 0);
         Ok((listener, Release(parent)))
     }
 }

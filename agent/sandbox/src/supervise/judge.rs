@@ -1,5 +1,6 @@
 //! What the supervisor asks, and whom: the profile by [`Judge`], a person by [`People`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +34,22 @@ impl Access {
         write: true,
         create: false,
     };
+}
+
+impl Access {
+    /// Whether a yes to this is a yes to `wanted` too: who may create a file may also read and write it.
+    fn covers(self, wanted: Self) -> bool {
+        self.create || (!wanted.create && self.read >= wanted.read && self.write >= wanted.write)
+    }
+
+    /// All there are.
+    fn all() -> impl Iterator<Item = Self> {
+        (0..8u8).map(|bits| Self {
+            read: bits & 1 != 0,
+            write: bits & 2 != 0,
+            create: bits & 4 != 0,
+        })
+    }
 }
 
 impl fmt::Display for Access {
@@ -153,6 +170,30 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What has been answered about this, itself or by implication: a yes to more is a yes, a no to less is a no.
+    pub(super) fn answered(&self, answers: &HashMap<Self, bool>) -> Option<bool> {
+        let exactly = answers.get(self).copied();
+        let Self::Open { path, access } = self else {
+            return exactly;
+        };
+        exactly.or_else(|| {
+            Access::all().find_map(|other| {
+                let answer = *answers.get(&Self::Open {
+                    path: path.clone(),
+                    access: other,
+                })?;
+                let implied = if answer {
+                    other.covers(*access)
+                } else {
+                    access.covers(other)
+                };
+                implied.then_some(answer)
+            })
+        })
+    }
+}
+
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -212,5 +253,35 @@ pub struct NoPeople;
 impl People for NoPeople {
     fn ask(&self, _: &Question, _: Instant) -> Answer {
         Answer::Nobody
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_cover_what_they_imply() {
+        let open = |read, write, create| Action::Open {
+            path: "/x".into(),
+            access: Access { read, write, create },
+        };
+        let yes = HashMap::from([(open(true, true, false), true)]);
+        assert_eq!(open(true, false, false).answered(&yes), Some(true));
+        assert_eq!(
+            open(false, true, true).answered(&yes),
+            None,
+            "writing is not creating"
+        );
+        let made = HashMap::from([(open(false, true, true), true)]);
+        assert_eq!(open(true, false, false).answered(&made), Some(true));
+        let no = HashMap::from([(open(false, true, false), false)]);
+        assert_eq!(open(true, true, false).answered(&no), Some(false));
+        assert_eq!(open(true, false, false).answered(&no), None);
+        let elsewhere = Action::Open {
+            path: "/y".into(),
+            access: Access::READ,
+        };
+        assert_eq!(elsewhere.answered(&yes), None);
     }
 }

@@ -20,8 +20,26 @@
 //!
 //! What the target can tell: opens take longer; `openat2` with `O_PATH` fails with `ENOSYS`; `F_GETFL` does not show `O_NOFOLLOW`; a call in progress is interrupted
 //! only by a signal that kills (Linux 6.0); a peer's `SO_PEERCRED` names the supervisor's process; a terminal that is
-//! opened never becomes the controlling one. If the supervisor dies, watched calls fail with `ENOSYS`: the kernel's
+//! opened never becomes the controlling one, and `/dev/tty` of another session than the supervisor's is the
+//! `/dev/pts/N` behind it; a process that lets nobody look into it (`PR_SET_DUMPABLE` 0, as ssh-agent does) can open
+//! nothing where the supervisor has no `CAP_SYS_PTRACE`; a driver that ties a device to the process that opened it
+//! (AMD's `/dev/kfd`) sees the supervisor. If the supervisor dies, watched calls fail with `ENOSYS`: the kernel's
 //! answer for a listener that nobody holds.
+
+//! # For a launcher
+//!
+//! 1. [`Filter::build`] and [`Handshake::new`], then fork.
+//! 2. In the child: `no_new_privs`, capabilities, Landlock, the launcher's own filter, then [`Filter::install`], then
+//!    exec. The launcher's filter must still allow `seccomp(2)`; a refusal of its own always wins over a notification.
+//! 3. In the parent: drop the same capabilities, then [`Supervisor::start`]. It needs a process that forks nothing
+//!    else: a fork would copy what the supervisor has open for a moment.
+//! 4. When the command has ended, [`Supervisor::wait_until_unused`]: its background processes still need a supervisor.
+//!    So that nobody waits for the launcher meanwhile, the supervisor is best a process between the launcher and the
+//!    command: it makes itself a child subreaper (with `kernel.yama.ptrace_scope` 1 only descendants can be
+//!    supervised), tells the launcher the command's status, and has no standard streams of its own to hold open.
+//!
+//! A harness or daemon that governs processes by number has to govern the supervisor like its target: its opens and
+//! connections are the supervisor's in every audit, in `SO_PEERCRED` and for every kernel probe.
 
 mod address;
 mod filter;
@@ -51,6 +69,9 @@ pub const MAX_PATH: usize = 4096;
 /// Questions at once. A person answers a handful; beyond this a program is asking in a loop, or many processes ask
 /// the same. Further ones are refused at once with `EACCES`.
 pub const MAX_QUESTIONS: usize = 64;
+
+/// Questions in one run. Nobody answers more of them with thought; further ones are refused with `EACCES`.
+pub const MAX_ASKED: u64 = 1000;
 
 /// Calls at once that wait for somebody else (FIFOs, connections), each on a thread with a stack of 512 KiB of which
 /// the kernel backs what is touched, and about three descriptors, of which a process has 1024 by default. Further ones

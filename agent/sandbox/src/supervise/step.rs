@@ -165,7 +165,7 @@ fn look_after(core: &Core, job: &Job, stopping: bool) {
 pub(super) fn drive(core: &Arc<Core>, id: u64, step: Step) {
     match step {
         Step::Done(result) => core.finish(id, result),
-        Step::Inject { fd, close_on_exec } => core.inject(id, &fd, close_on_exec),
+        Step::Inject { fd, close_on_exec } => core.inject(id, fd, close_on_exec),
         waits @ (Step::Block(_) | Step::Ask { .. }) => spawn(core, id, waits),
     }
 }
@@ -238,7 +238,7 @@ fn carry(mut core: Arc<Core>, job: &Job, mut step: Step) -> Option<Arc<Core>> {
                 return Some(core);
             }
             Step::Inject { fd, close_on_exec } => {
-                core.inject(job.id, &fd, close_on_exec);
+                core.inject(job.id, fd, close_on_exec);
                 return Some(core);
             }
             Step::Block(then) => {
@@ -298,8 +298,10 @@ fn decide(
     if let Some(yes) = core.earlier_answer(action) {
         return Some((core, if yes { Answer::ForRun } else { Answer::Deny }));
     }
+    if !core.may_ask() {
+        return Some((core, Answer::Nobody));
+    }
     let question = core.question(pid, action, reason, &job.withdrawn);
-    core.count_asked();
     let people = Arc::clone(&core.people);
     // An answer may take long. Meanwhile this thread must not keep the listener open: if the supervisor ends, the target
     // has to fail and not to hang.

@@ -17,7 +17,7 @@ use super::open::OpenCall;
 use super::step::{Jobs, OpenQuestions, Ruling, Step, drive, prepare_thread};
 use super::sys::{self, Errno};
 use super::target::{OwnRights, ProcessId, Target};
-use super::{MAX_REMEMBERED, SuperviseError};
+use super::{MAX_ASKED, MAX_REMEMBERED, SuperviseError};
 
 /// How a supervisor behaves.
 #[derive(Debug, Clone, Copy)]
@@ -125,10 +125,9 @@ impl Core {
     }
 
     /// Gives the descriptor to the target. Its own limits hold: a full table is its own EMFILE.
-    pub(super) fn inject(&self, id: u64, fd: &OwnedFd, close_on_exec: bool) {
-        match self.listener.inject(id, fd.as_fd(), close_on_exec) {
-            Ok(()) => {}
-            Err(errno) => self.finish(id, Err(errno)),
+    pub(super) fn inject(&self, id: u64, fd: OwnedFd, close_on_exec: bool) {
+        if let Err(errno) = self.listener.hand_over(id, fd, close_on_exec) {
+            self.finish(id, Err(errno));
         }
     }
 
@@ -163,15 +162,17 @@ impl Core {
 
     /// What a person has said for the whole run.
     pub(super) fn earlier_answer(&self, action: &Action) -> Option<bool> {
-        self.answers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(action)
-            .copied()
+        action.answered(&self.answers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn count_asked(&self) {
-        count(&self.counters.asked);
+    /// Counts a question; false where there were too many.
+    pub(super) fn may_ask(&self) -> bool {
+        if self.counters.asked.fetch_add(1, Ordering::Relaxed) < MAX_ASKED {
+            return true;
+        }
+        self.counters.asked.fetch_sub(1, Ordering::Relaxed);
+        count(&self.counters.refused_full);
+        false
     }
 
     pub(super) fn remember(&self, action: &Action, answer: Answer) {

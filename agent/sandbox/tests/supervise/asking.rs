@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use defenseclaw_sandbox::supervise::{Access, Action, Answer, MAX_QUESTIONS, NoPeople, Options};
+use defenseclaw_sandbox::supervise::{Access, Action, Answer, MAX_ASKED, MAX_QUESTIONS, NoPeople, Options};
 
 use crate::harness::{Done, Only, Person, Run, folder, reap};
 use crate::target::{open, read, tell};
@@ -19,6 +19,12 @@ pub(crate) fn act(operation: &str, arguments: &[&str]) -> Option<()> {
             tell(&asks.join().unwrap());
         }
         "all ask the same" => all_ask_the_same(arguments[0]),
+        "ask without end" => {
+            let allowed = (0..1100)
+                .filter(|at| open(&format!("{}{at}", arguments[0]), libc::O_RDONLY, 0) >= 0)
+                .count();
+            tell(&allowed.to_string());
+        }
         "many ask" => many_ask(arguments[0], arguments[1].parse().unwrap()),
         _ => return None,
     }
@@ -206,6 +212,35 @@ fn a_hundred_who_ask_at_once_are_bounded() {
         refused as usize >= 100 - MAX_QUESTIONS - 10 && refused > 0,
         "{refused} refused"
     );
+}
+
+#[test]
+fn nobody_is_asked_without_end() {
+    let folder = folder();
+    let stem = folder.path().join("asked");
+    for at in 0..1100 {
+        std::fs::write(format!("{}{at}", stem.display()), "x").unwrap();
+    }
+    let run = Run {
+        arguments: vec![stem.to_str().unwrap().into()],
+        judge: Arc::new(Only {
+            asked: vec![folder.path().into()],
+            ..Only::default()
+        }),
+        people: Person::new(Answer::ForRun, Duration::ZERO),
+        before: || {
+            let many = libc::rlimit {
+                rlim_cur: 4096,
+                rlim_max: 4096,
+            };
+            // SAFETY: readable.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const many) };
+        },
+        ..Run::new("ask without end", folder.path())
+    };
+    let done = run.done();
+    assert_eq!(done.text, format!("{MAX_ASKED}\n"));
+    assert_eq!((done.counts.asked, done.counts.refused_full), (MAX_ASKED, 100));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use defenseclaw_sandbox::supervise::{
     Action, Answer, ConnectRequest, Counts, Filter, Handshake, Judge, NoPeople, OpenRequest, Options, People,
-    Question, Supervisor, Verdict, Watch,
+    Question, SuperviseError, Supervisor, Verdict, Watch,
 };
 
 /// The descriptor that a target writes its results to.
@@ -74,6 +74,13 @@ impl Run {
     }
 
     pub(crate) fn start(self) -> Running {
+        self.try_start()
+            .map_err(|(error, _)| error)
+            .expect("a supervisor")
+    }
+
+    /// The error, and the wait status of the child that has given up.
+    pub(crate) fn try_start(self) -> Result<Running, (SuperviseError, i32)> {
         let own = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
         let executable = CString::new(self.command.first().map_or(own.as_str(), |program| program)).unwrap();
         let arguments: &[&str] = match self.command.as_slice() {
@@ -133,13 +140,17 @@ impl Run {
             }
         }
         drop(out_child);
-        let supervisor = self.supervised.then(|| {
-            Supervisor::start(handshake, pid, self.options, self.judge, self.people).expect("a supervisor")
-        });
-        Running {
-            pid,
-            supervisor,
-            out: File::from(out),
+        let supervisor = self
+            .supervised
+            .then(|| Supervisor::start(handshake, pid, self.options, self.judge, self.people))
+            .transpose();
+        match supervisor {
+            Ok(supervisor) => Ok(Running {
+                pid,
+                supervisor,
+                out: File::from(out),
+            }),
+            Err(error) => Err((error, reap(pid))),
         }
     }
 }
@@ -290,4 +301,15 @@ pub(crate) fn folder() -> tempfile::TempDir {
         .prefix("supervise-")
         .tempdir_in("/var/tmp")
         .unwrap()
+}
+
+/// Runs one ignored test of this program in a process that forks nothing else: a fork copies what a supervisor has open at
+/// that moment, and here every test is a supervisor and forks.
+pub(crate) fn in_a_process_of_its_own(test: &str) {
+    let own = std::env::current_exe().unwrap();
+    let run = std::process::Command::new(own)
+        .args([test, "--exact", "--ignored", "--test-threads=1"])
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
 }

@@ -1,11 +1,13 @@
-//! A real command is learned from, and its profile is what it used.
+//! Real commands: they work under a supervisor, and a profile learned from one is what it used.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use defenseclaw_sandbox::learn::{Mode, Places, Recorder, synthesise};
 
-use crate::harness::{Run, folder};
+use defenseclaw_testkit::{Need, require};
+
+use crate::harness::{Everything, Run, folder};
 
 #[test]
 fn a_shell_command_is_learned() {
@@ -56,4 +58,52 @@ fn a_shell_command_is_learned() {
         learned.profile.summary
     );
     println!("{}", learned.to_yaml().unwrap());
+}
+
+/// Programs of everyday work, with all their threads, locks, pipes and temporary files.
+#[test]
+fn everyday_programs_work() {
+    let scripts: [(&str, &str); 6] = [
+        (
+            "git",
+            "git init -q repo && cd repo && echo x > f && git add f && git -c user.name=a -c user.email=a@b commit -qm m && git log --oneline | grep -q m && git gc -q",
+        ),
+        (
+            "cc",
+            "printf 'int main(void){return 0;}' > a.c && cc -o a a.c && ./a",
+        ),
+        (
+            "python3",
+            "python3 -c 'import json, subprocess, threading, tempfile, multiprocessing; f = tempfile.NamedTemporaryFile(); subprocess.run([\"true\"], check=True); t = threading.Thread(target=lambda: open(\"/proc/self/status\").read()); t.start(); t.join()'",
+        ),
+        (
+            "tar",
+            "mkdir d && touch d/a d/b && tar cf d.tar d && tar tf d.tar | grep -q d/b && gzip d.tar && zcat d.tar.gz | wc -c",
+        ),
+        (
+            "bash",
+            "bash -c 'cat <(echo one) <<< two; exec 9> lock; flock -n 9; ( flock -n 9 ) 9>> lock2; diff <(echo a) <(echo a)'",
+        ),
+        (
+            "make",
+            "printf 'all: a b\\na:\\n\\techo a > a\\nb:\\n\\techo b > b\\n' > Makefile && make -s -j4 && cat a b",
+        ),
+    ];
+    for (program, script) in scripts {
+        if !require(&[Need::Program(program)]) {
+            continue;
+        }
+        let folder = folder();
+        for supervised in [false, true] {
+            let place = folder.path().join(supervised.to_string());
+            std::fs::create_dir(&place).unwrap();
+            let run = Run {
+                supervised,
+                command: vec!["/bin/sh", "-ec", script],
+                judge: Arc::new(Everything),
+                ..Run::new("", &place)
+            };
+            assert_eq!(run.done().status, 0, "{program}, supervised: {supervised}");
+        }
+    }
 }

@@ -15,5 +15,6 @@ mod harness;
 mod learning;
 mod network;
 mod races;
+mod rights;
 mod table;
 mod target;

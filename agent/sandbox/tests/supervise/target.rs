@@ -60,6 +60,7 @@ fn entry() {
         other => crate::files::act(other, &arguments)
             .or_else(|| crate::asking::act(other, &arguments))
             .or_else(|| crate::races::act(other, &arguments))
+            .or_else(|| crate::rights::act(other, &arguments))
             .or_else(|| crate::network::act(other, &arguments))
             .or_else(|| crate::bench::act(other, &arguments))
             .unwrap_or_else(|| tell(&format!("no such operation: {other}"))),
