@@ -1,12 +1,13 @@
 //! The agent's loop: rings, gateway and clock, one thread.
 
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use defenseclaw_model::config::Config;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
+use defenseclaw_model::sandbox::{LAUNCHER, SHELL};
 use defenseclaw_model::wire::{
     AgentStatus, Counters, Cursor, FamilyStatus, Tier, ToAgent, ToGateway, WIRE_VERSION, Whose,
 };
@@ -15,7 +16,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::attribution::{Attributor, Hook};
+use crate::attribution::{Attributor, Hook, Own};
 use crate::canary;
 use crate::host::LiveHost;
 use crate::kernel::proc;
@@ -88,7 +89,7 @@ impl Daemon {
             socket: config.agent_socket(),
             reported: sensor.counters(),
             sensor,
-            attributor: Attributor::new(hooks()),
+            attributor: Attributor::new(hooks()).with_own(own()),
             outbox: Outbox::default(),
             link: None,
             welcomed: false,
@@ -487,15 +488,15 @@ fn instance_name(config: &Config) -> String {
     digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Our hook client: beside the agent, or where packages put it.
+/// A program of ours: beside the agent, or where packages put it.
+fn places(name: &str) -> impl Iterator<Item = PathBuf> {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(name));
+    beside.into_iter().chain([Path::new("/usr/bin").join(name)])
+}
+
+/// Our hook client.
 fn hooks() -> Vec<Hook> {
-    let beside = std::env::current_exe()
-        .ok()
-        .map(|path| path.with_file_name("defenseclaw-hook"));
-    let places = beside
-        .into_iter()
-        .chain([PathBuf::from("/usr/bin/defenseclaw-hook")]);
-    places
+    places("defenseclaw-hook")
         .filter_map(|path| {
             proc::file_id(&path).map(|file| Hook {
                 path: path.to_string_lossy().into_owned(),
@@ -503,6 +504,15 @@ fn hooks() -> Vec<Hook> {
             })
         })
         .collect()
+}
+
+/// Our shell and our launcher.
+fn own() -> Own {
+    let files = |name| places(name).filter_map(|path| proc::file_id(&path)).collect();
+    Own {
+        shells: files(SHELL),
+        launchers: files(LAUNCHER),
+    }
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

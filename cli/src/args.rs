@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use defenseclaw_audit::{Head, KINDS, Query};
+use defenseclaw_model::config::SandboxDefault;
 use defenseclaw_model::decision::{Mode, Severity};
 use defenseclaw_model::ids::CallId;
 
@@ -174,13 +175,15 @@ pub struct Whose {
   defenseclaw-cli setup claude-code                for yourself
   sudo defenseclaw-cli setup codex --system        for everyone on this host, out of users' reach
   sudo defenseclaw-cli setup cursor --user ada --mode action
+  defenseclaw-cli setup claude-code --mode action --sandbox workspace
 
 The file's other bytes stay, comments and order too. It is kept as it was, with its SHA-256, in the
 state folder. A file that cannot be parsed is left alone, and its line is named.
 Doing it again changes nothing. Sessions that run already have to be started anew.
 
 Modes: observe (decide and record, refuse nothing), action (refuse), hitl (ask a person where the
-policy would refuse). The mode is written to the configuration file; restart the gateway after that.")]
+policy would refuse). Sandboxes: `defenseclaw-cli sandbox list`; each command then runs in one of its own.
+Both are written to the configuration file; restart the gateway after that.")]
 pub struct SetupOptions {
     /// The harness: claude-code, codex, cursor, gemini-cli, copilot-cli, windsurf, opencode, openclaw,
     /// hermes, antigravity, openhands
@@ -189,11 +192,14 @@ pub struct SetupOptions {
     /// What becomes of its calls: observe, action or hitl
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub mode: Option<Mode>,
+    /// In which sandbox its commands run: a profile's name, or off
+    #[arg(long, value_name = "PROFILE", value_parser = parse_sandbox)]
+    pub sandbox: Option<SandboxDefault>,
     /// Whose hooks
     #[command(flatten)]
     pub whose: Whose,
     /// List the harnesses on this host, and change nothing
-    #[arg(long, conflicts_with_all = ["mode", "dry_run", "connector"])]
+    #[arg(long, conflicts_with_all = ["mode", "sandbox", "dry_run", "connector"])]
     pub detect: bool,
     /// Print what would be written, and change nothing
     #[arg(long)]
@@ -228,6 +234,11 @@ pub struct TeardownOptions {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads a sandbox's name.
+fn parse_sandbox(text: &str) -> Result<SandboxDefault, String> {
+    text.parse()
 }
 
 /// Options of `doctor`.

@@ -143,6 +143,9 @@ fn print(
     if !decision.rule.is_empty() {
         field(out, "rule", &safe(&decision.rule))?;
     }
+    if let Some(sandbox) = &decision.sandbox {
+        field(out, "sandbox", &words::sandbox(sandbox))?;
+    }
     let place = match (decision.line.is_empty(), clause) {
         (true, _) => format!(
             "policy {}, which does not say which line decided",

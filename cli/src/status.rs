@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use defenseclaw_model::api::Status;
+use defenseclaw_model::api::{SandboxStatus, Status};
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::wire::{AgentStatus, Counters, Tier};
 
@@ -71,6 +71,9 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
     }
     field("hooks", &hooks(status, view))?;
     field("sessions", &format!("{} open", count(status.open_sessions)))?;
+    for sandbox in &status.sandboxes {
+        field("sandbox", &in_sandbox(sandbox, view))?;
+    }
     match &status.agent {
         Some(agent) => print_agent(agent, view, out),
         None => {
@@ -84,6 +87,22 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
             )
         }
     }
+}
+
+/// In which sandbox a connector's commands run, and how they get there.
+fn in_sandbox(sandbox: &SandboxStatus, view: &View) -> String {
+    let ways: Vec<_> = sandbox.routes.iter().map(|route| route.words()).collect();
+    let mut line = format!(
+        "{}: {}, {}",
+        safe(&sandbox.connector),
+        safe(&sandbox.profile),
+        ways.join(", else ")
+    );
+    if !sandbox.enforced {
+        let but = "; not in force: its mode observes";
+        line.push_str(&view.paint(Ink::Warn, but));
+    }
+    line
 }
 
 fn hooks(status: &Status, view: &View) -> String {

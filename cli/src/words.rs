@@ -6,6 +6,7 @@ use defenseclaw_model::activity::{
 use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::Decision;
 use defenseclaw_model::record::{Binding, RecordBody};
+use defenseclaw_model::sandbox::{Sandbox, SandboxRoute};
 use serde_json::Value;
 
 use crate::text::{self, counted, safe};
@@ -185,6 +186,12 @@ pub fn verdict(decision: &Decision) -> String {
         ""
     };
     format!("{}{note}", decision.verdict.as_str())
+}
+
+/// `strict, by a changed input`.
+pub fn sandbox(sandbox: &Sandbox) -> String {
+    let way = sandbox.by.map_or("not carried out here", SandboxRoute::words);
+    format!("{}, {way}", safe(&sandbox.profile))
 }
 
 /// Whether the kernel view is joined.

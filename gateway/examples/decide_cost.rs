@@ -90,6 +90,7 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
         findings: &findings,
         posture: &Posture::default(),
         binding: &Binding::Bound,
+        sandbox: None,
     })?;
     let decided = Instant::now();
     std::hint::black_box(connector.decided(&parsed.native, &decision));

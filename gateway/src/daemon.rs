@@ -15,7 +15,7 @@ use crate::agent::{AgentLink, Agents};
 use crate::api::Api;
 use crate::approvals::Approvals;
 use crate::clock;
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Parts, sandbox};
 use crate::error::GatewayError;
 use crate::judge::Judge;
 use crate::ledger_writer::{Ended, LedgerWriter};
@@ -80,6 +80,7 @@ impl Gateway {
     fn start(config: &Config) -> Result<Self, GatewayError> {
         let rules = Arc::new(RulesInForce::start(config.policies.as_deref())?);
         Contracts::embedded().map_err(|error| GatewayError::Contract(error.clone()))?;
+        check_sandboxes(config, &rules)?;
         redact::warm_up();
         if let Some(folder) = config.socket.parent() {
             listen::make_folder(folder, 0o755)?;
@@ -212,6 +213,23 @@ impl Gateway {
             self.engine.rules().current().policy.revision()
         )
     }
+}
+
+/// A room that nobody can open is said before the first call, not at it.
+fn check_sandboxes(config: &Config, rules: &RulesInForce) -> Result<(), GatewayError> {
+    for connector in config.connectors.keys() {
+        let Some(profile) = config.sandbox_of(connector) else {
+            continue;
+        };
+        let known = rules.current().policy.knows_profile(profile);
+        known
+            .and_then(|()| sandbox::possible(connector))
+            .map_err(|why| GatewayError::Sandbox {
+                connector: connector.clone(),
+                why,
+            })?;
+    }
+    Ok(())
 }
 
 /// The listener on loopback with its token, which is made if it is not there.

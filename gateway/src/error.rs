@@ -14,6 +14,14 @@ pub enum GatewayError {
     /// The configuration was refused.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// A connector's sandbox cannot be had.
+    #[error("configuration: `connectors.{connector}.sandbox`: {why}")]
+    Sandbox {
+        /// The connector.
+        connector: String,
+        /// Why not, and what to do.
+        why: String,
+    },
     /// Started as root.
     #[error(
         "the gateway parses what agents send and must not run as root. Start it as an unprivileged user (the package's \

@@ -16,6 +16,7 @@
 //! | [`questions`] | what supervised sandboxes ask a person |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
 //! | [`rules`] | the policy and rule packs in force, and how they are replaced |
+//! | [`rooms`] | which call is to run in which sandbox |
 //! | [`sessions`], `posture` | sessions and calls that have not ended; what a session did so far |
 //! | [`agent`] | the agent's connection and what the gateway asks of it |
 //! | [`judge`], [`calls`] | what the kernel saw, judged by what its call declared and did |
@@ -44,6 +45,7 @@ pub mod metrics;
 mod posture;
 pub mod questions;
 pub mod redact;
+pub mod rooms;
 pub mod rules;
 pub mod server;
 pub mod sessions;

@@ -114,6 +114,7 @@ mod tests {
             rule: String::new(),
             line: String::new(),
             updated_input: None,
+            sandbox: None,
             policy: String::new(),
             enforced: true,
         }

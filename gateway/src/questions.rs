@@ -140,6 +140,7 @@ fn pending(engine: &Engine, owner: u32, pid: u32, id: &str, ask: &SandboxAsk) ->
         rule: "sandbox.outside-profile".into(),
         line: String::new(),
         updated_input: None,
+        sandbox: None,
         policy: String::new(),
         enforced: true,
     };

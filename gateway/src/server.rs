@@ -175,7 +175,9 @@ impl Server {
     }
 
     async fn answer(&self, mut request: Request<Incoming>, caller: Caller) -> Result<Response, hyper::Error> {
-        let is_hook = request.uri().path().starts_with("/v1/hooks/");
+        // A tool call hangs on the one as on the other.
+        let path = request.uri().path();
+        let is_hook = path.starts_with("/v1/hooks/") || path == "/v1/sandbox";
         if let Err(problem) = self.admit(&request, &caller, is_hook) {
             self.api.metrics.request(problem.status().as_u16());
             return Ok(problem.into_response());

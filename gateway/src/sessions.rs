@@ -431,6 +431,7 @@ mod tests {
             rule: String::new(),
             line: String::new(),
             updated_input: None,
+            sandbox: None,
             policy: "000000000000".into(),
             enforced,
         };

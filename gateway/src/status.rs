@@ -21,6 +21,7 @@ pub fn status(engine: &Engine, started: Instant) -> Status {
             .unwrap_or(0),
         open_sessions: engine.sessions().count() as u64,
         hooks: engine.counters().read(),
+        sandboxes: engine.sandboxed(),
     }
 }
 

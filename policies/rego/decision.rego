@@ -11,7 +11,9 @@
 #   findings  what the policy itself found, beside the packs'
 #   waived    which of the packs' findings an exception set aside: their place in `input.findings`, and who answers for it
 #
-# and may say `updated_input`: what the call is to run with instead, where the harness can do that.
+# and may say `updated_input`: what the call is to run with instead, where the harness can do that; and `sandbox`: the profile
+# of the room that a command runs in, or "off" for none. Without it, that is the connector's own (`input.sandbox`, absent where
+# its commands run in none).
 #
 # What counts how much is data (`data.decision`); who is listed or excepted is the operator's (`data.operator`, lists.rego).
 package defenseclaw.decision
@@ -116,6 +118,24 @@ else := {
 	"waived": waived,
 } if {
 	refusable
+}
+
+# A narrower room in place of a person's answer, where the data names one for that severity. Not for a session with something
+# to its name: then what is asked about is not this call alone.
+else := {
+	"verdict": "allow",
+	"severity": doubtful.severity,
+	"reason": sprintf("Runs in the sandbox %s instead of being asked about: %s.", [narrower, doubtful.message]),
+	"rule": doubtful.rule,
+	"clause": "sandboxed",
+	"findings": [],
+	"waived": waived,
+	"sandbox": narrower,
+} if {
+	input.sandbox
+	narrower := data.decision.sandbox.instead_of_asking[doubtful.severity]
+	count(input.posture.taints) == 0
+	input.posture.risk < data.decision.risk.ask_from
 }
 
 else := {

@@ -142,3 +142,34 @@ test_sending_after_a_secret_was_read_is_asked_about if {
 	fetching := decision.decision with input as object.union(after({"taints": ["secret-read"]}, []), runs("git"))
 	fetching.verdict == "allow"
 }
+
+test_a_room_takes_a_person_s_place_only_where_the_data_says_so if {
+	doubtful := [found("MEDIUM", 90)]
+	own := {"sandbox": "workspace"}
+	narrower := {"MEDIUM": "network-none"}
+	as_built_in := decision.decision with input as object.union(call(doubtful), own)
+	as_built_in.verdict == "ask"
+	not as_built_in.sandbox
+	answer := decision.decision with input as object.union(call(doubtful), own) with data.decision.sandbox.instead_of_asking as narrower
+	answer.verdict == "allow"
+	answer.sandbox == "network-none"
+	answer.clause == "sandboxed"
+	high := decision.decision with input as object.union(call([found("HIGH", 60)]), own) with data.decision.sandbox.instead_of_asking as narrower
+	high.verdict == "ask"
+	outside := decision.decision with input as call(doubtful) with data.decision.sandbox.instead_of_asking as narrower
+	outside.verdict == "ask"
+}
+
+test_no_room_takes_a_person_s_place_in_a_session_with_something_to_its_name if {
+	every posture in [{"taints": ["secret-read"]}, {"taints": ["untrusted-text"]}, {"risk": 80}] {
+		asked := object.union(after(posture, [found("MEDIUM", 90)]), {"sandbox": "workspace"})
+		answer := decision.decision with input as asked with data.decision.sandbox.instead_of_asking as {"MEDIUM": "strict"}
+		answer.verdict == "ask"
+	}
+}
+
+test_what_is_refused_stays_refused_in_any_room if {
+	refused := object.union(call([found("CRITICAL", 90)]), {"sandbox": "strict"})
+	answer := decision.decision with input as refused with data.decision.sandbox.instead_of_asking as {"CRITICAL": "strict", "HIGH": "strict"}
+	answer.verdict == "deny"
+}

@@ -34,14 +34,15 @@ pub(crate) fn build(host: &Host) -> Result<PathBuf> {
         ]);
         run(command.env("DEFENSECLAW_EBPF_OBJECT", &object))
     })?;
-    let hook = step("hook client", || {
-        small_static(host, "defenseclaw-hook", "defenseclaw-hook")
-    })?;
+    let [hook, shell] = ["defenseclaw-hook", "defenseclaw-shell"]
+        .map(|program| step(program, || small_static(host, "defenseclaw-hook", program)));
+    let (hook, shell) = (hook?, shell?);
     let dist = host.dist();
     for name in PROGRAMS {
         copy_if_changed(&host.target.join("release").join(name), &dist.join(name))?;
     }
     copy_if_changed(&hook, &dist.join("defenseclaw-hook"))?;
+    copy_if_changed(&shell, &dist.join("defenseclaw-shell"))?;
     Ok(dist)
 }
 

@@ -14,6 +14,7 @@ use defenseclaw_model::record::Binding;
 use defenseclaw_model::wire::OpenSession;
 
 use super::images::{Caught, Image, Role};
+use super::launch::Stage;
 use super::{Attributor, Host, Process};
 use crate::sensor::record::Exec;
 
@@ -186,6 +187,7 @@ impl Attributor {
                 session: key,
                 program: program.clone(),
                 role: Role::Root,
+                stage: Stage::None,
                 caught: None,
             },
         );
@@ -261,6 +263,7 @@ impl Attributor {
                 session: key,
                 program,
                 role,
+                stage: Stage::None,
                 caught: (inherited != own).then_some(Caught {
                     parent: inherited,
                     argv,
@@ -391,6 +394,7 @@ impl Attributor {
                     session: key,
                     program: host.executable(tgid),
                     role,
+                    stage: Stage::None,
                     caught: None,
                 },
             );

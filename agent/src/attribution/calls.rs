@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use defenseclaw_detect::line;
 use defenseclaw_model::call::{CallDeclaration, CallKind};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::{CallId, CallKey, SessionId};
-
-use super::command;
 
 /// Most calls of a session that are remembered; the oldest that have ended are forgotten first.
 pub const MAX_CALLS: usize = 10_000;
@@ -111,7 +110,7 @@ impl Calls {
                 (false, true) => 2,
                 (true, _) => 1,
             };
-            if best.is_none_or(|(known, _)| rank > known) && command::runs(argv, truncated, command) {
+            if best.is_none_or(|(known, _)| rank > known) && line::runs(argv, truncated, command) {
                 best = Some((rank, place));
             }
         }

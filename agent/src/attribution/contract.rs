@@ -121,6 +121,10 @@ pub struct Housekeeping {
     /// Paths that it, or a child, may write.
     #[serde(default)]
     pub writes: Vec<String>,
+    /// Whether it stands between the harness and what that starts: what it becomes is looked at as if the harness had started
+    /// it, a call's command included.
+    #[serde(default)]
+    pub leads: bool,
 }
 
 impl Contract {

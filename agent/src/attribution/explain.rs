@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use defenseclaw_detect::line;
 use defenseclaw_model::activity::{Attribution, Basis, Explained, FileAccess};
 use defenseclaw_model::call::CallKind;
 use defenseclaw_model::ids::{CallId, SessionKey};
@@ -74,8 +75,9 @@ impl Attributor {
                     self.child_of_harness(key, exec)
                 }
             }
-            Some(Role::Hook) if self.is_hook(exec) => Role::Hook,
+            Some(Role::Hook) if self.is_hook(exec) || self.is_shell(exec) => Role::Hook,
             Some(Role::Hook) => Role::Unexplained,
+            Some(Role::Housekeeping(entry)) if self.leads(key, entry) => self.child_of_harness(key, exec),
             Some(Role::Housekeeping(entry)) => self.child_of_housekeeping(key, entry, exec),
             Some(Role::Call { call, .. }) => self.child_of_call(key, call, exec),
             Some(Role::Unexplained) => Role::Unexplained,
@@ -94,12 +96,15 @@ impl Attributor {
         {
             host.set_call(event.process, call.key(&session.id).0);
         }
+        let before = self.images.get(exec.parent).map(|image| image.stage);
+        let stage = self.stage(exec, &role, before.unwrap_or_default());
         self.add_image(
             event.image,
             Image {
                 session: key,
                 program: exec.path.clone(),
                 role,
+                stage,
                 caught: None,
             },
         );
@@ -108,6 +113,11 @@ impl Attributor {
 
     pub(super) fn is_hook(&self, exec: &Exec) -> bool {
         self.hooks.iter().any(|hook| hook.file == exec.file)
+    }
+
+    /// Our shell, which lies beside the hook client: a harness hands its hooks' lines to it, too.
+    fn is_shell(&self, exec: &Exec) -> bool {
+        self.own.shells.contains(&exec.file)
     }
 
     /// A program that the harness started.
@@ -154,12 +164,15 @@ impl Attributor {
         }
     }
 
-    /// The shell line of a hook in the harness's settings: our client and the connector, nothing else.
+    /// The shell line of a hook in the harness's settings: our client and the connector, nothing else; or our shell, to which
+    /// such a line is handed.
     fn starts_hook(&self, argv: &[String]) -> bool {
         let [_, flag, line] = argv else { return false };
         if flag != "-c" {
             return false;
         }
+        let handed = line::handed_on(line).filter(|(_, closed)| *closed);
+        let line = handed.as_ref().map_or(line, |(line, _)| line);
         self.hooks.iter().any(|hook| {
             ["", "'", "\""].iter().any(|quote| {
                 line.strip_prefix(&format!("{quote}{}{quote} ", hook.path))
@@ -170,6 +183,16 @@ impl Attributor {
                     })
             })
         })
+    }
+
+    fn leads(&self, key: SessionKey, entry: usize) -> bool {
+        let contract = self
+            .sessions
+            .get(&key)
+            .and_then(|session| session.contract.as_ref());
+        contract
+            .and_then(|contract| contract.housekeeping.get(entry))
+            .is_some_and(|entry| entry.leads)
     }
 
     fn child_of_housekeeping(&self, key: SessionKey, entry: usize, exec: &Exec) -> Role {

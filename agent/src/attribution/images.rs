@@ -5,6 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use defenseclaw_model::activity::{Basis, Explained};
 use defenseclaw_model::ids::{CallId, ImageId, SessionKey};
 
+use super::launch::Stage;
 use crate::sensor::record::Exec;
 
 /// Most images that are remembered. When one is forgotten, processes that still run it are known by the call that their
@@ -17,6 +18,8 @@ pub(super) struct Image {
     pub(super) session: SessionKey,
     pub(super) program: String,
     pub(super) role: Role,
+    /// How far it is on its way into a sandbox.
+    pub(super) stage: Stage,
     /// Set where the image was read from a running process, not told by an exec.
     pub(super) caught: Option<Caught>,
 }

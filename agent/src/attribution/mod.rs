@@ -9,11 +9,11 @@
 
 mod bind;
 mod calls;
-pub mod command;
 pub mod contract;
 mod explain;
 mod host;
 mod images;
+mod launch;
 #[cfg(test)]
 mod tests;
 mod whose;
@@ -29,10 +29,12 @@ use defenseclaw_model::record::{Draft, RecordBody};
 pub use calls::MAX_CALLS;
 pub use host::{Hook, Host, Process};
 pub use images::MAX_IMAGES;
+pub use launch::Own;
 
 use calls::Calls;
 use contract::Contract;
 use images::{Image, Images, Role};
+use launch::Stage;
 
 use crate::sensor::record::{Event, EventKind};
 
@@ -58,6 +60,7 @@ struct Session {
 /// The state machine.
 pub struct Attributor {
     hooks: Vec<Hook>,
+    own: Own,
     sessions: HashMap<SessionKey, Session>,
     /// Order of arrival, for forgetting.
     order: Vec<SessionKey>,
@@ -71,6 +74,7 @@ impl Attributor {
     pub fn new(hooks: Vec<Hook>) -> Self {
         Self {
             hooks,
+            own: Own::default(),
             sessions: HashMap::new(),
             order: Vec::new(),
             images: Images::default(),
@@ -79,12 +83,20 @@ impl Attributor {
         }
     }
 
+    /// Names the files that are programs of ours, besides the hook client.
+    #[must_use]
+    pub fn with_own(mut self, own: Own) -> Self {
+        self.own = own;
+        self
+    }
+
     /// Number of sessions that have not ended.
     pub fn open_sessions(&self) -> u64 {
         self.sessions.values().filter(|session| !session.ended).count() as u64
     }
 
-    /// Kernel records that are not told: reads that no path rule watches, the coming and going of our own hook client.
+    /// Kernel records that are not told: reads that no path rule watches, the coming and going of our own hook client,
+    /// what our launcher tries before a command starts.
     pub fn filtered(&self) -> u64 {
         self.filtered
     }
@@ -125,6 +137,11 @@ impl Attributor {
                 file,
                 watched_file,
             } => {
+                let image = self.images.get(event.image);
+                if image.is_some_and(|image| image.session == key && image.stage == Stage::Launcher) {
+                    self.filtered += 1;
+                    return None;
+                }
                 let class = self.class_of(host, path, *file, *watched_file);
                 if *access == FileAccess::Read && class.is_none() {
                     self.filtered += 1;

@@ -157,19 +157,33 @@ pub(crate) fn ask(
     payload: &[u8],
     deadline: Deadline,
 ) -> Result<Reply, Failure> {
+    // Both names are of our own table.
+    let mut more = asked.event.map_or_else(String::new, |event| {
+        format!("x-defenseclaw-event: {}\r\n", event.name)
+    });
+    if asked.through_shell {
+        more.push_str("x-defenseclaw-shell: 1\r\n");
+    }
+    let place = format!("/v1/hooks/{}", asked.harness.name);
+    post(&place, &more, settings, payload, deadline)
+}
+
+/// The same to any place; `more` are further headers.
+pub(crate) fn post(
+    place: &str,
+    more: &str,
+    settings: &Settings,
+    payload: &[u8],
+    deadline: Deadline,
+) -> Result<Reply, Failure> {
     let path = &settings.socket;
     let stream = open(path, deadline)?;
     if settings.check_server {
         check_server(&stream, path)?;
     }
-    // Both names are of our own table.
-    let event = asked.event.map_or_else(String::new, |event| {
-        format!("x-defenseclaw-event: {}\r\n", event.name)
-    });
     let head = format!(
-        "POST /v1/hooks/{} HTTP/1.1\r\nhost: defenseclaw\r\ncontent-type: application/json\r\n{event}\
+        "POST {place} HTTP/1.1\r\nhost: defenseclaw\r\ncontent-type: application/json\r\n{more}\
          content-length: {}\r\nconnection: close\r\n\r\n",
-        asked.harness.name,
         payload.len()
     );
     match send_all(&stream, head.as_bytes(), payload, deadline) {

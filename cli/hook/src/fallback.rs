@@ -50,6 +50,8 @@ pub(crate) struct Asked {
     pub(crate) harness: &'static Harness,
     /// The event that the command line names.
     pub(crate) event: Option<&'static Event>,
+    /// Our shell has started this: the harness hands its lines to that.
+    pub(crate) through_shell: bool,
 }
 
 impl Asked {
@@ -181,7 +183,11 @@ mod tests {
     fn asked(connector: &str, event: Option<&str>) -> Asked {
         let harness = Harness::find(connector.as_ref()).unwrap();
         let event = event.map(|event| harness.event(event).unwrap());
-        Asked { harness, event }
+        Asked {
+            harness,
+            event,
+            through_shell: false,
+        }
     }
 
     fn denies(payload: &str) -> bool {
@@ -290,6 +296,7 @@ mod tests {
                 let asked = Asked {
                     harness,
                     event: harness.primary(),
+                    through_shell: false,
                 };
                 let given = answer(asked, b"", fail, "the gateway said \"no\"");
                 let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

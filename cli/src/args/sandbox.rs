@@ -38,6 +38,12 @@ pub struct RunOptions {
     /// Print what is in force to standard error before the command starts; without a command, only that
     #[arg(long)]
     pub explain: bool,
+    /// Take the profile that the configuration names for that harness, where it names one
+    #[arg(long, value_name = "CONNECTOR", hide = true, conflicts_with = "profile")]
+    pub connector: Option<String>,
+    /// The tool call that the command is: whoever sees this process can tell
+    #[arg(long, value_name = "ID", hide = true)]
+    pub call: Option<String>,
     /// With --explain: print one JSON object
     #[arg(long, requires = "explain")]
     pub json: bool,

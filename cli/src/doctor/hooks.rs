@@ -9,10 +9,12 @@ use defenseclaw_harness::install::manifest::{Installed, Stage};
 use defenseclaw_harness::install::{Health, InstallError, Scope, Spec, Store, User, check, detect, spec};
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::ids::DOCTOR_SESSION;
+use defenseclaw_model::sandbox::{LAUNCHER, SHELL, SandboxRoute};
 use serde_json::Value;
 
 use super::Check;
 use crate::settings::Settings;
+use crate::setup::rooms;
 use crate::setup::site::Target;
 use crate::{CliError, time};
 
@@ -83,10 +85,51 @@ pub(super) fn one(installed: &Installed, target: &Target, settings: &Settings, t
         let detail = format!("in place in {}", files.collect::<Vec<_>>().join(", "));
         checks.push(Check::ok("hook", about.clone(), detail));
         if try_it {
-            checks.push(canary(installed, about, target, settings));
+            checks.push(canary(installed, about.clone(), target, settings));
         }
+        checks.extend(sandbox(installed, about, settings));
     }
     checks
+}
+
+/// Whether what the configuration says of its calls' sandbox can be carried out.
+fn sandbox(installed: &Installed, about: String, settings: &Settings) -> Option<Check> {
+    let connector = &installed.connector;
+    let profile = settings.config.sandbox_of(connector)?;
+    let routes = rooms::routes(connector);
+    let mut edits = installed.files.iter().flat_map(|file| &file.planned.edits);
+    let prefixed = edits
+        .any(|edit| matches!(edit, Edit::Set { value: Value::String(text), .. } if text.ends_with(SHELL)));
+    let open = |route: &&SandboxRoute| **route != SandboxRoute::ShellPrefix || prefixed;
+    let way = routes.iter().find(open).copied().unwrap_or(SandboxRoute::Session);
+    let said = |detail: String| Some(Check::ok("sandbox", about.clone(), detail));
+    let found = said(format!("commands run in {profile}, {}", way.words()));
+    if way == SandboxRoute::Session {
+        return found.map(|check| {
+            check.fail(format!(
+                "Take `connectors.{connector}.sandbox` out of the configuration"
+            ))
+        });
+    }
+    let missing = [LAUNCHER, SHELL].map(|name| installed.client.with_file_name(name));
+    if let Some(missing) = missing.iter().find(|path| !path.is_file()) {
+        let detail = format!(
+            "commands are to run in {profile}, and {} is not there",
+            missing.display()
+        );
+        return said(detail).map(|check| check.fail("Install all programs of one build side by side"));
+    }
+    if !settings.config.mode_of(connector).enforces() {
+        return found.map(|check| {
+            check.warn("Not in force: the mode observes. `setup CONNECTOR --mode action` changes that")
+        });
+    }
+    if routes.first() != Some(&way) {
+        let again =
+            format!("Run `defenseclaw-cli setup {connector}` again: then commands stay as they are written");
+        return found.map(|check| check.warn(again));
+    }
+    found
 }
 
 /// Runs the installed hook with a call that the policy always denies.

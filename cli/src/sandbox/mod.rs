@@ -33,6 +33,21 @@ fn profiles(settings: &Settings) -> Result<Profiles, CliError> {
     }
 }
 
+/// Refuses a profile that there is not, or that is only there to be extended.
+pub(crate) fn known(settings: &Settings, name: &str) -> Result<(), CliError> {
+    let profile = profiles(settings)?.get(name).map_err(refused)?;
+    if profile.is_abstract {
+        return Err(refused_use(name));
+    }
+    Ok(())
+}
+
+fn refused_use(name: &str) -> CliError {
+    CliError::Usage(format!(
+        "the profile {name} only serves to be extended; `defenseclaw-cli sandbox list` tells the others"
+    ))
+}
+
 fn refused(error: ProfileError) -> CliError {
     CliError::Usage(error.to_string())
 }
@@ -93,7 +108,12 @@ fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
     if let Some(folder) = &options.profiles {
         profiles.add(folder).map_err(refused)?;
     }
-    let profile = profiles.get(&options.profile).map_err(refused)?;
+    let own = options
+        .connector
+        .as_deref()
+        .and_then(|name| settings.config.sandbox_of(name));
+    let name = own.unwrap_or(&options.profile);
+    let profile = profiles.get(name).map_err(refused)?;
     let home = launch::home();
     let project = match &options.project {
         Some(project) => project.clone(),

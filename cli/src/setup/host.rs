@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use defenseclaw_harness::install::edit::{self, Edit, Existing, Format, Ours};
 use defenseclaw_harness::install::{InstallError, Store};
-use defenseclaw_model::config::{Config, FailMode, HOOK_CONF};
+use defenseclaw_model::config::{Config, FailMode, HOOK_CONF, SandboxDefault};
 use defenseclaw_model::decision::Mode;
 
 use super::site::Target;
@@ -17,9 +17,29 @@ use crate::settings::Settings;
 const HEAD: &str = "# Written by `defenseclaw-cli setup`: the hook client takes its settings from here and not from an agent's\n\
                     # environment. Keys: socket, fail (open or closed), deadline_ms.\n";
 
-/// Writes `connectors.NAME.mode` into the configuration file. Gives notes for a person.
-pub(super) fn write_mode(settings: &Settings, connector: &str, mode: Mode) -> Result<Vec<String>, CliError> {
-    if settings.config.connectors.get(connector).and_then(|own| own.mode) == Some(mode) {
+/// Writes what `connectors.NAME` is to say of mode and sandbox into the configuration file. Gives notes for a person.
+pub(super) fn write_connector(
+    settings: &Settings,
+    connector: &str,
+    mode: Option<Mode>,
+    sandbox: Option<&SandboxDefault>,
+) -> Result<Vec<String>, CliError> {
+    let own = settings.config.connectors.get(connector);
+    let mode = mode.filter(|mode| own.and_then(|own| own.mode) != Some(*mode));
+    let sandbox = sandbox.filter(|sandbox| own.and_then(|own| own.sandbox.as_ref()) != Some(sandbox));
+    let values = [
+        ("mode", mode.map(Mode::as_str)),
+        ("sandbox", sandbox.map(SandboxDefault::as_str)),
+    ];
+    let set = |(key, value): (&str, Option<&str>)| {
+        Some(Edit::Set {
+            at: vec!["connectors".into(), connector.into(), key.into()],
+            value: value?.into(),
+            existing: Existing::Replace,
+        })
+    };
+    let changes: Vec<Edit> = values.into_iter().filter_map(set).collect();
+    if changes.is_empty() {
         return Ok(Vec::new());
     }
     let file = &settings.file;
@@ -28,25 +48,24 @@ pub(super) fn write_mode(settings: &Settings, connector: &str, mode: Mode) -> Re
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(failed("read", file, source)),
     };
-    let change = Edit::Set {
-        at: vec!["connectors".into(), connector.into(), "mode".into()],
-        value: mode.as_str().into(),
-        existing: Existing::Replace,
-    };
     let refused = |source| InstallError::Edit {
         path: file.clone(),
         source,
     };
-    let (new, _) = edit::apply(&text, Format::Yaml, &[change], Ours { connector }).map_err(refused)?;
+    let (new, _) = edit::apply(&text, Format::Yaml, &changes, Ours { connector }).map_err(refused)?;
     // Read as the gateway will read it, before it is there to be read.
     Config::from_yaml(file, &new)?;
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(|source| failed("created", folder, source))?;
     }
     write(file, &new)?;
+    let now: Vec<String> = values
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("{key} {}", value?)))
+        .collect();
     Ok(vec![format!(
-        "{connector} is in mode {} by {}; restart the gateway for that (systemctl restart defenseclaw-gateway)",
-        mode.as_str(),
+        "{connector} is in {} by {}; restart the gateway for that (systemctl restart defenseclaw-gateway)",
+        now.join(" and "),
         file.display()
     )])
 }

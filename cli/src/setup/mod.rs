@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`site`] | for whom: the user, the state folder, the hook client |
 //! | [`host`] | what belongs to the host: the mode in the configuration, the hook client's settings |
+//! | [`rooms`] | in which sandbox a harness's calls can run, and how they get there |
 //! | [`governed`] | the refusal of processes that belong to an agent's session |
 
 pub mod governed;
 pub mod host;
+pub mod rooms;
 pub mod site;
 
 use std::io::{self, Write};
@@ -15,6 +17,7 @@ use std::path::Path;
 
 use defenseclaw_harness::install::detect::{self, Detected, Running};
 use defenseclaw_harness::install::{self, Change, ChangeKind, InstallError, Scope, Spec, Store, spec};
+use defenseclaw_model::config::SandboxDefault;
 use defenseclaw_model::decision::Mode;
 use serde::Serialize;
 
@@ -33,6 +36,8 @@ struct Report<'a> {
     files: &'a [Change],
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sandbox: Option<&'a SandboxDefault>,
     /// Processes that run without the change, until they are started anew.
     running: &'a [Running],
     /// What a person has to know or do.
@@ -46,25 +51,31 @@ pub fn run(options: &SetupOptions, context: &mut Context<'_>) -> Result<Answer, 
     };
     let spec = known(connector)?;
     let mut settings = context.settings.clone();
-    if let Some(mode) = options.mode {
-        // What follows is for the host as it will be.
-        settings
-            .config
-            .connectors
-            .entry(connector.clone())
-            .or_default()
-            .mode = Some(mode);
+    // What follows is for the host as it will be.
+    let own = settings.config.connectors.entry(connector.clone()).or_default();
+    own.mode = options.mode.or(own.mode);
+    if let Some(sandbox) = &options.sandbox {
+        rooms::check(&context.settings, connector, sandbox)?;
+        own.sandbox = Some(sandbox.clone());
     }
     let target = Target::for_setup(options, &settings, connector)?;
     governed::refuse(&settings.socket, "set up a harness")?;
     let place = spec.place(target.scope);
     let mut notes = target.notes.clone();
     if !options.dry_run {
-        if let Some(mode) = options.mode {
-            notes.extend(host::write_mode(&context.settings, connector, mode)?);
-        }
+        let (mode, sandbox) = (options.mode, options.sandbox.as_ref());
+        notes.extend(host::write_connector(
+            &context.settings,
+            connector,
+            mode,
+            sandbox,
+        )?);
         notes.extend(host::write_hook_settings(&target, &settings)?);
     }
+    if !options.dry_run && install::leaves_something(&target.site, spec, target.scope)? {
+        install::teardown(&target.site, spec, target.scope, false)?;
+    }
+    notes.extend(rooms::note(&settings, connector));
     let changes = install::setup(&target.site, spec, target.scope, options.dry_run, time::now_ns())?;
     notes.extend(
         place
@@ -77,6 +88,7 @@ pub fn run(options: &SetupOptions, context: &mut Context<'_>) -> Result<Answer, 
         dry_run: options.dry_run,
         files: &changes,
         mode: options.mode,
+        sandbox: options.sandbox.as_ref(),
         running: &running(spec, &target, &changes),
         notes: &notes,
     };
@@ -100,6 +112,7 @@ pub fn teardown(options: &TeardownOptions, context: &mut Context<'_>) -> Result<
         dry_run: options.dry_run,
         files: &changes,
         mode: None,
+        sandbox: None,
         running: &running(spec, &target, &changes),
         notes: &notes,
     };

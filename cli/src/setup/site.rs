@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use defenseclaw_harness::install::spec;
 use defenseclaw_harness::install::{CLIENT, InstallError, Scope, Site, User};
 use defenseclaw_model::config::FailMode;
+use defenseclaw_model::sandbox::SHELL;
 
 use crate::CliError;
 use crate::args::{SetupOptions, TeardownOptions, Whose};
@@ -52,6 +53,11 @@ impl Target {
             }
             meta.uid() != 0 || meta.mode() & 0o022 != 0
         };
+        if target.site.sandboxed && !target.site.client.with_file_name(SHELL).is_file() {
+            return Err(refuse(
+                "defenseclaw-shell, which runs calls in sandboxes, does not lie beside it",
+            ));
+        }
         if target.scope == Scope::System && loose {
             return Err(refuse(
                 "it can be changed by users who are not root, so that it is none for the whole host",
@@ -103,6 +109,7 @@ impl Target {
                 client,
                 // A harness that is only observed goes on when its hook fails.
                 fail_closed: closed && mode.enforces(),
+                sandboxed: settings.config.sandbox_of(connector).is_some(),
                 variables: if own { variables()? } else { BTreeMap::new() },
                 programs: programs(&user, &whose.root),
                 user,

@@ -362,6 +362,7 @@ pub(crate) fn decision(verdict: Verdict, reason: &str, findings: Vec<Finding>) -
         rule: String::new(),
         line: String::new(),
         updated_input: None,
+        sandbox: None,
         policy: "0123456789ab".to_owned(),
         enforced: true,
     }

@@ -392,6 +392,7 @@ fn denied_call(host: &Host) -> u64 {
         rule: "credential.to-network".into(),
         line: canary_line(),
         updated_input: None,
+        sandbox: None,
         policy: rules.revision().into(),
         enforced: false,
     };

@@ -125,7 +125,16 @@ fn as_nobody(host: &Host, arguments: &[&str]) -> Answer {
         }
         command = stepped;
     }
-    Answer::of(command.output().unwrap(), host.path())
+    let mut output = command.output();
+    // A test beside this one may fork while the copy is still open for writing, and hold it open until its own exec.
+    while output
+        .as_ref()
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::ExecutableFileBusy)
+    {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        output = command.output();
+    }
+    Answer::of(output.unwrap(), host.path())
 }
 
 #[test]

@@ -97,6 +97,70 @@ fn without_root_s_notes(text: &str) -> String {
 }
 
 #[test]
+fn a_harness_s_shell_lines_are_led_through_ours_only_while_its_calls_run_in_a_sandbox() {
+    let setup = Setup::new();
+    fs::write(setup.settings(), "{\n  \"env\": {\"MINE\": \"1\"}\n}\n").unwrap();
+    let config = || fs::read_to_string(setup.path("config.yaml")).unwrap_or_default();
+    let settings =
+        || -> Value { serde_json::from_str(&fs::read_to_string(setup.settings()).unwrap()).unwrap() };
+    let sandbox =
+        |profile: &str| setup.run(&["setup", "claude-code", "--mode", "action", "--sandbox", profile]);
+    let lacking = sandbox("workspace");
+    assert!(lacking.notes.contains("defenseclaw-shell"), "{}", lacking.whole());
+    let shell = setup.path("bin/defenseclaw-shell");
+    for name in ["bin/defenseclaw-shell", "bin/defenseclaw-cli"] {
+        fs::write(setup.path(name), "").unwrap();
+    }
+    let done = sandbox("workspace");
+    assert_eq!(done.status, 0, "{}", done.whole());
+    assert!(
+        done.out
+            .contains("run in the sandbox workspace, by the harness's shell prefix"),
+        "{}",
+        done.whole()
+    );
+    assert!(
+        config().contains("sandbox: workspace") && config().contains("mode: action"),
+        "{}",
+        config()
+    );
+    let env = settings()["env"].clone();
+    assert_eq!(env["CLAUDE_CODE_SHELL_PREFIX"], shell.to_str().unwrap());
+    assert_eq!(env["MINE"], "1");
+    // Another profile is the gateway's to know; the settings stay as they are.
+    let build = setup.run(&["setup", "claude-code", "--sandbox", "build", "--json"]);
+    let report: Value = serde_json::from_str(&build.out).unwrap();
+    assert_eq!(
+        (&report["sandbox"], &report["files"][0]["kind"]),
+        (&"build".into(), &"unchanged".into())
+    );
+    assert!(
+        config().contains("sandbox: build") && config().contains("mode: action"),
+        "{}",
+        config()
+    );
+    let off = sandbox("off");
+    assert_eq!(off.status, 0, "{}", off.whole());
+    assert!(config().contains("sandbox: \"off\""), "{}", config());
+    assert_eq!(settings()["env"], serde_json::json!({"MINE": "1"}));
+    assert!(settings()["hooks"]["PreToolUse"].is_array(), "the hooks stay");
+    for (connector, profile, why) in [
+        ("claude-code", "wide-open", "wide-open"),
+        ("claude-code", "base", "extended"),
+        ("windsurf", "workspace", "defenseclaw-cli run --profile workspace"),
+    ] {
+        let refused = setup.run(&["setup", connector, "--sandbox", profile]);
+        assert_eq!(refused.status, 2, "{}", refused.whole());
+        assert!(refused.notes.contains(why), "{}", refused.whole());
+    }
+    assert_eq!(setup.run(&["teardown", "claude-code"]).status, 0);
+    assert_eq!(
+        fs::read_to_string(setup.settings()).unwrap(),
+        "{\n  \"env\": {\"MINE\": \"1\"}\n}\n"
+    );
+}
+
+#[test]
 fn a_hook_is_set_up_and_taken_away() {
     let setup = Setup::new();
     fs::write(setup.settings(), "{\n  \"model\": \"opus\"\n}\n").unwrap();

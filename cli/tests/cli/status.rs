@@ -33,6 +33,7 @@ fn status(agent: Option<AgentStatus>) -> Status {
             bad: 0,
             failed: 0,
         },
+        sandboxes: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`detector`] | everything that is looked for, behind one type |
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, flows, behaviours |
+//! | [`line`] | whether a shell's line carries the command of a tool call |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
 //! | [`rules`] | rules over facts, as packs in `policies/rules` |
@@ -15,6 +16,7 @@
 
 pub mod detector;
 pub mod facts;
+pub mod line;
 mod literals;
 pub mod mask;
 pub mod paths;

@@ -8,6 +8,7 @@
 //! | [`Contract`] | one harness: [`parse`](Contract::parse) a payload, render a decision ([`decided`](Contract::decided)) or a refusal ([`refused`](Contract::refused)) |
 //! | [`Fault`] | what can be wrong with a payload |
 //! | `schema`, `load` | the file's form, and the checks that a contract must pass to be used |
+//! | [`sandbox`] | how a command gets into a sandbox |
 //! | `payload` | bounds that every payload keeps, and the fields that a contract reads |
 //! | `parse`, `reply` | the two directions |
 
@@ -16,6 +17,7 @@ mod load;
 mod parse;
 mod payload;
 mod reply;
+pub mod sandbox;
 mod schema;
 
 use std::collections::HashMap;
@@ -31,6 +33,7 @@ pub use payload::{MAX_DEPTH, MAX_PAYLOAD, MAX_VALUES};
 pub use schema::{Evidence, Outcome, Transport};
 
 use reply::Replies;
+use sandbox::Rooms;
 use schema::{EventKind, HomeSource, NoSession};
 
 /// Every harness that is known, by connector.
@@ -135,6 +138,7 @@ pub struct Contract {
     primary: String,
     tools: ToolTable,
     replies: HashMap<String, Replies>,
+    rooms: Rooms,
 }
 
 /// One event of a harness.

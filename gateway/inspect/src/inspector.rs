@@ -194,6 +194,7 @@ impl Inspector {
             findings: &findings,
             posture: &Posture::default(),
             binding: &Binding::NoAgent,
+            sandbox: None,
         })?;
         Ok(Considered {
             kind: call.kind,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::Mode;
 use crate::ids::{CallId, SessionId};
+use crate::sandbox::SandboxRoute;
 use crate::wire::AgentStatus;
 
 /// Answer of `GET /v1/status`.
@@ -28,6 +29,23 @@ pub struct Status {
     pub open_sessions: u64,
     /// Hook requests answered, by outcome.
     pub hooks: HookCounters,
+    /// The connectors whose calls run in sandboxes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sandboxes: Vec<SandboxStatus>,
+}
+
+/// In which sandbox a connector's calls run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SandboxStatus {
+    /// The connector.
+    pub connector: String,
+    /// The profile that its commands get unless the policy names another.
+    pub profile: String,
+    /// The ways that there are for its calls, the best first.
+    pub routes: Vec<SandboxRoute>,
+    /// Whether its mode enforces anything at all.
+    pub enforced: bool,
 }
 
 /// The ledger's state.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::decision::Mode;
+use crate::sandbox::{OFF, PROFILES, is_profile_name};
 
 /// Where the configuration lies unless `DEFENSECLAW_CONFIG` says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/defenseclaw/config.yaml";
@@ -55,7 +56,7 @@ pub struct Config {
 }
 
 /// What differs for one connector.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ConnectorConfig {
     /// Instead of the host's mode.
@@ -64,6 +65,63 @@ pub struct ConnectorConfig {
     /// Instead of the host's fail mode.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fail_mode: Option<FailMode>,
+    /// The profile of the room that its commands run in, unless the policy names another: `off`, or a name from
+    /// `policies/sandbox`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxDefault>,
+}
+
+/// The room that a connector's commands run in: `off`, or a profile's name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SandboxDefault {
+    /// None.
+    #[default]
+    Off,
+    /// That profile's.
+    Profile(String),
+}
+
+impl SandboxDefault {
+    /// The profile's name; `None` for none.
+    pub fn profile(&self) -> Option<&str> {
+        match self {
+            Self::Off => None,
+            Self::Profile(name) => Some(name),
+        }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        self.profile().unwrap_or(OFF)
+    }
+}
+
+impl std::str::FromStr for SandboxDefault {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            OFF => Ok(Self::Off),
+            name if is_profile_name(name) => Ok(Self::Profile(name.to_owned())),
+            _ => Err(format!(
+                "{text:?} is no sandbox: use `{OFF}` or a profile's name ({})",
+                PROFILES.join(", ")
+            )),
+        }
+    }
+}
+
+impl TryFrom<String> for SandboxDefault {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<SandboxDefault> for String {
+    fn from(sandbox: SandboxDefault) -> Self {
+        sandbox.as_str().to_owned()
+    }
 }
 
 /// What happens to calls that wait for a person.
@@ -159,6 +217,11 @@ impl Config {
             .get(connector)
             .and_then(|own| own.fail_mode)
             .unwrap_or(self.fail_mode)
+    }
+
+    /// The profile of the room that a connector's commands run in unless the policy names another; `None` for no room.
+    pub fn sandbox_of(&self, connector: &str) -> Option<&str> {
+        self.connectors.get(connector)?.sandbox.as_ref()?.profile()
     }
 
     /// The ledger's file.
@@ -322,6 +385,18 @@ mod tests {
         assert!(error.contains("config.yaml"), "{error}");
         assert!(error.contains("did you mean `fail_mode`?"), "{error}");
         assert!(error.contains('2'), "names the line: {error}");
+    }
+
+    #[test]
+    fn a_connector_s_room_is_off_unless_it_is_named() {
+        let config = parse("connectors: { codex: { sandbox: build }, cursor: { sandbox: off } }\n").unwrap();
+        assert_eq!(config.sandbox_of("codex"), Some("build"));
+        assert_eq!(
+            (config.sandbox_of("cursor"), config.sandbox_of("hermes")),
+            (None, None)
+        );
+        let error = parse("connectors: { codex: { sandbox: Build Me } }\n").unwrap_err();
+        assert!(error.contains("is no sandbox"), "{error}");
     }
 
     #[test]

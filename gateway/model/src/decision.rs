@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CallId, SessionId};
+use crate::sandbox::Sandbox;
 
 /// What happens to a tool call. Ordered: the stricter verdict is the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,6 +144,9 @@ pub struct Decision {
     /// The input that the call is to run with instead, where the policy changed it.
     #[serde(default)]
     pub updated_input: Option<serde_json::Value>,
+    /// The room that the call runs in, where it has one.
+    #[serde(default)]
+    pub sandbox: Option<Sandbox>,
     /// Which policy decided: the first 12 hex digits of the SHA-256 over the policy's modules and data.
     pub policy: String,
     /// Whether the verdict was given to the harness (`action` and `hitl` mode), or only noted (`observe` mode).
@@ -165,6 +169,8 @@ impl Serialize for Decision {
             line: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             updated_input: Option<&'a serde_json::Value>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            sandbox: Option<&'a Sandbox>,
             policy: &'a str,
             enforced: bool,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,6 +184,7 @@ impl Serialize for Decision {
             rule: &self.rule,
             line: &self.line,
             updated_input: self.updated_input.as_ref(),
+            sandbox: self.sandbox.as_ref(),
             policy: &self.policy,
             enforced: self.enforced,
             would_block: (!self.enforced).then(|| self.would_block()),

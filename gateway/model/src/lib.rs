@@ -7,6 +7,7 @@
 //! | [`facts`] | typed statements derived from a tool call |
 //! | [`call`] | one declared action, and the hook events around it |
 //! | [`activity`] | one kernel-observed action and its attribution |
+//! | [`sandbox`] | the room that a tool call runs in |
 //! | [`record`] | one row of the audit ledger |
 //! | [`wire`] | the frames that the agent and the gateway exchange |
 //! | [`api`] | what the gateway answers to the operator's tool |
@@ -23,4 +24,5 @@ pub mod decision;
 pub mod facts;
 pub mod ids;
 pub mod record;
+pub mod sandbox;
 pub mod wire;

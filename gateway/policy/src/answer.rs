@@ -35,6 +35,9 @@ pub(crate) struct DecisionAnswer {
     /// The input that the call is to run with instead.
     #[serde(default)]
     pub(crate) updated_input: Option<serde_json::Value>,
+    /// The profile to run in; `off` for none. Absent: the connector's own.
+    #[serde(default)]
+    pub(crate) sandbox: Option<String>,
 }
 
 /// A finding that an exception set aside.

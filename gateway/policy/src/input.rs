@@ -33,6 +33,10 @@ pub struct DecideInput<'a> {
     pub posture: &'a Posture,
     /// Whether the kernel view is bound to the call, or why not.
     pub binding: &'a Binding,
+    /// The profile of the room that the call runs in unless the policy says otherwise. `None`: it runs in none, or it is no
+    /// command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<&'a str>,
 }
 
 /// An activity to judge.

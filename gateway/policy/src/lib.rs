@@ -8,6 +8,7 @@
 //! | [`answer`] | the policy's answer, checked before anyone acts on it |
 //! | [`lists`] | the operator's block and allow lists and exceptions |
 //! | [`risk`] | what findings add to a session's risk, and how fast that fades |
+//! | [`rooms`] | which sandbox profiles there are |
 //! | [`testing`] | Rego tests |
 //! | [`value`] | inputs as Rego values |
 //!
@@ -19,6 +20,7 @@ mod engine;
 mod input;
 mod lists;
 mod risk;
+mod rooms;
 mod source;
 mod testing;
 mod value;
@@ -28,11 +30,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use defenseclaw_model::decision::{Decision, Finding};
+use defenseclaw_model::sandbox::Sandbox;
 
 use engine::Engines;
 pub use input::{CallEffects, DecideInput, JudgeInput};
 use lists::Lists;
 pub use risk::RiskRules;
+use rooms::Rooms;
 use source::Source;
 pub use testing::{Failure, TestReport, run_rego_tests};
 
@@ -53,6 +57,7 @@ struct Shared {
     clauses: HashMap<String, String>,
     risk: RiskRules,
     lists: Lists,
+    rooms: Rooms,
     engines: Engines,
 }
 
@@ -167,7 +172,7 @@ impl Policy {
             Some(folder) => Source::of_operator(folder)?,
             None => Source::embedded(),
         };
-        let mut policy = Self::build(source)?;
+        let mut policy = Self::build(source, Rooms::of(folder))?;
         policy.revision = source::joined(&policy.revision, rules);
         Ok(Self {
             shared: Arc::new(policy),
@@ -176,11 +181,12 @@ impl Policy {
 
     fn prepare(source: Source) -> Result<Self, PolicyError> {
         Ok(Self {
-            shared: Arc::new(Self::build(source)?),
+            shared: Arc::new(Self::build(source, Rooms::of(None))?),
         })
     }
 
-    fn build(source: Source) -> Result<Shared, PolicyError> {
+    fn build(source: Source, rooms: Rooms) -> Result<Shared, PolicyError> {
+        rooms.check(&source.data)?;
         let engines = Engines::new(&source)?;
         for rule in [DECISION, FINDINGS] {
             engines.require(rule)?;
@@ -190,6 +196,7 @@ impl Policy {
             clauses: source.clauses(),
             risk: RiskRules::from_data(&source.data)?,
             lists: Lists::from_yaml(Path::new(lists::FILE), &source.lists)?,
+            rooms,
             engines,
         })
     }
@@ -204,6 +211,19 @@ impl Policy {
         &self.shared.risk
     }
 
+    /// Whether there is a sandbox profile of that name; the error names those that there are.
+    pub fn knows_profile(&self, name: &str) -> Result<(), String> {
+        let rooms = &self.shared.rooms;
+        if rooms.knows(name) {
+            Ok(())
+        } else {
+            Err(format!(
+                "there is no sandbox profile {name:?}; known: {}",
+                rooms.list()
+            ))
+        }
+    }
+
     /// Entries of the operator's lists that no longer count at `now_ns`, for a person.
     pub fn expired(&self, now_ns: u64) -> Vec<String> {
         self.shared.lists.expired(now_ns)
@@ -213,6 +233,8 @@ impl Policy {
     pub fn decide(&self, input: &DecideInput<'_>) -> Result<Decision, PolicyError> {
         let value = self.shared.engines.ask(DECISION, input)?;
         let answer = answer::decision(DECISION, &value, input.findings.len())?;
+        let profile = self.shared.rooms.chosen(answer.sandbox, input.sandbox);
+        let profile = profile.map_err(|why| PolicyError::Answer { rule: DECISION, why })?;
         let mut findings = input.findings.to_vec();
         for waiver in answer.waived {
             if let Some(finding) = findings.get_mut(waiver.finding) {
@@ -236,6 +258,7 @@ impl Policy {
                 .cloned()
                 .unwrap_or_default(),
             updated_input: answer.updated_input,
+            sandbox: profile.map(|profile| Sandbox { profile, by: None }),
             policy: self.shared.revision.clone(),
             enforced: input.mode.enforces(),
         })

@@ -37,6 +37,7 @@ fn decide_with(policy: &Policy, tool: &str, kind: CallKind, binding: &Binding) -
         findings: &findings,
         posture: &Posture::default(),
         binding,
+        sandbox: None,
     };
     policy.decide(&input).unwrap()
 }

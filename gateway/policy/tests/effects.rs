@@ -145,6 +145,7 @@ fn verdict(policy: &Policy, command: &str) -> Verdict {
         findings: &Detector::embedded().unwrap().call(&call, &facts),
         posture: &Posture::default(),
         binding: &Binding::Bound,
+        sandbox: None,
     };
     policy.decide(&input).unwrap().verdict
 }

@@ -141,6 +141,7 @@ fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
         findings: &[finding],
         posture: &Posture::default(),
         binding: &Binding::Bound,
+        sandbox: None,
     })
 }
 

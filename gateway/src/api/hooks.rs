@@ -14,14 +14,17 @@ use tokio::task::JoinError;
 use super::{Api, Caller, Problem};
 use crate::approvals::client;
 use crate::connector::{self, Contract, Fault, FaultKind, MAX_PAYLOAD, Reply};
+use crate::engine::Said;
 use crate::late::{self, LateBody};
 
 /// Says the exit status that the hook client is to end with.
-const EXIT: &str = "x-defenseclaw-exit";
+pub(super) const EXIT: &str = "x-defenseclaw-exit";
 /// Says how many of the answer's last bytes are for standard error; without it none are.
 const STDERR: &str = "x-defenseclaw-stderr";
 /// Names the event, for harnesses whose payload does not.
 const EVENT: &str = "x-defenseclaw-event";
+/// Says that the harness hands its shell lines to our program.
+const PREFIXED: &str = "x-defenseclaw-shell";
 /// For a request's body: a local client sends 16 MiB in milliseconds.
 const BODY: Duration = Duration::from_secs(10);
 
@@ -48,6 +51,7 @@ pub(super) async fn hook(
         .get(EVENT)
         .and_then(|name| name.to_str().ok())
         .map(str::to_owned);
+    let prefixed = request.headers().contains_key(PREFIXED);
     let (payload, room) = receive(&caller, request, length as usize).await?;
     let peer = caller.peer();
     let (engine, slot, named) = (Arc::clone(&api.engine), Arc::clone(caller.slot()), event.clone());
@@ -57,7 +61,11 @@ pub(super) async fn hook(
     let mut decided = tokio::spawn(client::on_behalf_of(client, {
         let (api, caller) = (Arc::clone(&api), caller.clone());
         async move {
-            let decision = engine.hook(connector, named.as_deref(), payload, peer, arrived);
+            let said = Said {
+                named: named.as_deref(),
+                prefixed,
+            };
+            let decision = engine.hook(connector, said, payload, peer, arrived);
             // In this order: the caller is looked at while the decision waits for the ledger. It is there until it is answered.
             let (reply, ()) = tokio::join!(decision, async { note(&api, &caller) });
             drop((room, slot));

@@ -16,6 +16,7 @@
 //! | [`people`] | approvals and grants |
 //! | [`questions`] | what supervised sandboxes ask |
 //! | [`rules`] | inspect, policy reload |
+//! | [`sandbox`] | in which room a harness's shell line runs |
 //! | [`openapi`] | the document that describes all of it |
 //!
 //! A handler takes a [`Caller`] and gives a response or a [`Problem`]. What takes longer than a moment (the ledger, large
@@ -43,6 +44,7 @@ pub mod questions;
 pub mod records;
 pub mod routes;
 pub mod rules;
+pub mod sandbox;
 pub mod state;
 
 pub use caller::{Caller, Via};

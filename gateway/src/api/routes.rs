@@ -11,9 +11,10 @@ use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
 use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
 use defenseclaw_model::record::Record;
+use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Api, Caller, Problem, events, hooks, people, questions, records, rules, state};
+use super::{Api, Caller, Problem, events, hooks, people, questions, records, rules, sandbox, state};
 use crate::approvals::Grant;
 
 /// Who may ask.
@@ -105,6 +106,17 @@ fn about_the_gateway() -> Vec<Route> {
                  x-defenseclaw-exit",
                 Content::Other("application/json"),
                 || post(hooks::hook),
+            )
+        },
+        Route {
+            method: Method::POST,
+            body: json::<RoomQuestion>(),
+            ..plain(
+                "/v1/sandbox",
+                "sandbox",
+                "In which sandbox a shell line of the caller's harness runs; asked by defenseclaw-shell",
+                json::<RoomAnswer>(),
+                || post(sandbox::room),
             )
         },
         plain(

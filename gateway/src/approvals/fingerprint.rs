@@ -229,6 +229,7 @@ mod tests {
             rule: rules[0].into(),
             line: String::new(),
             updated_input: None,
+            sandbox: None,
             policy: "p".into(),
             enforced: true,
         }

@@ -104,6 +104,7 @@ fn fingerprint(command: &str) -> Fingerprint {
         rule: "x".into(),
         line: String::new(),
         updated_input: None,
+        sandbox: None,
         policy: "p".into(),
         enforced: true,
     };

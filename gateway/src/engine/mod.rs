@@ -1,13 +1,16 @@
 //! The one decision path: a payload in, a record in the ledger, the harness's native reply out.
 
 mod homes;
+pub(crate) mod sandbox;
 mod tool_call;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use defenseclaw_detect::Surface;
+use defenseclaw_model::api::SandboxStatus;
 use defenseclaw_model::call::{CallDeclaration, HookEventKind};
 use defenseclaw_model::config::{Config, FailMode};
 use defenseclaw_model::decision::{Finding, Mode, Severity, Verdict};
@@ -23,6 +26,7 @@ use crate::counters::Counters;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
 use crate::redact;
+use crate::rooms::Tickets;
 use crate::rules::RulesInForce;
 use crate::sessions::Sessions;
 use crate::throttle::Throttle;
@@ -44,12 +48,23 @@ pub struct Peer {
     pub uid: u32,
 }
 
+/// What the hook client says beside the payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Said<'a> {
+    /// The event that the hook's command line names.
+    pub named: Option<&'a str>,
+    /// It was started by our shell.
+    pub prefixed: bool,
+}
+
 /// One hook request.
 #[derive(Clone, Copy)]
 struct Request {
     connector: &'static Contract,
     peer: Peer,
     arrived: Instant,
+    /// The harness hands its shell lines to our program: its hooks came that way.
+    prefixed: bool,
 }
 
 /// Everything that a decision needs.
@@ -59,6 +74,8 @@ pub struct Engine {
     counters: Counters,
     faults: Throttle,
     homes: Homes,
+    tickets: Mutex<Tickets>,
+    launcher: Arc<Path>,
 }
 
 /// What an engine works with, and shares with the rest of the gateway.
@@ -86,6 +103,8 @@ impl Engine {
             counters: Counters::default(),
             faults: Throttle::default(),
             homes: Homes::default(),
+            tickets: Mutex::default(),
+            launcher: sandbox::launcher(),
         }
     }
 
@@ -118,20 +137,30 @@ impl Engine {
         self.parts.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers one hook request. Everything that was decided is in the ledger before this returns it. `named`: the event
-    /// that the hook's command line names.
+    pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which connectors run their calls in which rooms.
+    pub(crate) fn sandboxed(&self) -> Vec<SandboxStatus> {
+        sandbox::in_force(&self.config)
+    }
+
+    /// Answers one hook request. Everything that was decided is in the ledger before this returns it.
     pub async fn hook(
         &self,
         connector: &'static Contract,
-        named: Option<&str>,
+        said: Said<'_>,
         payload: Bytes,
         peer: Peer,
         arrived: Instant,
     ) -> Reply {
+        let Said { named, prefixed } = said;
         let request = Request {
             connector,
             peer,
             arrived,
+            prefixed,
         };
         let size = payload.len();
         let hint = named.map(str::to_owned);
@@ -161,6 +190,7 @@ impl Engine {
                         cwd: event.cwd,
                         home,
                         call,
+                        came: None,
                         size,
                     },
                 )
@@ -187,6 +217,7 @@ impl Engine {
         let time_ns = clock::now_ns();
         let mut findings = self.findings_in(&kind).await;
         findings.extend(self.ran_refused(&session, &kind));
+        findings.extend(self.ran_outside(&session, &kind));
         let rules = self.parts.rules.current();
         self.sessions()
             .found(&session, rules.policy.risk(), time_ns, &findings);
@@ -226,6 +257,7 @@ impl Engine {
     /// A session has ended.
     fn forget(&self, session: SessionId) {
         self.sessions().end(&session);
+        self.tickets().end(&session);
         self.parts.approvals.session_ended(&session);
         self.parts.agent.tell(&ToAgent::SessionEnd { session });
     }

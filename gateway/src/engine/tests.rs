@@ -1,6 +1,7 @@
 //! The decision path without sockets and without an agent.
 
 use defenseclaw_audit::{Ledger, Query, Reader};
+use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::Decision;
 use serde_json::{Value, json};
 
@@ -61,7 +62,13 @@ async fn hook(engine: &Engine, uid: u32, event: &str, more: Value) -> Reply {
         .extend(more.as_object().unwrap().clone());
     let peer = Peer { pid: Some(1), uid };
     engine
-        .hook(claude(), None, payload.to_string().into(), peer, Instant::now())
+        .hook(
+            claude(),
+            Said::default(),
+            payload.to_string().into(),
+            peer,
+            Instant::now(),
+        )
         .await
 }
 
@@ -198,7 +205,7 @@ fn each_connector_has_its_own_mode() {
     ] {
         let own = defenseclaw_model::config::ConnectorConfig {
             mode: Some(mode),
-            fail_mode: None,
+            ..Default::default()
         };
         let config = Config {
             mode: Mode::Observe,
@@ -315,9 +322,11 @@ fn a_harness_that_cannot_change_input_refuses_what_may_only_run_changed() {
             uid: 1000,
         };
         let payload = payload.to_string().into();
-        let reply = engine
-            .hook(windsurf, Some(event), payload, peer, Instant::now())
-            .await;
+        let said = Said {
+            named: Some(event),
+            prefixed: false,
+        };
+        let reply = engine.hook(windsurf, said, payload, peer, Instant::now()).await;
         assert_eq!(reply, windsurf.refused(Some(event), &why(&reply)));
     });
     let decision = decisions(&records)[0];
@@ -331,4 +340,239 @@ fn why(reply: &Reply) -> String {
         .trim()
         .trim_start_matches("DefenseClaw: ")
         .to_owned()
+}
+
+/// A configuration under which Claude Code's commands run in `workspace`.
+fn sandboxed() -> Config {
+    let own = defenseclaw_model::config::ConnectorConfig {
+        sandbox: Some("workspace".parse().unwrap()),
+        ..Default::default()
+    };
+    Config {
+        mode: Mode::Action,
+        connectors: [("claude-code".to_owned(), own)].into(),
+        ..Config::default()
+    }
+}
+
+/// What a harness is told whose shell lines go through our program, or do not.
+async fn told(engine: &Engine, prefixed: bool, call: &str, input: Value) -> Value {
+    let payload = json!({
+        "session_id": "s", "cwd": "/w", "hook_event_name": "PreToolUse", "tool_name": "Bash", "tool_use_id": call,
+        "tool_input": input,
+    });
+    let said = Said {
+        named: None,
+        prefixed,
+    };
+    let peer = Peer {
+        pid: Some(1),
+        uid: 1000,
+    };
+    let reply = engine
+        .hook(claude(), said, payload.to_string().into(), peer, Instant::now())
+        .await;
+    if reply.body.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice::<Value>(&reply.body).unwrap()["hookSpecificOutput"].clone()
+}
+
+/// The engine's launcher must be there; for a test any file will do.
+fn with_launcher(engine: &Arc<Engine>) -> Arc<Engine> {
+    let config = engine.config.clone();
+    let parts = Parts {
+        rules: Arc::clone(&engine.parts.rules),
+        ledger: engine.parts.ledger.clone(),
+        sessions: Arc::clone(&engine.parts.sessions),
+        judge: engine.parts.judge.clone(),
+        agent: Arc::clone(&engine.parts.agent),
+        approvals: Arc::clone(&engine.parts.approvals),
+    };
+    let mut engine = Engine::new(&config, parts);
+    engine.launcher = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/launcher/defenseclaw-cli")
+        .into();
+    Arc::new(engine)
+}
+
+#[test]
+fn a_command_is_wrapped_and_everything_else_of_its_input_stays() {
+    use defenseclaw_harness::contract::sandbox::unwrap;
+    use defenseclaw_model::sandbox::{Sandbox, SandboxRoute};
+    let records = with_config(&sandboxed(), |engine| async move {
+        let engine = with_launcher(&engine);
+        let input =
+            json!({"command": "ls -la", "timeout": 5, "run_in_background": true, "description": "list"});
+        let reply = told(&engine, false, "t1", input).await;
+        assert_eq!(
+            reply.get("permissionDecision"),
+            None,
+            "the person's own rules still decide: {reply}"
+        );
+        let updated = &reply["updatedInput"];
+        assert_eq!(
+            (&updated["timeout"], &updated["run_in_background"]),
+            (&json!(5), &json!(true))
+        );
+        let line = updated["command"].as_str().unwrap().to_owned();
+        let wrapped = unwrap(&line).unwrap();
+        assert_eq!(
+            (
+                wrapped.command.as_str(),
+                wrapped.profile.as_str(),
+                wrapped.call.as_str()
+            ),
+            ("ls -la", "workspace", "t1")
+        );
+        assert!(line.contains("--project '/w'"), "{line}");
+        // The agent attributes what it sees, and that is the line as it runs.
+        let open = engine.sessions().for_agent().remove(0).open_calls.remove(0);
+        assert!(
+            matches!(&open.kind, CallKind::Command { command, .. } if *command == line),
+            "{open:?}"
+        );
+        // Asked about once more, as it runs now: the same call, wrapped once.
+        let again = told(&engine, false, "t1", json!({"command": line})).await;
+        assert_eq!(again["updatedInput"]["command"], line);
+        // A refusal is one with or without a room, and other tools have none.
+        assert_eq!(
+            told(&engine, false, "t2", json!({"command": REFUSED})).await["permissionDecision"],
+            "deny"
+        );
+        let write = json!({"tool_name": "Write", "tool_use_id": "t3", "tool_input": {"file_path": "/w/a", "content": "x"}});
+        assert_eq!(hook(&engine, 1000, "PreToolUse", write).await, Reply::silence());
+    });
+    let decisions = decisions(&records);
+    let room = Some(Sandbox {
+        profile: "workspace".into(),
+        by: Some(SandboxRoute::UpdatedInput),
+    });
+    let rooms: Vec<_> = decisions
+        .iter()
+        .map(|decision| decision.sandbox.clone())
+        .collect();
+    assert_eq!(rooms, [room.clone(), room, None, None]);
+    assert!(
+        decisions.iter().all(|decision| decision.updated_input.is_none()),
+        "the record names the room instead"
+    );
+    let shown: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            RecordBody::ToolCall {
+                call_kind: CallKind::Command { command, .. },
+                ..
+            } => Some(command.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shown[..2], ["ls -la", "ls -la"]);
+}
+
+#[test]
+fn what_an_agent_puts_before_its_command_is_judged_with_it() {
+    let records = with_config(&sandboxed(), |engine| async move {
+        let engine = with_launcher(&engine);
+        for (call, line) in [
+            (
+                "t1",
+                format!("defenseclaw-cli run --profile gpu -- sh -c '{REFUSED}'"),
+            ),
+            (
+                "t2",
+                format!(
+                    "'/tmp/defenseclaw-cli' run --profile workspace --project '/w' --call 't2' -- \"${{BASH:-${{ZSH_ARGZERO:-/bin/sh}}}}\" -c '{REFUSED}' \"$0\" \"$@\""
+                ),
+            ),
+        ] {
+            let reply = told(&engine, false, call, json!({"command": line})).await;
+            assert_eq!(reply["permissionDecision"], "deny", "{line}: {reply}");
+        }
+        let own = "defenseclaw-cli run --best-effort --profile gpu -- make".to_owned();
+        let reply = told(&engine, false, "t3", json!({"command": own})).await;
+        assert_eq!(reply["permissionDecision"], "ask", "{reply}");
+        assert!(
+            reply["updatedInput"]["command"]
+                .as_str()
+                .unwrap()
+                .contains("--best-effort"),
+            "it stays, within the room: {reply}"
+        );
+    });
+    assert_eq!(decisions(&records)[2].rule, "trust.sandbox-loosened");
+}
+
+#[test]
+fn a_harness_that_hands_its_lines_over_keeps_its_commands() {
+    use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion};
+    let records = with_config(&sandboxed(), |engine| async move {
+        let question = |line: &str| RoomQuestion {
+            connector: "claude-code".into(),
+            session: None,
+            line: line.into(),
+        };
+        hook(&engine, 1000, "SessionStart", json!({})).await;
+        assert_eq!(
+            told(&engine, true, "t1", json!({"command": "make 'a b'"})).await,
+            Value::Null
+        );
+        let line = "source /x 2>/dev/null || true && eval 'make '\"'\"'a b'\"'\"'' < /dev/null && pwd -P >| /tmp/claude-1-cwd";
+        let answer = engine.room(1000, &question(line));
+        let call = CallId::new("t1").unwrap();
+        let wanted = RoomAnswer {
+            profile: Some("workspace".into()),
+            call: Some(call),
+            project: Some("/w".into()),
+        };
+        assert_eq!(answer, wanted);
+        let unknown = engine.room(1000, &question("eval 'make' && pwd -P >| /tmp/x"));
+        assert_eq!(
+            (unknown.profile.as_deref(), unknown.call),
+            (Some("workspace"), None)
+        );
+        hook(&engine, 1000, "PostToolUse", bash("t1", "make 'a b'")).await;
+        // Nobody asks for the next one: its harness lost its prefix.
+        told(&engine, true, "t2", json!({"command": "ls"})).await;
+        hook(&engine, 1000, "PostToolUse", bash("t2", "ls")).await;
+    });
+    let found: Vec<_> = records
+        .iter()
+        .filter_map(|record| match record {
+            RecordBody::Finding { finding, .. } => Some(finding.rule.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(found, ["sandbox.not-applied"]);
+}
+
+#[test]
+fn where_nothing_is_enforced_nothing_is_wrapped() {
+    let config = Config {
+        mode: Mode::Observe,
+        ..sandboxed()
+    };
+    let records = with_config(&config, |engine| async move {
+        assert_eq!(
+            told(&engine, false, "t1", json!({"command": "ls"})).await,
+            Value::Null
+        );
+    });
+    let sandbox = decisions(&records)[0].sandbox.clone().unwrap();
+    assert_eq!((sandbox.profile.as_str(), sandbox.by), ("workspace", None));
+}
+
+#[test]
+fn a_call_that_must_run_in_a_room_does_not_run_without_a_launcher() {
+    with_config(&sandboxed(), |engine| async move {
+        let reply = told(&engine, false, "t1", json!({"command": "ls"})).await;
+        assert_eq!(reply["permissionDecision"], "deny", "{reply}");
+        assert!(
+            reply["permissionDecisionReason"]
+                .as_str()
+                .unwrap()
+                .contains("is not there"),
+            "{reply}"
+        );
+    });
 }

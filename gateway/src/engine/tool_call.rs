@@ -10,10 +10,12 @@ use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Ve
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::{DOCTOR_SESSION, SessionId};
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
+use defenseclaw_model::sandbox::Sandbox;
 use defenseclaw_model::wire::ToAgent;
 use defenseclaw_policy::{DecideInput, PolicyError};
 use serde_json::Value;
 
+use super::sandbox::Doors;
 use super::{Engine, Request, off_loop};
 use crate::approvals::{Fingerprint, Pending};
 use crate::clock;
@@ -35,6 +37,8 @@ pub(super) struct Asked {
     pub(super) cwd: Option<String>,
     pub(super) home: Option<String>,
     pub(super) call: ToolCall,
+    /// Its input as it came, where a reply of ours had put the launcher before its command.
+    pub(super) came: Option<Value>,
     /// The payload's size (bytes).
     pub(super) size: usize,
 }
@@ -73,6 +77,8 @@ enum Person {
 
 struct Outcome {
     decision: Decision,
+    /// The input that puts the call into its room.
+    carried: Option<Value>,
     /// The policy could not decide; the fail mode did.
     policy_failed: bool,
 }
@@ -83,7 +89,7 @@ impl Engine {
             asked.home = self.homes.of(request.peer.uid).await;
         }
         let modifies = request.connector.can(&asked.native).modify;
-        let decider = self.decider(&asked.session, modifies);
+        let decider = self.decider(&asked.session, modifies, self.doors(request, &asked));
         // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
         let expected = if self.parts.agent.connected() {
             Binding::Bound
@@ -147,10 +153,16 @@ impl Engine {
             );
         }
         if verdict == Verdict::Deny && !forged {
+            outcome.decision.sandbox = None;
             self.sessions().refuse_call(&asked.session, &asked.call.call);
+        } else if !forged {
+            self.give_ticket(request, &asked, &outcome.decision);
         }
-        // The harness gets the input as the policy made it; the record shows it masked.
+        // The harness gets the input as the policy made it, within its room; the record shows it masked, and names the room.
+        let own = outcome.decision.updated_input.clone();
+        outcome.decision.updated_input = outcome.carried.take().or(own.clone());
         let reply = request.connector.decided(&asked.native, &outcome.decision);
+        outcome.decision.updated_input = own;
         redact::decision(&mut outcome.decision);
         let recorded = self
             .record(request, &asked, shown, outcome.decision, binding)
@@ -234,7 +246,7 @@ impl Engine {
         Person::Answered
     }
 
-    fn decider(&self, session: &SessionId, modifies: bool) -> Decider {
+    fn decider(&self, session: &SessionId, modifies: bool, doors: Doors) -> Decider {
         let rules = self.parts.rules.current();
         let posture = self
             .sessions()
@@ -246,6 +258,7 @@ impl Engine {
             mode: self.config.mode_of(connector),
             fail_mode: self.config.fail_mode_of(connector),
             modifies,
+            doors,
         }
     }
 
@@ -334,9 +347,10 @@ impl Engine {
 }
 
 /// Facts, findings, the policy's word, and what is kept and told of the call. `None`: it panicked.
-async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<Considered> {
+async fn consider(decider: Decider, mut asked: Asked, binding: &Binding) -> Option<Considered> {
     let binding = binding.clone();
     off_loop(asked.size, move || {
+        asked.came = decider.doors.take_off(&mut asked.call);
         let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
         let findings = decider.findings(&asked.call, &facts);
         let mut declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
@@ -354,6 +368,13 @@ async fn consider(decider: Decider, asked: Asked, binding: &Binding) -> Option<C
             let facts = facts_of(&changed, asked.cwd.as_deref(), asked.home.as_deref());
             declaration = redact::declaration(&changed, asked.cwd.as_deref(), &facts);
             judged = redact::facts(&facts);
+        }
+        // The same program in its room: only the line that the kernel sees is another.
+        let line = outcome.carried.as_ref().or(asked.came.as_ref());
+        if let Some(line) = line.and_then(|input| decider.doors.line(input))
+            && let CallKind::Command { command, .. } = &mut declaration.kind
+        {
+            line.clone_into(command);
         }
         Considered {
             asked,
@@ -393,6 +414,8 @@ struct Decider {
     fail_mode: FailMode,
     /// Whether the harness can run a call with changed input.
     modifies: bool,
+    /// The ways into a room.
+    doors: Doors,
 }
 
 impl Decider {
@@ -448,19 +471,20 @@ impl Decider {
             findings,
             posture: &self.posture,
             binding,
+            sandbox: self.doors.own(&asked.call),
         };
-        match self.rules.policy.decide(&input) {
-            Ok(decision) => Outcome {
-                decision: self.feasible(decision),
-                policy_failed: false,
-            },
+        let (mut decision, policy_failed) = match self.rules.policy.decide(&input) {
+            Ok(decision) => (self.feasible(decision), false),
             Err(error) => {
                 tracing::error!(session = %asked.session, call = %asked.call.call, "the policy cannot decide: {error}");
-                Outcome {
-                    decision: self.by_fail_mode(&error),
-                    policy_failed: true,
-                }
+                (self.by_fail_mode(&error, self.doors.own(&asked.call)), true)
             }
+        };
+        let carried = self.doors.lead(asked, asked.came.as_ref(), &mut decision);
+        Outcome {
+            decision,
+            carried,
+            policy_failed,
         }
     }
 
@@ -481,7 +505,8 @@ impl Decider {
         decision
     }
 
-    fn by_fail_mode(&self, error: &PolicyError) -> Decision {
+    /// `own`: what the call runs in, should it run.
+    fn by_fail_mode(&self, error: &PolicyError, own: Option<&str>) -> Decision {
         let message = format!("the policy could not decide on this call: {error}");
         let verdict = match self.fail_mode {
             FailMode::Closed => Verdict::Deny,
@@ -504,6 +529,10 @@ impl Decider {
             rule: String::new(),
             line: String::new(),
             updated_input: None,
+            sandbox: own.map(|profile| Sandbox {
+                profile: profile.to_owned(),
+                by: None,
+            }),
             policy: self.rules.policy.revision().to_owned(),
             enforced: self.mode.enforces(),
         }
@@ -532,6 +561,7 @@ mod tests {
             cwd: None,
             home: None,
             call,
+            came: None,
             size: 10,
         }
     }
@@ -562,6 +592,7 @@ mod tests {
                 mode,
                 fail_mode,
                 modifies: false,
+                doors: Doors::closed("claude-code"),
             };
             let outcome = decider.outcome(
                 &asked(),

@@ -38,6 +38,7 @@ impl Host {
             state: root.join("state"),
             client,
             fail_closed: true,
+            sandboxed: false,
             variables: BTreeMap::new(),
             programs: Vec::new(),
             root,

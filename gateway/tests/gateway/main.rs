@@ -13,5 +13,6 @@ mod harnesses;
 mod hooks;
 mod lifecycle;
 mod people;
+mod sandbox;
 mod watch;
 mod world;

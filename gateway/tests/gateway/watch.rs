@@ -32,6 +32,7 @@ fn a_hook_that_is_taken_away_is_back_and_on_record() {
         state: world.path("state"),
         client,
         fail_closed: true,
+        sandboxed: false,
         variables: BTreeMap::new(),
         programs: Vec::new(),
     };

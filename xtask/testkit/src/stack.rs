@@ -23,10 +23,11 @@ const NOBODY: u32 = 65534;
 /// How long a daemon may take to be ready. Loading the sensor on a busy machine takes seconds.
 const READY: Duration = Duration::from_secs(30);
 /// The programs of a build.
-const PROGRAMS: [&str; 4] = [
+const PROGRAMS: [&str; 5] = [
     "defenseclaw-gateway",
     "defenseclaw-agent",
     "defenseclaw-hook",
+    "defenseclaw-shell",
     "defenseclaw-cli",
 ];
 
@@ -43,6 +44,8 @@ pub struct StackOptions {
     pub durability: Durability,
     /// Whether the agent runs too (needs root).
     pub agent: bool,
+    /// The sandbox of each connector's commands: connector and profile.
+    pub sandboxes: Vec<(&'static str, &'static str)>,
 }
 
 impl Default for StackOptions {
@@ -53,6 +56,7 @@ impl Default for StackOptions {
             fail_mode: FailMode::Closed,
             durability: Durability::Process,
             agent: true,
+            sandboxes: Vec::new(),
         }
     }
 }
@@ -120,7 +124,7 @@ impl Stack {
             fs::copy(&from, self.program(name))
                 .with_context(|| format!("no program {}: run `cargo xtask build`", from.display()))?;
         }
-        let text = format!(
+        let mut text = format!(
             "mode: {}\nfail_mode: {}\ndurability: {}\n",
             serde_json::to_value(self.options.mode)?
                 .as_str()
@@ -130,6 +134,12 @@ impl Stack {
                 .unwrap_or_default(),
             self.options.durability.as_str(),
         );
+        if !self.options.sandboxes.is_empty() {
+            text.push_str("connectors:\n");
+        }
+        for (connector, profile) in &self.options.sandboxes {
+            text.push_str(&format!("  {connector}: {{ sandbox: {profile} }}\n"));
+        }
         fs::write(top.join("config.yaml"), text)?;
         Ok(())
     }

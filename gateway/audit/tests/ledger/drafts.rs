@@ -126,6 +126,7 @@ fn decision() -> impl Strategy<Value = Decision> {
                 rule: String::new(),
                 line: String::new(),
                 updated_input: None,
+                sandbox: None,
             },
         )
 }

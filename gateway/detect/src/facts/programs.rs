@@ -181,7 +181,7 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
         return None;
     }
     match name {
-        name if table::is_shell(name) => shell_call(analysis, call, scope),
+        name if table::is_shell(name) || is_own_shell(call) => shell_call(analysis, call, scope),
         "eval" => eval(analysis, call, scope),
         "source" | "." => sourced(analysis, call, scope),
         "alias" | "trap" => later(analysis, name, call, scope),
@@ -222,6 +222,17 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
         }
     }
     prints::printed(&behaviours::Invocation { name, call })
+}
+
+/// `"$SHELL"`, `"$BASH"`: the shell that reads the command itself, whichever that is.
+fn is_own_shell(call: Call<'_>) -> bool {
+    let names = |text: &str| {
+        ["SHELL", "BASH", "ZSH_ARGZERO"]
+            .iter()
+            .any(|name| text.contains(name))
+    };
+    let first = call.fields.first();
+    first.is_some_and(|(field, _)| !field.exact && names(&field.text))
 }
 
 /// The words that a call's fields came from.

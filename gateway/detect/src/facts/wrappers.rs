@@ -150,7 +150,7 @@ fn wrapper(name: &str) -> Option<Wrapper> {
         | "ssh-agent"
         | "dbus-launch"
         | "winpty" => with(&["-f", "-e", "--file", "-N", "-m", "-C"], 0),
-        "watch" => Wrapper {
+        "watch" | "defenseclaw-shell" => Wrapper {
             text: Text::Rest,
             ..with(&["-n", "--interval"], 0)
         },
@@ -176,6 +176,8 @@ fn runner_word(name: &str) -> Option<(&'static str, usize)> {
         "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" | "pixi" | "doppler" | "infisical" | "op"
         | "volta" => ("run", 0),
         "conda" | "mamba" | "micromamba" => ("run", 0),
+        // The launcher puts a command into a sandbox; what it is, it stays.
+        "defenseclaw" | "defenseclaw-cli" => ("run", 0),
         "rustup" => ("run", 1),
         "bundle" | "mise" | "asdf" | "rbenv" | "pyenv" | "fnm" | "pnpm" | "yarn" | "npm" => ("exec", 0),
         "aws-vault" | "chamber" | "direnv" | "envchain" => ("exec", 1),
@@ -203,6 +205,8 @@ const RUNNER_VALUES: &[&str] = &[
     "--path",
     "--filter",
     "-C",
+    "--profile",
+    "--call",
 ];
 
 /// Adds the program that the wrapper `name` runs; `false` if `name` is no wrapper.

@@ -4,7 +4,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use defenseclaw_detect::tools::{Selector, ToolTable};
 
+use defenseclaw_model::sandbox::SandboxRoute;
+
 use super::reply::Replies;
+use super::sandbox::Rooms;
 use super::schema::{EventEntry, EventKind, FailedEntry, File, InputEntry, ToolEntry};
 use super::{Contract, Event, Failed, Input, ToolName};
 
@@ -67,6 +70,12 @@ impl Contract {
             primary: file.primary,
             tools: ToolTable::new(file.tools).map_err(|error| error.to_string())?,
             replies,
+            rooms: Rooms {
+                routes: file.sandbox.routes,
+                tools: file.sandbox.tools,
+                field: file.sandbox.field,
+                exec: file.sandbox.exec,
+            },
         })
     }
 
@@ -103,6 +112,7 @@ impl Contract {
                 return refuse("nothing says where the prompt stands: give `text`");
             }
         }
+        self.check_rooms()?;
         let used: BTreeSet<&String> = self
             .events
             .values()
@@ -112,6 +122,29 @@ impl Contract {
             Some(name) => Err(format!("replies, `{name}`: no event uses them")),
             None => Ok(()),
         }
+    }
+}
+
+impl Contract {
+    fn check_rooms(&self) -> Result<(), String> {
+        let rooms = &self.rooms;
+        if rooms.routes.is_empty() {
+            return Err("sandbox, `routes`: name at least `session`".into());
+        }
+        let single = rooms.routes.iter().any(|route| *route != SandboxRoute::Session);
+        if single == rooms.tools.is_empty() || single == rooms.field.is_empty() {
+            return Err(
+                "sandbox: `tools` and `field` belong to routes other than `session`, and are needed there"
+                    .into(),
+            );
+        }
+        if rooms.routes.contains(&SandboxRoute::UpdatedInput) && !self.can(&self.primary).modify {
+            return Err(format!(
+                "sandbox: {} cannot be answered with a changed input",
+                self.primary
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::payload::{check_bounds, fields};
+use super::sandbox::unwrap;
 use super::schema::{EventKind, NoSession};
 use super::{Contract, Event, Failed, Fault, FaultKind, Input, Parsed, ToolName};
 
@@ -338,7 +339,11 @@ impl Asked<'_> {
             None => {}
         }
         let session = self.session;
-        let input = match input {
+        // After the tool, its input may be the one that a reply of ours has put in place.
+        let rooms = &self.reader.contract.rooms;
+        let wrapped = rooms.command(input).and_then(unwrap);
+        let before = wrapped.and_then(|wrapped| rooms.with_command(input, wrapped.command));
+        let input = match before.as_ref().unwrap_or(input) {
             Value::Null => String::new(),
             input => input.to_string(),
         };

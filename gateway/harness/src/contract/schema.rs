@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use defenseclaw_detect::tools::{Selector, ToolRule};
+use defenseclaw_model::sandbox::SandboxRoute;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -19,6 +20,7 @@ pub(super) struct File {
     pub(super) events: BTreeMap<String, EventEntry>,
     pub(super) replies: BTreeMap<String, ReplyEntries>,
     pub(super) tools: Vec<ToolRule>,
+    pub(super) sandbox: SandboxEntry,
     #[serde(default, rename = "temporary_suffix")]
     _temporary_suffix: IgnoredAny,
     #[serde(rename = "harness")]
@@ -196,4 +198,21 @@ pub(super) struct ReplyEntry {
     pub(super) exit: u8,
     pub(super) body: String,
     pub(super) stderr: String,
+}
+
+/// How a command gets into a sandbox.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SandboxEntry {
+    /// The best first.
+    pub(super) routes: Vec<SandboxRoute>,
+    /// The tools whose commands are run by a shell of their own.
+    #[serde(default)]
+    pub(super) tools: Vec<String>,
+    /// The field of their input that holds the command.
+    #[serde(default)]
+    pub(super) field: String,
+    /// Whether the shell that runs a command is there for that command only.
+    #[serde(default)]
+    pub(super) exec: bool,
 }

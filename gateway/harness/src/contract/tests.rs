@@ -216,6 +216,7 @@ fn decision(verdict: Verdict, enforced: bool) -> Decision {
         rule: String::new(),
         line: String::new(),
         updated_input: None,
+        sandbox: None,
         policy: "000000000000".into(),
         enforced,
     }

@@ -107,6 +107,25 @@ pub fn setup(
     Ok(changes)
 }
 
+/// Whether an earlier set-up put a value into a file that this one would not: then that one is to be taken back first.
+pub fn leaves_something(site: &Site, spec: &Spec, scope: Scope) -> Result<bool, InstallError> {
+    let known = take(
+        &mut Store::new(&site.state).load()?,
+        &spec.connector,
+        scope,
+        &site.user.home,
+    );
+    let planned = site.plan(spec, scope)?;
+    let wanted: Vec<_> = planned
+        .iter()
+        .flat_map(|file| &file.edits)
+        .map(edit::Edit::at)
+        .collect();
+    let files = known.map(|installed| installed.files).unwrap_or_default();
+    let mut edits = files.iter().flat_map(|file| &file.planned.edits);
+    Ok(edits.any(|old| matches!(old, edit::Edit::Set { at, .. } if !wanted.contains(&at.as_slice()))))
+}
+
 /// Writes what the drafts say, and notes in the manifest's records which folders that made.
 fn write(
     site: &Site,

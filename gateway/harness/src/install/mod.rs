@@ -27,7 +27,7 @@ mod tests;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub use change::{Change, ChangeKind, setup, teardown};
+pub use change::{Change, ChangeKind, leaves_something, setup, teardown};
 pub use check::{Health, check, repair};
 pub use manifest::{Installed, Manifest, Stage, Store};
 pub use site::{Site, User};

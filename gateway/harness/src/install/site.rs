@@ -38,6 +38,8 @@ pub struct Site {
     pub client: PathBuf,
     /// Whether a harness that can be told so blocks calls when the hook client itself fails.
     pub fail_closed: bool,
+    /// Whether the harness's calls are to run in sandboxes.
+    pub sandboxed: bool,
     /// The user's environment, as far as it names folders of harnesses. Empty where someone acts for another user.
     pub variables: BTreeMap<String, OsString>,
     /// Folders in which programs are looked for.
@@ -166,6 +168,7 @@ struct Words {
     command: String,
     client_folder: String,
     fail_closed: bool,
+    sandboxed: bool,
 }
 
 impl Words {
@@ -193,11 +196,13 @@ impl Words {
             command: format!("{client} {connector}"),
             client_folder: folder.to_owned(),
             fail_closed: site.fail_closed,
+            sandboxed: site.sandboxed,
         })
     }
 
     fn edits(&self, file: &FileSpec) -> Vec<Edit> {
-        let set = file.set.iter().map(|set| Edit::Set {
+        let wanted = file.set.iter().filter(|set| self.sandboxed || !set.sandboxed);
+        let set = wanted.map(|set| Edit::Set {
             at: set.at.clone(),
             value: self.fill_value(&set.value, ""),
             existing: set.existing,

@@ -126,11 +126,14 @@ pub struct FileSpec {
 pub struct SetSpec {
     /// Keys from the outermost on.
     pub at: Vec<String>,
-    /// The value.
+    /// The value. In its texts, `{client_folder}` is the folder of our programs.
     pub value: Value,
     /// What to do where there is another.
     #[serde(default)]
     pub existing: Existing,
+    /// Only where the harness's calls are to run in sandboxes.
+    #[serde(default)]
+    pub sandboxed: bool,
 }
 
 /// An element for each of some lists.

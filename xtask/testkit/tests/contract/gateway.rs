@@ -112,6 +112,7 @@ fn decide(call: &ToolCall) -> Decision {
         rule: String::new(),
         line: String::new(),
         updated_input: updated,
+        sandbox: None,
         policy: "000000000000".into(),
         enforced: true,
     }

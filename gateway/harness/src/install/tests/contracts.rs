@@ -148,6 +148,7 @@ fn what_is_installed_fits_the_contract() {
             rule: String::new(),
             line: String::new(),
             updated_input: None,
+            sandbox: None,
             policy: String::new(),
             enforced: true,
         };
