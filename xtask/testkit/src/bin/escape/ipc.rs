@@ -230,7 +230,7 @@ fn own_random(_: &Scene) -> Attempt {
     Ok("16 bytes".to_owned())
 }
 
-const KEYCTL_INVALIDATE: i32 = 21;
+const KEYCTL_UNLINK: i32 = 9;
 const KEYCTL_SEARCH: i32 = 10;
 const KEYCTL_READ: i32 = 11;
 /// The keyring of all processes of a user.
@@ -249,7 +249,12 @@ fn add(name: &str, ring: i32) -> Result<i32, Refused> {
         text.len().into(),
         ring.into(),
     ];
-    Ok(call("add_key", libc::SYS_add_key, &arguments)? as i32)
+    match call("add_key", libc::SYS_add_key, &arguments) {
+        Err(Refused::By(why)) if why.ends_with("(os error 122)") => {
+            absent("the user's quota of keys is used up")
+        }
+        key => Ok(key? as i32),
+    }
 }
 
 /// Adds a key that every process of the user may read.
@@ -265,12 +270,9 @@ pub(crate) fn add_key(name: &str) -> Result<i32, Refused> {
 }
 
 pub(crate) fn remove_key(key: i32) {
-    // As with segments.
-    let _ = call(
-        "KEYCTL_INVALIDATE",
-        libc::SYS_keyctl,
-        &[KEYCTL_INVALIDATE.into(), key.into()],
-    );
+    // As with segments. A keyring gives back what a link takes of the user's quota only when it is unlinked.
+    let unlink = [KEYCTL_UNLINK.into(), key.into(), USER_KEYRING.into()];
+    let _ = call("KEYCTL_UNLINK", libc::SYS_keyctl, &unlink);
 }
 
 fn read(key: i64) -> Attempt {
