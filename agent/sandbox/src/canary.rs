@@ -110,8 +110,10 @@ impl Witnesses {
             None => Proof::NoWitness,
         };
         let same = |known: &(PathBuf, Identity)| opens(&known.0) == Some(known.1);
+        // Whoever removes a covered socket takes the cover away first, and its name only a moment later; it has no link then.
         let there = |known: &(PathBuf, Identity)| {
-            fs::symlink_metadata(&known.0).is_ok_and(|meta| (meta.dev(), meta.ino()) == known.1)
+            fs::symlink_metadata(&known.0)
+                .is_ok_and(|meta| (meta.dev(), meta.ino()) == known.1 && meta.nlink() > 0)
         };
         let mut results = vec![
             (Family::FileWrites, self.written.as_deref().map(makes_unnamed)),

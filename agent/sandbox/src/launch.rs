@@ -18,7 +18,7 @@ use crate::judge::PlanJudge;
 use crate::keeper;
 use crate::landlock::{self, LandlockError};
 use crate::mounts::{self, MountError, Namespace};
-use crate::plan::{self, MAX_FOLDERS, Plan, PlanError, Setting};
+use crate::plan::{self, MAX_FOLDERS, MAX_SOCKETS, Plan, PlanError, Setting};
 use crate::privileges;
 use crate::profile::{Family, NetworkMode, Profile, Tmp, UnixSockets};
 use crate::report::{Mechanism, Proof, Protection, Report};
@@ -396,6 +396,10 @@ impl Launch {
         let (by, detail) = match (profile.unix_sockets, reach.unix) {
             (UnixSockets::Any, _) => (By::Open, "all that this user reaches".to_owned()),
             (UnixSockets::Inside, true) => (By::Landlock, "only those in what may be written".to_owned()),
+            (UnixSockets::Inside, false) if plan.sockets_cut => (
+                By::Missing,
+                format!("there are more than {MAX_SOCKETS} sockets on this host; Linux 7.1 closes them all"),
+            ),
             (UnixSockets::Inside, false) if plan.sockets.is_empty() => {
                 (By::Open, "none on this host".to_owned())
             }

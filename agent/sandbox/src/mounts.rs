@@ -159,6 +159,19 @@ fn freeze(plan: &Plan) -> Result<(), MountError> {
     Ok(())
 }
 
+/// Tries again while the place is being replaced: an editor that saves a file by rename takes it away between finding it and mounting
+/// on it.
+fn while_replaced(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    const TRIES: usize = 20;
+    for _ in 1..TRIES {
+        match act() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    act()
+}
+
 /// Mounts `path` over itself, with all that is mounted below.
 fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
     let what = if read_only { "cannot seal" } else { "cannot pin" };
@@ -169,7 +182,7 @@ fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
         }
         attach(&tree, path)
     };
-    match clone() {
+    match while_replaced(clone) {
         Err(_) if fs::symlink_metadata(path).is_err() => Ok(()),
         other => other.map_err(|source| failed(what, path, source)),
     }
@@ -208,7 +221,8 @@ impl Covers {
             return Ok(false);
         };
         let name = if meta.is_dir() { "folder" } else { "file" };
-        match clone_of(&Path::new(Self::PLACE).join(name)).and_then(|tree| attach(&tree, path)) {
+        let put = || clone_of(&Path::new(Self::PLACE).join(name)).and_then(|tree| attach(&tree, path));
+        match while_replaced(put) {
             Ok(()) => Ok(true),
             Err(_) if fs::symlink_metadata(path).is_err() => Ok(false),
             Err(source) => Err(failed("cannot close", path, source)),

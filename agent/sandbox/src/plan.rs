@@ -15,9 +15,12 @@ mod sockets;
 mod tests;
 
 pub use search::MAX_FOLDERS;
+pub use sockets::MAX_SOCKETS;
 
 /// The host's temporary folders.
 pub const TMP: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
+/// What programs look for a temporary folder in.
+const TMP_VARIABLES: [&str; 4] = ["TMPDIR", "TMP", "TEMP", "TEMPDIR"];
 /// The gateway's sockets: hooks of an agent that runs inside must reach it.
 pub(crate) const GATEWAY: &str = "/run/defenseclaw";
 
@@ -79,6 +82,8 @@ pub struct Plan {
     pub reserved: Vec<PathBuf>,
     /// Unix sockets and folders of them that are out of reach.
     pub sockets: Vec<PathBuf>,
+    /// Whether there are more of them than can be closed.
+    pub sockets_cut: bool,
     /// Temporary folders that are replaced by empty ones.
     pub private_tmp: Vec<PathBuf>,
     /// What `/etc/hosts` is inside, where it is not the host's.
@@ -127,7 +132,7 @@ impl Plan {
                         .is_some_and(|gateway| gateway.starts_with(path))
                     || plan.private_tmp.iter().any(|tmp| path.starts_with(tmp))
             };
-            plan.sockets = sockets::outside(inside);
+            (plan.sockets, plan.sockets_cut) = sockets::outside(inside);
         }
         plan.tidy();
         plan.pin();
@@ -377,6 +382,12 @@ pub fn environment(
         .into_iter()
         .filter(|(name, _)| environment.keep.is_empty() || among(&environment.keep, name))
         .filter(|(name, _)| !among(&environment.drop, name))
+        .map(|(name, value)| {
+            let own = profile.tmp == Tmp::Private && TMP_VARIABLES.iter().any(|known| name == *known);
+            // Whatever folder it named is not the sandbox's own, and may not be writable.
+            let value = if own { OsString::from(TMP[0]) } else { value };
+            (name, value)
+        })
         .collect()
 }
 

@@ -12,11 +12,13 @@
 //! | [`npm`] | where those clients come from |
 //! | [`truth`] | what the recorder program `actor` did, in its own words |
 //! | [`workplace`] | a project, a home folder and an "outside" to act in |
+//! | [`escape`] | attacks on sandboxes: the outside that they aim at, trials, cages |
 //! | [`evaluation`] | how well `inspect` tells attacks from everyday work |
 //! | [`statistics`] | percentiles for benchmarks |
 
 pub mod claude_code;
 pub mod codex;
+pub mod escape;
 pub mod evaluation;
 pub mod model_server;
 pub mod need;

@@ -379,7 +379,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 }
 
 /// `target/dist` of the checkout that this crate was built from, unless `DEFENSECLAW_BIN_DIR` says otherwise.
-fn default_programs() -> PathBuf {
+pub fn default_programs() -> PathBuf {
     if let Some(folder) = std::env::var_os("DEFENSECLAW_BIN_DIR") {
         return folder.into();
     }

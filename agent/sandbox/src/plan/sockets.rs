@@ -1,5 +1,6 @@
 //! Path Unix sockets of the host: what listens behind them acts outside of the sandbox (docker, the session bus, agents of keys).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -18,11 +19,12 @@ const FOLDERS: [&str; 8] = [
 /// Sockets with their own names in `/run`.
 const SOCKETS: [&str; 3] = ["/run/docker.sock", "/run/snapd.socket", "/run/crio/crio.sock"];
 /// Most sockets that are closed one by one. Each costs a mount.
-const MAX_SOCKETS: usize = 512;
+pub const MAX_SOCKETS: usize = 4096;
 
-/// The sockets and folders of sockets on this host that are not `inside`.
-pub(super) fn outside(inside: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = FOLDERS
+/// The sockets and folders of sockets on this host that are not `inside`, and whether there are more than can be closed.
+pub(super) fn outside(inside: impl Fn(&Path) -> bool) -> (Vec<PathBuf>, bool) {
+    // A set: every accepted connection is listed by its listener's path again.
+    let mut found: BTreeSet<PathBuf> = FOLDERS
         .iter()
         .chain(&SOCKETS)
         .filter_map(|path| fs::canonicalize(path).ok())
@@ -30,21 +32,23 @@ pub(super) fn outside(inside: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
     // All that are bound in this network namespace, whoever did; a path is told as it was given to bind.
     let table = fs::read("/proc/net/unix").unwrap_or_default();
     let table = String::from_utf8_lossy(&table);
+    let mut cut = false;
     for line in table.lines().skip(1) {
-        if found.len() >= MAX_SOCKETS {
-            break;
-        }
         let Some(at) = line.find(" /") else { continue };
         let Ok(path) = fs::canonicalize(&line[at + 1..]) else {
             continue;
         };
         let socket = fs::metadata(&path).is_ok_and(|meta| meta.file_type().is_socket());
-        if socket && !inside(&path) {
-            found.push(path);
+        if !socket || inside(&path) || found.contains(&path) {
+            continue;
         }
+        if found.len() >= MAX_SOCKETS {
+            cut = true;
+            break;
+        }
+        found.insert(path);
     }
-    found.retain(|path| !inside(path));
-    found.sort_unstable();
+    let mut found: Vec<PathBuf> = found.into_iter().filter(|path| !inside(path)).collect();
     found.dedup_by(|below, above| below.starts_with(&*above));
-    found
+    (found, cut)
 }

@@ -216,3 +216,15 @@ fn secrets_leave_the_environment() {
     assert_eq!(left("workspace", &names), ["PATH", "CARGO_HOME", "LC_ALL"]);
     assert_eq!(left("strict", &names), ["PATH", "LC_ALL"]);
 }
+
+#[test]
+fn a_private_temporary_folder_is_the_one_that_programs_look_in() {
+    let folder = |profile: &str| {
+        let profile = Profiles::embedded().get(profile).expect("a profile");
+        let given = [("TMPDIR".into(), "/home/x/tmp".into())];
+        environment(&profile, given).pop().expect("TMPDIR").1
+    };
+    assert_eq!(folder("read-only"), "/tmp");
+    assert_eq!(folder("strict"), "/tmp");
+    assert_eq!(folder("workspace"), "/home/x/tmp");
+}
