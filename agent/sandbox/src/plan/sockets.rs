@@ -30,7 +30,9 @@ pub(super) fn outside(inside: impl Fn(&Path) -> bool) -> (Vec<PathBuf>, bool) {
         .filter_map(|path| fs::canonicalize(path).ok())
         .collect();
     // All that are bound in this network namespace, whoever did; a path is told as it was given to bind.
-    let table = fs::read("/proc/net/unix").unwrap_or_default();
+    // Twice: a socket may be passed over while others come and go beside it in the kernel's table.
+    let mut table = fs::read("/proc/net/unix").unwrap_or_default();
+    table.extend(fs::read("/proc/net/unix").unwrap_or_default());
     let table = String::from_utf8_lossy(&table);
     let mut cut = false;
     for line in table.lines().skip(1) {
