@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Which Debian release has which kernel.
-const RELEASES: [(&str, &str); 1] = [("6.12", "trixie")];
+const RELEASES: [(&str, &str); 2] = [("6.1", "bookworm"), ("6.12", "trixie")];
 /// Debian's signing keys, from the package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 

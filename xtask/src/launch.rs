@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 
 use crate::build;
@@ -41,8 +41,14 @@ pub(crate) struct BenchOptions {
 #[derive(Debug, Args)]
 pub(crate) struct VmOptions {
     /// The kernel's version.
-    #[arg(long, default_value = "6.12", value_parser = ["6.12"])]
+    #[arg(long, default_value = "6.12", value_parser = ["6.1", "6.12"])]
     kernel: String,
+    /// Run the attacks on sandboxes there (minutes), in place of the sensor's smoke test.
+    #[arg(long)]
+    sandbox: bool,
+    /// The kernel's list of security modules, as on its command line.
+    #[arg(long, value_name = "LIST")]
+    lsm: Option<String>,
 }
 
 pub(crate) fn demo(host: &Host, options: &DemoOptions) -> Result<()> {
@@ -125,8 +131,46 @@ pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
             ..Wanted::build()
         },
     )?;
-    build::build(host)?;
-    run(&mut guest(host, &options.kernel))
+    let dist = build::build(host)?;
+    let mut command = guest(host, &options.kernel);
+    if options.sandbox {
+        let folder = host.target.join("guest-sandbox");
+        std::fs::create_dir_all(&folder)?;
+        let test = sandbox_test(host)?;
+        crate::host::copy_if_changed(&test, &folder.join("e2e_sandbox"))?;
+        let beside = test
+            .parent()
+            .and_then(std::path::Path::parent)
+            .context("no output folder")?;
+        crate::host::copy_if_changed(&beside.join("escape"), &folder.join("escape"))?;
+        crate::host::copy_if_changed(&dist.join("defenseclaw-cli"), &folder.join("defenseclaw-cli"))?;
+        command.arg("--sandbox").arg(folder);
+    }
+    if let Some(lsm) = &options.lsm {
+        command.args(["--lsm", lsm]);
+    }
+    run(&mut command)
+}
+
+/// Builds the attacks and the test that runs them; gives the test's program.
+fn sandbox_test(host: &Host) -> Result<std::path::PathBuf> {
+    let mut build = host.cargo([
+        "test",
+        "--no-run",
+        "--message-format=json",
+        "--package=defenseclaw-testkit",
+        "--bin=escape",
+        "--test=e2e_sandbox",
+    ]);
+    run(&mut host.cargo(["build", "--package=defenseclaw-testkit", "--bin=escape"]))?;
+    let output = build.stderr(std::process::Stdio::inherit()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let program = text.lines().rev().find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        let (path, _) = rest.split_once('"')?;
+        path.contains("/e2e_sandbox-").then(|| path.into())
+    });
+    program.context("cargo did not say where the test of sandboxes is")
 }
 
 /// The command that boots a guest, once everything is built.
