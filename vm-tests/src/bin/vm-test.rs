@@ -5,7 +5,7 @@
 )]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ const QUICK: Duration = Duration::from_secs(120);
 const PATIENT: Duration = Duration::from_secs(1_800);
 /// What the sandbox's test needs.
 const SANDBOX: [&str; 3] = ["defenseclaw-cli", "escape", "e2e_sandbox"];
+
+/// Programs of this machine that it needs, too.
+const SYSTEM: [&str; 4] = ["sh", "true", "echo", "cat"];
 
 #[derive(Default)]
 struct Arguments {
@@ -82,6 +85,11 @@ fn run() -> Result<()> {
         for program in SANDBOX {
             archive.program(&format!("/bin/{program}"), &folder.join(program))?;
         }
+        // Hostile programs and their twins start some of the system's.
+        for program in SYSTEM {
+            archive.program(&format!("/bin/{program}"), &Path::new("/bin").join(program))?;
+        }
+        archive.file("/etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
         // Its home lies outside of the temporary folders, which every sandbox may write.
         archive.file("/home/README", b"homes\n");
         commands = String::from("@DEFENSECLAW_BIN_DIR=/bin\n@CI=1\n/bin/e2e_sandbox\n--test-threads=2\n");

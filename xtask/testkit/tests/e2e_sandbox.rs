@@ -15,7 +15,7 @@ mod e2e {
     use defenseclaw_testkit::escape::trial::{Outcome, Role, Trials, Verdict};
     use defenseclaw_testkit::escape::{CaseInfo, Facility, PROFILES, UNPRIVILEGED};
     use defenseclaw_testkit::stack::default_programs;
-    use defenseclaw_testkit::{Need, require};
+    use defenseclaw_testkit::{Need, helper, require};
     use serde_json::json;
 
     /// Fewer would say little.
@@ -154,7 +154,7 @@ mod e2e {
             "no program {}: run `cargo xtask build`",
             cli.display()
         );
-        let escape = Path::new(env!("CARGO_BIN_EXE_escape"));
+        let escape = &helper("escape").unwrap();
         let trials = Trials::new(escape, &cli).unwrap();
         let cases = cases(escape);
         // For a person who works on one case.
