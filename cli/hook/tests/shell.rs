@@ -6,24 +6,32 @@
 )]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Says what it was given, and executes what stands behind `--`.
 const LAUNCHER: &str = "#!/bin/sh\necho \"$@\" | sed 's/ -- .*//' >> \"$0.log\"\nwhile [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
 /// Says what it was given.
 const HOOK: &str = "#!/bin/sh\necho \"hook: $*\"\ncat\n";
 
-struct Place(tempfile::TempDir);
+/// Programs are written and then executed here. A test that forks while another one writes holds its file open, and nobody executes
+/// a file that is open for writing: one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+struct Place(
+    tempfile::TempDir,
+    #[expect(dead_code, reason = "held for its drop")] MutexGuard<'static, ()>,
+);
 
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = Self(tempfile::tempdir().unwrap(), alone);
         fs::copy(
             env!("CARGO_BIN_EXE_defenseclaw-shell"),
             place.path("defenseclaw-shell"),
@@ -77,7 +85,9 @@ impl Place {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(b"from outside\n").unwrap();
+        let given = child.stdin.take().unwrap().write_all(b"from outside\n");
+        // A line that reads nothing may have ended before.
+        assert!(given.is_ok() || given.is_err_and(|error| error.kind() == ErrorKind::BrokenPipe));
         child.wait_with_output().unwrap()
     }
 
