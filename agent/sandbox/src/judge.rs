@@ -107,10 +107,10 @@ mod tests {
         let profile = Profiles::embedded().get(profile).expect("a profile");
         let plan = Plan {
             read: vec!["/".into()],
-            write: vec!["/work".into()],
+            write: vec!["/project".into()],
             devices: vec!["/dev/null".into()],
-            closed: vec!["/home/ada/.ssh".into(), "/work/.env".into()],
-            sealed: vec!["/work/.git/hooks".into()],
+            closed: vec!["/home/ada/.ssh".into(), "/project/.env".into()],
+            sealed: vec!["/project/.git/hooks".into()],
             ..Plan::default()
         };
         let hosts = Hosts::look_up(&["127.0.0.9:443".to_owned()]).expect("looked up");
@@ -138,19 +138,22 @@ mod tests {
         let judge = judge("workspace");
         let asks = |verdict: Verdict| matches!(verdict, Verdict::Ask(_));
         assert_eq!(open(&judge, "/usr/lib/x", Access::READ), Verdict::Allow);
-        assert_eq!(open(&judge, "/work/a", Access::WRITE), Verdict::Allow);
+        assert_eq!(open(&judge, "/project/a", Access::WRITE), Verdict::Allow);
         assert_eq!(open(&judge, "/dev/null", Access::WRITE), Verdict::Allow);
-        assert_eq!(open(&judge, "/work/.env", Access::READ), Verdict::REFUSED);
+        assert_eq!(open(&judge, "/project/.env", Access::READ), Verdict::REFUSED);
         assert_eq!(open(&judge, "/home/ada/.ssh/id", Access::READ), Verdict::REFUSED);
-        assert_eq!(open(&judge, "/work/.git/hooks/x", Access::READ), Verdict::Allow);
         assert_eq!(
-            open(&judge, "/work/.git/hooks/x", Access::WRITE),
+            open(&judge, "/project/.git/hooks/x", Access::READ),
+            Verdict::Allow
+        );
+        assert_eq!(
+            open(&judge, "/project/.git/hooks/x", Access::WRITE),
             Verdict::REFUSED
         );
         assert_eq!(open(&judge, "/proc/1/oom_adj", Access::WRITE), Verdict::REFUSED);
         assert!(asks(open(&judge, "/home/ada/.bashrc", Access::WRITE)));
         assert!(
-            asks(open(&judge, "/worker", Access::WRITE)),
+            asks(open(&judge, "/projects", Access::WRITE)),
             "no name's beginning"
         );
     }

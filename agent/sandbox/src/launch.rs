@@ -56,7 +56,7 @@ pub enum LaunchError {
     /// The profile requires what this host has not.
     #[error(
         "not started: the profile {profile} requires what cannot be had here\n{lacking}\n\
-         Use a profile that does not require it, or --best-effort to start without it; that is recorded"
+         Use a profile that does not require it, or --best-effort to start without it"
     )]
     Unprotected {
         /// Which profile.

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::glob;
-use crate::profile::{NetworkMode, Profile, Tmp, UnixSockets};
+use crate::profile::{Profile, Tmp, UnixSockets};
 
 mod git;
 mod search;
@@ -389,9 +389,4 @@ pub fn environment(
             (name, value)
         })
         .collect()
-}
-
-/// Whether TCP to named hosts needs someone who looks at each connection.
-pub fn wants_connections_judged(profile: &Profile) -> bool {
-    profile.network.mode == NetworkMode::Allowlist
 }

@@ -120,7 +120,7 @@ fn prepare(options: &RunOptions) -> Result<Launch, CliError> {
         None => current_project(home.as_deref())?,
     };
     let people = options.supervise.then(|| {
-        let people = people::ByApproval::new(&settings.socket, &options.profile, &project);
+        let people = people::ByApproval::new(&settings.socket, name, &project);
         Arc::new(people) as Arc<dyn People>
     });
     Ok(Launch {
