@@ -21,19 +21,28 @@ pub struct Report {
     pub took: Duration,
 }
 
-/// Boots and waits, at most for `limit`. `lsm` is the kernel's list of security modules. Every console line is passed to `show`.
+/// What to boot.
+#[derive(Debug, Clone, Copy)]
+pub struct Guest<'a> {
+    /// The kernel's image.
+    pub kernel: &'a Path,
+    /// What it unpacks.
+    pub initramfs: &'a Path,
+    /// The kernel's list of security modules.
+    pub lsm: &'a str,
+    /// Memory (MiB). Half of it is what its files may take.
+    pub memory: u32,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
+/// Boots and waits. Every console line is passed to `show`.
 ///
 /// An emulated processor now and then faults while the kernel still boots, before anything of ours runs. That says nothing
 /// of what is tested, so such a guest is booted once more; once its init has begun, the outcome stands.
-pub fn boot(
-    kernel: &Path,
-    initramfs: &Path,
-    lsm: &str,
-    limit: Duration,
-    show: &mut dyn FnMut(&str),
-) -> Result<Report> {
+pub fn boot(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
     let mut begun = false;
-    let first = boot_once(kernel, initramfs, lsm, limit, &mut |line| {
+    let first = boot_once(guest, &mut |line| {
         begun |= line.contains(BEGUN);
         show(line);
     });
@@ -41,19 +50,17 @@ pub fn boot(
         return first;
     }
     eprintln!("The guest's kernel did not come up to its init; booting it once more.");
-    boot_once(kernel, initramfs, lsm, limit, show)
+    boot_once(guest, show)
 }
 
-fn boot_once(
-    kernel: &Path,
-    initramfs: &Path,
-    lsm: &str,
-    limit: Duration,
-    show: &mut dyn FnMut(&str),
-) -> Result<Report> {
-    let start = Instant::now();
-    let mut command = emulator(lsm);
-    command.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+fn boot_once(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
+    let (start, limit) = (Instant::now(), guest.limit);
+    let mut command = emulator(guest.lsm, guest.memory);
+    command
+        .arg("-kernel")
+        .arg(guest.kernel)
+        .arg("-initrd")
+        .arg(guest.initramfs);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -102,7 +109,7 @@ fn boot_once(
 }
 
 /// Emulated, not virtualised: works in any container, and boots in seconds all the same.
-fn emulator(lsm: &str) -> Command {
+fn emulator(lsm: &str, memory: u32) -> Command {
     let (program, machine, console): (_, &[&str], _) = if cfg!(target_arch = "aarch64") {
         (
             "qemu-system-aarch64",
@@ -115,17 +122,10 @@ fn emulator(lsm: &str) -> Command {
         ("qemu-system-x86_64", &["-cpu", "max,-cx16"], "ttyS0")
     };
     let mut command = Command::new(program);
-    command.args(machine).args([
-        "-accel",
-        "tcg",
-        "-m",
-        "768",
-        "-smp",
-        "2",
-        "-no-reboot",
-        "-net",
-        "none",
-    ]);
+    command
+        .args(machine)
+        .args(["-accel", "tcg", "-m", &memory.to_string()]);
+    command.args(["-smp", "2", "-no-reboot", "-net", "none"]);
     command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
     command
         .arg("-append")

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 /// Which Debian release has which kernel.
-const RELEASES: [(&str, &str); 2] = [("6.1", "bookworm"), ("6.12", "trixie")];
+const RELEASES: [(&str, &str); 3] = [("6.1", "bookworm"), ("6.12", "trixie"), ("7.2", "sid")];
 /// Debian's signing keys, from the package `debian-archive-keyring`.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -48,13 +48,20 @@ pub fn fetch(cache: &Path, version: &str) -> Result<PathBuf> {
     image_in(&folder).with_context(|| format!("{package} holds no kernel image"))
 }
 
-/// `boot/vmlinuz-…` in a package's unpacked tree.
+/// `boot/vmlinuz-…` in a package's unpacked tree, or `usr/lib/modules/…/vmlinuz` since Linux 7.
 fn image_in(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder.join("boot")).ok()?;
-    let mut images = entries.flatten().map(|entry| entry.path());
-    images.find(|path| {
+    let inside = |folder: &Path| {
+        let entries = fs::read_dir(folder).ok()?;
+        Some(entries.flatten().map(|entry| entry.path()))
+    };
+    let is_image = |path: &PathBuf| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+    };
+    let classic = inside(&folder.join("boot")).and_then(|mut paths| paths.find(is_image));
+    classic.or_else(|| {
+        let mut modules = inside(&folder.join("usr/lib/modules"))?;
+        modules.find_map(|version| inside(&version)?.find(is_image))
     })
 }
 
@@ -116,8 +123,9 @@ impl Apt {
 
     /// The newest cloud kernel of `version`: small, with BTF, and with what an emulator needs built in.
     fn newest(&self, version: &str) -> Result<String> {
+        // Since Linux 7 the package `linux-image` only names the one that holds the image.
         let pattern = format!(
-            "^linux-image-{}\\..*-cloud-{}$",
+            "^linux-(image|binary)-{}\\..*-cloud-{}$",
             version.replace('.', "\\."),
             architecture()
         );
@@ -131,7 +139,7 @@ impl Apt {
             .lines()
             .filter_map(|line| line.split_whitespace().next())
             .collect();
-        names.sort_by_key(|name| numbers(name));
+        names.sort_by_key(|name| (numbers(name), name.starts_with("linux-binary")));
         names
             .last()
             .map(ToString::to_string)

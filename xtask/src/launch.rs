@@ -1,6 +1,7 @@
 //! Demo, benchmarks and guests: builds what they need and hands over to them.
 
 use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -30,7 +31,7 @@ enum Client {
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
     /// Which benchmarks, of hook, decision, decide, append, memory, sandbox; without a name, all.
-    #[arg(value_name = "NAME", value_parser = ["hook", "decision", "decide", "append", "memory"])]
+    #[arg(value_name = "NAME", value_parser = ["hook", "decision", "decide", "append", "memory", "sandbox"])]
     names: Vec<String>,
     /// One JSON object per result.
     #[arg(long)]
@@ -41,7 +42,7 @@ pub(crate) struct BenchOptions {
 #[derive(Debug, Args)]
 pub(crate) struct VmOptions {
     /// The kernel's version.
-    #[arg(long, default_value = "6.12", value_parser = ["6.1", "6.12"])]
+    #[arg(long, default_value = "6.12", value_parser = ["6.1", "6.12", "7.2"])]
     kernel: String,
     /// Run the attacks on sandboxes there (minutes), in place of the sensor's smoke test.
     #[arg(long)]
@@ -49,6 +50,12 @@ pub(crate) struct VmOptions {
     /// The kernel's list of security modules, as on its command line.
     #[arg(long, value_name = "LIST")]
     lsm: Option<String>,
+    /// With --sandbox: write each attack's result there, one JSON object a line.
+    #[arg(long, value_name = "FILE", requires = "sandbox")]
+    report: Option<PathBuf>,
+    /// With --sandbox: only the attacks whose names hold this.
+    #[arg(long, value_name = "PART", requires = "sandbox")]
+    only: Option<String>,
 }
 
 pub(crate) fn demo(host: &Host, options: &DemoOptions) -> Result<()> {
@@ -135,16 +142,21 @@ pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
     let mut command = guest(host, &options.kernel);
     if options.sandbox {
         let folder = host.target.join("guest-sandbox");
-        std::fs::create_dir_all(&folder)?;
+        std::fs::create_dir_all(folder.join("lib"))?;
         let test = sandbox_test(host)?;
-        crate::host::copy_if_changed(&test, &folder.join("e2e_sandbox"))?;
-        let beside = test
-            .parent()
-            .and_then(std::path::Path::parent)
-            .context("no output folder")?;
-        crate::host::copy_if_changed(&beside.join("escape"), &folder.join("escape"))?;
-        crate::host::copy_if_changed(&dist.join("defenseclaw-cli"), &folder.join("defenseclaw-cli"))?;
+        let beside = test.parent().and_then(Path::parent).context("no output folder")?;
+        stripped(&test, &folder.join("e2e_sandbox"))?;
+        stripped(&beside.join("escape"), &folder.join("escape"))?;
+        for tool in ["defenseclaw-cli", "lib/defenseclaw-cli"] {
+            stripped(&dist.join(tool), &folder.join(tool))?;
+        }
         command.arg("--sandbox").arg(folder);
+        if let Some(report) = &options.report {
+            command.arg("--report").arg(report);
+        }
+        if let Some(only) = &options.only {
+            command.args(["--only", only]);
+        }
     }
     if let Some(lsm) = &options.lsm {
         command.args(["--lsm", lsm]);
@@ -152,8 +164,17 @@ pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
     run(&mut command)
 }
 
+/// A copy without what only a debugger reads: the guest's files lie in its memory.
+fn stripped(program: &Path, to: &Path) -> Result<()> {
+    run(Command::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(to)
+        .arg(program))
+}
+
 /// Builds the attacks and the test that runs them; gives the test's program.
-fn sandbox_test(host: &Host) -> Result<std::path::PathBuf> {
+fn sandbox_test(host: &Host) -> Result<PathBuf> {
     let mut build = host.cargo([
         "test",
         "--no-run",
@@ -161,8 +182,14 @@ fn sandbox_test(host: &Host) -> Result<std::path::PathBuf> {
         "--package=defenseclaw-testkit",
         "--bin=escape",
         "--test=e2e_sandbox",
+        "--release",
     ]);
-    run(&mut host.cargo(["build", "--package=defenseclaw-testkit", "--bin=escape"]))?;
+    run(&mut host.cargo([
+        "build",
+        "--release",
+        "--package=defenseclaw-testkit",
+        "--bin=escape",
+    ]))?;
     let output = build.stderr(std::process::Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let program = text.lines().rev().find_map(|line| {

@@ -5,12 +5,13 @@
 )]
 
 use std::fs;
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use defenseclaw_vm_tests::guest::boot;
+use defenseclaw_vm_tests::guest::{Guest, boot};
 use defenseclaw_vm_tests::initramfs::Initramfs;
 use defenseclaw_vm_tests::{COMMAND_FILE, kernel};
 
@@ -21,8 +22,13 @@ const LSM: &str = "landlock,lockdown,yama,bpf";
 const QUICK: Duration = Duration::from_secs(120);
 /// The same with some two thousand sandboxes in it, on an emulated processor.
 const PATIENT: Duration = Duration::from_secs(1_800);
+/// A guest's memory (MiB): the sensor's test has little to hold, the attacks copy programs.
+const SMALL: u32 = 768;
+const LARGE: u32 = 2_048;
+/// How a line begins that tells one attack's result.
+const RESULT: &str = r#"{"attack":"#;
 /// What the sandbox's test needs.
-const SANDBOX: [&str; 3] = ["defenseclaw-cli", "escape", "e2e_sandbox"];
+const SANDBOX: [&str; 4] = ["defenseclaw-cli", "lib/defenseclaw-cli", "escape", "e2e_sandbox"];
 
 /// Programs of this machine that it needs, too.
 const SYSTEM: [&str; 4] = ["sh", "true", "echo", "cat"];
@@ -37,6 +43,10 @@ struct Arguments {
     sandbox: Option<PathBuf>,
     /// The kernel's list of security modules.
     lsm: Option<String>,
+    /// Where the attacks' results go, one JSON object a line.
+    report: Option<PathBuf>,
+    /// Only the attacks whose names hold this.
+    only: Option<String>,
 }
 
 impl Arguments {
@@ -52,8 +62,11 @@ impl Arguments {
                 "--init" => parsed.init = value.into(),
                 "--sandbox" => parsed.sandbox = Some(value.into()),
                 "--lsm" => parsed.lsm = Some(value),
+                "--report" => parsed.report = Some(value.into()),
+                "--only" => parsed.only = Some(value),
                 _ => bail!(
-                    "usage: vm-test --kernel VERSION --cache FOLDER --agent PROGRAM --init PROGRAM [--sandbox FOLDER] [--lsm LIST]"
+                    "usage: vm-test --kernel VERSION --cache FOLDER --agent PROGRAM --init PROGRAM \
+                     [--sandbox FOLDER [--report FILE] [--only PART]] [--lsm LIST]"
                 ),
             }
         }
@@ -92,20 +105,49 @@ fn run() -> Result<()> {
         archive.file("/etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
         // Its home lies outside of the temporary folders, which every sandbox may write.
         archive.file("/home/README", b"homes\n");
-        commands = String::from("@DEFENSECLAW_BIN_DIR=/bin\n@CI=1\n/bin/e2e_sandbox\n--test-threads=2\n");
+        commands = format!(
+            "@DEFENSECLAW_BIN_DIR=/bin\n@CI=1\n@DEFENSECLAW_ESCAPE_REPORT=/dev/console\n@DEFENSECLAW_ESCAPE_IN_TURN=1\n@DEFENSECLAW_ESCAPE_ONLY={}\n\
+             /bin/e2e_sandbox\n--test-threads=1\n",
+            arguments.only.as_deref().unwrap_or_default()
+        );
     }
     archive.file(COMMAND_FILE, commands.as_bytes());
     let packed = cache.join("initramfs.cpio");
     fs::write(&packed, archive.finish()).with_context(|| format!("cannot write {}", packed.display()))?;
-    let limit = if arguments.sandbox.is_some() {
-        PATIENT
-    } else {
-        QUICK
+    let (memory, limit) = match &arguments.sandbox {
+        Some(_) => (LARGE, PATIENT),
+        None => (SMALL, QUICK),
     };
-    let lsm = arguments.lsm.as_deref().unwrap_or(LSM);
-    let report = boot(&image, &packed, lsm, limit, &mut |line| {
-        println!("  guest | {line}")
+    let guest = Guest {
+        kernel: &image,
+        initramfs: &packed,
+        lsm: arguments.lsm.as_deref().unwrap_or(LSM),
+        memory,
+        limit,
+    };
+    let mut results = match &arguments.report {
+        Some(file) => {
+            let open = fs::File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+            Some(BufWriter::new(open))
+        }
+        None => None,
+    };
+    let mut unwritten = None;
+    let report = boot(guest, &mut |line| match (&mut results, line.find(RESULT)) {
+        (Some(file), Some(at)) => {
+            if let Err(error) = writeln!(file, "{}", &line[at..]) {
+                unwritten = Some(error);
+            }
+        }
+        (None, Some(_)) => {}
+        _ => println!("  guest | {line}"),
     })?;
+    if let Some(error) = unwritten {
+        return Err(error).context("the attacks' results cannot be written");
+    }
+    if let Some(mut file) = results {
+        file.flush()?;
+    }
     println!(
         "Linux {}: {} (boot to power-off {:.1} s)",
         arguments.kernel,

@@ -8,11 +8,13 @@
 //! | [`scene`] | what an attack is told about the outside, what the outside noticed |
 //! | [`ground`] | a home folder with secrets, a project in it, and what of them has changed |
 //! | [`trial`] | one attack or twin run in one cage, and its result |
+//! | [`table`] | results of many runs as one table |
 //! | [`cage`] | how a sandbox is started: ours, and the peers that it is compared with |
 
 pub mod cage;
 pub mod ground;
 pub mod scene;
+pub mod table;
 pub mod trial;
 
 use serde::{Deserialize, Serialize};

@@ -124,6 +124,14 @@ impl Trials {
         if launcher.exists() {
             copy = ground.path().join("defenseclaw-cli");
             fs::copy(launcher, &copy).with_context(|| format!("cannot copy {}", launcher.display()))?;
+            // The small program hands what it cannot do to the whole tool.
+            let whole = launcher.with_file_name("lib").join("defenseclaw-cli");
+            if whole.is_file() {
+                let folder = ground.path().join("lib");
+                fs::create_dir(&folder)?;
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+                fs::copy(&whole, folder.join("defenseclaw-cli"))?;
+            }
         }
         Ok(Self {
             folder: ground,

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_testkit::escape::scene::Scene;
 use defenseclaw_testkit::escape::trial::{RESULT, STARTED, Told, Verdict};
-use defenseclaw_testkit::escape::{CaseInfo, status};
+use defenseclaw_testkit::escape::{CaseInfo, status, table};
 
 use case::{Case, Theme};
 use sys::{Attempt, Refused};
@@ -76,9 +76,11 @@ fn run() -> Result<ExitCode> {
         ["enter", entrance, ref command @ ..] => enter::enter(entrance, command),
         ["outside", scene] => outside::watch(serde_json::from_str(scene).context("SCENE is not one")?),
         ["peers", ref options @ ..] => peers::compare(options),
+        ["table", ref files @ ..] if !files.is_empty() => table_of(files),
         ["executed", ref words @ ..] => execution::executed(words),
         _ => bail!(
-            "usage: escape list [--json] | run NAME SCENE | twin NAME SCENE | peers [--json] [PART OF A NAME]"
+            "usage: escape list [--json] | run NAME SCENE | twin NAME SCENE | peers [--json] [PART OF A NAME] | \
+             table FILE…"
         ),
     }
 }
@@ -105,6 +107,17 @@ fn list(json: bool) -> Result<ExitCode> {
             println!("{:28} {}", info.name, info.attack);
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the results in `files` as one table.
+fn table_of(files: &[&str]) -> Result<ExitCode> {
+    let mut lines = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        lines.extend(table::read(&text).with_context(|| (*file).to_owned())?);
+    }
+    print!("{}", table::markdown(&lines));
     Ok(ExitCode::SUCCESS)
 }
 
