@@ -263,6 +263,24 @@ impl Daemon {
                     link.send(&ToGateway::Registered { request, binding })?;
                 }
             }
+            ToAgent::Adopt {
+                request,
+                session,
+                pid,
+                call,
+            } => {
+                self.take_events();
+                let mut host = LiveHost {
+                    sensor: &mut self.sensor,
+                };
+                let binding = self.attributor.adopt(&mut host, &session, pid, call);
+                if let Binding::Failed { reason } = &binding {
+                    tracing::warn!(%session, reason, "not bound");
+                }
+                if let Some(link) = self.link.as_mut() {
+                    link.send(&ToGateway::Registered { request, binding })?;
+                }
+            }
             ToAgent::Whose { request, pid } => {
                 let whose = self.whose(pid);
                 if let Some(link) = self.link.as_mut() {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use defenseclaw_audit::LedgerError;
 use defenseclaw_harness::install::InstallError;
 use defenseclaw_model::config::ConfigError;
+use defenseclaw_run::RunError;
+use defenseclaw_run::settings::SettingsError;
 
 /// Why a command failed. The text tells a person what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -79,5 +81,23 @@ impl CliError {
     /// Whether the reader of our output went away (`… | head`), which is no failure.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+impl From<SettingsError> for CliError {
+    fn from(error: SettingsError) -> Self {
+        match error {
+            SettingsError::Config(error) => Self::Config(error),
+            SettingsError::NotPermitted { what, remedy } => Self::NotPermitted { what, remedy },
+        }
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Settings(error) => error.into(),
+            other => Self::Usage(other.to_string()),
+        }
     }
 }

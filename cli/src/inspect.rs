@@ -3,8 +3,8 @@
 use defenseclaw_inspect::{Inspector, Rules, RulesError, lines};
 
 use crate::args::decide::{InspectOptions, RuleChoice};
-use crate::settings::Settings;
 use crate::{Answer, CliError, Context};
+use defenseclaw_run::settings::Settings;
 
 /// Answers standard input on standard output.
 pub fn run(options: &InspectOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {

@@ -3,7 +3,6 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`args`] | the command line |
-//! | [`settings`] | configuration file and environment |
 //! | [`view`] | how people see things: colour, width, time zone |
 //! | [`text`] | making foreign text safe for a terminal; cutting and padding |
 //! | [`table`] | stable columns |
@@ -42,7 +41,6 @@ pub mod ledger;
 pub mod policy;
 pub mod sandbox;
 pub mod session;
-pub mod settings;
 pub mod setup;
 pub mod status;
 pub mod table;
@@ -65,7 +63,7 @@ pub enum Answer {
 /// What a command works with.
 pub struct Context<'a> {
     /// Configuration and environment.
-    pub settings: settings::Settings,
+    pub settings: defenseclaw_run::settings::Settings,
     /// How people see the output.
     pub view: view::View,
     /// Where the answer goes.

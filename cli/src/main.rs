@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use defenseclaw_cli::args::{Cli, Command};
-use defenseclaw_cli::settings::Settings;
 use defenseclaw_cli::view::View;
 use defenseclaw_cli::{Answer, CliError, Context, text};
+use defenseclaw_run::settings::Settings;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut notes = std::io::stderr().lock();
-    let outcome = Settings::load().and_then(|settings| {
+    let outcome = Settings::load().map_err(CliError::from).and_then(|settings| {
         let mut context = Context {
             settings,
             view: View::of_stdout(),

@@ -6,7 +6,7 @@ use defenseclaw_model::activity::{
 use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::Decision;
 use defenseclaw_model::record::{Binding, RecordBody};
-use defenseclaw_model::sandbox::{Sandbox, SandboxRoute};
+use defenseclaw_model::sandbox::{Sandbox, SandboxReport, SandboxRoute, SeenOutside};
 use serde_json::Value;
 
 use crate::text::{self, counted, safe};
@@ -82,6 +82,7 @@ pub fn summary(body: &RecordBody) -> String {
             safe(file),
             safe(detail)
         ),
+        RecordBody::Sandbox { report, seen, .. } => entered(report, *seen),
         RecordBody::Notice { name } => format!("the harness reported {}", safe(name)),
         RecordBody::Completion { text } => safe(text).into_owned(),
         RecordBody::CallEnd { tool, failed } => {
@@ -308,4 +309,30 @@ pub fn base_name(path: &str) -> &str {
 /// The end of a session id that tells sessions apart at a glance: the first eight characters of the harness's part.
 pub fn short_session(harness_session: &str) -> String {
     safe(&harness_session.chars().take(8).collect::<String>()).into_owned()
+}
+/// What is in force around a command that entered a sandbox.
+fn entered(report: &SandboxReport, seen: Option<SeenOutside>) -> String {
+    let proven = report
+        .protections
+        .iter()
+        .filter(|one| one.proof == "proven")
+        .count();
+    let lacking: Vec<_> = report
+        .protections
+        .iter()
+        .filter(|one| one.lacks())
+        .map(|one| safe(&one.family))
+        .collect();
+    let mut words = format!(
+        "entered the sandbox {} in {}: {proven} protections proven",
+        safe(&report.profile),
+        safe(&report.project)
+    );
+    if !lacking.is_empty() {
+        words.push_str(&format!(", WITHOUT {}", lacking.join(", ")));
+    }
+    if seen.is_some_and(|seen| !seen.no_new_privileges || seen.filters == 0) {
+        words.push_str("; the kernel shows NO system call filter on that process");
+    }
+    words
 }

@@ -196,6 +196,15 @@ impl Sessions {
         }
     }
 
+    /// The session of user `uid` in which that call is open.
+    pub fn with_open_call(&self, uid: u32, call: &CallId) -> Option<SessionId> {
+        let has = |session: &Session| {
+            session.owner == Some(uid) && session.open.iter().any(|open| open.call == *call)
+        };
+        let found = self.sessions.iter().find(|(_, session)| has(session));
+        found.map(|(id, _)| id.clone())
+    }
+
     /// Forgets a call that will not run after all.
     pub fn forget_call(&mut self, session: &SessionId, call: &CallId) {
         self.change(session, |session| {

@@ -10,7 +10,16 @@ use crate::host::{Host, copy_if_changed, run, step};
 use crate::setup::{self, Wanted};
 
 /// Daemons and the operator's tool: package and program share their name.
-const PROGRAMS: [&str; 3] = ["defenseclaw-gateway", "defenseclaw-agent", "defenseclaw-cli"];
+const PROGRAMS: [&str; 3] = ["defenseclaw-gateway", "defenseclaw-agent", TOOL];
+
+/// The operator's tool.
+const TOOL: &str = "defenseclaw-cli";
+/// Programs that are started for each tool call: package and program.
+const SMALL: [(&str, &str); 3] = [
+    ("defenseclaw-hook", "defenseclaw-hook"),
+    ("defenseclaw-hook", "defenseclaw-shell"),
+    ("defenseclaw-run", "defenseclaw-run"),
+];
 
 /// Builds everything and returns the folder that holds it.
 pub(crate) fn build(host: &Host) -> Result<PathBuf> {
@@ -34,15 +43,23 @@ pub(crate) fn build(host: &Host) -> Result<PathBuf> {
         ]);
         run(command.env("DEFENSECLAW_EBPF_OBJECT", &object))
     })?;
-    let [hook, shell] = ["defenseclaw-hook", "defenseclaw-shell"]
-        .map(|program| step(program, || small_static(host, "defenseclaw-hook", program)));
-    let (hook, shell) = (hook?, shell?);
+    let [hook, shell, front] =
+        SMALL.map(|(package, program)| step(program, || small_static(host, package, program)));
+    let (hook, shell, front) = (hook?, shell?, front?);
     let dist = host.dist();
+    fs::create_dir_all(dist.join("lib"))?;
     for name in PROGRAMS {
-        copy_if_changed(&host.target.join("release").join(name), &dist.join(name))?;
+        // The tool lies behind the small program of its name.
+        let to = if name == TOOL {
+            dist.join("lib").join(TOOL)
+        } else {
+            dist.join(name)
+        };
+        copy_if_changed(&host.target.join("release").join(name), &to)?;
     }
     copy_if_changed(&hook, &dist.join("defenseclaw-hook"))?;
     copy_if_changed(&shell, &dist.join("defenseclaw-shell"))?;
+    copy_if_changed(&front, &dist.join(TOOL))?;
     Ok(dist)
 }
 

@@ -34,6 +34,10 @@ pub struct Witnesses {
     tmp: Option<(PathBuf, Identity)>,
     internet: bool,
     /// Listens here, where a profile with named hosts does not reach.
+    #[cfg_attr(
+        not(feature = "supervise"),
+        expect(dead_code, reason = "only a supervisor tells hosts apart")
+    )]
     listener: Option<TcpListener>,
     parent: Option<Pid>,
     abstract_socket: Option<UnixListener>,
@@ -93,6 +97,7 @@ impl Witnesses {
     }
 
     /// What only a supervisor refuses, once it is there.
+    #[cfg(feature = "supervise")]
     pub fn test_supervised(&self, report: &mut Report) {
         if let Some(listener) = &self.listener
             && reaches(listener)

@@ -1,20 +1,20 @@
 //! All of it in order, then the command.
 
-use std::cell::Cell;
+#[cfg(feature = "supervise")]
+mod supervised;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::rc::Rc;
+#[cfg(feature = "supervise")]
 use std::sync::Arc;
 
 use crate::canary::Witnesses;
 use crate::host;
-use crate::hosts::Hosts;
-use crate::judge::PlanJudge;
 use crate::keeper;
 use crate::landlock::{self, LandlockError};
 use crate::mounts::{self, MountError, Namespace};
@@ -22,9 +22,8 @@ use crate::plan::{self, MAX_FOLDERS, MAX_SOCKETS, Plan, PlanError, Setting};
 use crate::privileges;
 use crate::profile::{Family, NetworkMode, Profile, Tmp, UnixSockets};
 use crate::report::{Mechanism, Proof, Protection, Report};
-use crate::supervise::{
-    Errno, Filter, Handshake, Judge, NoPeople, Options, People, SuperviseError, Supervisor, Watch,
-};
+#[cfg(feature = "supervise")]
+use crate::supervise::{People, SuperviseError};
 use crate::syscalls::{self, SyscallError, Wishes};
 
 /// Why nothing was started.
@@ -43,6 +42,7 @@ pub enum LaunchError {
     #[error("{0}")]
     Syscalls(#[from] SyscallError),
     /// Supervised mode.
+    #[cfg(feature = "supervise")]
     #[error("{0}")]
     Supervise(#[from] SuperviseError),
     /// A step on the process itself.
@@ -64,6 +64,9 @@ pub enum LaunchError {
         /// One line for each.
         lacking: String,
     },
+    /// This program was built without it.
+    #[error("this launcher has no supervised mode, which named hosts and questions need")]
+    NoSupervisor,
     /// The command cannot be executed.
     #[error("{command}: {source}")]
     Command {
@@ -85,51 +88,6 @@ impl LaunchError {
     }
 }
 
-impl Supervision {
-    /// Puts the filter in force, and waits for the supervisor.
-    fn install(self) -> Result<(), LaunchError> {
-        // What changed user or capabilities may not be looked into; the supervisor has to.
-        // SAFETY: takes numbers alone.
-        unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0) };
-        let installed = match self.handshake.take() {
-            Some(handshake) => self.filter.install(handshake),
-            None => Err(Errno::EPIPE),
-        };
-        installed.map_err(|errno| LaunchError::Process {
-            what: "cannot be supervised",
-            source: errno.into(),
-        })
-    }
-}
-
-/// The supervisor, as what the process outside does.
-fn supervise(
-    handshake: Rc<Cell<Option<Handshake>>>,
-    judge: Arc<dyn Judge>,
-    people: Arc<dyn People>,
-) -> keeper::Service<'static> {
-    Box::new(move |child| {
-        // It lends no right that the command has not.
-        let dropped = privileges::drop_capabilities(!nix::unistd::geteuid().is_root());
-        let started = match (handshake.take(), dropped) {
-            (Some(handshake), Ok(())) => {
-                Supervisor::start(handshake, child.as_raw(), Options::default(), judge, people)
-                    .map_err(|error| error.to_string())
-            }
-            (None, _) => Err("it has no way to the command's process".to_owned()),
-            (_, Err(error)) => Err(error.to_string()),
-        };
-        match started {
-            Ok(supervisor) => Box::new(supervisor),
-            Err(error) => {
-                // The command is not started: its side finds nobody, and says that it ends. Here is why.
-                let _ = writeln!(io::stderr(), "the supervisor could not start: {error}");
-                Box::new(())
-            }
-        }
-    })
-}
-
 /// A command that is to run in a sandbox.
 pub struct Launch {
     /// The sandbox's profile.
@@ -139,18 +97,30 @@ pub struct Launch {
     /// Whether to go on without what the profile requires and this host has not.
     pub best_effort: bool,
     /// Who is asked about what lies outside of the profile; without anybody it fails at once.
+    #[cfg(feature = "supervise")]
     pub people: Option<Arc<dyn People>>,
     /// The command and its arguments.
     pub command: Vec<OsString>,
 }
 
-/// What the child needs to be supervised.
-struct Supervision {
-    filter: Filter,
-    handshake: Rc<Cell<Option<Handshake>>>,
-}
-
 impl Launch {
+    /// A launch that asks nobody.
+    pub fn new(profile: Profile, setting: Setting, best_effort: bool, command: Vec<OsString>) -> Self {
+        Self {
+            profile,
+            setting,
+            best_effort,
+            #[cfg(feature = "supervise")]
+            people: None,
+            command,
+        }
+    }
+
+    /// Whether the profile's promises need a supervisor, also where nobody is asked.
+    pub fn needs_supervisor(&self) -> bool {
+        self.profile.network.mode == NetworkMode::Allowlist
+    }
+
     /// Closes the sandbox around this process, shows `told` what is in force, and becomes the command. Returns only if that fails.
     ///
     /// The process must have one thread: namespaces and Landlock are per thread.
@@ -170,12 +140,16 @@ impl Launch {
     /// As [`Launch::run`].
     pub fn enter(&self) -> Result<Report, LaunchError> {
         let folder = std::env::current_dir().ok();
+        #[cfg_attr(
+            not(feature = "supervise"),
+            expect(unused_mut, reason = "only named hosts change it")
+        )]
         let mut plan = Plan::new(&self.profile, &self.setting)?;
-        let hosts = self.look_up(&mut plan)?;
+        #[cfg(feature = "supervise")]
+        let outside = self.outside(&mut plan)?;
+        #[cfg(not(feature = "supervise"))]
+        self.outside(&plan)?;
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
-        let unknown = hosts.unknown.clone();
-        let known = hosts.known();
-        let supervision = self.divide(&plan, hosts)?;
         let (namespace, why_none) = match plan.wants_mounts().then(mounts::enter) {
             Some(Ok(namespace)) => (Some(namespace), String::new()),
             Some(Err(error)) => (None, error.to_string()),
@@ -183,19 +157,8 @@ impl Launch {
         };
         let abi = host::landlock_abi();
         let mut report = self.report(&plan, abi, namespace, &why_none);
-        if self.profile.network.mode == NetworkMode::Allowlist {
-            report.notes.extend(
-                unknown
-                    .iter()
-                    .map(|name| format!("{name} could not be looked up and cannot be reached")),
-            );
-            let hosts = format!("TCP to {known} hosts by name, no DNS");
-            report
-                .protections
-                .iter_mut()
-                .filter(|p| p.family == Family::Network)
-                .for_each(|p| p.detail.clone_from(&hosts));
-        }
+        #[cfg(feature = "supervise")]
+        outside.tell(&mut report);
         self.refuse_unprotected(&report)?;
         let gone = match namespace {
             Some(_) => mounts::make(&plan)?,
@@ -207,10 +170,8 @@ impl Launch {
         }
         self.restrict(&plan, abi, namespace.is_some())?;
         witnesses.test(&mut report, namespace.is_some(), &gone);
-        if let Some(supervision) = supervision {
-            supervision.install()?;
-            witnesses.test_supervised(&mut report);
-        }
+        #[cfg(feature = "supervise")]
+        outside.install(&witnesses, &mut report)?;
         self.refuse_unprotected(&report)?;
         Ok(report)
     }
@@ -234,48 +195,21 @@ impl Launch {
         Ok(())
     }
 
-    /// The addresses of the hosts that the profile names, where it names some.
-    fn look_up(&self, plan: &mut Plan) -> Result<Hosts, LaunchError> {
-        if self.profile.network.mode != NetworkMode::Allowlist {
-            return Ok(Hosts::default());
+    /// Leaves a process outside where one is needed.
+    #[cfg(not(feature = "supervise"))]
+    fn outside(&self, plan: &Plan) -> Result<(), LaunchError> {
+        if self.needs_supervisor() {
+            return Err(LaunchError::NoSupervisor);
         }
-        let hosts = Hosts::look_up(&self.profile.network.hosts)
-            .map_err(|errno| of("cannot look up the profile's hosts")(errno.into()))?;
-        plan.hosts_file = Some(hosts.file());
-        Ok(hosts)
+        Self::divide(plan, None)
     }
 
-    /// Leaves a process outside where one is needed: to put place holders away, or to supervise.
-    fn divide(&self, plan: &Plan, hosts: Hosts) -> Result<Option<Supervision>, LaunchError> {
-        let asked = self.people.is_some();
-        let watch = Watch {
-            files: asked,
-            network: asked || plan.hosts_file.is_some(),
-        };
-        let mut supervision = None;
-        let mut service: Option<keeper::Service<'_>> = None;
-        if watch.files || watch.network {
-            let handshake = Handshake::new().map_err(of("cannot prepare the supervisor"))?;
-            // One value before the process divides, one in each process afterwards.
-            let handshake = Rc::new(Cell::new(Some(handshake)));
-            supervision = Some(Supervision {
-                filter: Filter::build(watch)?,
-                handshake: Rc::clone(&handshake),
-            });
-            let judge: Arc<dyn Judge> = Arc::new(PlanJudge::new(
-                plan,
-                &self.profile,
-                hosts,
-                self.setting.gateway.clone(),
-            ));
-            let people: Arc<dyn People> = self.people.clone().unwrap_or_else(|| Arc::new(NoPeople));
-            service = Some(supervise(handshake, judge, people));
+    /// Leaves a process outside where one is needed: to put place holders away, or to do `service`.
+    fn divide(plan: &Plan, service: Option<keeper::Service<'_>>) -> Result<(), LaunchError> {
+        if service.is_none() && plan.reserved.is_empty() {
+            return Ok(());
         }
-        if service.is_some() || !plan.reserved.is_empty() {
-            keeper::stay(&plan.reserved, service)
-                .map_err(of("cannot start the process that stays outside"))?;
-        }
-        Ok(supervision)
+        keeper::stay(&plan.reserved, service).map_err(of("cannot start the process that stays outside"))
     }
 
     fn refuse_unprotected(&self, report: &Report) -> Result<(), LaunchError> {

@@ -24,16 +24,20 @@
 pub mod canary;
 mod glob;
 pub mod host;
+#[cfg(feature = "supervise")]
 pub mod hosts;
+#[cfg(feature = "supervise")]
 pub mod judge;
 pub mod keeper;
 pub mod landlock;
 pub mod launch;
+#[cfg(feature = "supervise")]
 pub mod learn;
 pub mod mounts;
 pub mod plan;
 pub mod privileges;
 pub mod profile;
 pub mod report;
+#[cfg(feature = "supervise")]
 pub mod supervise;
 pub mod syscalls;

@@ -45,6 +45,73 @@ impl Attributor {
         Binding::Bound
     }
 
+    /// Begins a session with one process, which is about to become a command in a sandbox. It and all that it starts are `call`.
+    pub fn adopt(&mut self, host: &mut dyn Host, id: &SessionId, pid: u32, call: CallDeclaration) -> Binding {
+        let failed = |reason: String| Binding::Failed { reason };
+        let ended = || {
+            failed(format!(
+                "the command (pid {pid}) ended before its session could be bound"
+            ))
+        };
+        let Some(process) = host
+            .processes()
+            .into_iter()
+            .find(|process| process.id.tgid == pid)
+        else {
+            return ended();
+        };
+        let start_ns = process.id.start_ns;
+        if host.label(pid).is_some_and(|label| label.start_ns == start_ns) {
+            return failed(format!("the command (pid {pid}) belongs to another session"));
+        }
+        let image = ImageId {
+            tgid: pid,
+            exec_ns: start_ns,
+        };
+        let call_id = call.call.clone();
+        let label = Label {
+            session: id.key().0,
+            call: call_id.key(id).0,
+            start_ns,
+            exec_ns: start_ns,
+            exec_tgid: pid,
+            flags: 0,
+        };
+        if let Err(reason) = host.set_label(pid, label) {
+            return failed(format!("the command (pid {pid}) could not be labelled: {reason}"));
+        }
+        if !host.is_alive(pid) {
+            host.remove_label(pid);
+            return ended();
+        }
+        host.set_call(process.id, label.call);
+        let key = self.insert_session(id);
+        let program = host.executable(pid);
+        let role = Role::Call {
+            call: call_id,
+            basis: Basis::Lineage,
+            explained: Explained::Derived,
+        };
+        self.add_image(
+            image,
+            Image {
+                session: key,
+                program: program.clone(),
+                role,
+                stage: Stage::None,
+                caught: None,
+            },
+        );
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.root = Some(process.id);
+            session.program = program;
+            session.home = host.home(pid);
+            session.calls.declare(id, call, false);
+        }
+        self.watch_home(host, key);
+        Binding::Bound
+    }
+
     fn bind(
         &mut self,
         host: &mut dyn Host,

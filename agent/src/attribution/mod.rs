@@ -25,6 +25,7 @@ use defenseclaw_detect::paths::PathRules;
 use defenseclaw_model::activity::{Action, Activity, Attribution, FileAccess, FileId};
 use defenseclaw_model::ids::{CallId, ImageId, ProcessId, SessionId, SessionKey};
 use defenseclaw_model::record::{Draft, RecordBody};
+use defenseclaw_model::sandbox::RUN;
 
 pub use calls::MAX_CALLS;
 pub use host::{Hook, Host, Process};
@@ -261,6 +262,8 @@ impl Attributor {
             self.forget_sessions();
             let contract = match Contract::embedded(id.connector()) {
                 Ok(contract) => Some(Rc::new(contract)),
+                // A command in a sandbox is its own harness, which does nothing beside its call.
+                Err(_) if id.connector() == RUN => None,
                 Err(error) => {
                     tracing::warn!(%error, session = %id, "everything that harness does by itself will be unexplained");
                     None

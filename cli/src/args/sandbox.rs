@@ -4,53 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-
-/// Options of `run`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  defenseclaw-cli run -- npm test                    writes only in the project, secrets stay closed
-  defenseclaw-cli run --profile network-none -- make check
-  defenseclaw-cli run --profile read-only -- rg TODO
-  defenseclaw-cli run --explain                      what would be in force here, proven by attempts
-  defenseclaw-cli run -- claude                      a whole agent in one sandbox
-
-No root and no daemon is needed. The command keeps its process id, terminal, working directory and
-streams. Profiles: defenseclaw-cli sandbox list.
-
-Exit status: the command's own; 125 nothing was started (the sandbox could not be closed as its profile
-requires), 126 the command cannot be executed, 127 it was not found.")]
-pub struct RunOptions {
-    /// What the command may reach
-    #[arg(long, value_name = "NAME", default_value = "workspace")]
-    pub profile: String,
-    /// The folder that is worked in; by default the repository around the current folder, else that folder
-    #[arg(long, value_name = "DIR")]
-    pub project: Option<PathBuf>,
-    /// Start also without what the profile requires and this host has not; what is missing is told
-    #[arg(long)]
-    pub best_effort: bool,
-    /// Ask a person, by `approvals`, about what lies outside of the profile, instead of failing at once
-    #[arg(long)]
-    pub supervise: bool,
-    /// Take profiles from this folder, too
-    #[arg(long, value_name = "DIR")]
-    pub profiles: Option<PathBuf>,
-    /// Print what is in force to standard error before the command starts; without a command, only that
-    #[arg(long)]
-    pub explain: bool,
-    /// Take the profile that the configuration names for that harness, where it names one
-    #[arg(long, value_name = "CONNECTOR", hide = true, conflicts_with = "profile")]
-    pub connector: Option<String>,
-    /// The tool call that the command is: whoever sees this process can tell
-    #[arg(long, value_name = "ID", hide = true)]
-    pub call: Option<String>,
-    /// With --explain: print one JSON object
-    #[arg(long, requires = "explain")]
-    pub json: bool,
-    /// The command and its arguments
-    #[arg(value_name = "CMD", last = true, required_unless_present = "explain")]
-    pub command: Vec<OsString>,
-}
+pub use defenseclaw_run::RunOptions;
 
 /// What to do with sandbox profiles.
 #[derive(Debug, Subcommand)]

@@ -8,10 +8,10 @@ use defenseclaw_model::wire::Tier;
 
 use super::Check;
 use crate::CliError;
-use crate::settings::Settings;
 use crate::setup::host;
 use crate::setup::site::Target;
 use crate::status;
+use defenseclaw_run::settings::Settings;
 
 /// The checks, and whether a gateway answers.
 pub(super) fn host(target: &Target, settings: &Settings) -> (Vec<Check>, bool) {

@@ -13,10 +13,10 @@ use defenseclaw_model::sandbox::{LAUNCHER, SHELL, SandboxRoute};
 use serde_json::Value;
 
 use super::Check;
-use crate::settings::Settings;
 use crate::setup::rooms;
 use crate::setup::site::Target;
 use crate::{CliError, time};
+use defenseclaw_run::settings::Settings;
 
 /// What the manifests tell. Those of other users are only there for root.
 pub(super) fn known(target: &Target) -> (Vec<Check>, Vec<Installed>) {

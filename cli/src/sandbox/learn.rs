@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use defenseclaw_run::launch::current_project;
 use defenseclaw_sandbox::launch;
 use defenseclaw_sandbox::learn::{self, Mode, Places};
 use defenseclaw_sandbox::plan::{self, PlanError, Setting};
 use defenseclaw_sandbox::profile::{NetworkMode, Profile, Profiles};
 use serde_json::json;
 
-use super::{current_project, profiles, refused};
+use super::{profiles, refused};
 use crate::args::sandbox::{DiffOptions, LearnOptions};
 use crate::{Answer, CliError, Context};
 

@@ -3,7 +3,9 @@
 use defenseclaw_sandbox::profile::Profiles;
 use serde_json::json;
 
-use super::{FOLDER, profiles, refused};
+use defenseclaw_run::launch::FOLDER;
+
+use super::{profiles, refused};
 use crate::args::sandbox::{ListProfilesOptions, ShowProfileOptions, ValidateProfilesOptions};
 use crate::{Answer, CliError, Context};
 

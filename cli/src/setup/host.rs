@@ -11,7 +11,7 @@ use defenseclaw_model::decision::Mode;
 
 use super::site::Target;
 use crate::CliError;
-use crate::settings::Settings;
+use defenseclaw_run::settings::Settings;
 
 /// Begins a `hook.conf` that set-up wrote.
 const HEAD: &str = "# Written by `defenseclaw-cli setup`: the hook client takes its settings from here and not from an agent's\n\

@@ -5,7 +5,7 @@ use defenseclaw_model::config::SandboxDefault;
 use defenseclaw_model::sandbox::SandboxRoute;
 
 use crate::CliError;
-use crate::settings::Settings;
+use defenseclaw_run::settings::Settings;
 
 /// The ways into a sandbox that a harness has, the best first.
 pub(crate) fn routes(connector: &str) -> &'static [SandboxRoute] {

@@ -10,7 +10,7 @@ use defenseclaw_model::sandbox::SHELL;
 
 use crate::CliError;
 use crate::args::{SetupOptions, TeardownOptions, Whose};
-use crate::settings::Settings;
+use defenseclaw_run::settings::Settings;
 
 /// The hook client unless another lies beside this program.
 const DEFAULT_CLIENT: &str = "/usr/bin/defenseclaw-hook";

@@ -4,12 +4,12 @@ use crate::common::{Host, Program, Teller, allow, connect, finding, open, progra
 use crate::story;
 use clap::Parser;
 use defenseclaw_cli::args::{Cli, Command};
-use defenseclaw_cli::settings::Settings;
 use defenseclaw_cli::view::View;
 use defenseclaw_cli::{Answer, Context};
 use defenseclaw_model::activity::{Basis, Explained, FileAccess};
 use defenseclaw_model::decision::{Severity, Verdict};
 use defenseclaw_model::record::{Binding, RecordBody};
+use defenseclaw_run::settings::Settings;
 use jiff::tz::TimeZone;
 
 fn told() -> Host {

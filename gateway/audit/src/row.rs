@@ -19,12 +19,13 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const MAX_BODY_DEPTH: usize = 127;
 
 /// Every kind of record, in the order of [`RecordBody`].
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "session_start",
     "prompt",
     "tool_call",
     "approval",
     "harness",
+    "sandbox",
     "notice",
     "completion",
     "call_end",

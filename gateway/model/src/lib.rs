@@ -11,6 +11,7 @@
 //! | [`record`] | one row of the audit ledger |
 //! | [`wire`] | the frames that the agent and the gateway exchange |
 //! | [`api`] | what the gateway answers to the operator's tool |
+//! | [`terminal`] | foreign text as a terminal may have it |
 //! | [`config`] | the configuration file's one strict schema |
 //!
 //! Nothing here does I/O. Every type that crosses a process boundary or reaches the ledger is serde-serialisable with
@@ -25,4 +26,5 @@ pub mod facts;
 pub mod ids;
 pub mod record;
 pub mod sandbox;
+pub mod terminal;
 pub mod wire;

@@ -8,6 +8,7 @@ use crate::call::CallKind;
 use crate::decision::{Decision, Finding, Posture, Severity};
 use crate::facts::Facts;
 use crate::ids::{CallId, SessionId};
+use crate::sandbox::{SandboxProtection, SandboxReport, SeenOutside};
 
 /// A record before it has a place in the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ impl Draft {
             RecordBody::ToolCall { decision, .. } => decision.severity,
             RecordBody::Finding { finding, .. } => finding.severity,
             RecordBody::Gap { .. } => Severity::Medium,
+            RecordBody::Sandbox { report, .. } if report.protections.iter().any(SandboxProtection::lacks) => {
+                Severity::Low
+            }
             _ => Severity::None,
         }
     }
@@ -125,6 +129,19 @@ pub enum RecordBody {
         /// More, for a person.
         detail: String,
     },
+    /// A command entered a sandbox.
+    Sandbox {
+        /// What is in force, as the launcher proved it.
+        report: SandboxReport,
+        /// What the kernel says of the process; `None` where that cannot be told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<SeenOutside>,
+        /// The process, as the gateway sees it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<u32>,
+        /// Its user.
+        uid: u32,
+    },
     /// Something that a harness reported and that is noted, no more.
     Notice {
         /// The harness's name of the event.
@@ -193,6 +210,7 @@ impl RecordBody {
             Self::ToolCall { .. } => "tool_call",
             Self::Approval { .. } => "approval",
             Self::Harness { .. } => "harness",
+            Self::Sandbox { .. } => "sandbox",
             Self::Notice { .. } => "notice",
             Self::Completion { .. } => "completion",
             Self::CallEnd { .. } => "call_end",

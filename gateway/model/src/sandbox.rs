@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::CallId;
+use crate::ids::{CallId, SessionId};
 
 /// The profiles that `policies/sandbox/` holds, by name. An operator's `policies` folder can add others.
 pub const PROFILES: [&str; 7] = [
@@ -104,6 +104,87 @@ pub struct RoomAnswer {
     /// The folder that the session was started in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
+}
+
+/// The connector's name of sessions that no harness has: a command that somebody put into a sandbox.
+pub const RUN: &str = "run";
+/// The one call of such a session.
+pub const RUN_CALL: &str = "command";
+
+/// What the launcher tells the gateway once its sandbox is closed: the body of `POST /v1/sandbox/entered`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SandboxEntered {
+    /// What is in force.
+    pub report: SandboxReport,
+    /// The tool call that the command is, as the launcher was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The command and its arguments.
+    pub command: Vec<String>,
+}
+
+/// What is in force around a command, as its launcher proved it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SandboxReport {
+    /// The profile's name.
+    pub profile: String,
+    /// The folder that is worked in.
+    pub project: String,
+    /// Landlock's version on this kernel; 0 where there is none.
+    pub landlock_abi: i32,
+    /// Whether it was started without something that the profile requires.
+    pub best_effort: bool,
+    /// By family of actions.
+    pub protections: Vec<SandboxProtection>,
+    /// What a person should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What bounds one family of actions in a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SandboxProtection {
+    /// Which actions.
+    pub family: String,
+    /// The mechanism; `open` where the profile leaves them open, `missing` where this host has none.
+    pub by: String,
+    /// Whether the profile cannot do without.
+    pub required: bool,
+    /// `proven`, `no-witness`, `failed`, `not-needed`.
+    pub proof: String,
+    /// How far it goes, or why it is missing.
+    pub detail: String,
+}
+
+impl SandboxProtection {
+    /// Whether the profile requires it, and it is not there or let its canary through.
+    pub fn lacks(&self) -> bool {
+        self.required && (self.by == "missing" || self.proof == "failed")
+    }
+}
+
+/// What the kernel tells of a process, whatever that says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SeenOutside {
+    /// It can gain no privileges.
+    pub no_new_privileges: bool,
+    /// How many system call filters are in force.
+    pub filters: u32,
+}
+
+/// The gateway's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct SandboxNoted {
+    /// The session that the command belongs to from now on.
+    pub session: SessionId,
 }
 
 #[cfg(test)]

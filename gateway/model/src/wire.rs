@@ -10,7 +10,7 @@ use crate::ids::{CallId, SessionId};
 use crate::record::{Binding, Draft};
 
 /// Raised with every incompatible change of the frames.
-pub const WIRE_VERSION: u32 = 2;
+pub const WIRE_VERSION: u32 = 3;
 
 /// Largest frame (bytes). A batch of [`MAX_BATCH`] activities with arguments at the sensor's bound stays below.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -68,10 +68,6 @@ pub enum ToGateway {
 }
 
 /// From the gateway.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one frame lives at a time; most are the large variant"
-)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "frame", rename_all = "snake_case")]
 pub enum ToAgent {
@@ -98,6 +94,17 @@ pub enum ToAgent {
         call: Option<CallDeclaration>,
         /// Whether policy refused the call, so that it will not run.
         denied: bool,
+    },
+    /// A command entered a sandbox, and no session has its process: it begins one, whose only call it is.
+    Adopt {
+        /// Number of the request; the answer is [`ToGateway::Registered`].
+        request: u64,
+        /// The session.
+        session: SessionId,
+        /// The process that is about to become the command.
+        pid: u32,
+        /// The call.
+        call: CallDeclaration,
     },
     /// The call has ended.
     CallEnd {

@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use defenseclaw_model::activity::{Action, ExitStatus};
+use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::{Draft, RecordBody};
+use defenseclaw_model::sandbox::{RUN, RUN_CALL};
 use defenseclaw_model::wire::{AgentStatus, Cursor, MAX_BATCH, ToAgent, ToGateway, WIRE_VERSION};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -272,7 +275,11 @@ impl Agents {
         {
             // What is in already is not judged again: it would count twice in what its call did.
             if number > last {
-                let bundle = self.judged(records).await?;
+                let ends = ends(&records);
+                let mut bundle = self.judged(records).await?;
+                for draft in ends.iter().flat_map(end_records) {
+                    bundle.push(draft);
+                }
                 let batch = SensorBatch {
                     sensor: sensor.to_owned(),
                     number,
@@ -286,6 +293,14 @@ impl Agents {
                     tokio::time::sleep(RETRY).await;
                 }
                 last = number;
+                for end in ends {
+                    self.sessions
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .end(&end.session);
+                    let frame = ToAgent::SessionEnd { session: end.session };
+                    let _ = out.send(encode(&frame)?).await;
+                }
             }
             // Where it cannot be sent any more, the agent sends the batch again, and it is known.
             let _ = out.send(encode(&ToAgent::Ack { batch: number })?).await;
@@ -324,6 +339,64 @@ impl Agents {
             tracing::error!("that the agent is {state} could not be recorded: {error}");
         }
     }
+}
+
+/// A session of a command in a sandbox, whose command has ended.
+struct CommandEnd {
+    session: SessionId,
+    time_ns: u64,
+    status: ExitStatus,
+}
+
+/// Sessions that no harness has end with their command: nobody else would say so. Their names begin with its process id.
+fn ends(records: &[Draft]) -> Vec<CommandEnd> {
+    let end = |draft: &Draft| {
+        let session = draft
+            .session
+            .clone()
+            .filter(|session| session.connector() == RUN)?;
+        let RecordBody::Activity { activity } = &draft.body else {
+            return None;
+        };
+        let Action::Exit { status, .. } = activity.action else {
+            return None;
+        };
+        let pid: u32 = session.harness_session().split('-').next()?.parse().ok()?;
+        (activity.process.tgid == pid).then_some(CommandEnd {
+            session,
+            time_ns: draft.time_ns,
+            status,
+        })
+    };
+    records.iter().filter_map(end).collect()
+}
+
+fn end_records(end: &CommandEnd) -> [Draft; 2] {
+    let words = match end.status {
+        ExitStatus::Code(code) => format!("exit {code}"),
+        ExitStatus::Signal(signal) => format!("signal {signal}"),
+    };
+    let draft = |call: Option<CallId>, body| Draft {
+        time_ns: end.time_ns,
+        session: Some(end.session.clone()),
+        call,
+        body,
+    };
+    [
+        draft(
+            CallId::new(RUN_CALL).ok(),
+            RecordBody::CallEnd {
+                tool: RUN.into(),
+                failed: end.status != ExitStatus::Code(0),
+            },
+        ),
+        draft(
+            None,
+            RecordBody::SessionEnd {
+                reason: Some(format!("the command ended: {words}")),
+            },
+        ),
+    ]
 }
 
 async fn hello(read: &mut ReadHalf<UnixStream>, decoder: &mut Decoder) -> Result<Hello, End> {

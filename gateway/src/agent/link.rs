@@ -98,6 +98,23 @@ impl AgentLink {
         }
     }
 
+    /// Tells the agent of a command in a sandbox that begins a session, and waits for its word as [`Self::register`] does.
+    pub async fn adopt(&self, session: &SessionId, pid: u32, call: CallDeclaration) -> Binding {
+        let answer = self
+            .ask(Waiting::Registered, |request| ToAgent::Adopt {
+                request,
+                session: session.clone(),
+                pid,
+                call,
+            })
+            .await;
+        match answer {
+            Ok(binding) => binding,
+            Err(NoAnswer::NoAgent) => Binding::NoAgent,
+            Err(NoAnswer::Failed(reason)) => Binding::Failed { reason },
+        }
+    }
+
     /// Asks whether a process belongs to a session. `None`: no agent is connected.
     pub async fn whose(&self, pid: u32) -> Option<Whose> {
         let answer = self

@@ -11,7 +11,7 @@ use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
 use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
 use defenseclaw_model::record::Record;
-use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion};
+use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion, SandboxEntered, SandboxNoted};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{Api, Caller, Problem, events, hooks, people, questions, records, rules, sandbox, state};
@@ -117,6 +117,17 @@ fn about_the_gateway() -> Vec<Route> {
                 "In which sandbox a shell line of the caller's harness runs; asked by defenseclaw-shell",
                 json::<RoomAnswer>(),
                 || post(sandbox::room),
+            )
+        },
+        Route {
+            method: Method::POST,
+            body: json::<SandboxEntered>(),
+            ..plain(
+                "/v1/sandbox/entered",
+                "sandbox_entered",
+                "What is in force around a command that has entered a sandbox; told by its launcher",
+                json::<SandboxNoted>(),
+                || post(sandbox::entered),
             )
         },
         plain(

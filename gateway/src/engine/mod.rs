@@ -1,5 +1,6 @@
 //! The one decision path: a payload in, a record in the ledger, the harness's native reply out.
 
+mod entered;
 mod homes;
 pub(crate) mod sandbox;
 mod tool_call;

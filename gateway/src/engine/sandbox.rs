@@ -33,6 +33,19 @@ pub(super) struct Doors {
 }
 
 impl Doors {
+    /// No way at all, for a command that is in its sandbox already.
+    pub(super) fn none() -> Self {
+        static NONE: std::sync::LazyLock<Rooms> = std::sync::LazyLock::new(Rooms::default);
+        Self {
+            rooms: &NONE,
+            launcher: launcher(),
+            own: None,
+            prefixed: false,
+            modifies: false,
+            project: None,
+        }
+    }
+
     /// No way at all.
     #[cfg(test)]
     pub(super) fn closed(connector: &str) -> Self {

@@ -44,16 +44,39 @@ pub(super) struct Asked {
 }
 
 /// What is known of a call once the policy was asked.
-struct Considered {
-    asked: Asked,
+pub(super) struct Considered {
+    pub(super) asked: Asked,
     facts: Facts,
     findings: Vec<Finding>,
     outcome: Outcome,
     /// What the agent is told that runs.
-    declaration: CallDeclaration,
+    pub(super) declaration: CallDeclaration,
     shown: Shown,
     /// What the kernel view of it is judged by.
-    judged: Facts,
+    pub(super) judged: Facts,
+}
+
+impl Considered {
+    /// Its record, for a call that nobody waits for.
+    pub(super) fn draft(self, time_ns: u64, binding: Binding) -> Draft {
+        let mut decision = self.outcome.decision;
+        redact::decision(&mut decision);
+        Draft {
+            time_ns,
+            session: Some(self.asked.session),
+            call: Some(self.asked.call.call),
+            body: RecordBody::ToolCall {
+                tool: self.shown.tool,
+                call_kind: self.shown.kind,
+                input: self.shown.input,
+                facts: self.shown.facts,
+                decision,
+                decision_us: 0,
+                binding,
+                posture: self.shown.posture,
+            },
+        }
+    }
 }
 
 /// The call as the ledger keeps it.
@@ -246,7 +269,7 @@ impl Engine {
         Person::Answered
     }
 
-    fn decider(&self, session: &SessionId, modifies: bool, doors: Doors) -> Decider {
+    pub(super) fn decider(&self, session: &SessionId, modifies: bool, doors: Doors) -> Decider {
         let rules = self.parts.rules.current();
         let posture = self
             .sessions()
@@ -347,7 +370,7 @@ impl Engine {
 }
 
 /// Facts, findings, the policy's word, and what is kept and told of the call. `None`: it panicked.
-async fn consider(decider: Decider, mut asked: Asked, binding: &Binding) -> Option<Considered> {
+pub(super) async fn consider(decider: Decider, mut asked: Asked, binding: &Binding) -> Option<Considered> {
     let binding = binding.clone();
     off_loop(asked.size, move || {
         asked.came = decider.doors.take_off(&mut asked.call);
@@ -407,7 +430,7 @@ fn changed(asked: &Asked, decision: &Decision) -> Option<ToolCall> {
 
 /// What is needed to decide, apart from the engine, so that it can be done on another thread.
 #[derive(Clone)]
-struct Decider {
+pub(super) struct Decider {
     rules: Arc<Rules>,
     posture: Posture,
     mode: Mode,
@@ -419,6 +442,11 @@ struct Decider {
 }
 
 impl Decider {
+    /// Whatever is decided is recorded, and not enforced.
+    pub(super) fn observe(&mut self) {
+        self.mode = Mode::Observe;
+    }
+
     /// What the rule packs find, the worst first.
     fn findings(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
         let mut findings = self.rules.detector.call(call, facts);

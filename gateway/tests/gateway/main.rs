@@ -8,6 +8,7 @@
 
 mod agents;
 mod api;
+mod entered;
 mod faults;
 mod harnesses;
 mod hooks;

@@ -284,6 +284,9 @@ fn the_kinds_are_those_of_the_model() {
         tool_call("allow", "NONE", true),
         json!({"kind": "approval", "approval": "", "state": "requested", "detail": ""}),
         json!({"kind": "harness", "connector": "", "file": "", "state": "", "detail": ""}),
+        json!({"kind": "sandbox", "uid": 0, "report": {
+            "profile": "", "project": "", "landlock_abi": 0, "best_effort": false, "protections": [],
+        }}),
         json!({"kind": "notice", "name": ""}),
         json!({"kind": "completion", "text": ""}),
         json!({"kind": "call_end", "tool": "", "failed": false}),

@@ -6,7 +6,21 @@ use std::path::{Path, PathBuf};
 
 use defenseclaw_model::config::{Config, ConfigError, DEFAULT_CONFIG, MAX_CONFIG_BYTES};
 
-use crate::CliError;
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The configuration cannot be read or is not valid.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// This user may not read it.
+    #[error("{what}\n{remedy}")]
+    NotPermitted {
+        /// What was tried, on what.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+}
 
 /// Where the gateway listens and where the ledger lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +41,12 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the environment and the file that it names.
-    pub fn load() -> Result<Self, CliError> {
+    pub fn load() -> Result<Self, SettingsError> {
         Self::from_lookup(|name| std::env::var_os(name))
     }
 
     /// As [`Settings::load`], with the environment given. An empty variable counts as unset.
-    pub fn from_lookup(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, CliError> {
+    pub fn from_lookup(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, SettingsError> {
         let variable = |name| {
             variable(name)
                 .filter(|value| !value.is_empty())
@@ -67,9 +81,9 @@ impl Settings {
 }
 
 /// The configuration in `file`, or `None` where there is no such file.
-fn read(file: &Path) -> Result<Option<Config>, CliError> {
+fn read(file: &Path) -> Result<Option<Config>, SettingsError> {
     let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => CliError::NotPermitted {
+        std::io::ErrorKind::PermissionDenied => SettingsError::NotPermitted {
             what: format!("the configuration {} cannot be read: {error}", file.display()),
             remedy: "Run as a user that may read it, or name another file in DEFENSECLAW_CONFIG.".to_owned(),
         },
@@ -103,7 +117,7 @@ fn read(file: &Path) -> Result<Option<Config>, CliError> {
 mod tests {
     use super::*;
 
-    fn load(variables: &[(&str, &str)]) -> Result<Settings, CliError> {
+    fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         Settings::from_lookup(|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into()))
     }
 
@@ -140,7 +154,7 @@ mod tests {
         let error = || load(&[("DEFENSECLAW_CONFIG", name.as_str())]).unwrap_err();
 
         let missing = error();
-        assert_eq!(missing.exit_status(), 2);
+        assert!(matches!(missing, SettingsError::Config(_)));
         assert!(missing.to_string().contains("DEFENSECLAW_CONFIG"), "{missing}");
 
         std::fs::write(&file, "sockett: /x\n").unwrap();

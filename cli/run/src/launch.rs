@@ -1,0 +1,151 @@
+//! From the options to a closed sandbox and the command in it.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use defenseclaw_model::terminal::safe;
+use defenseclaw_sandbox::launch::{self, Launch, LaunchError};
+use defenseclaw_sandbox::plan::{self, Setting};
+use defenseclaw_sandbox::profile::{ProfileError, Profiles};
+use defenseclaw_sandbox::report::Report;
+
+use crate::settings::{Settings, SettingsError};
+use crate::{RunOptions, tell};
+
+/// The folder of sandbox profiles in a folder of policies.
+pub const FOLDER: &str = "sandbox";
+/// The launcher failed, or refused to start unprotected; as `env` and `timeout` say it.
+const FAILED: u8 = 125;
+
+/// Why there is nothing to launch.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No settings.
+    #[error("{0}")]
+    Settings(#[from] SettingsError),
+    /// No such profile, or not a valid one.
+    #[error("{0}")]
+    Profile(#[from] ProfileError),
+    /// There is no current folder.
+    #[error("the current folder cannot be used: {0}; name one with --project")]
+    Folder(std::io::Error),
+}
+
+/// A launch, and what it was prepared with.
+pub struct Prepared {
+    /// What is launched.
+    pub launch: Launch,
+    /// The settings in force.
+    pub settings: Settings,
+}
+
+/// The profiles that `settings` name, over those that come with the program.
+///
+/// # Errors
+/// When one of the operator's is not valid.
+pub fn profiles(settings: &Settings) -> Result<Profiles, ProfileError> {
+    match &settings.policies {
+        Some(policies) => Profiles::with_folder(&policies.join(FOLDER)),
+        None => Ok(Profiles::embedded()),
+    }
+}
+
+/// The project around the current folder.
+///
+/// # Errors
+/// When there is no current folder.
+pub fn current_project(home: Option<&Path>) -> Result<PathBuf, RunError> {
+    let folder = std::env::current_dir().map_err(RunError::Folder)?;
+    Ok(plan::project_of(&folder, home))
+}
+
+/// Looks up what `options` name. Nothing is closed yet, and nobody is asked about anything.
+///
+/// # Errors
+/// When that is not there, or not valid.
+pub fn prepare(options: &RunOptions) -> Result<Prepared, RunError> {
+    let settings = Settings::load()?;
+    let mut profiles = profiles(&settings)?;
+    if let Some(folder) = &options.profiles {
+        profiles.add(folder)?;
+    }
+    let own = options
+        .connector
+        .as_deref()
+        .and_then(|name| settings.config.sandbox_of(name));
+    let profile = profiles.get(own.unwrap_or(&options.profile))?;
+    let home = launch::home();
+    let project = match &options.project {
+        Some(project) => project.clone(),
+        None => current_project(home.as_deref())?,
+    };
+    let setting = Setting {
+        project,
+        home,
+        gateway: Some(settings.socket.clone()),
+    };
+    let launch = Launch::new(profile, setting, options.best_effort, options.command.clone());
+    Ok(Prepared { launch, settings })
+}
+
+impl Prepared {
+    /// Becomes the command, or without one prints what would be in force. Returns only if nothing was started.
+    pub fn start(self, options: &RunOptions) -> ExitCode {
+        let (launch, socket) = (self.launch, self.settings.socket);
+        let outcome = if options.command.is_empty() {
+            launch.enter().map(|report| {
+                // Nothing can be done where standard output is gone.
+                let _ = std::io::stdout().write_all(told(&report, options.json).as_bytes());
+            })
+        } else {
+            let tell = |report: &Report| {
+                if options.explain {
+                    let _ = std::io::stderr().write_all(told(report, options.json).as_bytes());
+                } else if report.best_effort {
+                    for lacking in report.lacking() {
+                        say(&format!("without {}: {}", lacking.family, lacking.detail));
+                    }
+                }
+                let told = tell::tell(&socket, report, options);
+                // Whoever looks is told; a command's own errors are not mixed with ours.
+                if let (Err(error), true) = (told, options.explain || report.best_effort) {
+                    say(&format!("this is in no record: {error}"));
+                }
+            };
+            launch.run(tell).map(|never| match never {})
+        };
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&error.to_string());
+                ExitCode::from(LaunchError::exit_status(&error))
+            }
+        }
+    }
+}
+
+/// Says why nothing was started; gives the exit status that says so.
+pub fn failed(error: &RunError) -> ExitCode {
+    say(&error.to_string());
+    ExitCode::from(FAILED)
+}
+
+fn say(message: &str) {
+    let lines: Vec<_> = message.split('\n').map(safe).collect();
+    // Nothing can be done where even standard error is gone.
+    let _ = writeln!(std::io::stderr(), "defenseclaw-cli run: {}", lines.join("\n"));
+}
+
+fn told(report: &Report, json: bool) -> String {
+    if json {
+        let line = serde_json::to_string(report).unwrap_or_default();
+        return format!("{line}\n");
+    }
+    let lines: Vec<_> = report
+        .to_string()
+        .lines()
+        .map(|line| safe(line).to_string())
+        .collect();
+    format!("{}\n", lines.join("\n"))
+}

@@ -1,0 +1,59 @@
+//! `defenseclaw-cli` as it is installed: `run` at once, everything else by the whole tool.
+//!
+//! A sandbox is made for each tool call, and half of what that took was loading the whole tool. This program has only what `run` needs,
+//! asks for no shared library, and replaces itself by the tool for every other command, for help, for usage errors, and for sandboxes
+//! with a supervisor.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use clap::Parser;
+use defenseclaw_run::RunOptions;
+use defenseclaw_run::launch::{failed, prepare};
+
+/// Where the whole tool lies, from this program's folder: as packages install it, and in a folder of built programs.
+const PLACES: [&str; 2] = ["../lib/defenseclaw/defenseclaw-cli", "lib/defenseclaw-cli"];
+/// As shells say that a program is not there.
+const NOT_FOUND: u8 = 127;
+
+#[derive(Parser)]
+#[command(name = "defenseclaw-cli")]
+enum Known {
+    Run(RunOptions),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments.get(1).is_some_and(|verb| verb == "run")
+        && let Ok(Known::Run(options)) = Known::try_parse_from(&arguments)
+    {
+        match prepare(&options) {
+            Ok(prepared) if !options.supervise && !prepared.launch.needs_supervisor() => {
+                return prepared.start(&options);
+            }
+            Ok(_) => {}
+            Err(error) => return failed(&error),
+        }
+    }
+    hand_over(arguments)
+}
+
+/// Becomes the whole tool.
+fn hand_over(arguments: Vec<OsString>) -> ExitCode {
+    let own = std::env::current_exe().and_then(|own| own.canonicalize());
+    let folder = own.ok().and_then(|own| own.parent().map(Path::to_owned));
+    let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/bin"));
+    let places = PLACES.map(|place| folder.join(place));
+    let Some(tool) = places.iter().find(|place| place.is_file()) else {
+        eprintln!(
+            "defenseclaw-cli: the tool itself is missing; it should be {}. Install the package again",
+            places[0].display()
+        );
+        return ExitCode::from(NOT_FOUND);
+    };
+    let error = Command::new(tool).args(arguments.into_iter().skip(1)).exec();
+    eprintln!("defenseclaw-cli: {} cannot be started: {error}", tool.display());
+    ExitCode::from(NOT_FOUND)
+}
