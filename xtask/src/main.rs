@@ -18,6 +18,7 @@
 mod build;
 mod ebpf;
 mod eval;
+mod guests;
 mod host;
 mod launch;
 mod setup;
@@ -56,7 +57,9 @@ enum Command {
     /// Measure detection: recall and false positives on the collections of policies/evaluation.
     Eval(eval::Options),
     /// Boot a real kernel and run the sensor's smoke test in it.
-    VmTest(launch::VmOptions),
+    VmTest(guests::VmOptions),
+    /// Attack sandboxes, here and in guests, and make one table of the results.
+    Attacks(guests::AttackOptions),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn run() -> anyhow::Result<()> {
         Command::Demo(options) => launch::demo(&host, &options),
         Command::Bench(options) => launch::bench(&host, &options),
         Command::Eval(options) => eval::eval(&host, &options),
-        Command::VmTest(options) => launch::vm_test(&host, &options),
+        Command::VmTest(options) => guests::vm_test(&host, &options),
+        Command::Attacks(options) => guests::attacks(&host, &options),
     }
 }

@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::build;
+use crate::guests;
 use crate::host::{Host, describe, run};
-use crate::launch;
 use crate::setup::{self, Wanted};
 
 /// What to run.
@@ -207,7 +207,7 @@ fn counts(line: &str) -> Option<(usize, usize)> {
 }
 
 fn vm(host: &Host) -> Outcome {
-    let result = run(&mut launch::guest(host, "6.12"));
+    let result = run(&mut guests::guest(host, "6.12"));
     if let Err(error) = &result {
         eprintln!("error: {error:#}");
     }

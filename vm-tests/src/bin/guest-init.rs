@@ -15,10 +15,11 @@ use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 /// Target and file system, in order.
-const MOUNTS: [(&str, &str); 9] = [
+const MOUNTS: [(&str, &str); 10] = [
     ("/proc", "proc"),
     ("/sys", "sysfs"),
     ("/dev", "devtmpfs"),
+    ("/dev/pts", "devpts"),
     ("/tmp", "tmpfs"),
     ("/run", "tmpfs"),
     ("/sys/fs/cgroup", "cgroup2"),

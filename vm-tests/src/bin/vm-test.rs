@@ -103,6 +103,9 @@ fn run() -> Result<()> {
             archive.program(&format!("/bin/{program}"), &Path::new("/bin").join(program))?;
         }
         archive.file("/etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
+        // What a sandbox replaces, and what its attacks look for.
+        archive.file("/etc/hosts", b"127.0.0.1 localhost\n");
+        archive.file("/etc/resolv.conf", b"nameserver 127.0.0.1\n");
         // Its home lies outside of the temporary folders, which every sandbox may write.
         archive.file("/home/README", b"homes\n");
         commands = format!(

@@ -1,7 +1,7 @@
 //! Reaching into a process outside the sandbox, of the same user.
 
 use std::fs;
-use std::io::{IoSlice, Read as _};
+use std::io::{IoSlice, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::process::{Child, Command, Stdio};
@@ -58,11 +58,17 @@ const CASES: &[Case] = &[
 ];
 
 /// A child that waits until its input is closed.
+/// A child that runs its program: whoever starts one goes on while the kernel still maps it.
 fn waiting_child() -> Result<Child, Refused> {
-    Ok(Command::new("/bin/cat")
+    let mut child = Command::new("/bin/cat")
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()?)
+        .stdout(Stdio::piped())
+        .spawn()?;
+    if let (Some(input), Some(output)) = (&mut child.stdin, &mut child.stdout) {
+        input.write_all(b"x")?;
+        output.read_exact(&mut [0])?;
+    }
+    Ok(child)
 }
 
 fn child_ends() -> Attempt {

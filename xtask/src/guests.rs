@@ -1,0 +1,218 @@
+//! Guests: the sensor's smoke test in one, and the attacks on sandboxes here and in them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::build;
+use crate::host::{Host, run, step};
+use crate::setup::{self, Wanted};
+
+/// Which guest to boot.
+#[derive(Debug, Args)]
+pub(crate) struct VmOptions {
+    /// The kernel's version.
+    #[arg(long, default_value = "6.12", value_parser = ["6.1", "6.12", "7.2"])]
+    kernel: String,
+    /// Run the attacks on sandboxes there (minutes), in place of the sensor's smoke test.
+    #[arg(long)]
+    sandbox: bool,
+    /// The kernel's list of security modules, as on its command line.
+    #[arg(long, value_name = "LIST")]
+    lsm: Option<String>,
+    /// With --sandbox: write each attack's result there, one JSON object a line.
+    #[arg(long, value_name = "FILE", requires = "sandbox")]
+    report: Option<PathBuf>,
+    /// With --sandbox: only the attacks whose names hold this.
+    #[arg(long, value_name = "PART", requires = "sandbox")]
+    only: Option<String>,
+}
+
+/// Where to attack.
+#[derive(Debug, Args)]
+pub(crate) struct AttackOptions {
+    /// Attack in guests with these kernels, too (ten minutes each).
+    #[arg(long = "kernel", value_name = "VERSION", value_parser = ["6.1", "6.12", "7.2"])]
+    kernels: Vec<String>,
+    /// Leave this machine out.
+    #[arg(long)]
+    guests_only: bool,
+    /// Write the table there; by default to target/attacks/table.md. Results of earlier runs on other kernels are kept in it.
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+}
+
+/// What the attacks need, once it is built.
+struct Attacks {
+    dist: PathBuf,
+    test: PathBuf,
+    escape: PathBuf,
+}
+
+pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
+    set_up(host)?;
+    if options.sandbox {
+        let attacks = build_attacks(host)?;
+        return attack_in_guest(host, &attacks, options);
+    }
+    build::build(host)?;
+    let mut command = guest(host, &options.kernel);
+    if let Some(lsm) = &options.lsm {
+        command.args(["--lsm", lsm]);
+    }
+    run(&mut command)
+}
+
+/// Attacks sandboxes here and in guests, and makes one table of all results.
+pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
+    set_up(host)?;
+    let attacks = build_attacks(host)?;
+    let results = host.target.join("attacks");
+    fs::create_dir_all(&results)?;
+    // All are run and told before one's failure ends this.
+    let mut failures = Vec::new();
+    if !options.guests_only {
+        let report = fresh(&results.join("here.jsonl"))?;
+        let outcome = step("attacks on this machine", || {
+            run(Command::new(&attacks.test)
+                .args(["--test-threads=1"])
+                .env("DEFENSECLAW_BIN_DIR", &attacks.dist)
+                .env("DEFENSECLAW_ESCAPE_REPORT", &report)
+                .env("CI", "1"))
+        });
+        failures.extend(outcome.err());
+    }
+    for kernel in &options.kernels {
+        let guest = VmOptions {
+            kernel: kernel.clone(),
+            sandbox: true,
+            lsm: None,
+            report: Some(fresh(&results.join(format!("linux-{kernel}.jsonl")))?),
+            only: None,
+        };
+        let outcome = step(&format!("attacks on Linux {kernel}"), || {
+            attack_in_guest(host, &attacks, &guest)
+        });
+        failures.extend(outcome.err());
+    }
+    let table = options.table.clone().unwrap_or_else(|| results.join("table.md"));
+    let mut files: Vec<_> = fs::read_dir(&results)?
+        .flatten()
+        .map(|entry| entry.path())
+        .collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
+    files.sort();
+    let output = Command::new(&attacks.escape).arg("table").args(&files).output()?;
+    if !output.status.success() {
+        bail!("no table: {}", String::from_utf8_lossy(&output.stderr).trim_end());
+    }
+    fs::write(&table, &output.stdout).with_context(|| format!("cannot write {}", table.display()))?;
+    eprintln!("The table is {}.", table.display());
+    match failures.into_iter().next() {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+fn set_up(host: &Host) -> Result<()> {
+    setup::install(
+        host,
+        Wanted {
+            guests: true,
+            ..Wanted::build()
+        },
+    )
+}
+
+/// The same path, with nothing there any more: results are appended.
+fn fresh(file: &Path) -> Result<PathBuf> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot replace {}", file.display()))
+        }
+        _ => Ok(file.to_owned()),
+    }
+}
+
+fn attack_in_guest(host: &Host, attacks: &Attacks, options: &VmOptions) -> Result<()> {
+    let folder = host.target.join("guest-sandbox");
+    fs::create_dir_all(folder.join("lib"))?;
+    stripped(&attacks.test, &folder.join("e2e_sandbox"))?;
+    stripped(&attacks.escape, &folder.join("escape"))?;
+    for tool in ["defenseclaw-cli", "lib/defenseclaw-cli"] {
+        stripped(&attacks.dist.join(tool), &folder.join(tool))?;
+    }
+    let mut command = guest(host, &options.kernel);
+    command.arg("--sandbox").arg(folder);
+    if let Some(report) = &options.report {
+        command.arg("--report").arg(report);
+    }
+    if let Some(only) = &options.only {
+        command.args(["--only", only]);
+    }
+    if let Some(lsm) = &options.lsm {
+        command.args(["--lsm", lsm]);
+    }
+    run(&mut command)
+}
+
+fn build_attacks(host: &Host) -> Result<Attacks> {
+    let dist = build::build(host)?;
+    let test = sandbox_test(host)?;
+    let beside = test.parent().and_then(Path::parent).context("no output folder")?;
+    Ok(Attacks {
+        dist,
+        escape: beside.join("escape"),
+        test,
+    })
+}
+
+/// A copy without what only a debugger reads: the guest's files lie in its memory.
+fn stripped(program: &Path, to: &Path) -> Result<()> {
+    run(Command::new("strip")
+        .arg("--strip-debug")
+        .arg("-o")
+        .arg(to)
+        .arg(program))
+}
+
+/// Builds the attacks and the test that runs them; gives the test's program.
+fn sandbox_test(host: &Host) -> Result<PathBuf> {
+    let mut build = host.cargo([
+        "test",
+        "--no-run",
+        "--message-format=json",
+        "--package=defenseclaw-testkit",
+        "--bin=escape",
+        "--test=e2e_sandbox",
+        "--release",
+    ]);
+    run(&mut host.cargo([
+        "build",
+        "--release",
+        "--package=defenseclaw-testkit",
+        "--bin=escape",
+    ]))?;
+    let output = build.stderr(std::process::Stdio::inherit()).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let program = text.lines().rev().find_map(|line| {
+        let (_, rest) = line.split_once("\"executable\":\"")?;
+        let (path, _) = rest.split_once('"')?;
+        path.contains("/e2e_sandbox-").then(|| path.into())
+    });
+    program.context("cargo did not say where the test of sandboxes is")
+}
+
+/// The command that boots a guest, once everything is built.
+pub(crate) fn guest(host: &Host, kernel: &str) -> Command {
+    let mut command = Command::new(host.target.join("release/vm-test"));
+    command
+        .args(["--kernel", kernel, "--cache"])
+        .arg(host.target.join("vm"));
+    command.arg("--agent").arg(host.dist().join("defenseclaw-agent"));
+    command.arg("--init").arg(host.target.join("release/guest-init"));
+    command
+}
