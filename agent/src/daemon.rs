@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use defenseclaw_model::config::Config;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
-use defenseclaw_model::sandbox::{LAUNCHER, SHELL};
+use defenseclaw_model::sandbox::{LAUNCHER, SHELL, WHOLE_TOOL};
 use defenseclaw_model::wire::{
     AgentStatus, Counters, Cursor, FamilyStatus, Tier, ToAgent, ToGateway, WIRE_VERSION, Whose,
 };
@@ -530,6 +530,11 @@ fn own() -> Own {
     Own {
         shells: files(SHELL),
         launchers: files(LAUNCHER),
+        tools: places(LAUNCHER)
+            .filter_map(|launcher| launcher.parent().map(Path::to_owned))
+            .flat_map(|folder| WHOLE_TOOL.map(|tool| folder.join(tool)))
+            .filter_map(|path| proc::file_id(&path))
+            .collect(),
     }
 }
 

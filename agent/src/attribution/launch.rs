@@ -17,6 +17,8 @@ pub struct Own {
     pub shells: Vec<FileId>,
     /// `defenseclaw-cli`, whose `run` closes sandboxes.
     pub launchers: Vec<FileId>,
+    /// The whole tool, to which the launcher hands over a sandbox with a supervisor.
+    pub tools: Vec<FileId>,
 }
 
 /// How far an image is on its way into a sandbox.
@@ -43,6 +45,7 @@ impl Attributor {
         match before {
             Stage::Line if self.own.shells.contains(&exec.file) => Stage::Shell,
             Stage::Line | Stage::Shell if runs && self.own.launchers.contains(&exec.file) => Stage::Launcher,
+            Stage::Launcher if runs && self.own.tools.contains(&exec.file) => Stage::Launcher,
             Stage::None if *basis == Basis::Argv && line::begins_launch(&exec.argv) => Stage::Line,
             _ => Stage::None,
         }

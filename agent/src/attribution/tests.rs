@@ -19,6 +19,7 @@ use crate::sensor::record::{Event, EventKind, Exec};
 const HOOK_FILE: FileId = FileId { dev: 1, ino: 99 };
 const SHELL_FILE: FileId = FileId { dev: 1, ino: 77 };
 const LAUNCHER_FILE: FileId = FileId { dev: 1, ino: 78 };
+const TOOL_FILE: FileId = FileId { dev: 1, ino: 79 };
 const HARNESS: u32 = 100;
 
 mod binding;
@@ -250,6 +251,8 @@ impl Scene {
             HOOK_FILE
         } else if path.ends_with("defenseclaw-shell") {
             SHELL_FILE
+        } else if path.ends_with("lib/defenseclaw/defenseclaw-cli") {
+            TOOL_FILE
         } else if path.ends_with("defenseclaw-cli") {
             LAUNCHER_FILE
         } else {

@@ -15,6 +15,10 @@ use crate::{RunOptions, tell};
 
 /// The folder of sandbox profiles in a folder of policies.
 pub const FOLDER: &str = "sandbox";
+/// Where shared libraries are looked for first. A program of ours must not load any from there; the command may.
+pub const LIBRARIES: &str = "LD_LIBRARY_PATH";
+/// Holds that variable's value on the way from the small program to the whole tool.
+pub const KEPT_LIBRARIES: &str = "DEFENSECLAW_LD_LIBRARY_PATH";
 /// The launcher failed, or refused to start unprotected; as `env` and `timeout` say it.
 const FAILED: u8 = 125;
 
@@ -65,6 +69,13 @@ pub fn current_project(home: Option<&Path>) -> Result<PathBuf, RunError> {
 /// # Errors
 /// When that is not there, or not valid.
 pub fn prepare(options: &RunOptions) -> Result<Prepared, RunError> {
+    if let Some(folders) = std::env::var_os(KEPT_LIBRARIES) {
+        // SAFETY: a launch needs a process with one thread.
+        unsafe {
+            std::env::set_var(LIBRARIES, folders);
+            std::env::remove_var(KEPT_LIBRARIES);
+        }
+    }
     let settings = Settings::load()?;
     let mut profiles = profiles(&settings)?;
     if let Some(folder) = &options.profiles {

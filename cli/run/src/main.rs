@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
+use defenseclaw_model::sandbox::WHOLE_TOOL;
 use defenseclaw_run::RunOptions;
-use defenseclaw_run::launch::{failed, prepare};
+use defenseclaw_run::launch::{KEPT_LIBRARIES, LIBRARIES, failed, prepare};
 
-/// Where the whole tool lies, from this program's folder: as packages install it, and in a folder of built programs.
-const PLACES: [&str; 2] = ["../lib/defenseclaw/defenseclaw-cli", "lib/defenseclaw-cli"];
+/// Variables by which whoever set them (a project's settings can) would run code of theirs in a program of ours that is linked against
+/// shared libraries. No sandbox keeps them.
+const LOADED: [&str; 2] = ["LD_PRELOAD", "LD_AUDIT"];
 /// As shells say that a program is not there.
 const NOT_FOUND: u8 = 127;
 
@@ -45,7 +47,7 @@ fn hand_over(arguments: Vec<OsString>) -> ExitCode {
     let own = std::env::current_exe().and_then(|own| own.canonicalize());
     let folder = own.ok().and_then(|own| own.parent().map(Path::to_owned));
     let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/bin"));
-    let places = PLACES.map(|place| folder.join(place));
+    let places = WHOLE_TOOL.map(|place| folder.join(place));
     let Some(tool) = places.iter().find(|place| place.is_file()) else {
         eprintln!(
             "defenseclaw-cli: the tool itself is missing; it should be {}. Install the package again",
@@ -53,7 +55,16 @@ fn hand_over(arguments: Vec<OsString>) -> ExitCode {
         );
         return ExitCode::from(NOT_FOUND);
     };
-    let error = Command::new(tool).args(arguments.into_iter().skip(1)).exec();
+    let mut command = Command::new(tool);
+    command.args(arguments.into_iter().skip(1));
+    for name in LOADED {
+        command.env_remove(name);
+    }
+    // This one commands need.
+    if let Some(folders) = std::env::var_os(LIBRARIES) {
+        command.env_remove(LIBRARIES).env(KEPT_LIBRARIES, folders);
+    }
+    let error = command.exec();
     eprintln!("defenseclaw-cli: {} cannot be started: {error}", tool.display());
     ExitCode::from(NOT_FOUND)
 }

@@ -18,6 +18,9 @@ pub const PROFILES: [&str; 7] = [
 pub const OFF: &str = "off";
 /// The program that puts a command into a room (`defenseclaw-cli run`). It lies beside the others.
 pub const LAUNCHER: &str = "defenseclaw-cli";
+/// Where the whole tool lies from the launcher's folder: as packages install it, and among built programs. The launcher hands over to it
+/// what it cannot do itself.
+pub const WHOLE_TOOL: [&str; 2] = ["../lib/defenseclaw/defenseclaw-cli", "lib/defenseclaw-cli"];
 /// The program that a harness hands its shell lines to. It lies beside the others.
 pub const SHELL: &str = "defenseclaw-shell";
 /// Longest name of a profile (bytes).

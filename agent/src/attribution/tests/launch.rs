@@ -47,6 +47,7 @@ fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
     scene.attributor = attributor.with_own(Own {
         shells: vec![SHELL_FILE],
         launchers: vec![LAUNCHER_FILE],
+        tools: vec![TOOL_FILE],
     });
     let (shell, hook) = ("/usr/bin/defenseclaw-shell", "/usr/bin/defenseclaw-hook");
     let line = "/usr/bin/defenseclaw-shell '/usr/bin/defenseclaw-hook claude-code'";
@@ -75,9 +76,11 @@ fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
         .unwrap();
     assert_eq!(bash.attribution.basis, Basis::Argv);
     let launcher = "/usr/bin/defenseclaw-cli";
-    let steps: [(&str, &[&str]); 4] = [
+    let tool = "/usr/lib/defenseclaw/defenseclaw-cli";
+    let steps: [(&str, &[&str]); 5] = [
         (shell, &[shell, inner]),
         (launcher, &[launcher, "run", "--", "/bin/bash", "-c", inner]),
+        (tool, &[tool, "run", "--", "/bin/bash", "-c", inner]),
         ("/usr/bin/bash", &["/bin/bash", "-c", inner]),
         ("/usr/bin/make", &["make", "all"]),
     ];
@@ -92,7 +95,7 @@ fn lines_that_a_harness_hands_to_our_shell_stay_what_they_are() {
         let read = scene.open(600, "/etc/shadow", FileAccess::Read);
         assert_eq!(
             read.is_none(),
-            path == launcher,
+            path == launcher || path == tool,
             "{path}: what the launcher tries is no act of the call"
         );
     }
@@ -121,6 +124,7 @@ fn a_launcher_that_an_agent_starts_is_watched_like_any_program() {
             std::mem::replace(&mut scene.attributor, Attributor::new(Vec::new())).with_own(Own {
                 shells: vec![SHELL_FILE],
                 launchers: vec![LAUNCHER_FILE],
+                tools: vec![TOOL_FILE],
             });
         scene.command("t1", command, Facts::default());
         let pid = 600 + number as u32;
