@@ -124,6 +124,12 @@ impl Stack {
             fs::copy(&from, self.program(name))
                 .with_context(|| format!("no program {}: run `cargo xtask build`", from.display()))?;
         }
+        // Where programs are as installed, a small one of the tool's name hands over to the tool.
+        let whole = source.join("lib/defenseclaw-cli");
+        if whole.is_file() {
+            fs::create_dir(top.join("bin/lib"))?;
+            fs::copy(&whole, top.join("bin/lib/defenseclaw-cli"))?;
+        }
         let mut text = format!(
             "mode: {}\nfail_mode: {}\ndurability: {}\n",
             serde_json::to_value(self.options.mode)?
