@@ -10,9 +10,11 @@ use defenseclaw_model::ids::CallId;
 
 use crate::{CliError, time, view::View};
 
+pub mod artifact;
 pub mod decide;
 pub mod sandbox;
 
+use artifact::ArtifactCommand;
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 use sandbox::{RunOptions, SandboxCommand};
 
@@ -64,8 +66,16 @@ from an operator's process that no coding agent started.";
 const POLICY_EXAMPLES: &str = "\
 Examples:
   echo '{\"tool\":\"Bash\",\"input\":{\"command\":\"rm -rf /\"}}' | defenseclaw-cli policy check --input -
+  defenseclaw-cli policy check --input artifact.json    whether an artifact would be admitted
   defenseclaw-cli policy test ./policies            the tests beside rules and policy
   defenseclaw-cli policy validate /etc/defenseclaw/policies && defenseclaw-cli policy reload";
+
+const ARTIFACT_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli artifact manifest ./pdf-forms
+  defenseclaw-cli artifact keygen acme.key --signer acme
+  defenseclaw-cli artifact sign ./pdf-forms --key acme.key --kind skill --name pdf-forms
+  defenseclaw-cli artifact verify ./pdf-forms";
 
 const SANDBOX_EXAMPLES: &str = "\
 Examples:
@@ -110,6 +120,9 @@ pub enum Command {
     /// Try, check, test and reload the rules
     #[command(subcommand, after_help = POLICY_EXAMPLES)]
     Policy(PolicyCommand),
+    /// Say what an artifact (skill, MCP server, plugin, tool) is made of; sign it, and verify who did
+    #[command(subcommand, after_help = ARTIFACT_EXAMPLES)]
+    Artifact(ArtifactCommand),
     /// Run a command in a sandbox: it reaches what a profile grants, and nothing else
     Run(RunOptions),
     /// List, show and check the profiles of `run`

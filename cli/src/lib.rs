@@ -17,6 +17,8 @@
 //! | [`approvals`] | `approvals list`, `approve`, `deny`, `grants`, `revoke` |
 //! | [`inspect`] | `inspect` |
 //! | [`explain`] | `explain` |
+//! | [`admission`] | `policy check` on an artifact |
+//! | [`artifact`] | `artifact manifest`, `keygen`, `sign`, `verify` |
 //! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
 //! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
 //! | [`ledger`] | opening, paging and following the ledger |
@@ -27,8 +29,10 @@
 
 use std::io::Write;
 
+pub mod admission;
 pub mod approvals;
 pub mod args;
+pub mod artifact;
 pub mod audit;
 pub mod doctor;
 pub mod error;
@@ -92,6 +96,7 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Inspect(options) => inspect::run(options, context),
         args::Command::Explain(options) => explain::run(options, context),
         args::Command::Policy(command) => policy::run(command, context),
+        args::Command::Artifact(command) => artifact::run(command, context),
         args::Command::Sandbox(command) => sandbox::run(command, context),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),

@@ -162,7 +162,7 @@ pub struct ExplainOptions {
 /// What to do with the policy.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Print what would be decided on one tool call or text
+    /// Print what would be decided on one tool call, text or artifact
     Check(CheckOptions),
     /// Check that a folder's policy, rule packs and lists can be put in force
     Validate(ValidateOptions),
@@ -179,8 +179,17 @@ pub enum PolicyCommand {
   echo '{\"tool\":\"Bash\",\"input\":{\"command\":\"rm -rf /\"}}' | defenseclaw-cli policy check --input -
   defenseclaw-cli policy check --policies ./policies --input call.json --json | jq .rule
 
+  defenseclaw-cli policy check --input artifact.json | jq .action
+
 The input is an object as `inspect` takes it. Exit 0 if it would be allowed or asked about, 1 if
-denied.")]
+denied.
+
+Or it is the verdict on an artifact, known by `kind` and `scanner_verdict`:
+  {\"kind\":\"skill\",\"name\":\"pdf-forms\",\"version\":\"1.4.0\",
+   \"scanner_verdict\":{\"severity\":\"MEDIUM\",\"findings\":[\"reads ~/.ssh\"],\"confidence\":90},
+   \"trust\":{\"signed_by\":null,\"origin\":\"github.com/acme\"}}
+The answer is one JSON object {\"action\",\"reason\",\"policy\"}. Exit 0 for allow and warn, 1 for block,
+2 if the input is not JSON.")]
 pub struct CheckOptions {
     /// The file with the input; - for standard input
     #[arg(long, value_name = "FILE")]
@@ -211,16 +220,21 @@ pub struct ValidateOptions {
 /// Options of `policy test`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  defenseclaw-cli policy test                       the built-in rule packs
+  defenseclaw-cli policy test                       the built-in policy and rule packs
   defenseclaw-cli policy test ./policies            rego/*_test.rego and the tests in rules/*.yaml
   defenseclaw-cli policy test ./policies --json | jq -r .test
+  defenseclaw-cli policy test --json | jq 'select(.uncovered)'
 
-Exit 0 if every test passes, 1 if one does not.")]
+For each Rego file it prints how many of its branches (values that its rules can give) the tests reach,
+and the lines of the others. What decides on admission (admission*.rego, artifacts.rego) must be reached
+whole.
+
+Exit 0 if every test passes and every branch of admission is reached, 1 if not.")]
 pub struct TestOptions {
     /// A folder as `policies` in the configuration names it
     #[arg(value_name = "DIR")]
     pub folder: Option<PathBuf>,
-    /// Print one JSON object per test that fails, and one with the counts
+    /// Print one JSON object per test that fails, one per Rego file, and one with the counts
     #[arg(long)]
     pub json: bool,
 }

@@ -1,6 +1,8 @@
 //! The tool from outside: the real binary on synthetic ledgers and against a gateway of the test's own.
 
 #[cfg(test)]
+mod artifact;
+#[cfg(test)]
 mod audit;
 #[cfg(test)]
 mod common;

@@ -6,6 +6,7 @@
 //! | [`decision`] | verdict, severity, mode, finding, decision |
 //! | [`facts`] | typed statements derived from a tool call |
 //! | [`call`] | one declared action, and the hook events around it |
+//! | [`admission`] | whether an artifact may be used: question and answer |
 //! | [`activity`] | one kernel-observed action and its attribution |
 //! | [`sandbox`] | the room that a tool call runs in |
 //! | [`record`] | one row of the audit ledger |
@@ -18,6 +19,7 @@
 //! stable `snake_case` names.
 
 pub mod activity;
+pub mod admission;
 pub mod api;
 pub mod call;
 pub mod config;

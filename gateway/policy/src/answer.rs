@@ -1,5 +1,6 @@
 //! The policy's answer, checked before anyone acts on it.
 
+use defenseclaw_model::admission::AdmissionAction;
 use defenseclaw_model::decision::{Finding, Severity, Verdict};
 use regorus::Value;
 use serde::Deserialize;
@@ -38,6 +39,14 @@ pub(crate) struct DecisionAnswer {
     /// The profile to run in; `off` for none. Absent: the connector's own.
     #[serde(default)]
     pub(crate) sandbox: Option<String>,
+}
+
+/// The answer to the question whether an artifact may be used.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdmissionAnswer {
+    pub(crate) action: AdmissionAction,
+    pub(crate) reason: String,
 }
 
 /// A finding that an exception set aside.
@@ -130,6 +139,19 @@ pub(crate) fn decision(
         return wrong("`updated_input` must be an object: the whole input that the tool is to get");
     }
     check(rule, &mut answer.findings)?;
+    answer.reason = shortened(answer.reason, MAX_TEXT);
+    Ok(answer)
+}
+
+/// Reads the answer on an artifact.
+pub(crate) fn admission(rule: &'static str, value: &Value) -> Result<AdmissionAnswer, PolicyError> {
+    let mut answer: AdmissionAnswer = read(rule, value)?;
+    if answer.reason.trim().is_empty() {
+        return Err(PolicyError::Answer {
+            rule,
+            why: "an admission must say its reason".to_owned(),
+        });
+    }
     answer.reason = shortened(answer.reason, MAX_TEXT);
     Ok(answer)
 }

@@ -1,7 +1,6 @@
 //! Prepared engines, and evaluation within bounds.
 
 use std::num::NonZeroU32;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +9,6 @@ use regorus::{Engine, Value};
 use serde::Serialize;
 
 use crate::PolicyError;
-use crate::lists::{self, Lists};
 use crate::source::Source;
 use crate::value::value_of;
 
@@ -89,40 +87,79 @@ impl Engines {
 
 /// An engine with the policy's modules and data, without its tests.
 pub(crate) fn load(source: &Source) -> Result<Engine, PolicyError> {
-    let mut engine = Engine::new();
-    engine.set_strict_builtin_errors(true);
+    let mut engine = bare();
     for (name, text) in &source.modules {
         add(&mut engine, name, text)?;
     }
-    let data = data(source)?;
-    engine
-        .add_data(data)
-        .map_err(|error| PolicyError::Data(error.to_string()))?;
+    add_data(&mut engine, source)?;
     Ok(engine)
 }
 
-/// The data document, with the operator's lists as `operator`.
-fn data(source: &Source) -> Result<Value, PolicyError> {
-    let wrong = |error: &dyn std::fmt::Display| PolicyError::Data(error.to_string());
-    if source.lists.is_empty() {
-        return Value::from_json_str(&source.data).map_err(|error| wrong(&error));
-    }
-    let lists = Lists::from_yaml(Path::new(lists::FILE), &source.lists)?;
-    let mut data: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&source.data).map_err(|error| wrong(&error))?;
-    data.insert(
-        "operator".to_owned(),
-        serde_json::to_value(lists).map_err(|error| wrong(&error))?,
-    );
-    let data = serde_json::to_string(&data).map_err(|error| wrong(&error))?;
-    Value::from_json_str(&data).map_err(|error| wrong(&error))
+/// An engine with nothing in it.
+pub(crate) fn bare() -> Engine {
+    let mut engine = Engine::new();
+    engine.set_strict_builtin_errors(true);
+    engine
 }
 
-/// Adds one module.
-pub(crate) fn add(engine: &mut Engine, name: &str, text: &str) -> Result<(), PolicyError> {
-    let added = engine.add_policy(name.to_owned(), text.to_owned());
-    added.map(|_| ()).map_err(|error| PolicyError::Syntax {
+/// Adds the policy's data.
+pub(crate) fn add_data(engine: &mut Engine, source: &Source) -> Result<(), PolicyError> {
+    let wrong = |why: String| PolicyError::Data(why);
+    let data = Value::from_json_str(&source.data_json()?).map_err(|error| wrong(error.to_string()))?;
+    engine.add_data(data).map_err(|error| wrong(error.to_string()))
+}
+
+/// The edition of the language that a file is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Edition {
+    /// Rego v1: `if` and `contains` are keywords and required.
+    V1,
+    /// The syntax before that; `import future.keywords` brings single keywords.
+    V0,
+}
+
+/// Adds one module: as Rego v1, or, where it is not that and does not claim to be, in the older syntax.
+pub(crate) fn add(engine: &mut Engine, name: &str, text: &str) -> Result<Edition, PolicyError> {
+    let refused = |why| PolicyError::Syntax {
         file: name.to_owned(),
-        why: error.to_string(),
-    })
+        why,
+    };
+    let newer = match add_as(engine, Edition::V1, name, text) {
+        Ok(()) => return Ok(Edition::V1),
+        Err(why) => why,
+    };
+    if text
+        .lines()
+        .any(|line| line.trim_start().starts_with("import rego.v1"))
+    {
+        return Err(refused(newer));
+    }
+    match add_as(engine, Edition::V0, name, text) {
+        Ok(()) => Ok(Edition::V0),
+        Err(older) => Err(refused(format!(
+            "as Rego v1: {newer}\nin the older syntax: {older}"
+        ))),
+    }
+}
+
+/// Adds one module in that edition; says where it stumbled (`file:line:column`) and why.
+pub(crate) fn add_as(engine: &mut Engine, edition: Edition, name: &str, text: &str) -> Result<(), String> {
+    engine.set_rego_v0(edition == Edition::V0);
+    let added = engine.add_policy(name.to_owned(), text.to_owned());
+    engine.set_rego_v0(false);
+    added.map(|_| ()).map_err(|error| place_first(&error.to_string()))
+}
+
+/// The engine draws the place under the text; a person gets `file:line:column: what` on one line.
+fn place_first(drawn: &str) -> String {
+    let place = drawn
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("--> "));
+    let what = drawn
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("error: "));
+    match (place, what) {
+        (Some(place), Some(what)) => format!("{place}: {what}"),
+        _ => drawn.trim().to_owned(),
+    }
 }

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | [`input`] | what a decision and a judgement are made from |
 //! | [`source`] | where policy text comes from, and its revision |
+//! | [`artifacts`] | the operator's block and allow lists of artifacts |
+//! | [`trust`] | whose signatures and origins are trusted how far |
+//! | [`coverage`] | which branches of a policy its tests reach |
 //! | [`engine`] | prepared engines, bounded evaluation |
 //! | [`answer`] | the policy's answer, checked before anyone acts on it |
 //! | [`lists`] | the operator's block and allow lists and exceptions |
@@ -16,6 +19,8 @@
 //! `policies/rego`. An answer that is not exactly of the expected form is an error, and the caller's fail mode decides.
 
 mod answer;
+mod artifacts;
+mod coverage;
 mod engine;
 mod input;
 mod lists;
@@ -23,27 +28,36 @@ mod risk;
 mod rooms;
 mod source;
 mod testing;
+mod trust;
 mod value;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use defenseclaw_artifact::TrustedKeys;
+use defenseclaw_model::admission::{Admission, AdmissionInput};
 use defenseclaw_model::decision::{Decision, Finding};
 use defenseclaw_model::sandbox::Sandbox;
 
+pub use coverage::{FileCoverage, Missed};
 use engine::Engines;
 pub use input::{CallEffects, DecideInput, JudgeInput};
 use lists::Lists;
 pub use risk::RiskRules;
 use rooms::Rooms;
 use source::Source;
-pub use testing::{Failure, TestReport, run_rego_tests};
+pub use testing::{Failure, TestReport, run_embedded_rego_tests, run_rego_tests};
+use trust::Trust;
 
 /// The question that decides on a tool call.
 const DECISION: &str = "data.defenseclaw.decision.decision";
 /// The question that judges an activity.
 const FINDINGS: &str = "data.defenseclaw.effect.findings";
+/// The question whether an artifact may be used, without the operator's lists.
+const ADMISSION: &str = "data.admission.decision";
+/// The same with them: this is what is asked.
+const LISTED_ADMISSION: &str = "data.defenseclaw.artifacts.decision";
 
 /// A prepared policy. Cheap to clone: clones share it.
 #[derive(Clone)]
@@ -58,6 +72,7 @@ struct Shared {
     risk: RiskRules,
     lists: Lists,
     rooms: Rooms,
+    trust: Trust,
     engines: Engines,
 }
 
@@ -81,7 +96,7 @@ pub enum PolicyError {
         source: std::io::Error,
     },
     /// A folder holds no policy.
-    #[error("{} holds no *.rego file; a policy has decision.rego and effect.rego", .0.display())]
+    #[error("{} holds neither *.rego files nor data.json; a policy has decision.rego and effect.rego", .0.display())]
     Empty(PathBuf),
     /// More text than a policy may have.
     #[error("{} makes the policy larger than {} bytes; split off what is no policy", path.display(), source::MAX_BYTES)]
@@ -90,7 +105,7 @@ pub enum PolicyError {
         path: PathBuf,
     },
     /// The text is no Rego.
-    #[error("the policy file {file} is not valid Rego v1: {why}")]
+    #[error("the policy file {file} is not valid Rego: {why}")]
     Syntax {
         /// Its name.
         file: String,
@@ -188,7 +203,7 @@ impl Policy {
     fn build(source: Source, rooms: Rooms) -> Result<Shared, PolicyError> {
         rooms.check(&source.data)?;
         let engines = Engines::new(&source)?;
-        for rule in [DECISION, FINDINGS] {
+        for rule in [DECISION, FINDINGS, ADMISSION, LISTED_ADMISSION] {
             engines.require(rule)?;
         }
         Ok(Shared {
@@ -196,6 +211,7 @@ impl Policy {
             clauses: source.clauses(),
             risk: RiskRules::from_data(&source.data)?,
             lists: Lists::from_yaml(Path::new(lists::FILE), &source.lists)?,
+            trust: Trust::from_data(&source.data_json()?)?,
             rooms,
             engines,
         })
@@ -227,6 +243,36 @@ impl Policy {
     /// Entries of the operator's lists that no longer count at `now_ns`, for a person.
     pub fn expired(&self, now_ns: u64) -> Vec<String> {
         self.shared.lists.expired(now_ns)
+    }
+
+    /// What a person should know of rules that were taken all the same.
+    pub fn notes(&self) -> &[String] {
+        &self.shared.trust.notes
+    }
+
+    /// The public keys of `data.trust.signers`: whose signatures over artifacts count.
+    pub fn trusted_keys(&self) -> &TrustedKeys {
+        &self.shared.trust.keys
+    }
+
+    /// Says whether an artifact may be used. An error is no answer: the caller's fail mode decides.
+    pub fn admit(&self, input: &AdmissionInput) -> Result<Admission, PolicyError> {
+        self.admit_value(input)
+    }
+
+    /// The same for an input that is not known to be of the right form: the policy itself says what it does not take.
+    pub fn admit_json(&self, input: &serde_json::Value) -> Result<Admission, PolicyError> {
+        self.admit_value(input)
+    }
+
+    fn admit_value(&self, input: &impl serde::Serialize) -> Result<Admission, PolicyError> {
+        let value = self.shared.engines.ask(LISTED_ADMISSION, input)?;
+        let answer = answer::admission(LISTED_ADMISSION, &value)?;
+        Ok(Admission {
+            action: answer.action,
+            reason: answer.reason,
+            policy: self.shared.revision.clone(),
+        })
     }
 
     /// Decides on a tool call. The decision's findings are the input's and the policy's own, the worst first.

@@ -11,6 +11,8 @@
 //!       reason: the installer of our build images, expires: 2027-01-31 }
 //! ```
 //!
+//! The lists of artifacts and whom to trust (`artifacts`, `trust`) stand in the same file.
+//!
 //! Everything is checked here, once; what an entry means stands in `policies/rego/lists.rego`. An entry that loosens
 //! something (allow list, exceptions) must expire, so that nothing stays open because somebody forgot it.
 
@@ -22,11 +24,13 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::PolicyError;
+use crate::artifacts::{Artifacts, ArtifactsForm};
+use crate::trust::TrustForm;
 
 /// The file's name.
 pub(crate) const FILE: &str = "lists.yaml";
 /// Most entries of one list. Each is tried on every call; more belong into rule packs, which have an index.
-const MAX_ENTRIES: usize = 500;
+pub(crate) const MAX_ENTRIES: usize = 500;
 /// Longest text of an entry (bytes).
 const MAX_TEXT: usize = 1024;
 
@@ -36,6 +40,10 @@ pub(crate) struct Lists {
     block: Vec<Entry>,
     allow: Vec<Entry>,
     exceptions: Vec<Entry>,
+    artifacts: Artifacts,
+    /// Not `data.operator`, but `data.trust`.
+    #[serde(skip)]
+    trust: TrustForm,
 }
 
 /// An entry: what it is about, and who answers for it.
@@ -81,6 +89,10 @@ struct FileForm {
     allow: Vec<EntryForm>,
     #[serde(default)]
     exceptions: Vec<EntryForm>,
+    #[serde(default)]
+    artifacts: ArtifactsForm,
+    #[serde(default)]
+    trust: TrustForm,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +145,7 @@ impl Lists {
                 form.version
             )));
         }
+        form.trust.check().map_err(wrong)?;
         let read = |kind: Kind, entries: Vec<EntryForm>| {
             if entries.len() > MAX_ENTRIES {
                 return Err(wrong(format!(
@@ -152,7 +165,14 @@ impl Lists {
             block: read(Kind::Block, form.block)?,
             allow: read(Kind::Allow, form.allow)?,
             exceptions: read(Kind::Exception, form.exceptions)?,
+            artifacts: Artifacts::read(form.artifacts).map_err(wrong)?,
+            trust: form.trust,
         })
+    }
+
+    /// Whom the operator trusts.
+    pub(crate) fn trust(&self) -> &TrustForm {
+        &self.trust
     }
 
     /// Entries that no longer count at `now_ns`, for a person: their list and subject.
@@ -167,6 +187,7 @@ impl Lists {
         .flat_map(|(kind, entries)| entries.iter().map(move |entry| (kind, entry)))
         .filter(|(_, entry)| entry.expires_ns.is_some_and(|at| at <= now))
         .map(|(kind, entry)| format!("{}: {}", kind.name(), entry.subject))
+        .chain(self.artifacts.expired(now))
         .collect()
     }
 }
@@ -265,7 +286,7 @@ impl About {
 }
 
 /// A text, or one with a `*` at its start or its end; nothing that fits everything.
-fn pattern(key: &str, text: &str) -> Result<(), String> {
+pub(crate) fn pattern(key: &str, text: &str) -> Result<(), String> {
     let inner = text
         .strip_prefix('*')
         .or_else(|| text.strip_suffix('*'))
@@ -283,7 +304,7 @@ fn pattern(key: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn within_bounds(key: &str, text: &str) -> Result<(), String> {
+pub(crate) fn within_bounds(key: &str, text: &str) -> Result<(), String> {
     if text.len() <= MAX_TEXT {
         return Ok(());
     }
@@ -294,7 +315,7 @@ fn within_bounds(key: &str, text: &str) -> Result<(), String> {
 }
 
 /// A day (its end, UTC) or an instant, in ns since the Unix epoch.
-fn instant(text: &str) -> Result<i64, String> {
+pub(crate) fn instant(text: &str) -> Result<i64, String> {
     let parsed = text.parse::<Timestamp>().or_else(|error| {
         let day: Date = text.parse().map_err(|_| error)?;
         Ok::<_, jiff::Error>(day.tomorrow()?.to_zoned(TimeZone::UTC)?.timestamp())

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use crate::{PolicyError, lists};
+use crate::lists::{self, Lists};
+use crate::{PolicyError, trust};
 
 /// Most bytes that a policy may have, tests included. Ours has 60 KB; an engine keeps about ten times its text in memory.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
@@ -35,17 +36,46 @@ macro_rules! embedded {
     };
 }
 
+/// The package that answers what becomes of an artifact.
+const ADMISSION: &str = "admission";
+
+/// The packages that decide on admission, by file. An operator's folder without them gets ours.
+const ADMISSION_FILES: [(&str, &str); 6] = embedded![
+    "admission.rego",
+    "admission_mcp.rego",
+    "admission_plugin.rego",
+    "admission_skill.rego",
+    "admission_tool.rego",
+    "artifacts.rego",
+];
+
+/// Before the name of a file of ours that completes an operator's policy.
+const OURS: &str = "built-in/";
+
 impl Source {
     /// The policy that this program was built with.
     pub(crate) fn embedded() -> Self {
-        let modules = embedded!["decision.rego", "effect.rego", "facts.rego", "lists.rego",];
+        let others = embedded!["decision.rego", "effect.rego", "facts.rego", "lists.rego"];
         Self {
-            modules: modules
-                .map(|(name, text)| (name.to_owned(), text.to_owned()))
-                .into(),
+            modules: owned(ADMISSION_FILES.into_iter().chain(others)),
             tests: Vec::new(),
             data: include_str!("../../../policies/rego/data.json").to_owned(),
             lists: String::new(),
+        }
+    }
+
+    /// The same, with its tests.
+    pub(crate) fn embedded_with_tests() -> Self {
+        let tests = embedded![
+            "admission_test.rego",
+            "artifacts_test.rego",
+            "decision_test.rego",
+            "effect_test.rego",
+            "lists_test.rego",
+        ];
+        Self {
+            tests: owned(tests),
+            ..Self::embedded()
         }
     }
 
@@ -60,10 +90,7 @@ impl Source {
             paths.push(entry.map_err(failed(dir))?.path());
         }
         paths.sort();
-        let mut source = Self {
-            data: "{}".to_owned(),
-            ..Self::default()
-        };
+        let mut source = Self::default();
         let mut left = MAX_BYTES;
         for path in paths {
             let Some(name) = path.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
@@ -81,9 +108,70 @@ impl Source {
             }
         }
         if source.modules.is_empty() {
-            return Err(PolicyError::Empty(dir.to_owned()));
+            if source.data.is_empty() {
+                return Err(PolicyError::Empty(dir.to_owned()));
+            }
+            source.take_modules()?;
+        } else if source.data.is_empty() {
+            "{}".clone_into(&mut source.data);
         }
+        source.complete();
         Ok(source)
+    }
+
+    /// For a folder with nothing but data: our own modules, and what the data does not say as built in.
+    fn take_modules(&mut self) -> Result<(), PolicyError> {
+        let wrong = |error: serde_json::Error| PolicyError::Data(error.to_string());
+        let ours = Self::embedded();
+        let mut data: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&ours.data).map_err(wrong)?;
+        let theirs: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.data).map_err(wrong)?;
+        data.extend(theirs);
+        self.data = serde_json::to_string(&data).map_err(wrong)?;
+        let modules = ours.modules.into_iter();
+        self.modules = modules
+            .map(|(name, text)| (format!("{OURS}{name}"), text))
+            .collect();
+        Ok(())
+    }
+
+    /// Adds our own admission where the folder has none: what it does not hold stays built in. A folder with an `admission`
+    /// package of its own has all of it.
+    fn complete(&mut self) {
+        let packages: Vec<String> = self.packages().map(str::to_owned).collect();
+        let has = |package: &str| packages.iter().any(|known| known == package);
+        for (name, text) in ADMISSION_FILES {
+            let package = package_of(text).unwrap_or_default();
+            let is_part = package.starts_with(ADMISSION);
+            if !has(package) && !(is_part && has(ADMISSION)) {
+                self.modules.push((format!("{OURS}{name}"), text.to_owned()));
+            }
+        }
+    }
+
+    /// The modules that are not ours added to an operator's, and their packages.
+    pub(crate) fn own_modules(&self) -> impl Iterator<Item = &(String, String)> {
+        self.modules.iter().filter(|(name, _)| !name.starts_with(OURS))
+    }
+
+    fn packages(&self) -> impl Iterator<Item = &str> {
+        self.modules.iter().filter_map(|(_, text)| package_of(text))
+    }
+
+    /// The data document as JSON: `data.json`, with the operator's lists as `operator`, and the signers and origins of
+    /// `lists.yaml` beside those in `trust`.
+    pub(crate) fn data_json(&self) -> Result<String, PolicyError> {
+        if self.lists.is_empty() {
+            return Ok(self.data.clone());
+        }
+        let wrong = |error: serde_json::Error| PolicyError::Data(error.to_string());
+        let lists = Lists::from_yaml(Path::new(lists::FILE), &self.lists)?;
+        let mut data: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.data).map_err(wrong)?;
+        trust::merge(&mut data, lists.trust())?;
+        data.insert("operator".to_owned(), serde_json::to_value(lists).map_err(wrong)?);
+        serde_json::to_string(&data).map_err(wrong)
     }
 
     /// The policy of a folder as `policies` in the configuration names it: `rego/` instead of our own modules, and
@@ -167,6 +255,19 @@ pub(crate) fn joined(policy: &str, rules: &str) -> String {
 fn short(digest: Sha256) -> String {
     let digest = digest.finalize();
     digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn owned<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
+    let files = files.into_iter();
+    files
+        .map(|(name, text)| (name.to_owned(), text.to_owned()))
+        .collect()
+}
+
+/// The package that a module is of.
+pub(crate) fn package_of(text: &str) -> Option<&str> {
+    let after = text.lines().find_map(|line| line.strip_prefix("package "))?;
+    after.split_whitespace().next()
 }
 
 fn read_bounded(path: &Path, left: usize) -> Result<String, PolicyError> {

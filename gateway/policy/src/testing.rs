@@ -4,7 +4,8 @@ use std::path::Path;
 
 use regorus::Value;
 
-use crate::source::Source;
+use crate::coverage::{self, FileCoverage};
+use crate::source::{Source, package_of};
 use crate::{PolicyError, engine};
 
 /// The outcome of a test run.
@@ -14,6 +15,19 @@ pub struct TestReport {
     pub passed: Vec<String>,
     /// The tests that did not.
     pub failed: Vec<Failure>,
+    /// What the tests that passed reach of each file of the policy.
+    pub coverage: Vec<FileCoverage>,
+}
+
+impl TestReport {
+    /// Whether every test passed and every branch that must be reached is.
+    pub fn is_good(&self) -> bool {
+        self.failed.is_empty()
+            && self
+                .coverage
+                .iter()
+                .all(|file| !file.required || file.missed.is_empty())
+    }
 }
 
 /// A test that did not pass.
@@ -27,8 +41,16 @@ pub struct Failure {
 
 /// Runs every Rego test in `dir`.
 pub fn run_rego_tests(dir: &Path) -> Result<TestReport, PolicyError> {
-    let source = Source::read(dir)?;
-    let mut template = engine::load(&source)?;
+    run(&Source::read(dir)?)
+}
+
+/// Runs the tests of the policy that this program was built with.
+pub fn run_embedded_rego_tests() -> Result<TestReport, PolicyError> {
+    run(&Source::embedded_with_tests())
+}
+
+fn run(source: &Source) -> Result<TestReport, PolicyError> {
+    let mut template = engine::load(source)?;
     let mut tests = Vec::new();
     for (name, text) in &source.tests {
         engine::add(&mut template, name, text)?;
@@ -46,29 +68,19 @@ pub fn run_rego_tests(dir: &Path) -> Result<TestReport, PolicyError> {
     let mut report = TestReport::default();
     for test in tests {
         let mut engine = template.clone();
-        match engine.eval_rule(test.clone()) {
-            Ok(Value::Bool(true)) => report.passed.push(test),
-            Ok(Value::Undefined) => report.failed.push(Failure {
-                test,
-                why: "a condition does not hold".to_owned(),
-            }),
-            Ok(value) => report.failed.push(Failure {
-                test,
-                why: format!("it gave {value}, not true"),
-            }),
-            Err(error) => report.failed.push(Failure {
-                test,
-                why: error.to_string(),
-            }),
-        }
+        let why = match engine.eval_rule(test.clone()) {
+            Ok(Value::Bool(true)) => {
+                report.passed.push(test);
+                continue;
+            }
+            Ok(Value::Undefined) => "a condition does not hold".to_owned(),
+            Ok(value) => format!("it gave {value}, not true"),
+            Err(error) => error.to_string(),
+        };
+        report.failed.push(Failure { test, why });
     }
+    report.coverage = coverage::measure(source, &report.passed)?;
     Ok(report)
-}
-
-fn package_of(text: &str) -> Option<&str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("package "))
-        .map(str::trim)
 }
 
 /// Names of the rules that begin with `test_` at the start of a line.

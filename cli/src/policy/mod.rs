@@ -3,17 +3,17 @@
 use std::io::Read;
 use std::path::Path;
 
-use defenseclaw_detect::Detector;
 use defenseclaw_inspect::{Inspector, Item, Rules};
 use defenseclaw_model::decision::Verdict;
-use defenseclaw_policy::{PolicyError, run_rego_tests};
 use serde::{Deserialize, Serialize};
 
-use crate::args::decide::{CheckOptions, PolicyCommand, ReloadOptions, TestOptions, ValidateOptions};
+use crate::args::decide::{CheckOptions, PolicyCommand, ReloadOptions, ValidateOptions};
 use crate::inspect::{load, refused};
-use crate::text::{counted, safe};
-use crate::view::{Ink, severity_ink, verdict_ink};
-use crate::{Answer, CliError, Context, gateway, json, words};
+use crate::text::safe;
+use crate::view::{severity_ink, verdict_ink};
+use crate::{Answer, CliError, Context, admission, gateway, json, time, words};
+
+mod testing;
 
 /// Largest input of `policy check` (bytes): the largest hook payload.
 const MAX_INPUT: u64 = 16 << 20;
@@ -23,7 +23,7 @@ pub fn run(command: &PolicyCommand, context: &mut Context<'_>) -> Result<Answer,
     match command {
         PolicyCommand::Check(options) => check(options, context),
         PolicyCommand::Validate(options) => validate(options, context),
-        PolicyCommand::Test(options) => test(options, context),
+        PolicyCommand::Test(options) => testing::run(options, context),
         PolicyCommand::Reload(options) => reload(options, context),
     }
 }
@@ -36,6 +36,10 @@ fn check(options: &CheckOptions, context: &mut Context<'_>) -> Result<Answer, Cl
             options.input.display()
         ))
     };
+    let value: serde_json::Value = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+    if admission::is_admission(&value) {
+        return admission::check(value, &load(&options.rules, &context.settings)?, context);
+    }
     let item: Item = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
     let inspector = Inspector::new(load(&options.rules, &context.settings)?);
     let decision = inspector
@@ -105,20 +109,35 @@ struct Validated<'a> {
     policy: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Entries of lists that no longer count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    expired: Vec<String>,
+    /// What counts otherwise than it is written.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
 fn validate(options: &ValidateOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
     match Rules::load(Some(&options.folder)) {
         Ok(rules) => {
+            let expired = rules.policy.expired(time::now_ns());
             if options.json {
                 let validated = Validated {
                     valid: true,
                     policy: Some(rules.revision()),
                     error: None,
+                    expired,
+                    notes: rules.policy.notes(),
                 };
                 json::line(context.out, &validated)?;
             } else {
                 writeln!(context.out, "valid: revision {}", rules.revision())?;
+                for entry in &expired {
+                    writeln!(context.out, "expired, so it does nothing: {}", safe(entry))?;
+                }
+                for note in rules.policy.notes() {
+                    writeln!(context.out, "note: {}", safe(note))?;
+                }
             }
             Ok(Answer::Yes)
         }
@@ -128,6 +147,8 @@ fn validate(options: &ValidateOptions, context: &mut Context<'_>) -> Result<Answ
                     valid: false,
                     policy: None,
                     error: Some(why),
+                    expired: Vec::new(),
+                    notes: &[],
                 };
                 json::line(context.out, &validated)?;
                 Ok(Answer::No)
@@ -135,113 +156,6 @@ fn validate(options: &ValidateOptions, context: &mut Context<'_>) -> Result<Answ
             (error, _) => Err(error),
         },
     }
-}
-
-/// A test that did not pass.
-#[derive(Debug, Serialize)]
-struct Failed {
-    test: String,
-    why: String,
-}
-
-/// What was run.
-#[derive(Debug, Default, Serialize)]
-struct Counts {
-    passed: usize,
-    failed: usize,
-    rules: usize,
-}
-
-fn test(options: &TestOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
-    let (mut counts, mut failures) = (Counts::default(), Vec::new());
-    match options.folder.as_deref() {
-        None => packs(None, &mut counts, &mut failures)?,
-        Some(folder) => {
-            // Also says where the folder is not there, or is none of rules.
-            Rules::load(Some(folder)).map_err(refused)?;
-            let (rego, rules) = (folder.join("rego"), folder.join("rules"));
-            if !rego.is_dir() && !rules.is_dir() {
-                return Err(CliError::Usage(format!(
-                    "{} holds neither rego/ nor rules/: there is nothing to test. Without a folder the built-in packs are tested",
-                    folder.display()
-                )));
-            }
-            if rego.is_dir() {
-                modules(&rego, &mut counts, &mut failures)?;
-            }
-            if rules.is_dir() {
-                packs(Some(&rules), &mut counts, &mut failures)?;
-            }
-        }
-    }
-    counts.failed = failures.len();
-    counts.passed = counts.passed.saturating_sub(counts.failed);
-    report(&counts, &failures, options.json, context)?;
-    Ok(if failures.is_empty() {
-        Answer::Yes
-    } else {
-        Answer::No
-    })
-}
-
-fn modules(folder: &Path, counts: &mut Counts, failures: &mut Vec<Failed>) -> Result<(), CliError> {
-    let report = run_rego_tests(folder).map_err(|error: PolicyError| refused(error.into()))?;
-    counts.passed += report.passed.len() + report.failed.len();
-    failures.extend(report.failed.into_iter().map(|failure| Failed {
-        test: failure.test,
-        why: failure.why,
-    }));
-    Ok(())
-}
-
-fn packs(folder: Option<&Path>, counts: &mut Counts, failures: &mut Vec<Failed>) -> Result<(), CliError> {
-    let report = match folder {
-        Some(folder) => Detector::test_packs(folder),
-        None => Detector::test_embedded(),
-    };
-    let report = report.map_err(|error| refused(error.into()))?;
-    counts.passed += report.samples;
-    counts.rules += report.rules;
-    failures.extend(report.failures.into_iter().map(|failure| {
-        // `FILE:LINE: what is not as the test says`
-        let (test, why) = failure.split_once(": ").unwrap_or(("", &failure));
-        Failed {
-            test: test.to_owned(),
-            why: why.to_owned(),
-        }
-    }));
-    Ok(())
-}
-
-fn report(
-    counts: &Counts,
-    failures: &[Failed],
-    as_json: bool,
-    context: &mut Context<'_>,
-) -> Result<(), CliError> {
-    if as_json {
-        for failure in failures {
-            json::line(context.out, failure)?;
-        }
-        json::line(context.out, counts)?;
-        return Ok(());
-    }
-    for failure in failures {
-        let failed = context.view.paint(Ink::Bad, "failed");
-        writeln!(
-            context.out,
-            "{failed} {}: {}",
-            safe(&failure.test),
-            safe(&failure.why)
-        )?;
-    }
-    let rules = counted(counts.rules as u64, "rule", "rules");
-    writeln!(
-        context.out,
-        "{} passed, {} failed ({rules} in packs)",
-        counts.passed, counts.failed
-    )?;
-    Ok(())
 }
 
 /// What the gateway answers.
