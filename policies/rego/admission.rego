@@ -68,7 +68,7 @@ severity := worst if {
 	rank == max({ranks[input.scanner_verdict.severity]} | {ranks[finding.severity] | some finding in findings})
 }
 
-findings := input.scanner_verdict.findings
+findings := input.scanner_verdict.findings if is_array(input.scanner_verdict.findings)
 
 well_formed if {
 	input.kind in {"skill", "mcp", "plugin", "tool"}
@@ -77,7 +77,7 @@ well_formed if {
 	text_or_none(object.get(input, "version", null))
 	ranks[input.scanner_verdict.severity]
 	number_or_none(object.get(input.scanner_verdict, "confidence", null))
-	is_array(findings)
+	findings
 	every finding in findings { readable(finding) }
 	not contradicted
 	trust_readable(object.get(input, "trust", null))

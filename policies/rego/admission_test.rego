@@ -119,23 +119,16 @@ test_a_trusted_signer_lifts_up_to_its_severity if {
 	every case in [
 		["LOW", "LOW", "allow"], ["LOW", "MEDIUM", "warn"], ["LOW", "HIGH", "block"],
 		["MEDIUM", "LOW", "allow"], ["MEDIUM", "MEDIUM", "allow"], ["MEDIUM", "HIGH", "block"],
-		["HIGH", "HIGH", "allow"], ["HIGH", "NONE", "block"], ["NONE", "LOW", "warn"],
+		["HIGH", "HIGH", "allow"], ["NONE", "HIGH", "block"], ["NONE", "LOW", "warn"],
 		["HIGH", "CRITICAL", "block"], ["CRITICAL", "CRITICAL", "block"], ["CRITICAL", "HIGH", "allow"],
 	] {
 		signed := from({"signed_by": "acme", "origin": null}, case[1])
-		by_signer := admission.decision with input as changed_findings(signed) with data.trust as trusting("signers", case[0])
+		by_signer := admission.decision with input as signed with data.trust as trusting("signers", case[0])
 		by_signer.action == case[2]
 		came := from({"signed_by": null, "origin": "acme"}, case[1])
-		by_origin := admission.decision with input as changed_findings(came) with data.trust as trusting("origins", case[0])
+		by_origin := admission.decision with input as came with data.trust as trusting("origins", case[0])
 		by_origin.action == case[2]
 	}
-}
-
-# Nothing can be found where the severity is NONE.
-changed_findings(artifact) := artifact if artifact.scanner_verdict.severity != "NONE"
-
-changed_findings(artifact) := object.union(artifact, {"scanner_verdict": {"severity": "NONE", "findings": []}}) if {
-	artifact.scanner_verdict.severity == "NONE"
 }
 
 test_trust_says_who_and_what if {

@@ -169,8 +169,7 @@ impl SignerKey {
             )));
         }
         let mut text = String::new();
-        file
-            .take(MAX_FILE)
+        file.take(MAX_FILE)
             .read_to_string(&mut text)
             .map_err(|error| failed(error.to_string()))?;
         // What serde says of it could quote the secret.

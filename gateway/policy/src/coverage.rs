@@ -7,8 +7,11 @@
 //!
 //! Only tests pay for this: what decides is never marked.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use regorus::Engine;
-use regorus::unstable::{Expr, Parser, Rule, RuleAssign, RuleHead, Source as Text};
+use regorus::unstable::{AssignOp, Expr, Parser, Rule, RuleAssign, RuleHead, Source as Text};
 
 use crate::PolicyError;
 use crate::engine::{self, Edition};
@@ -63,7 +66,7 @@ struct Marked<'a> {
     /// Branches that cannot be marked.
     unmarked: Vec<u32>,
     /// Where its defaults stand.
-    defaults: Vec<(u32, std::ops::Range<usize>)>,
+    defaults: Vec<(u32, Range<usize>)>,
 }
 
 /// A place in the text where something is put in.
@@ -111,7 +114,7 @@ fn reached(
     source: &Source,
     files: &[Marked<'_>],
     tests: &[String],
-) -> Result<std::collections::BTreeSet<(usize, usize)>, PolicyError> {
+) -> Result<BTreeSet<(usize, usize)>, PolicyError> {
     let mut template = with_tests(source, |engine, name, text| {
         match files.iter().find(|file| file.name == name) {
             Some(file) => {
@@ -124,7 +127,10 @@ fn reached(
         }
     })?;
     template.set_gather_prints(true);
-    let mut reached = std::collections::BTreeSet::new();
+    if let Some(test) = tests.first() {
+        engine::prepare(&mut template, test);
+    }
+    let mut reached = BTreeSet::new();
     for test in tests {
         let mut engine = template.clone();
         // That it passes was seen on the policy itself.
@@ -146,14 +152,17 @@ fn reached(
 fn is_missed_by_a_test(
     source: &Source,
     file: &Marked<'_>,
-    range: std::ops::Range<usize>,
+    range: Range<usize>,
     tests: &[String],
 ) -> Result<bool, PolicyError> {
     let without = format!("{}{}", &file.text[..range.start], &file.text[range.end..]);
-    let template = with_tests(source, |engine, name, text| {
+    let mut template = with_tests(source, |engine, name, text| {
         let text = if name == file.name { &without } else { text };
         engine::add(engine, name, text).map(|_| ())
     })?;
+    if let Some(test) = tests.first() {
+        engine::prepare(&mut template, test);
+    }
     Ok(tests.iter().any(|test| {
         !matches!(
             template.clone().eval_rule(test.clone()),
@@ -220,7 +229,7 @@ impl<'a> Marked<'a> {
             match rule.as_ref() {
                 Rule::Default { span, .. } => self
                     .defaults
-                    .push((span.line, offset(span.start)..offset(span.end))),
+                    .push((span.line, offset(span.start)..self.end(span.end))),
                 Rule::Spec { span, head, bodies } => {
                     self.head(number, head, span.line, edits);
                     for body in bodies.iter().filter(|body| body.is_else) {
@@ -259,29 +268,55 @@ impl<'a> Marked<'a> {
                 let mark = self.mark(number, span.line);
                 edits.push((offset(span.end), format!(" := [true{mark}")));
             }
-            RuleHead::Set { key: Some(key), .. } => self.value(number, key, edits),
+            RuleHead::Set {
+                refr, key: Some(key), ..
+            } => self.element(number, refr, key, edits),
             RuleHead::Compr { .. } | RuleHead::Set { .. } => self.unmarked.push(line),
         }
     }
 
+    /// Marks what stands behind `:=` or `=`. The parser's spans of values begin too late where a value is an object.
     fn assigned(&mut self, number: usize, assign: &RuleAssign, edits: &mut Vec<Edit>) {
-        self.value(number, &assign.value, edits);
+        let operator = match assign.op {
+            AssignOp::ColEq => ":=",
+            AssignOp::Eq => "=",
+        };
+        let start = offset(assign.span.start) + operator.len();
+        self.value(number, assign.span.line, start..self.end(assign.span.end), edits);
     }
 
-    fn value(&mut self, number: usize, value: &Expr, edits: &mut Vec<Edit>) {
-        let span = value.span();
-        let (mut start, mut end) = (offset(span.start), offset(span.end));
-        // The span of a text is what stands between its quotes.
-        let quote = |at: usize| matches!(self.text.as_bytes().get(at), Some(b'"' | b'`'));
-        if start > 0 && quote(start - 1) {
-            start -= 1;
+    /// Marks what stands behind `contains`, or between the brackets of the older syntax.
+    fn element(&mut self, number: usize, name: &Expr, key: &Expr, edits: &mut Vec<Edit>) {
+        let behind = self.end(name.span().end);
+        let rest = self.text.get(behind..).unwrap_or_default();
+        let blank = rest.len() - rest.trim_start().len();
+        let word = ["contains", "["]
+            .into_iter()
+            .find(|word| rest[blank..].starts_with(word));
+        let line = name.span().line;
+        match word {
+            Some(word) => {
+                let start = behind + blank + word.len();
+                self.value(number, line, start..self.end(key.span().end), edits);
+            }
+            None => self.unmarked.push(line),
         }
-        if quote(end) {
-            end += 1;
-        }
-        let mark = self.mark(number, span.line);
-        edits.push((start, "[".to_owned()));
-        edits.push((end, mark));
+    }
+
+    fn value(&mut self, number: usize, line: u32, value: Range<usize>, edits: &mut Vec<Edit>) {
+        let mark = self.mark(number, line);
+        edits.push((value.start, "[".to_owned()));
+        edits.push((value.end, mark));
+    }
+
+    /// Where a span ends. That of a text is what stands between its quotes.
+    fn end(&self, end: u32) -> usize {
+        let end = offset(end);
+        if self.is_quote(end) { end + 1 } else { end }
+    }
+
+    fn is_quote(&self, at: usize) -> bool {
+        matches!(self.text.as_bytes().get(at), Some(b'"' | b'`'))
     }
 
     /// A new branch: what stands behind its value.

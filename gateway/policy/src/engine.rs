@@ -102,6 +102,13 @@ pub(crate) fn bare() -> Engine {
     engine
 }
 
+/// Has the engine analyse its policy, so that its clones need not: that takes far longer than an evaluation.
+pub(crate) fn prepare(engine: &mut Engine, rule: &str) {
+    // Whether that rule can be evaluated is for whoever asks for it.
+    let _ = engine.eval_rule(rule.to_owned());
+    let _ = engine.take_prints();
+}
+
 /// Adds the policy's data.
 pub(crate) fn add_data(engine: &mut Engine, source: &Source) -> Result<(), PolicyError> {
     let wrong = |why: String| PolicyError::Data(why);

@@ -65,6 +65,9 @@ fn run(source: &Source) -> Result<TestReport, PolicyError> {
             }
         }
     }
+    if let Some(test) = tests.first() {
+        engine::prepare(&mut template, test);
+    }
     let mut report = TestReport::default();
     for test in tests {
         let mut engine = template.clone();

@@ -135,11 +135,13 @@ fn what_is_malformed_is_answered_with_the_default() {
     let good = serde_json::to_value(skill(Severity::None)).unwrap();
     assert_eq!(policy.admit_json(&good).unwrap().action, AdmissionAction::Allow);
     type Break = fn(&mut Value);
-    let breaks: [Break; 8] = [
+    let breaks: [Break; 10] = [
         |input| input["kind"] = json!("agent"),
         |input| input["scanner_verdict"]["severity"] = json!("none"),
         |input| input["scanner_verdict"]["findings"] = json!(["x"]),
         |input| input["scanner_verdict"]["findings"] = json!([7]),
+        |input| input["scanner_verdict"]["findings"] = Value::Null,
+        |input| input["scanner_verdict"] = Value::Null,
         |input| input["trust"] = json!("acme"),
         |input| input["name"] = json!(7),
         |input| *input = json!([]),
@@ -359,7 +361,7 @@ fn what_is_neither_old_nor_new_is_named_with_file_and_line() {
     );
     let error = folder.load().unwrap_err().to_string();
     assert!(
-        error.contains("mine.rego:5:") && error.contains("mine.rego:7:"),
+        error.contains("as Rego v1: mine.rego:5:8: ") && error.contains("older syntax: mine.rego:5:8: "),
         "{error}"
     );
     assert!(
