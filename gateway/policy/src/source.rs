@@ -143,8 +143,8 @@ impl Source {
         let has = |package: &str| packages.iter().any(|known| known == package);
         for (name, text) in ADMISSION_FILES {
             let package = package_of(text).unwrap_or_default();
-            let is_part = package.starts_with(ADMISSION);
-            if !has(package) && !(is_part && has(ADMISSION)) {
+            let replaced = package.starts_with(ADMISSION) && has(ADMISSION);
+            if !replaced && !has(package) {
                 self.modules.push((format!("{OURS}{name}"), text.to_owned()));
             }
         }

@@ -1,5 +1,7 @@
 //! Admission through the engine: the contract, the operator's lists and trust, folders of one's own, and the older syntax.
 
+#![cfg(test)]
+
 use std::path::{Path, PathBuf};
 
 use defenseclaw_model::admission::{AdmissionAction, AdmissionInput, ArtifactKind, ScannerVerdict, Trust};
