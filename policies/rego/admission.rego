@@ -26,35 +26,38 @@ decision := data.admission_plugin.decision if input.kind == "plugin"
 
 decision := data.admission_tool.decision if input.kind == "tool"
 
-# --- What each severity comes to; the files of the kinds ask here, saying what the kind is called ------------------------------
+# --- What each severity comes to: the files of the kinds answer with this, unless they say otherwise ----------------------------
 
 # No trust lifts it.
-weighed(_) := {"action": "block", "reason": "critical finding"} if severity == "CRITICAL"
+weighed := {"action": "block", "reason": "critical finding"} if severity == "CRITICAL"
 
-weighed(thing) := {"action": "allow", "reason": sprintf("The scan found nothing in this %s.", [thing])} if severity == "NONE"
+weighed := {"action": "allow", "reason": concat("", ["The scan found nothing in this ", thing, "."])} if severity == "NONE"
 
-weighed(thing) := {
+weighed := {
 	"action": "allow",
-	"reason": sprintf("%s, whose %ss may have findings up to %s; found: %v.", [voucher.who, thing, voucher.up_to, named]),
+	"reason": concat("", [voucher.who, ", whose ", thing, "s may have findings up to ", voucher.up_to, sprintf("; found: %v.", [named])]),
 } if {
 	severity in {"LOW", "MEDIUM", "HIGH"}
 	voucher := vouchers[0]
 }
 
-weighed(_) := {"action": "block", "reason": sprintf("HIGH: %v", [named])} if {
+weighed := {"action": "block", "reason": sprintf("HIGH: %v", [named])} if {
 	severity == "HIGH"
 	count(vouchers) == 0
 }
 
-weighed(_) := {"action": "warn", "reason": sprintf("medium finding: %v", [named])} if {
+weighed := {"action": "warn", "reason": sprintf("medium finding: %v", [named])} if {
 	severity == "MEDIUM"
 	count(vouchers) == 0
 }
 
-weighed(_) := {"action": "warn", "reason": sprintf("low finding: %v", [named])} if {
+weighed := {"action": "warn", "reason": sprintf("low finding: %v", [named])} if {
 	severity == "LOW"
 	count(vouchers) == 0
 }
+
+# What a kind is called.
+thing := {"skill": "skill", "mcp": "MCP server", "plugin": "plugin", "tool": "tool"}[input.kind]
 
 # --- How bad it is -------------------------------------------------------------------------------------------------------------
 
@@ -120,12 +123,12 @@ number_or_none(value) if value == null
 
 vouchers := array.concat(by_signer, by_origin)
 
-by_signer := [{"who": sprintf("Signed by %s", [input.trust.signed_by]), "up_to": up_to} |
+by_signer := [{"who": concat(" ", ["Signed by", input.trust.signed_by]), "up_to": up_to} |
 	up_to := data.trust.signers[input.trust.signed_by].auto_allow_up_to
 	ranks[severity] <= ranks[up_to]
 ]
 
-by_origin := [{"who": sprintf("From %s", [input.trust.origin]), "up_to": up_to} |
+by_origin := [{"who": concat(" ", ["From", input.trust.origin]), "up_to": up_to} |
 	up_to := data.trust.origins[input.trust.origin].auto_allow_up_to
 	ranks[severity] <= ranks[up_to]
 ]

@@ -1,7 +1,6 @@
 # How skills are admitted: as every artifact is. A clause for skills alone belongs here.
 package admission_skill
 
-import data.admission
 import rego.v1
 
-decision := admission.weighed("skill")
+decision := data.admission.weighed

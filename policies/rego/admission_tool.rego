@@ -1,7 +1,6 @@
 # How tools are admitted: as every artifact is. A clause for tools alone belongs here.
 package admission_tool
 
-import data.admission
 import rego.v1
 
-decision := admission.weighed("tool")
+decision := data.admission.weighed

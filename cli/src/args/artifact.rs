@@ -45,8 +45,8 @@ pub struct ManifestOptions {
 #[command(after_help = "Examples:
   defenseclaw-cli artifact keygen acme.key --signer acme
 
-The secret key is written to the file, for its owner alone; a file that is there stays. What is printed
-goes into lists.yaml of those who trust it.")]
+The secret key is written to the file, for its owner alone; a file that is there stays. What is
+printed goes into lists.yaml of those who trust it.")]
 pub struct KeygenOptions {
     /// The file for the secret key
     #[arg(value_name = "FILE")]
@@ -63,7 +63,7 @@ pub struct KeygenOptions {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:
-  defenseclaw-cli artifact sign ./pdf-forms --key acme.key --kind skill --name pdf-forms --version 1.4.0
+  defenseclaw-cli artifact sign ./forms --key acme.key --kind skill --name forms --version 1.4.0
   defenseclaw-cli artifact sign ./tool.py --key acme.key --kind tool --name tool
 
 The signature is put into the folder as defenseclaw.sig.json, or beside the file as

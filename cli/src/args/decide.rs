@@ -223,11 +223,11 @@ pub struct ValidateOptions {
   defenseclaw-cli policy test                       the built-in policy and rule packs
   defenseclaw-cli policy test ./policies            rego/*_test.rego and the tests in rules/*.yaml
   defenseclaw-cli policy test ./policies --json | jq -r .test
-  defenseclaw-cli policy test --json | jq 'select(.uncovered)'
+  defenseclaw-cli policy test --json | jq 'select(.file and .covered < .branches)'
 
-For each Rego file it prints how many of its branches (values that its rules can give) the tests reach,
-and the lines of the others. What decides on admission (admission*.rego, artifacts.rego) must be reached
-whole.
+For each Rego file it prints how many of its branches (values that its rules can give) the tests
+reach, and the lines of the others. What decides on admission (admission*.rego, artifacts.rego) must
+be reached whole.
 
 Exit 0 if every test passes and every branch of admission is reached, 1 if not.")]
 pub struct TestOptions {

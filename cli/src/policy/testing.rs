@@ -182,11 +182,7 @@ impl<'a> From<&'a FileCoverage> for Covered<'a> {
 
 fn print_coverage(file: &Covered<'_>, context: &mut Context<'_>) -> Result<(), CliError> {
     let (name, branches, covered) = (safe(file.file), file.branches, file.covered);
-    let percent = if branches == 0 {
-        100
-    } else {
-        covered * 100 / branches
-    };
+    let percent = (covered * 100).checked_div(branches).unwrap_or(100);
     let must = if file.required { "" } else { " (not required)" };
     writeln!(context.out, "{name}: {percent} % of {branches} branches{must}")?;
     let ink = if file.required { Ink::Bad } else { Ink::Faint };

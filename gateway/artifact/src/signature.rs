@@ -363,12 +363,19 @@ pub fn standing(path: &Path, expected: &Identity, keys: &TrustedKeys) -> Standin
             digest: Some(verified.digest),
             reason: None,
         },
-        Err(why) => Standing {
-            signed_by: None,
-            digest: Manifest::of(path)
-                .ok()
-                .map(|manifest| manifest.digest().to_owned()),
-            reason: Some(why.to_string()),
-        },
+        Err(why) => {
+            let digest = match &why {
+                Unverified::Content { found, .. } => Some(found.clone()),
+                Unverified::Artifact(_) => None,
+                _ => Manifest::of(path)
+                    .ok()
+                    .map(|manifest| manifest.digest().to_owned()),
+            };
+            Standing {
+                signed_by: None,
+                digest,
+                reason: Some(why.to_string()),
+            }
+        }
     }
 }

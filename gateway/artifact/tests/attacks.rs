@@ -75,6 +75,8 @@ impl Case {
         let standing = standing(&self.path, &skill(), &self.keys);
         assert_eq!(verified.is_ok(), standing.signed_by.is_some());
         assert_eq!(verified.is_ok(), standing.reason.is_none());
+        let digest = Manifest::of(&self.path).ok();
+        assert_eq!(standing.digest.as_deref(), digest.as_ref().map(Manifest::digest));
         matches!(verified, Ok(Verified { signer, .. }) if signer == "acme")
     }
 

@@ -175,7 +175,7 @@ fn an_answer_of_another_form_is_none() {
         let folder = Folder::of_ours();
         folder.write(
             "admission.rego",
-            &format!("package admission\n\nweighed(_) := 1\n\ndecision := {answer}\n"),
+            &format!("package admission\n\nweighed := 1\n\ndecision := {answer}\n"),
         );
         let error = folder.load().unwrap().admit(&skill(Severity::None)).unwrap_err();
         assert!(matches!(error, PolicyError::Answer { .. }), "{answer}: {error}");
@@ -183,7 +183,7 @@ fn an_answer_of_another_form_is_none() {
     let folder = Folder::of_ours();
     folder.write(
         "admission.rego",
-        "package admission\n\nweighed(_) := 1\n\ndecision := {\"action\": \"allow\", \"reason\": \"r\"} if input.kind == \"mcp\"\n",
+        "package admission\n\nweighed := 1\n\ndecision := {\"action\": \"allow\", \"reason\": \"r\"} if input.kind == \"mcp\"\n",
     );
     let policy = folder.load().unwrap();
     assert!(
@@ -414,7 +414,7 @@ fn a_branch_of_admission_without_a_test_is_named() {
     assert!(run_rego_tests(&folder.rego()).unwrap().is_good());
     folder.write(
         "admission_mcp.rego",
-        "package admission_mcp\n\nimport data.admission\n\ndecision := admission.weighed(\"MCP server\")\n\n\
+        "package admission_mcp\n\nimport rego.v1\n\ndecision := data.admission.weighed\n\n\
          decision := {\"action\": \"block\", \"reason\": \"never\"} if input.name == \"never\"\n",
     );
     let report = run_rego_tests(&folder.rego()).unwrap();
