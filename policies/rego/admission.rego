@@ -3,7 +3,7 @@
 # The question is `data.admission.decision`, the answer {"action": "allow|warn|block", "reason": "…"}. `input` is
 #
 #   {"kind": "skill|mcp|plugin|tool", "name": "…", "version": "…",
-#    "scanner_verdict": {"severity": "NONE|LOW|MEDIUM|HIGH|CRITICAL", "findings": […], "confidence": 0.9},
+#    "scanner_verdict": {"severity": "NONE|LOW|MEDIUM|HIGH|CRITICAL", "findings": […], "confidence": 90},
 #    "trust": {"signed_by": "…", "origin": "…"}}
 #
 # A finding is a text, or an object with its rule id in `rule` and, where it has one, its own severity. `signed_by` is the id of

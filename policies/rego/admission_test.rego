@@ -222,3 +222,13 @@ test_no_trust_data_at_all if {
 	answer := admission.decision with input as signed with data.trust as {}
 	answer.action == "block"
 }
+
+# What the lists lean on: an unknown kind has no severity either.
+test_what_is_malformed_has_no_severity if {
+	known := admission.severity with input as skill("HIGH", ["x"])
+	known == "HIGH"
+	not severity_of(changed({"kind": "agent"}))
+	not severity_of(judged({"severity": "none"}))
+}
+
+severity_of(artifact) := severity if severity := admission.severity with input as artifact
