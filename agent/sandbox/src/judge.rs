@@ -56,6 +56,12 @@ impl Judge for PlanJudge {
         if shut || changed {
             return Verdict::REFUSED;
         }
+        // By its name it would be closed in the next sandbox; the command may have made it itself.
+        if plan.closes(path) {
+            return Verdict::Ask(
+                "It came after the sandbox was closed, with the name of a secret.".to_owned(),
+            );
+        }
         let granted = self.written(path) || under(path, &plan.devices) || !writes && under(path, &plan.read);
         if granted {
             return Verdict::Allow;

@@ -4,11 +4,14 @@
 //! stays for whoever started it. It hands on what is sent to it, stops and goes on with the child, and ends as the child ended.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
@@ -39,6 +42,54 @@ fn handed_on() -> SigSet {
     set
 }
 
+/// The two ends of a pipe: a companion writes one byte when it begins, and the pipe ends with it.
+static LIFELINE: Mutex<Option<(OwnedFd, OwnedFd)>> = Mutex::new(None);
+
+fn lifeline() -> MutexGuard<'static, Option<(OwnedFd, OwnedFd)>> {
+    LIFELINE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Before the process divides: the child will start a companion, whose end is to be told.
+///
+/// # Errors
+/// When no pipe can be made.
+pub(crate) fn expect_companion() -> io::Result<()> {
+    let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    *lifeline() = Some(pipe);
+    Ok(())
+}
+
+/// What the companion holds as long as it lives.
+pub(crate) fn companion_lifeline() -> Option<OwnedFd> {
+    lifeline().take().map(|(_, held)| held)
+}
+
+/// The parent's end of it alone.
+fn listen_for_companion() -> Option<OwnedFd> {
+    lifeline().take().map(|(heard, _)| heard)
+}
+
+/// Tells once that a companion, which had begun, has ended before the command: somebody ended it, or memory ran out.
+fn tell_companion_s_end(lifeline: &mut Option<OwnedFd>, begun: &mut bool) {
+    let Some(pipe) = lifeline.as_ref() else { return };
+    let mut byte = [0];
+    let ended = loop {
+        match nix::unistd::read(pipe, &mut byte) {
+            Ok(0) => break true,
+            Ok(_) => *begun = true,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => break false,
+        }
+    };
+    if ended {
+        *lifeline = None;
+    }
+    if ended && *begun {
+        let message = b"defenseclaw: what renews covers has ended; what is replaced from now on lies open in this sandbox\n";
+        let _ = io::stderr().write_all(message);
+    }
+}
+
 /// What the parent does for the child once it is there: its answer lives until the child has ended.
 pub type Service<'s> = Box<dyn FnOnce(Pid) -> Box<dyn std::any::Any> + 's>;
 
@@ -54,6 +105,8 @@ pub fn stay(reserved: &[PathBuf], service: Option<Service<'_>>) -> io::Result<()
             Ok(()) => made.push(path.clone()),
             // Somebody was faster: it is sealed as what it is.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // Nobody can make it here: another sandbox around this one holds the folder read-only.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
             Err(error) => {
                 put_away(&made);
                 return Err(error);
@@ -74,8 +127,9 @@ pub fn stay(reserved: &[PathBuf], service: Option<Service<'_>>) -> io::Result<()
             Ok(())
         }
         Ok(ForkResult::Parent { child }) => {
+            let companion = listen_for_companion();
             let serving = service.map(|service| service(child));
-            let end = wait(child);
+            let end = wait(child, companion);
             drop(serving);
             put_away(&made);
             end_as(end)
@@ -107,7 +161,8 @@ enum End {
     Signal(Signal),
 }
 
-fn wait(child: Pid) -> End {
+fn wait(child: Pid, mut companion: Option<OwnedFd>) -> End {
+    let mut begun = false;
     loop {
         let Some(info) = next_signal() else { continue };
         match Signal::try_from(info.si_signo) {
@@ -115,6 +170,7 @@ fn wait(child: Pid) -> End {
                 if let Some(end) = reap(child) {
                     return end;
                 }
+                tell_companion_s_end(&mut companion, &mut begun);
             }
             // What the terminal sends, it sends to the child too.
             Ok(signal) if info.si_code <= 0 || signal == Signal::SIGCONT => {

@@ -21,6 +21,7 @@ use crate::mounts::{self, MountError, Namespace};
 use crate::plan::{self, MAX_FOLDERS, MAX_SOCKETS, Plan, PlanError, Setting};
 use crate::privileges;
 use crate::profile::{Family, NetworkMode, Profile, Tmp, UnixSockets};
+use crate::renew::{self, Renew};
 use crate::report::{Mechanism, Proof, Protection, Report};
 #[cfg(feature = "supervise")]
 use crate::supervise::{People, SuperviseError};
@@ -96,6 +97,8 @@ pub struct Launch {
     pub setting: Setting,
     /// Whether to go on without what the profile requires and this host has not.
     pub best_effort: bool,
+    /// Whether covers are renewed while the command runs.
+    pub renew: Renew,
     /// Who is asked about what lies outside of the profile; without anybody it fails at once.
     #[cfg(feature = "supervise")]
     pub people: Option<Arc<dyn People>>,
@@ -110,6 +113,7 @@ impl Launch {
             profile,
             setting,
             best_effort,
+            renew: Renew::Never,
             #[cfg(feature = "supervise")]
             people: None,
             command,
@@ -150,7 +154,8 @@ impl Launch {
         #[cfg(not(feature = "supervise"))]
         self.outside(&plan)?;
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
-        let (namespace, why_none) = match plan.wants_mounts().then(mounts::enter) {
+        let mounts = plan.wants_mounts() || self.renew != Renew::Never;
+        let (namespace, why_none) = match mounts.then(mounts::enter) {
             Some(Ok(namespace)) => (Some(namespace), String::new()),
             Some(Err(error)) => (None, error.to_string()),
             None => (None, String::new()),
@@ -161,8 +166,8 @@ impl Launch {
         outside.tell(&mut report);
         self.refuse_unprotected(&report)?;
         let gone = match namespace {
-            Some(_) => mounts::make(&plan)?,
-            None => Vec::new(),
+            Some(_) => self.mount(&plan, &mut report)?,
+            None => self.unrenewed(&mut report, &why_none).map(|()| Vec::new())?,
         };
         // The folder that this process stands in may lie under a mount now: enter it again, by its name.
         if let Some(folder) = &folder {
@@ -174,6 +179,42 @@ impl Launch {
         outside.install(&witnesses, &mut report)?;
         self.refuse_unprotected(&report)?;
         Ok(report)
+    }
+
+    /// Makes the mounts, and has them renewed where that is wanted. Gives what was gone before it could be covered.
+    fn mount(&self, plan: &Plan, report: &mut Report) -> Result<Vec<PathBuf>, LaunchError> {
+        let made = mounts::make(plan, self.renew != Renew::Never)?;
+        if let Some(stock) = made.stock {
+            match renew::start(plan, self.renew, stock, keeper::companion_lifeline()) {
+                Ok(()) => report
+                    .protections
+                    .iter_mut()
+                    .filter(|p| p.by == Mechanism::MountNamespace)
+                    .filter(|p| {
+                        matches!(
+                            p.family,
+                            Family::ClosedFiles | Family::SealedFiles | Family::UnixSockets
+                        )
+                    })
+                    .for_each(|p| p.detail.push_str(", renewed when replaced")),
+                Err(error) => self.unrenewed(report, &error.to_string())?,
+            }
+        }
+        Ok(made.gone)
+    }
+
+    /// What closes files by mounts cannot be renewed here.
+    fn unrenewed(&self, report: &mut Report, why: &str) -> Result<(), LaunchError> {
+        match self.renew {
+            Renew::All if !self.best_effort => Err(of("covers cannot be renewed here")(io::Error::other(
+                why.to_owned(),
+            ))),
+            Renew::All | Renew::Known => {
+                report.notes.push(format!("covers are not renewed: {why}"));
+                Ok(())
+            }
+            Renew::Never => Ok(()),
+        }
     }
 
     /// Takes away from this process what the sandbox does not have.
@@ -201,13 +242,17 @@ impl Launch {
         if self.needs_supervisor() {
             return Err(LaunchError::NoSupervisor);
         }
-        Self::divide(plan, None)
+        self.divide(plan, None)
     }
 
-    /// Leaves a process outside where one is needed: to put place holders away, or to do `service`.
-    fn divide(plan: &Plan, service: Option<keeper::Service<'_>>) -> Result<(), LaunchError> {
-        if service.is_none() && plan.reserved.is_empty() {
+    /// Leaves a process outside where one is needed: to put place holders away, to do `service`, or as what renews covers ends with.
+    fn divide(&self, plan: &Plan, service: Option<keeper::Service<'_>>) -> Result<(), LaunchError> {
+        let renews = self.renew != Renew::Never;
+        if service.is_none() && !renews && plan.reserved.is_empty() {
             return Ok(());
+        }
+        if renews {
+            keeper::expect_companion().map_err(of("cannot prepare the process that renews covers"))?;
         }
         keeper::stay(&plan.reserved, service).map_err(of("cannot start the process that stays outside"))
     }

@@ -8,6 +8,7 @@
 //! | [`hosts`] | addresses of named hosts, looked up before |
 //! | [`landlock`] | file grants, scopes |
 //! | [`mounts`] | what is closed or sealed inside a grant: mounts in a namespace of the sandbox's own |
+//! | [`renew`] | covers anew what somebody outside replaces meanwhile, for sandboxes that last |
 //! | [`syscalls`] | system calls that are refused |
 //! | [`privileges`] | capabilities, descriptors, no new privileges |
 //! | [`canary`] | attempts that must fail before the command starts |
@@ -37,6 +38,7 @@ pub mod mounts;
 pub mod plan;
 pub mod privileges;
 pub mod profile;
+pub mod renew;
 pub mod report;
 #[cfg(feature = "supervise")]
 pub mod supervise;

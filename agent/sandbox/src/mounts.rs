@@ -5,11 +5,10 @@
 //! above are mounted over themselves, so that nobody moves them away with what they hold. Only this process and its children see
 //! it, and nothing of it can be undone from within: Landlock refuses every mount call, and so does the system call filter.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +17,13 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 use nix::unistd::{getgid, getuid};
 
-use crate::host::check;
 use crate::plan::Plan;
+
+mod object;
+mod raw;
+
+pub(crate) use object::{Object, Stock};
+use raw::{attach, clone_of, make_read_only, tmpfs};
 
 /// Most a private temporary folder takes (bytes, of memory and swap).
 const TMP_SIZE: &CStr = c"1g";
@@ -83,11 +87,20 @@ fn user_namespace() -> io::Result<()> {
     fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
 }
 
-/// Makes all mounts of `plan`; gives what was gone before it could be covered. The process must be in a namespace of its own.
+/// What came of the mounts.
+#[derive(Debug)]
+pub struct Made {
+    /// What was gone before it could be covered.
+    pub gone: Vec<PathBuf>,
+    /// Covers for what comes later, where they were asked for.
+    pub(crate) stock: Option<Stock>,
+}
+
+/// Makes all mounts of `plan`. With `keep_covers` there are covers for later, too. The process must be in a namespace of its own.
 ///
 /// # Errors
 /// When one fails; what was made until then stays, in this namespace.
-pub fn make(plan: &Plan) -> Result<Vec<PathBuf>, MountError> {
+pub fn make(plan: &Plan, keep_covers: bool) -> Result<Made, MountError> {
     freeze(plan)?;
     for path in &plan.pinned {
         over_itself(path, false)?;
@@ -96,7 +109,7 @@ pub fn make(plan: &Plan) -> Result<Vec<PathBuf>, MountError> {
         over_itself(path, true)?;
     }
     let covered = plan.closed.iter().chain(&plan.sockets).chain(&plan.reserved);
-    let covers = Covers::new(plan.hosts_file.as_deref())?;
+    let covers = Covers::new(plan.hosts_file.as_deref(), keep_covers)?;
     let mut gone = Vec::new();
     for path in covered {
         if !covers.put_on(path)? {
@@ -106,12 +119,12 @@ pub fn make(plan: &Plan) -> Result<Vec<PathBuf>, MountError> {
     if plan.hosts_file.is_some() {
         covers.put_hosts()?;
     }
-    covers.finish()?;
+    let stock = covers.finish()?;
     for path in &plan.private_tmp {
         private_tmp(plan, path)
             .map_err(|source| failed("a temporary folder cannot be mounted on", path, source))?;
     }
-    Ok(gone)
+    Ok(Made { gone, stock })
 }
 
 /// Mounts an empty folder over `path`. A project that lies in it is brought along, as it is granted.
@@ -190,14 +203,18 @@ fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
 
 /// An empty file and an empty folder with which others are covered. They lie in a file system of their own, mounted read-only over
 /// some folder that is no target itself, for as long as copies of it are made.
-struct Covers;
+struct Covers {
+    /// What lay there before, where the covers are to stay below it: a copy of a mount can only be made of one that is attached.
+    original: Option<OwnedFd>,
+}
 
 impl Covers {
     const PLACE: &str = "/sys";
 
-    fn new(hosts: Option<&str>) -> Result<Self, MountError> {
+    fn new(hosts: Option<&str>, keep: bool) -> Result<Self, MountError> {
         let place = Path::new(Self::PLACE);
         let make = || -> io::Result<Self> {
+            let original = keep.then(|| clone_of(place)).transpose()?;
             attach(&tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?, place)?;
             let mode = nix::sys::stat::Mode::empty();
             let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
@@ -210,7 +227,7 @@ impl Covers {
             // Copies of a read-only mount are read-only.
             let here = nix::fcntl::open(place, OFlag::O_PATH | OFlag::O_CLOEXEC, mode)?;
             make_read_only(&here)?;
-            Ok(Self)
+            Ok(Self { original })
         };
         make().map_err(|source| failed("cannot make covers on", place, source))
     }
@@ -237,119 +254,17 @@ impl Covers {
         put().map_err(|source| failed("cannot replace", Path::new("/etc/hosts"), source))
     }
 
-    fn finish(self) -> Result<(), MountError> {
-        nix::mount::umount2(Self::PLACE, MntFlags::MNT_DETACH).map_err(|errno| {
-            failed(
-                "cannot take the covers' folder from",
-                Path::new(Self::PLACE),
-                errno.into(),
-            )
-        })
+    fn finish(self) -> Result<Option<Stock>, MountError> {
+        let place = Path::new(Self::PLACE);
+        let finish = || -> io::Result<Option<Stock>> {
+            let Some(original) = self.original else {
+                nix::mount::umount2(place, MntFlags::MNT_DETACH)?;
+                return Ok(None);
+            };
+            let stock = Stock::of(&place.join("file"), &place.join("folder"))?;
+            attach(&original, place)?;
+            Ok(Some(stock))
+        };
+        finish().map_err(|source| failed("cannot take the covers' folder from", place, source))
     }
-}
-
-const RECURSIVE: libc::c_uint = 0x8000;
-const EMPTY_PATH: libc::c_uint = 0x1000;
-const CLOSE_ON_EXEC: libc::c_uint = 0o2_000_000;
-
-fn c_path(path: &Path) -> io::Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
-}
-
-fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
-    let fd = libc::c_int::try_from(check(fd)?).map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-    // SAFETY: the kernel just made it for this process, and nothing else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// A copy of what is mounted at `path`, with all below, that is attached nowhere.
-fn clone_of(path: &Path) -> io::Result<OwnedFd> {
-    const CLONE: libc::c_uint = 1;
-    let path = c_path(path)?;
-    // SAFETY: the path is a string that ends in a zero byte and lives during the call.
-    owned(unsafe {
-        libc::syscall(
-            libc::SYS_open_tree,
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            CLONE | RECURSIVE | CLOSE_ON_EXEC,
-        )
-    })
-}
-
-/// Attaches `tree` at `path`.
-fn attach(tree: &OwnedFd, path: &Path) -> io::Result<()> {
-    const FROM_EMPTY_PATH: libc::c_uint = 4;
-    let path = c_path(path)?;
-    // SAFETY: both paths are strings that end in a zero byte and live during the call.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_move_mount,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_FDCWD,
-            path.as_ptr(),
-            FROM_EMPTY_PATH,
-        )
-    })?;
-    Ok(())
-}
-
-#[repr(C)]
-#[derive(Default)]
-struct MountAttributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    user_namespace: u64,
-}
-
-/// Makes `tree` read-only, with all below. Kernel 5.12.
-fn make_read_only(tree: &OwnedFd) -> io::Result<()> {
-    const READ_ONLY: u64 = 1;
-    let attributes = MountAttributes {
-        set: READ_ONLY,
-        ..MountAttributes::default()
-    };
-    // SAFETY: the attributes have the kernel's layout (`struct mount_attr`, first version), and live during the call.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            EMPTY_PATH | RECURSIVE,
-            &raw const attributes,
-            size_of::<MountAttributes>(),
-        )
-    })?;
-    Ok(())
-}
-
-/// A new file system in memory, attached nowhere.
-fn tmpfs(options: &[(&CStr, &CStr)]) -> io::Result<OwnedFd> {
-    const CLOSE: libc::c_uint = 1;
-    const SET_STRING: libc::c_uint = 1;
-    const CREATE: libc::c_uint = 6;
-    /// No set-user-id programs, no device nodes.
-    const ATTRIBUTES: libc::c_uint = 2 | 4;
-    // SAFETY: the name is a string that ends in a zero byte.
-    let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), CLOSE) })?;
-    let null = std::ptr::null::<libc::c_char>();
-    for (key, value) in options {
-        // SAFETY: both are strings that end in a zero byte.
-        check(unsafe {
-            libc::syscall(
-                libc::SYS_fsconfig,
-                context.as_raw_fd(),
-                SET_STRING,
-                key.as_ptr(),
-                value.as_ptr(),
-                0,
-            )
-        })?;
-    }
-    // SAFETY: this command takes neither key nor value.
-    check(unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), CREATE, null, null, 0) })?;
-    // SAFETY: takes numbers alone.
-    owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), CLOSE, ATTRIBUTES) })
 }

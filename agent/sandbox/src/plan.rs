@@ -14,7 +14,8 @@ mod sockets;
 #[cfg(test)]
 mod tests;
 
-pub use search::MAX_FOLDERS;
+pub(crate) use search::searched;
+pub use search::{Closing, MAX_FOLDERS};
 pub use sockets::MAX_SOCKETS;
 
 /// The host's temporary folders.
@@ -90,6 +91,12 @@ pub struct Plan {
     pub hosts_file: Option<String>,
     /// Whether the search for closed files in the project hit its bound.
     pub search_cut: bool,
+    /// What is closed once it is there.
+    pub closing: Closing,
+    /// Whether Unix sockets out of the sandbox are out of reach, those too that come later.
+    pub bounds_sockets: bool,
+    /// The gateway's socket.
+    pub gateway: Option<PathBuf>,
 }
 
 impl Plan {
@@ -122,17 +129,10 @@ impl Plan {
         plan.devices = places.existing_matches(&profile.files.devices)?;
         plan.find_closed(profile, &places)?;
         plan.find_sealed(profile, &places);
-        if profile.unix_sockets == UnixSockets::Inside {
-            let inside = |path: &Path| {
-                path.starts_with(&project)
-                    || path.starts_with(GATEWAY)
-                    || setting
-                        .gateway
-                        .as_ref()
-                        .is_some_and(|gateway| gateway.starts_with(path))
-                    || plan.private_tmp.iter().any(|tmp| path.starts_with(tmp))
-            };
-            (plan.sockets, plan.sockets_cut) = sockets::outside(inside);
+        plan.bounds_sockets = profile.unix_sockets == UnixSockets::Inside;
+        plan.gateway.clone_from(&setting.gateway);
+        if plan.bounds_sockets {
+            (plan.sockets, plan.sockets_cut) = sockets::outside(|path| plan.keeps_socket(path));
         }
         plan.tidy();
         plan.pin();
@@ -141,17 +141,50 @@ impl Plan {
 
     /// Finds what is closed, by its place and by its name.
     fn find_closed(&mut self, profile: &Profile, places: &Places) -> Result<(), PlanError> {
-        let mut closed = places.existing_matches(&profile.files.closed)?;
-        let found = search::closed(&self.project, &profile.files.closed, &profile.files.open);
+        let files = &profile.files;
+        let stays = |pattern: &&String| !pattern.contains("**") && !files.open.contains(pattern);
+        let placed: Vec<String> = files.closed.iter().filter(stays).cloned().collect();
+        let mut closed = places.existing_matches(&placed)?;
+        self.closing = Closing::new(&files.closed, &files.open, places.all(&placed).collect());
+        let found = search::closed(&self.project, &self.closing);
         closed.extend(found.paths);
         self.search_cut = found.cut;
-        let under = |path: &Path, roots: &[PathBuf]| roots.iter().any(|root| path.starts_with(root));
-        closed.retain(|path| {
-            let seen = path.starts_with(&self.project) || !under(path, &self.private_tmp);
-            seen && (under(path, &self.read) || under(path, &self.write))
-        });
+        closed.retain(|path| self.reaches(path));
         self.closed = closed;
         Ok(())
+    }
+
+    /// Whether a grant reaches `path`.
+    fn reaches(&self, path: &Path) -> bool {
+        let under = |path: &Path, roots: &[PathBuf]| roots.iter().any(|root| path.starts_with(root));
+        let seen = path.starts_with(&self.project) || !under(path, &self.private_tmp);
+        seen && (under(path, &self.read) || under(path, &self.write))
+    }
+
+    /// Whether `path` is closed, also if it came into being after this plan was made.
+    pub fn closes(&self, path: &Path) -> bool {
+        self.closed.iter().any(|closed| path.starts_with(closed))
+            || self.reaches(path) && self.closing.means(path, &self.project)
+    }
+
+    /// Whether a Unix socket at `path` stays within reach, or a folder with one that does.
+    pub fn keeps_socket(&self, path: &Path) -> bool {
+        path.starts_with(&self.project)
+            || path.starts_with(GATEWAY)
+            || self
+                .gateway
+                .as_ref()
+                .is_some_and(|gateway| gateway.starts_with(path))
+            || self.private_tmp.iter().any(|tmp| path.starts_with(tmp))
+    }
+
+    /// Places that are closed once something is there.
+    pub fn places_to_close(&self) -> impl Iterator<Item = &Path> {
+        self.closing
+            .places
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(|place| self.reaches(place))
     }
 
     /// Finds what is sealed, and what is kept from being made. A worktree's repository is granted on the way.
@@ -381,7 +414,7 @@ pub fn environment(
     variables
         .into_iter()
         .filter(|(name, _)| environment.keep.is_empty() || among(&environment.keep, name))
-        .filter(|(name, _)| !among(&environment.drop, name))
+        .filter(|(name, _)| among(&environment.pass, name) || !among(&environment.drop, name))
         .map(|(name, value)| {
             let own = profile.tmp == Tmp::Private && TMP_VARIABLES.iter().any(|known| name == *known);
             // Whatever folder it named is not the sandbox's own, and may not be writable.

@@ -1,6 +1,6 @@
 //! From the options to a closed sandbox and the command in it.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ use defenseclaw_model::terminal::safe;
 use defenseclaw_sandbox::launch::{self, Launch, LaunchError};
 use defenseclaw_sandbox::plan::{self, Setting};
 use defenseclaw_sandbox::profile::{ProfileError, Profiles};
+use defenseclaw_sandbox::renew::Renew;
 use defenseclaw_sandbox::report::Report;
 
 use crate::settings::{Settings, SettingsError};
@@ -96,8 +97,20 @@ pub fn prepare(options: &RunOptions) -> Result<Prepared, RunError> {
         home,
         gateway: Some(settings.socket.clone()),
     };
-    let launch = Launch::new(profile, setting, options.best_effort, options.command.clone());
+    let mut launch = Launch::new(profile, setting, options.best_effort, options.command.clone());
+    launch.renew = renewal(options);
     Ok(Prepared { launch, settings })
+}
+
+/// A command that a person starts at a terminal may be an agent that runs for hours; a tool call has no terminal, and is over in seconds.
+fn renewal(options: &RunOptions) -> Renew {
+    if options.watch {
+        Renew::All
+    } else if std::io::stdin().is_terminal() {
+        Renew::Known
+    } else {
+        Renew::Never
+    }
 }
 
 impl Prepared {

@@ -12,10 +12,10 @@ use clap::Args;
   defenseclaw-cli run --profile network-none -- make check
   defenseclaw-cli run --profile read-only -- rg TODO
   defenseclaw-cli run --explain                      what would be in force here, proven by attempts
-  defenseclaw-cli run -- claude                      a whole agent in one sandbox
+  defenseclaw-cli run --profile agent -- claude      a whole agent in one sandbox
 
-No root and no daemon is needed. The command keeps its process id, terminal, working directory and
-streams. Profiles: defenseclaw-cli sandbox list.
+No root and no daemon is needed. The command keeps its process id (but at a terminal, where a process
+stays beside it), terminal, working directory and streams. Profiles: defenseclaw-cli sandbox list.
 
 Exit status: the command's own; 125 nothing was started (the sandbox could not be closed as its profile
 requires), 126 the command cannot be executed, 127 it was not found.")]
@@ -32,6 +32,10 @@ pub struct RunOptions {
     /// Ask a person, by `approvals`, about what lies outside of the profile, instead of failing at once
     #[arg(long)]
     pub supervise: bool,
+    /// Close also what comes with a secret's name while the command runs, whoever makes it, and close or seal again what
+    /// is replaced. At a terminal, what is replaced is closed again without this option
+    #[arg(long)]
+    pub watch: bool,
     /// Take profiles from this folder, too
     #[arg(long, value_name = "DIR")]
     pub profiles: Option<PathBuf>,

@@ -1,10 +1,10 @@
 //! `run`: what a command keeps of its caller, and what it does not reach.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use nix::sys::signal::{self, Signal};
@@ -103,6 +103,8 @@ fn the_command_has_the_launcher_s_process_id() {
     let house = House::new();
     let child = house
         .run(&[], &["sh", "-c", "echo $$"])
+        // At a terminal a second process would stay, to renew covers.
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .expect("started");
@@ -385,4 +387,116 @@ fn explain_proves_what_it_tells() {
         assert_eq!(of(family)["proof"], "proven", "{}", of(family));
     }
     assert_eq!(of("file-writes")["by"], "landlock");
+}
+
+/// The output's lines as they come, each within some seconds.
+fn line_of(lines: &mut impl Iterator<Item = std::io::Result<String>>) -> String {
+    lines.next().expect("not ended").expect("text")
+}
+
+#[test]
+fn what_is_replaced_or_made_meanwhile_is_closed_again() {
+    let house = House::new();
+    let settings = house.project.join(".git/config");
+    fs::write(&settings, "[core]\n").expect("written");
+    // Root opens a cover, and finds nothing in it.
+    let script = "while read -r name; do test -n \"$(cat \"$name\" 2> /dev/null)\" && echo open || echo closed; \
+                  (echo x >> .git/config) 2> /dev/null && echo written || echo sealed; done";
+    let mut child = house
+        .run(&["--watch"], &["sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("started");
+    let mut stdin = child.stdin.take().expect("piped");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut ask = |name: &str| {
+        writeln!(stdin, "{name}").expect("written");
+        (line_of(&mut lines), line_of(&mut lines))
+    };
+    let both = ("closed".to_owned(), "sealed".to_owned());
+    assert_eq!(ask(".env"), both);
+    let save = |path: &Path, text: &str| {
+        let new = house.home.join("new");
+        fs::write(&new, text).expect("written");
+        fs::rename(&new, path).expect("renamed");
+    };
+    for round in 0..20 {
+        save(&house.project.join(".env"), "the new secret");
+        save(&settings, "[core]\n");
+        let late = format!(".env.{round}");
+        fs::create_dir_all(house.project.join("a/b")).expect("made");
+        fs::write(house.project.join("a/b").join(&late), "a later secret").expect("written");
+        std::thread::sleep(RENEWED);
+        assert_eq!(ask(".env"), both, "round {round}");
+        assert_eq!(ask(&format!("a/b/{late}")), both, "round {round}");
+        assert_eq!(ask("README").0, "open");
+    }
+    // A folder above is replaced with all that it holds.
+    fs::rename(house.project.join(".git"), house.home.join("git")).expect("renamed");
+    fs::create_dir(house.project.join(".git")).expect("made");
+    save(&settings, "[core]\n");
+    std::thread::sleep(RENEWED);
+    assert_eq!(ask(".env"), both);
+    drop(stdin);
+    assert!(child.wait().expect("ended").success());
+}
+
+#[test]
+fn the_end_of_what_renews_is_told_and_it_ends_with_the_command() {
+    let house = House::new();
+    let start = || {
+        house
+            .run(
+                &["--watch"],
+                &["sh", "-c", "read -r line; sleep 0.2 & wait; echo done"],
+            )
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started")
+    };
+    for kills in [true, false] {
+        let mut child = start();
+        let renewer = renewer_of(child.id());
+        if kills {
+            signal::kill(renewer, Signal::SIGKILL).expect("killed");
+        }
+        child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(b"\n")
+            .expect("written");
+        let output = child.wait_with_output().expect("ended");
+        assert_eq!(out(&output), "done\n", "the command goes on");
+        assert_eq!(
+            err(&output).contains("what renews covers has ended"),
+            kills,
+            "{}",
+            err(&output)
+        );
+        std::thread::sleep(RENEWED);
+        assert!(signal::kill(renewer, None).is_err(), "it ends with the command");
+    }
+}
+
+/// Ample for what takes a tenth of a millisecond on an idle machine.
+const RENEWED: std::time::Duration = std::time::Duration::from_millis(150);
+
+/// The process beside the command, once it has begun.
+fn renewer_of(keeper: u32) -> Pid {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::time::Instant::now() < deadline {
+        let children =
+            fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
+        for child in children.split_whitespace() {
+            if fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "dc-renew\n") {
+                return Pid::from_raw(child.parse().expect("a number"));
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    panic!("nothing renews covers");
 }

@@ -173,14 +173,17 @@ mod e2e {
         .into_iter()
         .map(|line| (line.case.name.as_str(), line))
         .collect();
-        let cage = |profile: &str| Cage::Ours {
+        let cage = |case: &CaseInfo, profile: &str| Cage::Ours {
             cli: trials.launcher().to_owned(),
             profile: profile.to_owned(),
+            watch: case.renewed,
         };
         let mut wrong = Vec::new();
         let mut startable = Vec::new();
         for profile in PROFILES {
-            let first = trials.run(&cases[0], Role::Twin, &cage(profile), user).unwrap();
+            let first = trials
+                .run(&cases[0], Role::Twin, &cage(&cases[0], profile), user)
+                .unwrap();
             if first.verdict == Verdict::Broken {
                 wrong.push(format!("{profile}: does not start: {}", first.detail));
             } else {
@@ -206,8 +209,10 @@ mod e2e {
             |case, profile| Line {
                 case,
                 profile,
-                attack: trials.run(case, Role::Attack, &cage(profile), user).unwrap(),
-                twin: trials.run(case, Role::Twin, &cage(profile), user).unwrap(),
+                attack: trials
+                    .run(case, Role::Attack, &cage(case, profile), user)
+                    .unwrap(),
+                twin: trials.run(case, Role::Twin, &cage(case, profile), user).unwrap(),
             },
         );
         for line in controls.values() {

@@ -132,7 +132,7 @@ impl Launch {
             network: asked || plan.hosts_file.is_some(),
         };
         if !watch.files && !watch.network {
-            Self::divide(plan, None)?;
+            self.divide(plan, None)?;
             return Ok(None);
         }
         let handshake = Handshake::new().map_err(of("cannot prepare the supervisor"))?;
@@ -149,7 +149,7 @@ impl Launch {
             self.setting.gateway.clone(),
         ));
         let people: Arc<dyn People> = self.people.clone().unwrap_or_else(|| Arc::new(NoPeople));
-        Self::divide(plan, Some(supervise(handshake, judge, people)))?;
+        self.divide(plan, Some(supervise(handshake, judge, people)))?;
         Ok(Some(supervision))
     }
 }

@@ -1,7 +1,7 @@
 //! Finding secret files in the project by their names.
 
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +30,74 @@ const SKIPPED: [&str; 12] = [
     ".next",
 ];
 
+/// What a profile closes, whether it is there or not: it may come while the sandbox exists.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Names of files anywhere near the project's top.
+    names: Vec<OsString>,
+    /// Of those, names of what stays open.
+    open: Vec<OsString>,
+    /// Paths; `*` may stand in the last name.
+    pub(super) places: Vec<PathBuf>,
+}
+
+impl Closing {
+    /// What `closed` means by `{project}/**/NAME` and `open` does not. `places` are what it means otherwise.
+    pub(super) fn new(closed: &[String], open: &[String], places: Vec<PathBuf>) -> Self {
+        let names = |patterns: &[String]| -> Vec<OsString> {
+            patterns
+                .iter()
+                .filter_map(|pattern| pattern.strip_prefix("{project}/**/"))
+                .map(OsString::from)
+                .collect()
+        };
+        Self {
+            names: names(closed),
+            open: names(open),
+            places,
+        }
+    }
+
+    /// Follows the links in the places' folders: what is closed there has that path for the kernel.
+    pub(crate) fn canonicalise(&mut self) {
+        for place in &mut self.places {
+            if let (Some(folder), Some(name)) = (place.parent(), place.file_name())
+                && let Ok(folder) = fs::canonicalize(folder)
+            {
+                *place = folder.join(name);
+            }
+        }
+    }
+
+    fn names(&self, name: &OsStr) -> bool {
+        let means = |patterns: &[OsString]| patterns.iter().any(|pattern| glob::matches(pattern, name));
+        means(&self.names) && !means(&self.open)
+    }
+
+    /// Whether `path` is one that is closed, in a project at `project`.
+    pub(super) fn means(&self, path: &Path, project: &Path) -> bool {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+            return false;
+        };
+        let placed = |place: &PathBuf| {
+            place.parent() == Some(folder)
+                && place
+                    .file_name()
+                    .is_some_and(|pattern| glob::matches(pattern, name))
+        };
+        searched(folder, project) && self.names(name) || self.places.iter().any(placed)
+    }
+}
+
+/// Whether files are looked for in `folder`.
+pub(crate) fn searched(folder: &Path, project: &Path) -> bool {
+    let Ok(below) = folder.strip_prefix(project) else {
+        return false;
+    };
+    let mut names = below.iter();
+    names.clone().count() <= MAX_DEPTH && names.all(|name| !SKIPPED.iter().any(|skipped| name == *skipped))
+}
+
 /// What was found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
@@ -38,18 +106,10 @@ pub(super) struct Found {
     pub(super) cut: bool,
 }
 
-/// The files of `project` that `closed` means by `{project}/**/NAME` and `open` does not.
-pub(super) fn closed(project: &Path, closed: &[String], open: &[String]) -> Found {
-    let names = |patterns: &[String]| -> Vec<OsString> {
-        patterns
-            .iter()
-            .filter_map(|pattern| pattern.strip_prefix("{project}/**/"))
-            .map(OsString::from)
-            .collect()
-    };
-    let (closed, open) = (names(closed), names(open));
+/// The files of `project` that `closing` means by their names.
+pub(super) fn closed(project: &Path, closing: &Closing) -> Found {
     let mut found = Found::default();
-    if closed.is_empty() {
+    if closing.names.is_empty() {
         return found;
     }
     let mut waiting = VecDeque::from([(project.to_owned(), 0)]);
@@ -67,8 +127,7 @@ pub(super) fn closed(project: &Path, closed: &[String], open: &[String]) -> Foun
         for entry in entries.flatten() {
             let name = entry.file_name();
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            let means = |patterns: &[OsString]| patterns.iter().any(|pattern| glob::matches(pattern, &name));
-            if means(&closed) && !means(&open) {
+            if closing.names(&name) {
                 // A link's target is closed, wherever it lies; the link itself may go.
                 found.paths.extend(fs::canonicalize(entry.path()).ok());
             } else if is_folder && depth < MAX_DEPTH && !SKIPPED.iter().any(|skipped| name == *skipped) {

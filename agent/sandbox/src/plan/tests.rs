@@ -228,3 +228,61 @@ fn a_private_temporary_folder_is_the_one_that_programs_look_in() {
     assert_eq!(folder("strict"), "/tmp");
     assert_eq!(folder("workspace"), "/home/x/tmp");
 }
+
+#[test]
+fn what_comes_later_is_closed_by_its_name_or_its_place() {
+    let host = Host::new(&[".config/"]);
+    let plan = host.plan("workspace");
+    let closes = |path: &str| plan.closes(&host.home.join(path));
+    for path in [
+        ".netrc",
+        ".config/gh",
+        "project/.env",
+        "project/a/b/.env.local",
+        "project/key.pem",
+    ] {
+        assert!(closes(path), "{path}");
+    }
+    for path in [
+        ".env",
+        "project/.env.example",
+        "project/node_modules/x/.env",
+        "project/a/b/c/d/.env",
+        "project/src/main.rs",
+        "projects/.env",
+    ] {
+        assert!(!closes(path), "{path}");
+    }
+    assert!(
+        !host.plan("strict").closes(&host.home.join(".netrc")),
+        "home is not granted"
+    );
+}
+
+#[test]
+fn a_whole_agent_keeps_its_credentials_and_cannot_change_its_settings() {
+    let host = Host::new(&[
+        ".claude/.credentials.json",
+        ".claude/settings.json",
+        ".codex/auth.json",
+        ".ssh/id_rsa",
+    ]);
+    assert_eq!(
+        host.under_home(&host.plan("workspace").closed),
+        [".claude/.credentials.json", ".codex/auth.json", ".ssh"]
+    );
+    let plan = host.plan("agent");
+    assert_eq!(host.under_home(&plan.closed), [".ssh"]);
+    assert!(host.under_home(&plan.write).contains(&".claude".to_owned()));
+    assert!(
+        host.under_home(&plan.sealed)
+            .contains(&".claude/settings.json".to_owned())
+    );
+    let profile = Profiles::embedded().get("agent").expect("agent");
+    let given = ["OPENAI_API_KEY", "GITHUB_TOKEN"].map(|name| (name.into(), "x".into()));
+    let names: Vec<_> = environment(&profile, given)
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["OPENAI_API_KEY"]);
+}

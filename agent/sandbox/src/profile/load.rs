@@ -243,6 +243,7 @@ fn extend(profile: &mut Profile, file: File) {
         (&mut ours.sealed, theirs.sealed),
         (&mut profile.environment.keep, file.environment.keep),
         (&mut profile.environment.drop, file.environment.drop),
+        (&mut profile.environment.pass, file.environment.pass),
     ] {
         ours.extend(theirs);
     }

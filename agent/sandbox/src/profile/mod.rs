@@ -47,7 +47,7 @@ pub struct Files {
     pub devices: Vec<String>,
     /// Neither read nor written, wherever a grant would reach them.
     pub closed: Vec<String>,
-    /// What `closed` would close by its name alone, but stays open.
+    /// What `closed` would close, but stays open: the same place, or names that the search passes over.
     pub open: Vec<String>,
     /// Read, but not written, replaced or moved away.
     pub sealed: Vec<String>,
@@ -120,6 +120,9 @@ pub struct Environment {
     pub keep: Vec<String>,
     /// Those that are taken away, also from what is kept.
     pub drop: Vec<String>,
+    /// Those that are kept in spite of `drop`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pass: Vec<String>,
 }
 
 /// A family of actions that a sandbox closes or bounds.

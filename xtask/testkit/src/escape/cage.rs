@@ -20,6 +20,8 @@ pub enum Cage {
         cli: PathBuf,
         /// The profile.
         profile: String,
+        /// Whether covers are renewed.
+        watch: bool,
     },
     /// bubblewrap.
     Bubblewrap,
@@ -87,7 +89,7 @@ impl Cage {
     pub fn command(&self, scene: &Scene, inner: Vec<String>) -> Result<Vec<String>> {
         let mut words = match self {
             Self::None => Vec::new(),
-            Self::Ours { cli, profile } => ours(cli, profile, scene)?,
+            Self::Ours { cli, profile, watch } => ours(cli, profile, *watch, scene)?,
             Self::Bubblewrap => bubblewrap(scene),
             Self::Firejail => firejail(scene),
             Self::Codex(program) => codex(program, scene)?,
@@ -98,7 +100,7 @@ impl Cage {
     }
 }
 
-fn ours(cli: &Path, profile: &str, scene: &Scene) -> Result<Vec<String>> {
+fn ours(cli: &Path, profile: &str, watch: bool, scene: &Scene) -> Result<Vec<String>> {
     let mut words = vec![text(cli), "run".to_owned()];
     let mut name = profile.to_owned();
     if profile == "network-allowlist" {
@@ -119,6 +121,7 @@ fn ours(cli: &Path, profile: &str, scene: &Scene) -> Result<Vec<String>> {
         "--project".to_owned(),
         text(&scene.project),
     ]);
+    words.extend(watch.then(|| "--watch".to_owned()));
     words.push("--".to_owned());
     Ok(words)
 }
@@ -281,6 +284,7 @@ mod tests {
             Cage::Ours {
                 cli: "defenseclaw-cli".into(),
                 profile: "strict".into(),
+                watch: true,
             },
         ];
         for cage in cages {

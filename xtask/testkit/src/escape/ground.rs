@@ -135,6 +135,9 @@ impl Ground {
             (project.join(".git/refs/heads/.keep"), String::new()),
             (scene.saved_secret(), secret("saved")),
             (scene.saved_settings(), "{}\n".to_owned()),
+            (scene.beaten_secret(), secret("beaten")),
+            (scene.beaten_settings(), "[core]\n".to_owned()),
+            (scene.beaten_hooks().join("pre-commit"), "exit 0\n".to_owned()),
             (scene.shared_tmp.clone(), "shared\n".to_owned()),
             (scene.shared_memory_file.clone(), "shared\n".to_owned()),
         ];

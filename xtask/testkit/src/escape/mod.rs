@@ -52,6 +52,8 @@ pub struct CaseInfo {
     pub judge: Judge,
     /// Whether standard input must be a terminal.
     pub terminal: bool,
+    /// Whether the sandbox is to renew its covers: what is attacked was replaced meanwhile.
+    pub renewed: bool,
 }
 
 /// Something that a host's kernel may lack.

@@ -109,6 +109,26 @@ impl Scene {
         self.project.join("opencode.json")
     }
 
+    /// A secret file of the project that somebody outside saves at every beat.
+    pub fn beaten_secret(&self) -> PathBuf {
+        self.project.join(".env.beaten")
+    }
+
+    /// A sealed file that somebody outside saves at every beat.
+    pub fn beaten_settings(&self) -> PathBuf {
+        self.project.join(".git/config.worktree")
+    }
+
+    /// A sealed folder that somebody outside replaces at every beat.
+    pub fn beaten_hooks(&self) -> PathBuf {
+        self.project.join(".husky")
+    }
+
+    /// A socket whose service is restarted at every beat.
+    pub fn beaten_socket(&self) -> PathBuf {
+        self.later_sockets().join("beaten.sock")
+    }
+
     /// A datagram socket outside the project.
     pub fn datagram_socket(&self) -> PathBuf {
         self.base.join("log.sock")

@@ -20,6 +20,8 @@ pub(crate) struct Case {
     pub(crate) needs: &'static [Facility],
     pub(crate) judge: Judge,
     pub(crate) terminal: bool,
+    /// Whether it takes a sandbox whose covers are renewed.
+    pub(crate) renewed: bool,
     pub(crate) run: Act,
     pub(crate) run_twin: Act,
 }
@@ -41,6 +43,7 @@ impl Case {
             needs: self.needs.to_vec(),
             judge: self.judge,
             terminal: self.terminal,
+            renewed: self.renewed,
         }
     }
 }
@@ -73,7 +76,7 @@ pub(crate) const CAPABILITIES: &[Facility] = &[Facility::Capabilities];
 /// One case; `$judge` is `Attack` unless said otherwise.
 macro_rules! case {
     ($name:literal: $attack:literal, $run:expr; twin $twin:literal, $run_twin:expr; $holds:expr, $needs:expr
-     $(, judge $judge:ident)? $(, terminal $terminal:literal)?) => {
+     $(, renewed $renewed:literal)? $(, judge $judge:ident)? $(, terminal $terminal:literal)?) => {
         $crate::case::Case {
             name: $name,
             attack: $attack,
@@ -82,6 +85,7 @@ macro_rules! case {
             needs: $needs,
             judge: $crate::case::judge!($($judge)?),
             terminal: $crate::case::flag!($($terminal)?),
+            renewed: $crate::case::flag!($($renewed)?),
             run: $run,
             run_twin: $run_twin,
         }

@@ -13,6 +13,7 @@ mod enter;
 mod execution;
 mod ipc;
 mod kernel;
+mod meanwhile;
 mod namespaces;
 mod network;
 mod outside;
@@ -37,7 +38,7 @@ use defenseclaw_testkit::escape::{CaseInfo, status, table};
 use case::{Case, Theme};
 use sys::{Attempt, Refused};
 
-static THEMES: [Theme; 15] = [
+static THEMES: [Theme; 16] = [
     reading::THEME,
     writing::THEME,
     sealed::THEME,
@@ -53,6 +54,7 @@ static THEMES: [Theme; 15] = [
     kernel::THEME,
     compat::THEME,
     privilege::THEME,
+    meanwhile::THEME,
 ];
 
 fn main() -> ExitCode {

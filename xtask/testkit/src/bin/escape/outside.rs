@@ -16,6 +16,7 @@ use defenseclaw_testkit::escape::scene::{DEFACED, FLOOD, Noticed, Outside, SECRE
 use nix::libc;
 
 use crate::ipc;
+use crate::meanwhile;
 use crate::sys::{Refused, word};
 
 /// What happened, in words.
@@ -108,6 +109,7 @@ pub(crate) fn watch(scene: Scene) -> Result<ExitCode> {
     keep_busy(&scene);
     keep_saving(&events, &scene);
     keep_listening(&events, &scene);
+    keep_the_beat(&events, &scene)?;
     println!("{}", serde_json::to_string(&offers)?);
     for line in std::io::stdin().lock().lines() {
         line?;
@@ -337,4 +339,50 @@ fn keep_saving(events: &Events, scene: &Scene) {
             let _ = save(&scene.saved_settings(), "{}\n");
         }
     });
+}
+
+/// Does at every beat what editors, `git config` and restarted services do now and then.
+fn keep_the_beat(events: &Events, scene: &Scene) -> Result<()> {
+    let (events, scene) = (events.clone(), scene.clone());
+    let listen = move |events: &Events, path: &std::path::Path| -> std::io::Result<()> {
+        let listener = UnixListener::bind(path)?;
+        serve(events, "a socket that came meanwhile", move || {
+            listener.accept().map(|(stream, _)| stream)
+        });
+        Ok(())
+    };
+    listen(&events, &scene.beaten_socket())?;
+    std::thread::spawn(move || {
+        for number in 0.. {
+            meanwhile::beat();
+            // The folder goes when the trial is over.
+            if replace_all(&scene, number).is_err() {
+                return;
+            }
+            let _ = fs::remove_file(scene.beaten_socket());
+            let _ = listen(&events, &scene.beaten_socket());
+            let _ = listen(
+                &events,
+                &scene.later_sockets().join(format!("beat-{number}.sock")),
+            );
+        }
+    });
+    Ok(())
+}
+
+fn replace_all(scene: &Scene, number: u32) -> std::io::Result<()> {
+    let new = scene.base.join("later/beaten");
+    let save =
+        |file: &std::path::Path, text: &str| fs::write(&new, text).and_then(|()| fs::rename(&new, file));
+    let secret = format!("{SECRET}beaten\n");
+    save(&scene.beaten_secret(), &secret)?;
+    fs::write(scene.project.join(format!(".env.beat-{number}")), &secret)?;
+    save(&scene.beaten_settings(), "[core]\n")?;
+    // Exchanged: there is no moment without it, in which a sandbox that starts would find nothing to seal.
+    let hooks = scene.base.join("later/hooks");
+    fs::create_dir(&hooks)?;
+    fs::write(hooks.join("pre-commit"), "exit 0\n")?;
+    let (here, flags) = (nix::fcntl::AT_FDCWD, nix::fcntl::RenameFlags::RENAME_EXCHANGE);
+    nix::fcntl::renameat2(here, &hooks, here, &scene.beaten_hooks(), flags)?;
+    fs::remove_dir_all(hooks)
 }

@@ -40,6 +40,7 @@ pub(crate) fn compare(options: &[&str]) -> Result<ExitCode> {
         cages.push(Cage::Ours {
             cli,
             profile: "network-none".to_owned(),
+            watch: true,
         });
     }
     for (cage, missing) in Cage::peers() {
