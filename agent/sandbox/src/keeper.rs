@@ -42,7 +42,7 @@ fn handed_on() -> SigSet {
     set
 }
 
-/// The two ends of a pipe: a companion writes one byte when it begins, and the pipe ends with it.
+/// The two ends of a pipe: a companion writes its process id when it begins, and the pipe ends with it.
 static LIFELINE: Mutex<Option<(OwnedFd, OwnedFd)>> = Mutex::new(None);
 
 fn lifeline() -> MutexGuard<'static, Option<(OwnedFd, OwnedFd)>> {
@@ -64,30 +64,57 @@ pub(crate) fn companion_lifeline() -> Option<OwnedFd> {
     lifeline().take().map(|(_, held)| held)
 }
 
-/// The parent's end of it alone.
-fn listen_for_companion() -> Option<OwnedFd> {
-    lifeline().take().map(|(heard, _)| heard)
+/// What the parent knows of a companion.
+#[derive(Default)]
+struct Companion {
+    lifeline: Option<OwnedFd>,
+    pid: Option<Pid>,
 }
 
-/// Tells once that a companion, which had begun, has ended before the command: somebody ended it, or memory ran out.
-fn tell_companion_s_end(lifeline: &mut Option<OwnedFd>, begun: &mut bool) {
-    let Some(pipe) = lifeline.as_ref() else { return };
-    let mut byte = [0];
-    let ended = loop {
-        match nix::unistd::read(pipe, &mut byte) {
-            Ok(0) => break true,
-            Ok(_) => *begun = true,
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(_) => break false,
+impl Companion {
+    /// The parent keeps its end of the pipe alone.
+    fn expected() -> Self {
+        let lifeline = lifeline().take().map(|(heard, _)| heard);
+        Self { lifeline, pid: None }
+    }
+
+    /// Hears that it has begun; tells once that it has ended before the command: somebody ended it, or memory ran out.
+    fn look(&mut self) {
+        let Some(pipe) = self.lifeline.as_ref() else {
+            return;
+        };
+        let mut pid = [0; 4];
+        let ended = loop {
+            match nix::unistd::read(pipe, &mut pid) {
+                Ok(0) => break true,
+                Ok(_) => self.pid = Some(Pid::from_raw(i32::from_ne_bytes(pid))),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => break false,
+            }
+        };
+        if !ended {
+            return;
         }
-    };
-    if ended {
-        *lifeline = None;
+        self.lifeline = None;
+        if self.pid.is_some() {
+            self.end();
+            let message = b"defenseclaw: what renews covers has ended; what is replaced from now on lies open in this sandbox\n";
+            let _ = io::stderr().write_all(message);
+        }
     }
-    if ended && *begun {
-        let message = b"defenseclaw: what renews covers has ended; what is replaced from now on lies open in this sandbox\n";
-        let _ = io::stderr().write_all(message);
+
+    /// Ends it, and leaves nothing of it for others to reap. One that has not begun yet ends with this process.
+    fn end(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            let _ = signal::kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
+        }
     }
+}
+
+/// As the companion, tells the keeper who it is.
+pub(crate) fn begin(lifeline: &OwnedFd) {
+    let _ = nix::unistd::write(lifeline, &nix::unistd::getpid().as_raw().to_ne_bytes());
 }
 
 /// What the parent does for the child once it is there: its answer lives until the child has ended.
@@ -127,9 +154,11 @@ pub fn stay(reserved: &[PathBuf], service: Option<Service<'_>>) -> io::Result<()
             Ok(())
         }
         Ok(ForkResult::Parent { child }) => {
-            let companion = listen_for_companion();
+            let mut companion = Companion::expected();
             let serving = service.map(|service| service(child));
-            let end = wait(child, companion);
+            let end = wait(child, &mut companion);
+            companion.look();
+            companion.end();
             drop(serving);
             put_away(&made);
             end_as(end)
@@ -161,8 +190,7 @@ enum End {
     Signal(Signal),
 }
 
-fn wait(child: Pid, mut companion: Option<OwnedFd>) -> End {
-    let mut begun = false;
+fn wait(child: Pid, companion: &mut Companion) -> End {
     loop {
         let Some(info) = next_signal() else { continue };
         match Signal::try_from(info.si_signo) {
@@ -170,7 +198,7 @@ fn wait(child: Pid, mut companion: Option<OwnedFd>) -> End {
                 if let Some(end) = reap(child) {
                     return end;
                 }
-                tell_companion_s_end(&mut companion, &mut begun);
+                companion.look();
             }
             // What the terminal sends, it sends to the child too.
             Ok(signal) if info.si_code <= 0 || signal == Signal::SIGCONT => {

@@ -27,6 +27,9 @@ use raw::{attach, clone_of, make_read_only, tmpfs};
 
 /// Most a private temporary folder takes (bytes, of memory and swap).
 const TMP_SIZE: &CStr = c"1g";
+/// Covers a place that is held: whoever looks for settings there may look, and finds none. An error instead would keep agents from
+/// starting.
+const RESERVED: &str = "reserved";
 /// Most the covers take (bytes): they are empty, but for a file of hosts.
 const COVER_SIZE: &CStr = c"1m";
 
@@ -108,11 +111,12 @@ pub fn make(plan: &Plan, keep_covers: bool) -> Result<Made, MountError> {
     for path in &plan.sealed {
         over_itself(path, true)?;
     }
-    let covered = plan.closed.iter().chain(&plan.sockets).chain(&plan.reserved);
+    let closed = plan.closed.iter().chain(&plan.sockets).map(|path| (path, None));
+    let reserved = plan.reserved.iter().map(|path| (path, Some(RESERVED)));
     let covers = Covers::new(plan.hosts_file.as_deref(), keep_covers)?;
     let mut gone = Vec::new();
-    for path in covered {
-        if !covers.put_on(path)? {
+    for (path, cover) in closed.chain(reserved) {
+        if !covers.put_on(path, cover)? {
             gone.push(path.clone());
         }
     }
@@ -220,6 +224,8 @@ impl Covers {
             let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
             drop(nix::fcntl::open(&place.join("file"), flags, mode)?);
             nix::unistd::mkdir(&place.join("folder"), mode)?;
+            fs::create_dir(place.join(RESERVED))?;
+            fs::set_permissions(place.join(RESERVED), Permissions::from_mode(0o555))?;
             if let Some(hosts) = hosts {
                 fs::write(place.join("hosts"), hosts)?;
                 fs::set_permissions(place.join("hosts"), Permissions::from_mode(0o444))?;
@@ -232,12 +238,15 @@ impl Covers {
         make().map_err(|source| failed("cannot make covers on", place, source))
     }
 
-    /// Covers `path`; `false` if it is gone.
-    fn put_on(&self, path: &Path) -> Result<bool, MountError> {
+    /// Covers `path`, with `cover` if it is a folder; `false` if it is gone.
+    fn put_on(&self, path: &Path, cover: Option<&str>) -> Result<bool, MountError> {
         let Ok(meta) = fs::symlink_metadata(path) else {
             return Ok(false);
         };
-        let name = if meta.is_dir() { "folder" } else { "file" };
+        let name = match meta.is_dir() {
+            true => cover.unwrap_or("folder"),
+            false => "file",
+        };
         let put = || clone_of(&Path::new(Self::PLACE).join(name)).and_then(|tree| attach(&tree, path));
         match while_replaced(put) {
             Ok(()) => Ok(true),

@@ -23,6 +23,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getppid};
 
 use crate::host::check;
+use crate::keeper;
 use crate::mounts::{Object, Stock};
 use crate::plan::{MAX_FOLDERS, Plan, searched};
 
@@ -64,7 +65,7 @@ enum Duty {
 /// When there are no watches to be had, or no process.
 pub(crate) fn start(plan: &Plan, renew: Renew, stock: Stock, lifeline: Option<OwnedFd>) -> io::Result<()> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
-    let keeper = getppid();
+    let parent = getppid();
     // Not a child of the command's: a program may wait for all children that it has.
     let flags = libc::CLONE_PARENT | libc::SIGCHLD;
     // SAFETY: without a stack and shared memory this is a fork, of a process with one thread.
@@ -77,12 +78,12 @@ pub(crate) fn start(plan: &Plan, renew: Renew, stock: Stock, lifeline: Option<Ow
         let mut kept = vec![2, inotify.as_fd().as_raw_fd()];
         kept.extend(stock.descriptors());
         kept.extend(lifeline.as_ref().map(OwnedFd::as_raw_fd));
-        if let Err(error) = stand_apart(keeper, kept) {
+        if let Err(error) = stand_apart(parent, kept) {
             tell(&format!("covers are not renewed: {error}"));
             return;
         }
         if let Some(lifeline) = &lifeline {
-            let _ = nix::unistd::write(lifeline, b"!");
+            keeper::begin(lifeline);
         }
         let error = Renewer::new(plan.clone(), renew, stock, inotify).work();
         tell(&format!("covers are no longer renewed: {error}"));

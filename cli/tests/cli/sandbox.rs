@@ -342,7 +342,7 @@ fn signals_end_the_command_and_its_caller_sees_which() {
             .stdout(Stdio::piped())
             .spawn()
             .expect("started");
-        let mut stdout = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         std::io::BufRead::read_line(&mut stdout, &mut line).expect("ready");
         let id = i32::try_from(child.id()).expect("an id");
