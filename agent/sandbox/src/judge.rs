@@ -165,6 +165,26 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_with_a_secret_s_name_is_asked_about() {
+        let home = tempfile::tempdir().expect("a folder");
+        let home = std::fs::canonicalize(home.path()).expect("there");
+        let project = home.join("project");
+        std::fs::create_dir(&project).expect("made");
+        let mut profile = Profiles::embedded().get("workspace").expect("a profile");
+        profile.files.write.retain(|path| path != "{tmp}");
+        let setting = crate::plan::Setting {
+            project: project.clone(),
+            home: Some(home),
+            gateway: None,
+        };
+        let plan = Plan::new(&profile, &setting).expect("a plan");
+        let judge = PlanJudge::new(&plan, &profile, Hosts::default(), None);
+        let of = |name: &str| open(&judge, &project.join(name).display().to_string(), Access::READ);
+        assert!(matches!(of(".env.later"), Verdict::Ask(_)));
+        assert_eq!(of(".env.example"), Verdict::Allow);
+    }
+
+    #[test]
     fn connections_go_where_the_profile_says() {
         let connect = |judge: &PlanJudge, address: Address, transport| {
             judge.connect(&ConnectRequest {

@@ -176,10 +176,7 @@ mod e2e {
     }
 
     fn told(model: &ModelServer) -> ToolResult {
-        model
-            .results()
-            .remove("probe")
-            .expect("the client told of the call")
+        model.results().remove("probe").unwrap()
     }
 
     const WORKSPACE_WRITE: [&str; 2] = ["-c", "sandbox_mode=\"workspace-write\""];
@@ -253,6 +250,34 @@ mod e2e {
         house.settle();
         session.run(&model, &script.prompt).unwrap();
         house.assert_held(&told(&model).text, OURS);
+    }
+
+    #[test]
+    fn a_codex_session_s_own_sandbox_holds_around_ours() {
+        if !require(&[Need::Codex]) {
+            return;
+        }
+        let house = House::new();
+        let codex = house.brought(&codex::ensure().unwrap());
+        // Behind the settings, so that it is this that counts.
+        let program = house.as_user(
+            "codex-outside",
+            &format!("{} -c 'sandbox_mode=\"workspace-write\"' \"$@\"", codex.display()),
+        );
+        // As the hook's reply puts it before a command.
+        let launched = format!("{} run -- sh -c '{PROBE}'", house.cli.display());
+        let script = script_of(&launched);
+        let model = ModelServer::start(&script).unwrap();
+        let session = Codex {
+            program: &program,
+            home: &house.home,
+            cwd: &house.project,
+            hook: None,
+            environment: &[],
+        };
+        house.settle();
+        session.run(&model, &script.prompt).unwrap();
+        house.assert_held(&told(&model).text, OURS + 1);
     }
 
     /// One session of Claude Code as the user, with `settings`, started by `command`.
