@@ -148,10 +148,26 @@ impl Plan {
         self.closing = Closing::new(&files.closed, &files.open, places.all(&placed).collect());
         let found = search::closed(&self.project, &self.closing);
         closed.extend(found.paths);
+        let settings = existing(places.all(&files.sealed));
+        let targets = found.targets.into_iter();
+        closed.extend(targets.filter(|target| self.may_be_a_linked_secret(target, places, &settings)));
         self.search_cut = found.cut;
         closed.retain(|path| self.reaches(path));
         self.closed = closed;
         Ok(())
+    }
+
+    /// Whether `target`, which a link in the project leads to, is closed. Anybody who ever worked in the project may have made that link:
+    /// what supervises an agent (its settings, the programs of its hooks, the gateway's socket) must not vanish by one.
+    fn may_be_a_linked_secret(&self, target: &Path, places: &Places, settings: &[PathBuf]) -> bool {
+        use std::os::unix::fs::PermissionsExt as _;
+        if target.starts_with(&self.project) {
+            return target != self.project && !settings.iter().any(|path| overlap(path, target));
+        }
+        let file =
+            fs::metadata(target).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 == 0);
+        let own = places.home.as_ref().is_some_and(|home| target.starts_with(home));
+        file && own && !settings.iter().any(|path| overlap(path, target))
     }
 
     /// Whether a grant reaches `path`.
@@ -265,6 +281,10 @@ impl Plan {
             && self.private_tmp.is_empty()
             && self.hosts_file.is_none())
     }
+}
+
+fn overlap(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 fn usable_project(setting: &Setting) -> Result<PathBuf, PlanError> {

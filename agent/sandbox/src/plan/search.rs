@@ -102,6 +102,8 @@ pub(crate) fn searched(folder: &Path, project: &Path) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) paths: Vec<PathBuf>,
+    /// What symbolic links with such names lead to.
+    pub(super) targets: Vec<PathBuf>,
     /// Whether a bound was hit.
     pub(super) cut: bool,
 }
@@ -116,7 +118,7 @@ pub(super) fn closed(project: &Path, closing: &Closing) -> Found {
     let mut looked = 0;
     while let Some((folder, depth)) = waiting.pop_front() {
         looked += 1;
-        if looked > MAX_FOLDERS || found.paths.len() >= MAX_FOUND {
+        if looked > MAX_FOLDERS || found.paths.len() + found.targets.len() >= MAX_FOUND {
             found.cut = true;
             break;
         }
@@ -128,8 +130,14 @@ pub(super) fn closed(project: &Path, closing: &Closing) -> Found {
             let name = entry.file_name();
             let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if closing.names(&name) {
-                // A link's target is closed, wherever it lies; the link itself may go.
-                found.paths.extend(fs::canonicalize(entry.path()).ok());
+                // The link itself may go.
+                let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+                let list = if is_link {
+                    &mut found.targets
+                } else {
+                    &mut found.paths
+                };
+                list.extend(fs::canonicalize(entry.path()).ok());
             } else if is_folder && depth < MAX_DEPTH && !SKIPPED.iter().any(|skipped| name == *skipped) {
                 waiting.push_back((entry.path(), depth + 1));
             }

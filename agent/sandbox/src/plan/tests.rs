@@ -86,6 +86,43 @@ fn a_link_to_a_secret_closes_the_secret() {
 }
 
 #[test]
+fn a_link_makes_nothing_vanish_that_supervises() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let host = Host::new(&[
+        ".claude/settings.json",
+        "bin/hook",
+        "folder/file",
+        "project/.claude/settings.json",
+    ]);
+    let program = host.home.join("bin/hook");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+    for (number, target) in [
+        host.project.clone(),
+        host.home.clone(),
+        host.home.join("folder"),
+        host.home.join(".claude/settings.json"),
+        host.project.join(".claude"),
+        host.project.join(".claude/settings.json"),
+        program,
+        "/etc/hostname".into(),
+        "/usr".into(),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        symlink(target, host.project.join(format!(".env.{number}"))).expect("linked");
+    }
+    let closed = host.plan("agent").closed;
+    assert!(
+        closed
+            .iter()
+            .all(|path| !path.starts_with(&host.home) && !path.starts_with("/usr")),
+        "{closed:?}"
+    );
+    assert!(!closed.contains(&"/etc/hostname".into()), "{closed:?}");
+}
+
+#[test]
 fn what_runs_code_outside_is_sealed_with_the_folders_above_it() {
     let host = Host::new(&[
         "project/.git/hooks/",
