@@ -69,7 +69,7 @@ const CASES: &[Case] = &[
           }; twin "talks through a socket of its own meanwhile", own_socket; ALL, MOUNTS, renewed true, judge Outside),
     case!("ask-socket-made-meanwhile": "asks sockets that came meanwhile into a folder where others lie", |s| {
               after_a_beat();
-              any(&made(&s.later_sockets(), "beat-")?, |path| talk(path))
+              any(&made(&s.later_sockets(), "beat-")?, talk)
           }; twin "talks through a socket of its own meanwhile", own_socket; ALL, MOUNTS, renewed true, judge Outside),
 ];
 
