@@ -18,6 +18,7 @@ use crate::host;
 use crate::keeper;
 use crate::landlock::{self, LandlockError};
 use crate::mounts::{self, MountError, Namespace};
+use crate::places::Places;
 use crate::plan::{self, MAX_FOLDERS, MAX_SOCKETS, Plan, PlanError, Setting};
 use crate::privileges;
 use crate::profile::{Family, NetworkMode, Profile, Tmp, UnixSockets};
@@ -149,6 +150,7 @@ impl Launch {
         let outside = self.outside(&mut plan)?;
         #[cfg(not(feature = "supervise"))]
         self.outside(&plan)?;
+        // Here, so that nothing of it stays open in a process that stays outside.
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
         let (namespace, why_none) = match plan.wants_mounts().then(mounts::enter) {
             Some(Ok(namespace)) => (Some(namespace), String::new()),
@@ -206,10 +208,11 @@ impl Launch {
 
     /// Leaves a process outside where one is needed: to put place holders away, or to do `service`.
     fn divide(plan: &Plan, service: Option<keeper::Service<'_>>) -> Result<(), LaunchError> {
-        if service.is_none() && plan.reserved.is_empty() {
+        let places = Places::take(&plan.reserved, &plan.sealed).map_err(of("cannot hold a place"))?;
+        if service.is_none() && places.is_empty() {
             return Ok(());
         }
-        keeper::stay(&plan.reserved, service).map_err(of("cannot start the process that stays outside"))
+        keeper::stay(places, service).map_err(of("cannot start the processes that stay outside"))
     }
 
     fn refuse_unprotected(&self, report: &Report) -> Result<(), LaunchError> {

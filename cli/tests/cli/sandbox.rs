@@ -11,14 +11,14 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 /// A home with a project, outside of the temporary folders, which every sandbox may write.
-struct House {
+pub(crate) struct House {
     _folder: tempfile::TempDir,
-    home: PathBuf,
-    project: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) project: PathBuf,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = std::env::var("HOME").expect("a home");
         let outside = [env!("CARGO_TARGET_TMPDIR"), home.as_str()]
             .into_iter()
@@ -44,7 +44,7 @@ impl House {
         }
     }
 
-    fn run(&self, options: &[&str], command: &[&str]) -> Command {
+    pub(crate) fn run(&self, options: &[&str], command: &[&str]) -> Command {
         let mut run = Command::new(env!("CARGO_BIN_EXE_defenseclaw-cli"));
         run.arg("run")
             .args(options)
@@ -57,18 +57,33 @@ impl House {
         run
     }
 
-    fn sh(&self, options: &[&str], script: &str) -> Output {
+    /// A folder with the profile `narrow`, which reaches that port of this host and nothing else.
+    pub(crate) fn narrow(&self, port: u16) -> String {
+        let profiles = self.home.join("profiles");
+        fs::create_dir(&profiles).expect("made");
+        fs::write(
+            profiles.join("narrow.yaml"),
+            format!(
+                "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
+                 network: {{mode: allowlist, hosts: [\"localhost:{port}\"]}}\nrequires: [network]\n"
+            ),
+        )
+        .expect("written");
+        profiles.display().to_string()
+    }
+
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> Output {
         self.run(options, &["sh", "-c", script])
             .output()
             .expect("started")
     }
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -151,18 +166,7 @@ fn named_hosts_are_reached_and_no_others() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let other = TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
-    let profiles = house.home.join("profiles");
-    fs::create_dir(&profiles).expect("made");
-    fs::write(
-        profiles.join("narrow.yaml"),
-        format!(
-            "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
-             network: {{mode: allowlist, hosts: [\"localhost:{}\"]}}\nrequires: [network]\n",
-            port(&listener)
-        ),
-    )
-    .expect("written");
-    let profiles = profiles.display().to_string();
+    let profiles = house.narrow(port(&listener));
     let options = ["--profiles", &profiles, "--profile", "narrow"];
     let to = |port: u16| {
         let script = format!("exec 3<>/dev/tcp/localhost/{port} && echo connected");

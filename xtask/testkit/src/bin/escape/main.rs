@@ -15,6 +15,7 @@ mod ipc;
 mod kernel;
 mod namespaces;
 mod network;
+mod outliving;
 mod outside;
 mod peers;
 mod privilege;
@@ -37,7 +38,7 @@ use defenseclaw_testkit::escape::{CaseInfo, status, table};
 use case::{Case, Theme};
 use sys::{Attempt, Refused};
 
-static THEMES: [Theme; 15] = [
+static THEMES: [Theme; 16] = [
     reading::THEME,
     writing::THEME,
     sealed::THEME,
@@ -53,6 +54,7 @@ static THEMES: [Theme; 15] = [
     kernel::THEME,
     compat::THEME,
     privilege::THEME,
+    outliving::THEME,
 ];
 
 fn main() -> ExitCode {
