@@ -244,7 +244,11 @@ mod tests {
         std::os::unix::fs::symlink(folder.path(), &linked).expect("linked");
         let profile = Profiles::embedded().get("workspace").expect("a profile");
         let by_link = linked.join("gateway.sock");
-        let judge = PlanJudge::new(&Plan::default(), &profile, Hosts::default(), Some(by_link));
+        let plan = Plan {
+            write: vec![fs::canonicalize(folder.path()).expect("there")],
+            ..Plan::default()
+        };
+        let judge = PlanJudge::new(&plan, &profile, Hosts::default(), Some(by_link));
         let connect = |path: &Path| {
             judge.connect(&ConnectRequest {
                 pid: 1,

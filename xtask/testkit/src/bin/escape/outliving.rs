@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::process::parent_id;
 use std::time::{Duration, Instant};
 
-use defenseclaw_testkit::escape::scene::{DEFACED, Scene};
+use defenseclaw_testkit::escape::scene::DEFACED;
 use nix::unistd::{ForkResult, fork};
 
 use crate::case::{ALL, Case, LANDLOCK, MOUNTS, NAMED_HOSTS, Theme, case, loot};
