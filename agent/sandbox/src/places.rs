@@ -30,13 +30,17 @@ struct Place {
 }
 
 impl Places {
-    /// Makes the folders `reserved`, and holds them and those of `sealed` that another sandbox has made.
+    /// Makes the folders `reserved`, and holds them and those of `sealed` that another sandbox has made. One of `sealed` that has
+    /// gone since somebody found it there, as a place holder does when its last sandbox ends, is made too.
     ///
     /// # Errors
     /// When one cannot be made or held; what was made until then is taken away.
     pub fn take(reserved: &[PathBuf], sealed: &[PathBuf]) -> io::Result<Self> {
         let mut places = Self::default();
-        let shared = sealed.iter().filter(|path| is_place_holder(path));
+        let is_gone = |path: &Path| fs::symlink_metadata(path).is_err();
+        let shared = sealed
+            .iter()
+            .filter(|path| is_place_holder(path) || is_gone(path));
         for path in reserved.iter().chain(shared) {
             match Place::take(path) {
                 Ok(place) => places.0.extend(place),
@@ -153,6 +157,10 @@ mod tests {
         maker.put_away();
         assert!(path.is_dir(), "another sandbox relies on it");
         other.put_away();
+        assert!(!path.exists());
+        let mut late = Places::take(&[], std::slice::from_ref(&path)).expect("made");
+        assert!(path.is_dir(), "it was there when the sandbox was planned");
+        late.put_away();
         assert!(!path.exists());
     }
 

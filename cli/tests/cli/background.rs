@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{self, Signal};
@@ -251,6 +251,52 @@ fn who_kills_the_process_that_he_knows_kills_the_command_and_not_its_jobs() {
     wait_for("the job is supervised", || {
         fs::read_to_string(file("late")).is_ok_and(|text| text == "hello")
     });
+}
+
+#[test]
+fn without_its_warden_nothing_goes_on() {
+    let house = House::new();
+    let script = "echo $PPID > warden; echo $$ > pid; exec sleep 60";
+    let mut child = house
+        .run(&["--supervise"], &["sh", "-c", script])
+        .spawn()
+        .expect("started");
+    let file = |name: &str| house.project.join(name);
+    wait_for("it runs", || {
+        fs::read_to_string(file("pid")).is_ok_and(|text| text.ends_with('\n'))
+    });
+    signal::kill(Pid::from_raw(number(&file("warden"))), Signal::SIGKILL).expect("sent");
+    assert_eq!(
+        child.wait().expect("ended").signal(),
+        Some(Signal::SIGKILL as i32)
+    );
+    let command = number(&file("pid"));
+    wait_for("the command has ended too", || is_over(command));
+}
+
+#[test]
+fn a_caller_that_ignores_ends_of_children_gets_the_status() {
+    let house = House::new();
+    let cli = env!("CARGO_BIN_EXE_defenseclaw-cli");
+    let ignoring = |command: &str| {
+        Command::new("bash")
+            .args([
+                "-c",
+                &format!("trap '' CHLD; exec {cli} run --supervise -- {command}"),
+            ])
+            .env("HOME", &house.home)
+            .current_dir(&house.project)
+            .output()
+            .expect("started")
+    };
+    let output = ignoring("sh -c 'exit 5'");
+    assert_eq!(output.status.code(), Some(5), "{}", err(&output));
+    // No shell: they handle this signal themselves.
+    let told = out(&ignoring("grep SigIgn /proc/self/status"));
+    let mask = told.split_whitespace().nth(1).expect("a mask");
+    let mask = u64::from_str_radix(mask, 16).expect("a number");
+    let bit = 1 << (Signal::SIGCHLD as i32 - 1);
+    assert_ne!(mask & bit, 0, "the command ignores it, as it was started: {told}");
 }
 
 #[test]

@@ -67,12 +67,7 @@ pub(super) fn follow(
 ///
 /// `path` is the canonical path of something on procfs; `inside` says that it is a folder out of which something is
 /// taken, so that no name in it is public.
-pub(super) fn guard(
-    target: &Target,
-    family: Family,
-    path: &[u8],
-    inside: bool,
-) -> Result<(), Errno> {
+pub(super) fn guard(target: &Target, family: Family, path: &[u8], inside: bool) -> Result<(), Errno> {
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let Some((owner, within)) = owner(target, path)? else {
         return Ok(());
