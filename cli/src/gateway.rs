@@ -87,6 +87,17 @@ pub fn unreachable(socket: &Path, error: &HttpError) -> CliError {
             remedy: "Run as a user that may enter the socket's folder and write to the socket.".to_owned(),
         };
     }
+    // No Unix socket answers a connect so, but the supervisor of a sandbox does.
+    if kind == Some(io::ErrorKind::Unsupported) {
+        return CliError::NotPermitted {
+            what: format!(
+                "the gateway's socket {} is out of reach in a supervised sandbox, from where it could not tell who calls",
+                socket.display()
+            ),
+            remedy: "Ask from outside of the sandbox, or start it with a profile without named hosts, and without --supervise."
+                .to_owned(),
+        };
+    }
     let why = match kind {
         Some(io::ErrorKind::NotFound) => "there is no such socket".to_owned(),
         Some(io::ErrorKind::ConnectionRefused) => "the socket is there, but nothing listens on it".to_owned(),

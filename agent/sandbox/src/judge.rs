@@ -1,5 +1,7 @@
 //! The plan as the supervisor's judge: what it grants is allowed, what lies outside is asked about, what is closed stays closed.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::hosts::Hosts;
@@ -10,6 +12,9 @@ use crate::supervise::{Address, ConnectRequest, Errno, Judge, OpenRequest, Trans
 /// Where nothing is ever asked about: what a program writes there by habit, and what a person cannot judge.
 const NEVER_ASKED: [&str; 3] = ["/proc", "/sys", "/dev"];
 
+/// How the gateway is refused. No Unix socket answers a connect so: programs of ours tell by it what to do instead.
+pub const NOT_SUPERVISED: Errno = Errno::EOPNOTSUPP;
+
 /// The judge of one launch.
 #[derive(Debug)]
 pub struct PlanJudge {
@@ -18,7 +23,33 @@ pub struct PlanJudge {
     network: NetworkMode,
     sockets: UnixSockets,
     hosts: Hosts,
-    gateway: Option<PathBuf>,
+    gateway: Option<Gateway>,
+}
+
+/// The gateway's socket. Whoever may write in its folder can give it another name, but not make it another socket.
+#[derive(Debug)]
+struct Gateway {
+    path: PathBuf,
+    /// When the sandbox was made: a name that it is given later leads here.
+    object: Option<(u64, u64)>,
+}
+
+impl Gateway {
+    fn new(path: PathBuf) -> Self {
+        // As the kernel will name it.
+        let path = fs::canonicalize(&path).unwrap_or(path);
+        let object = identity(&path);
+        Self { path, object }
+    }
+
+    fn is(&self, path: &Path, object: Option<(u64, u64)>) -> bool {
+        // It may have been started anew since.
+        path == self.path || object.is_some() && (object == self.object || object == identity(&self.path))
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }
 
 impl PlanJudge {
@@ -30,7 +61,7 @@ impl PlanJudge {
             network: profile.network.mode,
             sockets: profile.unix_sockets,
             hosts,
-            gateway,
+            gateway: gateway.map(Gateway::new),
         }
     }
 
@@ -83,9 +114,13 @@ impl Judge for PlanJudge {
             Address::UnixPath(path) => {
                 let inside = self.written(path);
                 // The gateway would see the supervisor, which may belong to no agent's session though the command does.
-                let gateway = self.gateway.as_deref() == Some(path) || path.starts_with(GATEWAY);
+                let gateway = self
+                    .gateway
+                    .as_ref()
+                    .is_some_and(|it| it.is(path, request.object))
+                    || path.starts_with(GATEWAY);
                 match self.sockets {
-                    _ if gateway => Verdict::REFUSED,
+                    _ if gateway => Verdict::Deny(NOT_SUPERVISED),
                     UnixSockets::Any => Verdict::Allow,
                     UnixSockets::Inside if inside => Verdict::Allow,
                     UnixSockets::Inside if under(path, &self.plan.sockets) => Verdict::REFUSED,
@@ -167,9 +202,9 @@ mod tests {
     #[test]
     fn what_comes_with_a_secret_s_name_is_asked_about() {
         let home = tempfile::tempdir().expect("a folder");
-        let home = std::fs::canonicalize(home.path()).expect("there");
+        let home = fs::canonicalize(home.path()).expect("there");
         let project = home.join("project");
-        std::fs::create_dir(&project).expect("made");
+        fs::create_dir(&project).expect("made");
         let mut profile = Profiles::embedded().get("workspace").expect("a profile");
         profile.files.write.retain(|path| path != "{tmp}");
         let setting = crate::plan::Setting {
@@ -191,6 +226,7 @@ mod tests {
                 pid: 1,
                 address,
                 transport,
+                object: None,
             })
         };
         let to = |text: &str| Address::Ip(text.parse().expect("an address"));
@@ -212,10 +248,51 @@ mod tests {
             Verdict::Deny(Errno::EPERM)
         );
         let gateway = Address::UnixPath("/run/defenseclaw/gateway.sock".into());
-        assert_eq!(connect(&narrow, gateway, Transport::Stream), Verdict::REFUSED);
+        assert_eq!(
+            connect(&narrow, gateway, Transport::Stream),
+            Verdict::Deny(NOT_SUPERVISED)
+        );
         assert_eq!(
             connect(&judge("workspace"), to("192.0.2.1:1"), Transport::Datagram),
             Verdict::Allow
         );
+    }
+
+    #[test]
+    fn the_gateway_s_socket_stays_out_of_reach_by_any_name() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, moved) = (
+            folder.path().join("gateway.sock"),
+            folder.path().join("moved.sock"),
+        );
+        let _gateway = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let linked = folder.path().join("linked");
+        std::os::unix::fs::symlink(folder.path(), &linked).expect("linked");
+        let profile = Profiles::embedded().get("workspace").expect("a profile");
+        let by_link = linked.join("gateway.sock");
+        let plan = Plan {
+            write: vec![fs::canonicalize(folder.path()).expect("there")],
+            ..Plan::default()
+        };
+        let judge = PlanJudge::new(&plan, &profile, Hosts::default(), Some(by_link));
+        let connect = |path: &Path| {
+            judge.connect(&ConnectRequest {
+                pid: 1,
+                address: Address::UnixPath(path.to_owned()),
+                transport: Transport::Stream,
+                object: identity(path),
+            })
+        };
+        let refused = Verdict::Deny(NOT_SUPERVISED);
+        assert_eq!(connect(&path), refused);
+        fs::rename(&path, &moved).expect("moved");
+        assert_eq!(connect(&moved), refused, "moved away");
+        let _anew = std::os::unix::net::UnixListener::bind(&path).expect("bound");
+        let hard = folder.path().join("hard.sock");
+        fs::hard_link(&path, &hard).expect("linked");
+        assert_eq!(connect(&hard), refused, "started anew, and another name for it");
+        let other = folder.path().join("other.sock");
+        let _other = std::os::unix::net::UnixListener::bind(&other).expect("bound");
+        assert_eq!(connect(&other), Verdict::Allow);
     }
 }

@@ -1,20 +1,30 @@
-//! The process that stays outside of the sandbox, where something is to be put away afterwards.
+//! The processes that stay outside of the sandbox, where something has to be done there.
 //!
-//! Where a sandbox needs it, the launcher divides in two: the child closes the sandbox around itself and becomes the command, and the parent
-//! stays for whoever started it. It hands on what is sent to it, stops and goes on with the child, and ends as the child ended.
+//! ```text
+//! keeper    the process that the caller knows: hands signals in, stops and ends as the command does
+//!   └ warden     supervises, adopts, holds places; ends when nothing of the sandbox is left
+//!       └ the command and all that it starts
+//! ```
+//!
+//! They are two, because they end at different times: the caller must not wait for what the command left in the background, and
+//! that must not lose its supervisor. The warden is the command's parent: only an ancestor may look into a process where Yama is on
+//! (`kernel.yama.ptrace_scope` 1), and as a subreaper it gets every orphan of the sandbox, so that it knows when the last has gone.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+pub(crate) mod companion;
+mod warden;
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, SigSet, SigmaskHow, Signal};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid, fork, getppid};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{ForkResult, Pid, fork};
+
+use crate::places::Places;
+use crate::privileges;
 
 /// Signals that somebody may send to the command by sending them to us.
 const HANDED_ON: [Signal; 13] = [
@@ -33,7 +43,10 @@ const HANDED_ON: [Signal; 13] = [
     Signal::SIGTTOU,
 ];
 
-/// Whether this process is a keeper's child, with signals blocked that the command must get.
+/// Launcher's own exit status, as `env` and `timeout` have it: what stays outside has failed.
+const FAILED: i32 = 125;
+
+/// Whether this process descends from a keeper, with signals blocked that the command must get.
 static BLOCKED: AtomicBool = AtomicBool::new(false);
 
 fn handed_on() -> SigSet {
@@ -42,139 +55,51 @@ fn handed_on() -> SigSet {
     set
 }
 
-/// The two ends of a pipe: a companion writes its process id when it begins, and the pipe ends with it.
-static LIFELINE: Mutex<Option<(OwnedFd, OwnedFd)>> = Mutex::new(None);
-
-fn lifeline() -> MutexGuard<'static, Option<(OwnedFd, OwnedFd)>> {
-    LIFELINE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Before the process divides: the child will start a companion, whose end is to be told.
-///
-/// # Errors
-/// When no pipe can be made.
-pub(crate) fn expect_companion() -> io::Result<()> {
-    let pipe = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    *lifeline() = Some(pipe);
-    Ok(())
-}
-
-/// What the companion holds as long as it lives.
-pub(crate) fn companion_lifeline() -> Option<OwnedFd> {
-    lifeline().take().map(|(_, held)| held)
-}
-
-/// What the parent knows of a companion.
-#[derive(Default)]
-struct Companion {
-    lifeline: Option<OwnedFd>,
-    pid: Option<Pid>,
-}
-
-impl Companion {
-    /// The parent keeps its end of the pipe alone.
-    fn expected() -> Self {
-        let lifeline = lifeline().take().map(|(heard, _)| heard);
-        Self { lifeline, pid: None }
-    }
-
-    /// Hears that it has begun; tells once that it has ended before the command: somebody ended it, or memory ran out.
-    fn look(&mut self) {
-        let Some(pipe) = self.lifeline.as_ref() else {
-            return;
-        };
-        let mut pid = [0; 4];
-        let ended = loop {
-            match nix::unistd::read(pipe, &mut pid) {
-                Ok(0) => break true,
-                Ok(_) => self.pid = Some(Pid::from_raw(i32::from_ne_bytes(pid))),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(_) => break false,
-            }
-        };
-        if !ended {
-            return;
-        }
-        self.lifeline = None;
-        if self.pid.is_some() {
-            self.end();
-            let message = b"defenseclaw: what renews covers has ended; what is replaced from now on lies open in this sandbox\n";
-            let _ = io::stderr().write_all(message);
-        }
-    }
-
-    /// Ends it, and leaves nothing of it for others to reap. One that has not begun yet ends with this process.
-    fn end(&mut self) {
-        if let Some(pid) = self.pid.take() {
-            let _ = signal::kill(pid, Signal::SIGKILL);
-            let _ = waitpid(pid, None);
-        }
-    }
-}
-
-/// As the companion, tells the keeper who it is.
-pub(crate) fn begin(lifeline: &OwnedFd) {
-    let _ = nix::unistd::write(lifeline, &nix::unistd::getpid().as_raw().to_ne_bytes());
-}
-
-/// What the parent does for the child once it is there: its answer lives until the child has ended.
+/// What the warden does for the command's process once it is there: its answer lives until nothing of the sandbox is left.
 pub type Service<'s> = Box<dyn FnOnce(Pid) -> Box<dyn std::any::Any> + 's>;
 
-/// Divides the process: returns in the child. The parent makes the folders `reserved` before, takes them away when the child has
-/// ended, and ends likewise. Between that it does what `service` does.
+/// Divides the process: returns in the one that becomes the command. The others stay outside, hold `places`, do what `service` does,
+/// and end as the command ends. With `renews`, a companion of the command is to come.
 ///
 /// # Errors
-/// When no process or folder can be made.
-pub fn stay(reserved: &[PathBuf], service: Option<Service<'_>>) -> io::Result<()> {
-    let mut made = Vec::new();
-    for path in reserved {
-        match fs::create_dir(path) {
-            Ok(()) => made.push(path.clone()),
-            // Somebody was faster: it is sealed as what it is.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            // Nobody can make it here: another sandbox around this one holds the folder read-only.
-            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
-            Err(error) => {
-                put_away(&made);
-                return Err(error);
-            }
+/// When a process cannot be made.
+pub fn stay(mut places: Places, service: Option<Service<'_>>, renews: bool) -> io::Result<()> {
+    // What the caller left open would stay open in processes that use none of it.
+    privileges::close_inherited();
+    match divide() {
+        Ok((Side::Keeper(warden), link, signals)) => {
+            // Whoever waits for the others' ends of what was prepared must not wait for us.
+            privileges::close_but([link.as_raw_fd(), signals.as_raw_fd()]);
+            end_as(keep(warden, &link, &signals))
         }
-    }
-    let keeper = nix::unistd::getpid();
-    signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handed_on()), None)?;
-    BLOCKED.store(true, Ordering::Relaxed);
-    // SAFETY: this process has one thread, so the child may do all that the parent may.
-    match unsafe { fork() } {
-        Ok(ForkResult::Child) => {
-            nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-            // It may have died before that was asked for.
-            if getppid() != keeper {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
-            Ok(())
+        Ok((Side::Warden, link, signals)) => {
+            drop(signals);
+            warden::stay(places, link, service, renews)
         }
-        Ok(ForkResult::Parent { child }) => {
-            let mut companion = Companion::expected();
-            let serving = service.map(|service| service(child));
-            let end = wait(child, &mut companion);
-            companion.look();
-            companion.end();
-            drop(serving);
-            put_away(&made);
-            end_as(end)
-        }
-        Err(errno) => {
-            put_away(&made);
-            Err(errno.into())
+        Err(error) => {
+            places.put_away();
+            Err(error)
         }
     }
 }
 
-/// Takes the empty folders away. One that is no longer empty is somebody's.
-fn put_away(made: &[PathBuf]) {
-    for path in made.iter().rev() {
-        let _ = fs::remove_dir(path);
-    }
+enum Side {
+    /// With the warden's process id.
+    Keeper(Pid),
+    Warden,
+}
+
+/// Each side with its end of the link between the two, and what the keeper reads signals from.
+fn divide() -> io::Result<(Side, UnixStream, SignalFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handed_on()), None)?;
+    BLOCKED.store(true, Ordering::Relaxed);
+    let signals = SignalFd::with_flags(&handed_on(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    // SAFETY: this process has one thread, so the child may do all that the parent may.
+    Ok(match unsafe { fork() }? {
+        ForkResult::Parent { child } => (Side::Keeper(child), ours, signals),
+        ForkResult::Child => (Side::Warden, theirs, signals),
+    })
 }
 
 /// Unblocks, before the command starts, what [`stay`] blocked.
@@ -184,70 +109,134 @@ pub fn restore_signals() {
     }
 }
 
-/// How the child ended.
+/// A process's state as `waitpid` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Stopped,
+    Over(End),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Exit(i32),
-    Signal(Signal),
+    /// By number: the real-time signals have no names.
+    Signal(i32),
 }
 
-fn wait(child: Pid, companion: &mut Companion) -> End {
-    loop {
-        let Some(info) = next_signal() else { continue };
-        match Signal::try_from(info.si_signo) {
-            Ok(Signal::SIGCHLD) => {
-                if let Some(end) = reap(child) {
-                    return end;
-                }
-                companion.look();
-            }
-            // What the terminal sends, it sends to the child too.
-            Ok(signal) if info.si_code <= 0 || signal == Signal::SIGCONT => {
-                let _ = signal::kill(child, signal);
-            }
-            _ => {}
+impl State {
+    fn of(status: i32) -> Option<Self> {
+        if libc::WIFEXITED(status) {
+            Some(Self::Over(End::Exit(libc::WEXITSTATUS(status))))
+        } else if libc::WIFSIGNALED(status) {
+            Some(Self::Over(End::Signal(libc::WTERMSIG(status))))
+        } else {
+            libc::WIFSTOPPED(status).then_some(Self::Stopped)
         }
     }
 }
 
-fn next_signal() -> Option<libc::siginfo_t> {
-    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
-    let set = handed_on();
-    // SAFETY: both point to values that live during the call; the kernel fills `info` when it returns a signal.
-    unsafe {
-        let signal = libc::sigwaitinfo(set.as_ref(), info.as_mut_ptr());
-        (signal > 0).then(|| info.assume_init())
+/// Waits for `pid`, or for any child with -1; the kernel's number for what became of it. `Ok(None)`: nothing yet.
+fn wait(pid: i32, flags: i32) -> Result<Option<(i32, i32)>, nix::errno::Errno> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is writable.
+        match unsafe { libc::waitpid(pid, &raw mut status, flags) } {
+            0 => return Ok(None),
+            -1 => match nix::errno::Errno::last() {
+                nix::errno::Errno::EINTR => {}
+                errno => return Err(errno),
+            },
+            found => return Ok(Some((found, status))),
+        }
     }
 }
 
-fn reap(child: Pid) -> Option<End> {
+/// Bytes of a state on the link: what `waitpid` gave. In the other direction each byte is a signal.
+const STATE: usize = size_of::<i32>();
+
+/// Hands signals to the warden until it tells how the command ended.
+fn keep(warden: Pid, link: &UnixStream, signals: &SignalFd) -> End {
+    let mut link = link;
     loop {
-        match waitpid(child, Some(WaitPidFlag::WNOHANG | WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Exited(_, status)) => return Some(End::Exit(status)),
-            Ok(WaitStatus::Signaled(_, signal, _)) => return Some(End::Signal(signal)),
-            // A shell that waits for us sees us stop, too. SIGCONT wakes us, and is handed on.
-            Ok(WaitStatus::Stopped(..)) => {
-                let _ = signal::raise(Signal::SIGSTOP);
-            }
-            Err(nix::errno::Errno::EINTR) => {}
-            Ok(_) => return None,
-            Err(_) => return Some(End::Exit(125)),
+        let mut ready = [
+            PollFd::new(link.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        if poll(&mut ready, PollTimeout::NONE).is_err() {
+            continue;
         }
+        if ready[0].any() == Some(true) {
+            let mut status = [0; STATE];
+            if link.read_exact(&mut status).is_err() {
+                return without(warden);
+            }
+            match State::of(i32::from_ne_bytes(status)) {
+                Some(State::Over(end)) => return end,
+                // A shell that waits for us sees us stop, too. SIGCONT wakes us, and is handed on.
+                Some(State::Stopped) => drop(signal::raise(Signal::SIGSTOP)),
+                None => {}
+            }
+        }
+        while let Ok(Some(info)) = signals.read_signal() {
+            let number = info.ssi_signo as i32;
+            let sent = info.ssi_code <= 0 || number == Signal::SIGCONT as i32;
+            // What the terminal sends, it sends to the command too.
+            if sent && number != Signal::SIGCHLD as i32 {
+                // One who is gone has told so, or is found gone next.
+                let _ = link.write_all(&[info.ssi_signo as u8]);
+            }
+        }
+    }
+}
+
+/// The warden is gone without a word: it could not start, or somebody has killed it, and with it the command.
+fn without(warden: Pid) -> End {
+    match wait(warden.as_raw(), 0).map(|found| found.and_then(|(_, status)| State::of(status))) {
+        // A warden that ends well has said how the command ended.
+        Ok(Some(State::Over(end))) if end != End::Exit(0) => end,
+        _ => End::Exit(FAILED),
     }
 }
 
 fn end_as(end: End) -> ! {
     match end {
         End::Exit(status) => std::process::exit(status),
-        End::Signal(signal) => {
-            // The child left its core where one was wanted.
+        End::Signal(number) => {
+            // The command left its core where one was wanted.
             let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
-            // SAFETY: the default action replaces whatever was there.
-            let _ = unsafe { signal::signal(signal, signal::SigHandler::SigDfl) };
-            let mut set = SigSet::empty();
-            set.add(signal);
-            let _ = signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
-            let _ = signal::raise(signal);
-            std::process::exit(128 + signal as i32)
+            // SAFETY: the default action replaces whatever was there, and the set is ours.
+            unsafe {
+                libc::signal(number, libc::SIG_DFL);
+                let mut set: libc::sigset_t = std::mem::zeroed();
+                libc::sigemptyset(&raw mut set);
+                libc::sigaddset(&raw mut set, number);
+                libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+                libc::raise(number);
+            }
+            std::process::exit(128 + number)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_what_waitpid_means() {
+        assert_eq!(State::of(7 << 8), Some(State::Over(End::Exit(7))));
+        assert_eq!(
+            State::of(libc::SIGKILL | 0x80),
+            Some(State::Over(End::Signal(9))),
+            "with a core"
+        );
+        assert_eq!(
+            State::of(40),
+            Some(State::Over(End::Signal(40))),
+            "a real-time signal"
+        );
+        assert_eq!(State::of(libc::SIGTSTP << 8 | 0x7f), Some(State::Stopped));
+        assert_eq!(State::of(0xffff), None, "goes on");
     }
 }

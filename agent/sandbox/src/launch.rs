@@ -18,6 +18,7 @@ use crate::host;
 use crate::keeper;
 use crate::landlock::{self, LandlockError};
 use crate::mounts::{self, MountError, Namespace};
+use crate::places::Places;
 use crate::plan::{self, MAX_FOLDERS, MAX_SOCKETS, Plan, PlanError, Setting};
 use crate::privileges;
 use crate::profile::{Family, NetworkMode, Profile, Tmp, UnixSockets};
@@ -153,6 +154,7 @@ impl Launch {
         let outside = self.outside(&mut plan)?;
         #[cfg(not(feature = "supervise"))]
         self.outside(&plan)?;
+        // Here, so that nothing of it stays open in a process that stays outside.
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
         let mounts = plan.wants_mounts() || self.renew != Renew::Never;
         let (namespace, why_none) = match mounts.then(mounts::enter) {
@@ -185,7 +187,7 @@ impl Launch {
     fn mount(&self, plan: &Plan, report: &mut Report) -> Result<Vec<PathBuf>, LaunchError> {
         let made = mounts::make(plan, self.renew != Renew::Never)?;
         if let Some(stock) = made.stock {
-            match renew::start(plan, self.renew, stock, keeper::companion_lifeline()) {
+            match renew::start(plan, self.renew, stock, keeper::companion::lifeline()) {
                 Ok(()) => report
                     .protections
                     .iter_mut()
@@ -245,16 +247,14 @@ impl Launch {
         self.divide(plan, None)
     }
 
-    /// Leaves a process outside where one is needed: to put place holders away, to do `service`, or as what renews covers ends with.
+    /// Leaves processes outside where they are needed: to hold places, to do `service`, or as what renews covers ends with.
     fn divide(&self, plan: &Plan, service: Option<keeper::Service<'_>>) -> Result<(), LaunchError> {
+        let places = Places::take(&plan.reserved, &plan.sealed).map_err(of("cannot hold a place"))?;
         let renews = self.renew != Renew::Never;
-        if service.is_none() && !renews && plan.reserved.is_empty() {
+        if service.is_none() && !renews && places.is_empty() {
             return Ok(());
         }
-        if renews {
-            keeper::expect_companion().map_err(of("cannot prepare the process that renews covers"))?;
-        }
-        keeper::stay(&plan.reserved, service).map_err(of("cannot start the process that stays outside"))
+        keeper::stay(places, service, renews).map_err(of("cannot start the processes that stay outside"))
     }
 
     fn refuse_unprotected(&self, report: &Report) -> Result<(), LaunchError> {

@@ -17,7 +17,8 @@
 //! | [`supervise`] | supervised mode: what is outside a profile pauses and is asked about |
 //! | [`judge`] | the plan as the supervisor's judge |
 //! | [`learn`] | a profile from what a command used; what a change of profile allows |
-//! | [`keeper`] | the process that stays outside where something is to be put away afterwards |
+//! | [`keeper`] | the processes that stay outside where something has to be done there |
+//! | [`places`] | empty folders that keep places from being taken |
 //!
 //! Nothing here parses what a session wrote, but for one line of a worktree's `.git` file, which is believed only where the
 //! repository confirms it.
@@ -35,6 +36,7 @@ pub mod launch;
 #[cfg(feature = "supervise")]
 pub mod learn;
 pub mod mounts;
+pub mod places;
 pub mod plan;
 pub mod privileges;
 pub mod profile;

@@ -25,6 +25,9 @@ struct Sets {
     inheritable: u32,
 }
 
+/// The lowest descriptor that is no standard stream.
+const FIRST: RawFd = 3;
+
 const VERSION_3: u32 = 0x2008_0522;
 
 /// Drops every capability but [`KEPT`], or all of them.
@@ -113,11 +116,46 @@ pub fn has_no_new_privileges() -> bool {
 /// # Errors
 /// When the kernel refuses (before 5.11 it does not know the flag).
 pub fn close_descriptors() -> io::Result<()> {
-    const FIRST: libc::c_uint = 3;
     const CLOSE_ON_EXEC: libc::c_uint = 4;
     // SAFETY: takes numbers alone; nothing is closed before the exec, which closes what this process no longer uses.
     check(unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, CLOSE_ON_EXEC) })?;
     Ok(())
+}
+
+/// Closes what whoever started this process has left open in it, but for the standard streams: all that is not to be closed when a
+/// program starts, since what this program opens is.
+///
+/// Nothing in this process may rely on such a descriptor.
+pub fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let open: Vec<RawFd> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in open.into_iter().filter(|fd| *fd >= FIRST && !closes(*fd)) {
+        // SAFETY: a number that nobody in this process owns.
+        unsafe { libc::close(fd) };
+    }
+}
+
+/// Closes every descriptor but the standard ones and `kept`. For a process that goes on with these alone, and never returns to where
+/// others are owned.
+pub fn close_but<const N: usize>(mut kept: [RawFd; N]) {
+    kept.sort_unstable();
+    let mut first = FIRST;
+    for kept in kept {
+        close_between(first, kept - 1);
+        first = first.max(kept + 1);
+    }
+    close_between(first, RawFd::MAX);
+}
+
+fn close_between(first: RawFd, last: RawFd) {
+    if first <= last {
+        // SAFETY: takes numbers alone, of descriptors that this process no longer uses. Before Linux 5.9 they stay open until it ends.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    }
 }
 
 /// Whether `fd` is closed when the command starts.

@@ -17,13 +17,14 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{self, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::unistd::{Pid, getppid};
 
 use crate::host::check;
-use crate::keeper;
+use crate::keeper::companion::{self, COMMAND_OVER};
 use crate::mounts::{Object, Stock};
 use crate::plan::{MAX_FOLDERS, Plan, searched};
 
@@ -59,7 +60,7 @@ enum Duty {
 }
 
 /// Starts the process beside this one: a child of this process's parent, which must be a keeper. This process must be in the sandbox's mount
-/// namespace, not yet restricted, and have one thread. `lifeline` stays open as long as the process lives.
+/// namespace, not yet restricted, and have one thread. By `lifeline` that parent is told which process it is.
 ///
 /// # Errors
 /// When there are no watches to be had, or no process.
@@ -71,19 +72,18 @@ pub(crate) fn start(plan: &Plan, renew: Renew, stock: Stock, lifeline: Option<Ow
     // SAFETY: without a stack and shared memory this is a fork, of a process with one thread.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, libc::c_long::from(flags), 0, 0, 0, 0) })?;
     if pid != 0 {
+        if let Some(lifeline) = &lifeline {
+            companion::announce(lifeline, pid as i32);
+        }
         return Ok(());
     }
     // What unwinds here must not go on as the launcher.
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut kept = vec![2, inotify.as_fd().as_raw_fd()];
         kept.extend(stock.descriptors());
-        kept.extend(lifeline.as_ref().map(OwnedFd::as_raw_fd));
         if let Err(error) = stand_apart(parent, kept) {
             tell(&format!("covers are not renewed: {error}"));
             return;
-        }
-        if let Some(lifeline) = &lifeline {
-            keeper::begin(lifeline);
         }
         let error = Renewer::new(plan.clone(), renew, stock, inotify).work();
         tell(&format!("covers are no longer renewed: {error}"));
@@ -109,6 +109,7 @@ fn stand_apart(keeper: Pid, mut kept: Vec<RawFd>) -> io::Result<()> {
             libc::dup2(null.as_raw_fd(), standard)
         }))?;
     }
+    kept.push(null.as_raw_fd());
     kept.sort_unstable();
     let ends = kept.iter().skip(1).map(|fd| fd - 1).chain([RawFd::MAX]);
     for (from, to) in kept.iter().map(|fd| fd + 1).zip(ends) {
@@ -120,8 +121,27 @@ fn stand_apart(keeper: Pid, mut kept: Vec<RawFd>) -> io::Result<()> {
             check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) })?;
         }
     }
+    NOTHING.store(null.as_raw_fd(), Ordering::Relaxed);
     std::mem::forget(null);
+    // The command is over, and something of it runs on: whoever reads its errors must not wait for this process.
+    let action = SigAction::new(
+        SigHandler::Handler(leave_errors),
+        SaFlags::SA_RESTART,
+        SigSet::empty(),
+    );
+    // SAFETY: the handler calls nothing but what a handler may call.
+    unsafe { signal::sigaction(COMMAND_OVER, &action) }?;
+    let over = SigSet::from(COMMAND_OVER);
+    signal::sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&over), None)?;
     Ok(())
+}
+
+/// A descriptor that leads nowhere.
+static NOTHING: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn leave_errors(_: libc::c_int) {
+    // SAFETY: takes numbers alone; `dup2` may be called by handlers.
+    unsafe { libc::dup2(NOTHING.load(Ordering::Relaxed), 2) };
 }
 
 fn tell(message: &str) {

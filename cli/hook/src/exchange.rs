@@ -78,6 +78,12 @@ fn remedy(errno: Errno) -> &'static str {
             "Start it (systemctl start defenseclaw-gateway) or correct the socket's path"
         }
         Errno::EACCES | Errno::EPERM => "Let this user reach the socket and its folder",
+        // No Unix socket answers a connect so, but the supervisor of a sandbox does.
+        Errno::EOPNOTSUPP => {
+            "This runs in a supervised sandbox (--supervise, or a profile with named hosts), from where the gateway could not tell \
+             who calls. Start the agent with another profile and without --supervise; each of its calls can have a sandbox of its \
+             own (defenseclaw-cli setup AGENT --sandbox PROFILE)"
+        }
         _ => "See its log for why",
     }
 }
@@ -360,6 +366,19 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
+
+    #[test]
+    fn whoever_is_supervised_is_told_what_to_do_instead() {
+        let refused = Failure::Connect {
+            path: "/run/defenseclaw/gateway.sock".into(),
+            source: Errno::EOPNOTSUPP,
+        };
+        let text = refused.to_string();
+        assert!(
+            text.contains("supervised sandbox") && text.contains("without --supervise"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn a_server_of_another_user_is_no_gateway() {

@@ -29,7 +29,8 @@ pub struct RunOptions {
     /// Start also without what the profile requires and this host has not; what is missing is told
     #[arg(long)]
     pub best_effort: bool,
-    /// Ask a person, by `approvals`, about what lies outside of the profile, instead of failing at once
+    /// Ask a person, by `approvals`, about what lies outside of the profile, instead of failing at once. Not for a
+    /// whole agent: the gateway is out of reach inside
     #[arg(long)]
     pub supervise: bool,
     /// Close also what comes with a secret's name while the command runs, whoever makes it, and close or seal again what

@@ -5,6 +5,8 @@ mod artifact;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod background;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod decide;

@@ -11,14 +11,14 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 /// A home with a project, outside of the temporary folders, which every sandbox may write.
-struct House {
+pub(crate) struct House {
     _folder: tempfile::TempDir,
-    home: PathBuf,
-    project: PathBuf,
+    pub(crate) home: PathBuf,
+    pub(crate) project: PathBuf,
 }
 
 impl House {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = std::env::var("HOME").expect("a home");
         let outside = [env!("CARGO_TARGET_TMPDIR"), home.as_str()]
             .into_iter()
@@ -44,7 +44,7 @@ impl House {
         }
     }
 
-    fn run(&self, options: &[&str], command: &[&str]) -> Command {
+    pub(crate) fn run(&self, options: &[&str], command: &[&str]) -> Command {
         let mut run = Command::new(env!("CARGO_BIN_EXE_defenseclaw-cli"));
         run.arg("run")
             .args(options)
@@ -57,18 +57,33 @@ impl House {
         run
     }
 
-    fn sh(&self, options: &[&str], script: &str) -> Output {
+    /// A folder with the profile `narrow`, which reaches that port of this host and nothing else.
+    pub(crate) fn narrow(&self, port: u16) -> String {
+        let profiles = self.home.join("profiles");
+        fs::create_dir(&profiles).expect("made");
+        fs::write(
+            profiles.join("narrow.yaml"),
+            format!(
+                "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
+                 network: {{mode: allowlist, hosts: [\"localhost:{port}\"]}}\nrequires: [network]\n"
+            ),
+        )
+        .expect("written");
+        profiles.display().to_string()
+    }
+
+    pub(crate) fn sh(&self, options: &[&str], script: &str) -> Output {
         self.run(options, &["sh", "-c", script])
             .output()
             .expect("started")
     }
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -153,18 +168,7 @@ fn named_hosts_are_reached_and_no_others() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
     let other = TcpListener::bind("127.0.0.1:0").expect("bound");
     let port = |listener: &TcpListener| listener.local_addr().expect("bound").port();
-    let profiles = house.home.join("profiles");
-    fs::create_dir(&profiles).expect("made");
-    fs::write(
-        profiles.join("narrow.yaml"),
-        format!(
-            "version: 1\nname: narrow\nextends: workspace\nsummary: One host.\n\
-             network: {{mode: allowlist, hosts: [\"localhost:{}\"]}}\nrequires: [network]\n",
-            port(&listener)
-        ),
-    )
-    .expect("written");
-    let profiles = profiles.display().to_string();
+    let profiles = house.narrow(port(&listener));
     let options = ["--profiles", &profiles, "--profile", "narrow"];
     let to = |port: u16| {
         let script = format!("exec 3<>/dev/tcp/localhost/{port} && echo connected");
@@ -480,6 +484,32 @@ fn the_end_of_what_renews_is_told_and_it_ends_with_the_command() {
     }
 }
 
+/// What the command left behind keeps what renews its covers, and neither holds up whoever reads the command's words.
+#[test]
+fn covers_of_what_runs_on_are_renewed_too() {
+    let house = House::new();
+    let secret = house.project.join(".env");
+    fs::write(&secret, "SECRET=1\n").expect("written");
+    let line = "(while [ ! -e go ]; do sleep 0.02; done; cat .env > seen 2>&1; echo over >> seen) \
+                </dev/null >/dev/null 2>&1 & echo started";
+    let output = house
+        .run(&["--profile", "workspace", "--watch"], &["sh", "-c", line])
+        .stdin(Stdio::null())
+        .output()
+        .expect("started");
+    assert_eq!(out(&output), "started\n", "{}", err(&output));
+    let fresh = house.project.join(".env.new");
+    fs::write(&fresh, "SECRET=2\n").expect("written");
+    fs::rename(&fresh, &secret).expect("replaced");
+    // The event is heard within moments; the job looks later.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    fs::write(house.project.join("go"), "").expect("written");
+    let seen = house.project.join("seen");
+    let read = || fs::read_to_string(&seen).unwrap_or_default();
+    assert!(soon(|| read().ends_with("over\n")), "{}", read());
+    assert!(!read().contains("SECRET"), "{}", read());
+}
+
 /// What takes a tenth of a millisecond on an idle machine may take longer on a busy one; not for good.
 fn soon(mut holds: impl FnMut() -> bool) -> bool {
     (0..100).any(|_| {
@@ -495,9 +525,15 @@ fn soon(mut holds: impl FnMut() -> bool) -> bool {
 fn renewer_of(keeper: u32) -> Pid {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while std::time::Instant::now() < deadline {
-        let children =
-            fs::read_to_string(format!("/proc/{keeper}/task/{keeper}/children")).unwrap_or_default();
-        for child in children.split_whitespace() {
+        let children = |of: &str| -> Vec<String> {
+            let list = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+            list.split_whitespace().map(str::to_owned).collect()
+        };
+        // The keeper's child is the warden, and its children the command and this one.
+        for child in children(&keeper.to_string())
+            .iter()
+            .flat_map(|warden| children(warden))
+        {
             if fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "dc-renew\n") {
                 return Pid::from_raw(child.parse().expect("a number"));
             }

@@ -15,6 +15,10 @@ use crate::report::Report;
 use crate::supervise::{Errno, Filter, Handshake, Judge, NoPeople, Options, People, Supervisor, Watch};
 use crate::{keeper, privileges};
 
+/// What a supervised sandbox lacks, for whoever looks at it before putting an agent into it.
+const OUT_OF_REACH: &str = "supervised: the gateway cannot be reached from inside, so a whole agent belongs into another profile, \
+                            without --supervise";
+
 /// What the child needs to be supervised.
 pub(super) struct Supervision {
     filter: Filter,
@@ -46,8 +50,11 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// Says in the report which hosts are reached, and which are not known.
+    /// Says in the report what is out of reach, which hosts are reached, and which are not known.
     pub(super) fn tell(&self, report: &mut Report) {
+        if self.supervision.is_some() {
+            report.notes.push(OUT_OF_REACH.to_owned());
+        }
         let Some((known, unknown)) = &self.hosts else {
             return;
         };

@@ -124,6 +124,8 @@ pub struct ConnectRequest {
     pub address: Address,
     /// What kind of socket.
     pub transport: Transport,
+    /// Device and number of the socket in the file system, which may have other names.
+    pub object: Option<(u64, u64)>,
 }
 
 /// What the profile says about one request.

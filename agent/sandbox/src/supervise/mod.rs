@@ -33,10 +33,11 @@
 //!    exec. The launcher's filter must still allow `seccomp(2)`; a refusal of its own always wins over a notification.
 //! 3. In the parent: drop the same capabilities, then [`Supervisor::start`]. It needs a process that forks nothing
 //!    else: a fork would copy what the supervisor has open for a moment.
-//! 4. When the command has ended, [`Supervisor::wait_until_unused`]: its background processes still need a supervisor.
-//!    So that nobody waits for the launcher meanwhile, the supervisor is best a process between the launcher and the
-//!    command: it makes itself a child subreaper (with `kernel.yama.ptrace_scope` 1 only descendants can be
-//!    supervised), tells the launcher the command's status, and has no standard streams of its own to hold open.
+//! 4. When the command has ended, go on until its background processes have: [`Supervisor::wait_until_unused`], or until no child is
+//!    left. So that nobody waits for the launcher meanwhile, the supervisor is best a process between the launcher and the
+//!    command: it makes itself a child subreaper, before [`Supervisor::start`] (with `kernel.yama.ptrace_scope` 1 only
+//!    descendants can be supervised, and by it the family is known that may look into each other in `/proc`), tells the launcher
+//!    the command's status, and has no standard streams of its own to hold open. `keeper` does that.
 //!
 //! A harness or daemon that governs processes by number has to govern the supervisor like its target: its opens and
 //! connections are the supervisor's in every audit, in `SO_PEERCRED` and for every kernel probe.

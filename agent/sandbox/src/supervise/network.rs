@@ -112,6 +112,7 @@ impl NetworkCall {
         };
         let mut address = bytes.clone();
         let mut object = None;
+        let mut identity = None;
         let judged = match address::parse(bytes, self.domain, self.message.is_some())? {
             Parsed::Disconnect => return Ok(Judged::Go { address, object }),
             Parsed::Ip(to) => Address::Ip(to),
@@ -119,6 +120,7 @@ impl NetworkCall {
             Parsed::Other(family) => Address::Other(family),
             Parsed::UnixPath(path) => {
                 let (socket, place) = self.unix_object(core, &path)?;
+                identity = Some(sys::statx(socket.as_fd())?.identity());
                 // The very object that is judged, whatever its name leads to by then.
                 address = address::unix_address(sys::own_fd_path(socket.as_fd()).as_bytes());
                 object = Some(socket);
@@ -133,6 +135,7 @@ impl NetworkCall {
             pid: self.target.status.tgid,
             address: judged,
             transport: self.transport,
+            object: identity,
         };
         let ruling = core.rule(core.judge.connect(&request), &action, approved)?;
         core.still_held(self.target.id)?;
@@ -145,7 +148,7 @@ impl NetworkCall {
     fn unix_object(&self, core: &Core, path: &[u8]) -> Result<(OwnedFd, PathBuf), Errno> {
         let view = View {
             target: &self.target,
-            root_process: core.root_process,
+            family: core.family,
         };
         let walk = Walk {
             follow: true,
@@ -156,7 +159,7 @@ impl NetworkCall {
             Found::Object { fd, .. } => {
                 let place = sys::path_of(fd.as_fd())?;
                 if sys::on_procfs(fd.as_fd())? {
-                    proc::guard(&self.target, core.root_process, &place, false)?;
+                    proc::guard(&self.target, core.family, &place, false)?;
                 }
                 Ok((fd, PathBuf::from(OsString::from_vec(place))))
             }

@@ -139,7 +139,7 @@ impl OpenCall {
         };
         let view = View {
             target: &self.target,
-            root_process: core.root_process,
+            family: core.family,
         };
         match view.find(self.base.as_ref().map(AsFd::as_fd), &self.path, walk)? {
             Found::Object { .. } if exclusive => Err(Errno::EEXIST),
@@ -167,7 +167,7 @@ impl OpenCall {
         access.create = self.has(TMPFILE);
         if let Some((path, removed)) = place(fd.as_fd(), &stat)? {
             if on_procfs {
-                proc::guard(&self.target, core.root_process, &path, false)?;
+                proc::guard(&self.target, core.family, &path, false)?;
             }
             let request = self.request(path, access, stat.is_dir(), removed);
             if let Some(outcome) = self.rule(core, &request, approved)? {
@@ -238,7 +238,7 @@ impl OpenCall {
         };
         let view = View {
             target: &self.target,
-            root_process: core.root_process,
+            family: core.family,
         };
         match view.find(None, path.as_bytes(), walk) {
             Ok(Found::Object { fd, stat, .. })
@@ -266,7 +266,7 @@ impl OpenCall {
         }
         path.extend_from_slice(name.as_bytes());
         if sys::on_procfs(parent)? {
-            proc::guard(&self.target, core.root_process, &path, false)?;
+            proc::guard(&self.target, core.family, &path, false)?;
         }
         let access = Access {
             create: true,

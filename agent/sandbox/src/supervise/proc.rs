@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use super::sys::{self, Errno};
-use super::target::{ProcessId, Status, Target};
+use super::target::{Family, Status, Target};
 
 /// Number of the root folder's inode on every procfs.
 const ROOT_INODE: u64 = 1;
@@ -32,7 +32,7 @@ pub(super) enum Link {
 /// Follows one link on procfs.
 pub(super) fn follow(
     target: &Target,
-    root_process: ProcessId,
+    family: Family,
     dir: BorrowedFd<'_>,
     name: &CStr,
 ) -> Result<Link, Errno> {
@@ -59,7 +59,7 @@ pub(super) fn follow(
     if asked.err() != Some(Errno::ELOOP) {
         return sys::readlinkat(Some(dir), name).map(Link::Text);
     }
-    guard(target, root_process, &sys::path_of(dir)?, true)?;
+    guard(target, family, &sys::path_of(dir)?, true)?;
     sys::openat(Some(dir), name, libc::O_PATH, 0).map(Link::Jump)
 }
 
@@ -67,12 +67,7 @@ pub(super) fn follow(
 ///
 /// `path` is the canonical path of something on procfs; `inside` says that it is a folder out of which something is
 /// taken, so that no name in it is public.
-pub(super) fn guard(
-    target: &Target,
-    root_process: ProcessId,
-    path: &[u8],
-    inside: bool,
-) -> Result<(), Errno> {
+pub(super) fn guard(target: &Target, family: Family, path: &[u8], inside: bool) -> Result<(), Errno> {
     let path = Path::new(std::ffi::OsStr::from_bytes(path));
     let Some((owner, within)) = owner(target, path)? else {
         return Ok(());
@@ -93,7 +88,7 @@ pub(super) fn guard(
     }
     let thread_of_its_own =
         Status::of(&owner.to_string()).is_some_and(|status| status.tgid == target.status.tgid);
-    if thread_of_its_own || root_process.is_ancestor_of(owner) {
+    if thread_of_its_own || family.includes(owner) {
         Ok(())
     } else {
         Err(Errno::EACCES)

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use super::proc::{self, Link};
 use super::sys::{self, Errno, Stat};
-use super::target::{ProcessId, Target};
+use super::target::{Family, Target};
 
 /// `MAXSYMLINKS` of the kernel.
 const MAX_LINKS: usize = 40;
@@ -46,8 +46,8 @@ pub(super) struct Walk {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct View<'t> {
     pub(super) target: &'t Target,
-    /// The first process of the supervised tree.
-    pub(super) root_process: ProcessId,
+    /// Whose processes the target may look into.
+    pub(super) family: Family,
 }
 
 impl View<'_> {
@@ -219,7 +219,7 @@ impl View<'_> {
         walk: Walk,
     ) -> Result<Link, Errno> {
         if sys::on_procfs(link)? {
-            let link = proc::follow(self.target, self.root_process, dir, name)?;
+            let link = proc::follow(self.target, self.family, dir, name)?;
             if matches!(link, Link::Jump(_)) && walk.resolve & libc::RESOLVE_NO_MAGICLINKS != 0 {
                 return Err(Errno::ELOOP);
             }

@@ -16,7 +16,7 @@ use super::notify::{Listener, Notification};
 use super::open::OpenCall;
 use super::step::{Jobs, OpenQuestions, Ruling, Step, drive, prepare_thread};
 use super::sys::{self, Errno};
-use super::target::{OwnRights, ProcessId, Target};
+use super::target::{Family, OwnRights, Target};
 use super::{MAX_ASKED, MAX_REMEMBERED, SuperviseError};
 
 /// How a supervisor behaves.
@@ -82,7 +82,7 @@ pub(super) struct Core {
     pub(super) judge: Arc<dyn Judge>,
     pub(super) people: Arc<dyn People>,
     pub(super) options: Options,
-    pub(super) root_process: ProcessId,
+    pub(super) family: Family,
     pub(super) counters: Counters,
     pub(super) jobs: Jobs,
     pub(super) open_questions: Arc<OpenQuestions>,
@@ -99,7 +99,7 @@ pub(super) struct Core {
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
-            .field("root_process", &self.root_process)
+            .field("family", &self.family)
             .finish_non_exhaustive()
     }
 }
@@ -309,7 +309,7 @@ impl Supervisor {
         let (listener, release) = handshake.adopt(child)?;
         sys::install_interrupt().map_err(SuperviseError::Threads)?;
         let own = OwnRights::now().ok_or(SuperviseError::NoProc)?;
-        let root_process = ProcessId::of(child).ok_or(SuperviseError::NoProc)?;
+        let family = Family::of(child).ok_or(SuperviseError::NoProc)?;
         // Fails here, before the command starts, where the child could not be acted for.
         Target::take(0, child, &own).map_err(SuperviseError::NoAccess)?;
         listener.prefer_same_processor();
@@ -318,7 +318,7 @@ impl Supervisor {
             judge,
             people,
             options,
-            root_process,
+            family,
             counters: Counters::default(),
             jobs: Jobs::default(),
             open_questions: Arc::default(),

@@ -32,6 +32,11 @@ impl Stat {
         self.kind() == libc::S_IFDIR
     }
 
+    /// Device and number, as `stat` in the standard library gives them.
+    pub(super) fn identity(&self) -> (u64, u64) {
+        (libc::makedev(self.device.0, self.device.1), self.inode)
+    }
+
     pub(super) fn is_symlink(&self) -> bool {
         self.kind() == libc::S_IFLNK
     }

@@ -238,33 +238,66 @@ fn open_handle(path: &str) -> Result<OwnedFd, Errno> {
 
 /// A process, told apart from a later one with the same number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ProcessId {
+struct ProcessId {
     pid: i32,
     started: u64,
 }
 
 impl ProcessId {
-    pub(super) fn of(pid: i32) -> Option<Self> {
+    fn of(pid: i32) -> Option<Self> {
         Some(Self {
             pid,
             started: stat_field(pid, 22)?,
         })
     }
 
-    pub(super) fn alive(&self) -> bool {
+    fn alive(&self) -> bool {
         Self::of(self.pid) == Some(*self)
     }
+}
 
-    /// Whether `pid` is this process or one that descends from it.
-    pub(super) fn is_ancestor_of(&self, mut pid: i32) -> bool {
+/// The supervised processes, which may look into each other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Family {
+    /// All descend from it.
+    root: ProcessId,
+    /// It is the supervisor, which is none of them.
+    beside: bool,
+}
+
+impl Family {
+    /// Of the command with this first process. A supervisor that adopts orphans (`PR_SET_CHILD_SUBREAPER`) and forks nothing else
+    /// knows them by itself: what the command has left behind no longer descends from the command.
+    pub(super) fn of(child: i32) -> Option<Self> {
+        let adopts = nix::sys::prctl::get_child_subreaper().unwrap_or(false);
+        let root = if adopts {
+            std::process::id().cast_signed()
+        } else {
+            child
+        };
+        Some(Self {
+            root: ProcessId::of(root)?,
+            beside: adopts,
+        })
+    }
+
+    /// Whether that process, or the one of that thread, is one of them.
+    pub(super) fn includes(&self, pid: i32) -> bool {
+        let Some(status) = Status::of(&pid.to_string()) else {
+            return false;
+        };
+        let own = status.tgid == self.root.pid;
+        if own {
+            return !self.beside && self.root.alive();
+        }
         // A chain longer than this is refused: nobody nests so deep.
+        let mut parent = status.parent;
         for _ in 0..64 {
-            if pid == self.pid {
-                return self.alive();
+            if parent == self.root.pid {
+                return self.root.alive();
             }
-            match Status::of(&pid.to_string()) {
-                Some(status) if status.tgid != pid => pid = status.tgid,
-                Some(status) if status.parent > 1 => pid = status.parent,
+            match Status::of(&parent.to_string()) {
+                Some(status) if status.parent > 1 => parent = status.parent,
                 _ => return false,
             }
         }
@@ -338,13 +371,25 @@ mod tests {
 
     #[test]
     fn kinship_is_told() {
-        let own = ProcessId::of(std::process::id() as i32).unwrap();
-        assert!(own.alive() && own.is_ancestor_of(std::process::id() as i32));
-        assert!(!own.is_ancestor_of(1));
+        let pid = std::process::id() as i32;
+        let own = Family {
+            root: ProcessId::of(pid).unwrap(),
+            beside: false,
+        };
+        assert!(own.includes(pid) && !own.includes(1));
+        assert!(own.includes(sys::gettid()), "a thread belongs to its process");
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let below = child.id() as i32;
+        assert!(own.includes(below));
+        let supervisor = Family { beside: true, ..own };
+        assert!(supervisor.includes(below));
         assert!(
-            own.is_ancestor_of(sys::gettid()),
-            "a thread belongs to its process"
+            !supervisor.includes(pid) && !supervisor.includes(sys::gettid()),
+            "the supervisor is nobody's own"
         );
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!own.includes(below));
     }
 
     #[test]

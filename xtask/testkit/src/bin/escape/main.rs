@@ -16,6 +16,7 @@ mod kernel;
 mod meanwhile;
 mod namespaces;
 mod network;
+mod outliving;
 mod outside;
 mod peers;
 mod privilege;
@@ -38,7 +39,7 @@ use defenseclaw_testkit::escape::{CaseInfo, status, table};
 use case::{Case, Theme};
 use sys::{Attempt, Refused};
 
-static THEMES: [Theme; 16] = [
+static THEMES: [Theme; 17] = [
     reading::THEME,
     writing::THEME,
     sealed::THEME,
@@ -55,6 +56,7 @@ static THEMES: [Theme; 16] = [
     compat::THEME,
     privilege::THEME,
     meanwhile::THEME,
+    outliving::THEME,
 ];
 
 fn main() -> ExitCode {

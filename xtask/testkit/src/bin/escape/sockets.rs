@@ -111,7 +111,7 @@ fn own_abstract(_: &Scene) -> Attempt {
     exchange(&listener, UnixStream::connect_addr(&name)?)
 }
 
-fn own_socket(scene: &Scene) -> Attempt {
+pub(crate) fn own_socket(scene: &Scene) -> Attempt {
     let path = writable(scene)?.join("twin.sock");
     let listener = UnixListener::bind(&path)?;
     exchange(&listener, UnixStream::connect(path)?)
