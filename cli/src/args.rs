@@ -13,10 +13,12 @@ use crate::{CliError, time, view::View};
 pub mod artifact;
 pub mod decide;
 pub mod sandbox;
+pub mod scan;
 
 use artifact::ArtifactCommand;
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 use sandbox::{RunOptions, SandboxCommand};
+use scan::ScanCommand;
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -30,6 +32,7 @@ Examples:
   defenseclaw-cli approvals list             calls that wait for a person
   defenseclaw-cli explain 42                 why the call of record 42 was decided as it was
   defenseclaw-cli run -- npm test            a command that writes only in its project
+  defenseclaw-cli scan skill DIR             what is wrong with a skill, before it is used
 
 Environment:
   DEFENSECLAW_CONFIG  configuration file (default /etc/defenseclaw/config.yaml)
@@ -83,6 +86,12 @@ Examples:
   defenseclaw-cli sandbox show workspace
   defenseclaw-cli run --profile strict --explain     what is in force on this host";
 
+const SCAN_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
+  defenseclaw-cli scan mcp .mcp.json --fail-on MEDIUM
+  defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif";
+
 /// What coding agents on this host said they would do, and what the kernel saw them do.
 #[derive(Debug, Parser)]
 #[command(name = "defenseclaw-cli", version, after_help = TOP_EXAMPLES, arg_required_else_help = true)]
@@ -128,6 +137,9 @@ pub enum Command {
     /// List, show and check the profiles of `run`
     #[command(subcommand, after_help = SANDBOX_EXAMPLES)]
     Sandbox(SandboxCommand),
+    /// Scan a skill, MCP servers' settings or a plugin, offline, before it is used
+    #[command(subcommand, after_help = SCAN_EXAMPLES)]
+    Scan(ScanCommand),
 }
 
 /// What to do with the ledger.

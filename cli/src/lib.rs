@@ -21,6 +21,7 @@
 //! | [`artifact`] | `artifact manifest`, `keygen`, `sign`, `verify` |
 //! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
 //! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
+//! | [`scan`] | `scan skill`, `mcp`, `plugin` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -44,6 +45,7 @@ pub mod json;
 pub mod ledger;
 pub mod policy;
 pub mod sandbox;
+pub mod scan;
 pub mod session;
 pub mod setup;
 pub mod status;
@@ -98,6 +100,7 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Policy(command) => policy::run(command, context),
         args::Command::Artifact(command) => artifact::run(command, context),
         args::Command::Sandbox(command) => sandbox::run(command, context),
+        args::Command::Scan(command) => scan::run(command, context),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;

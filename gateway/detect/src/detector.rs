@@ -12,6 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::facts::facts_of;
 use crate::rules::{FactRules, Report, texts_of};
+use crate::scan;
+use crate::scan::rules::ArtifactRules;
 use crate::text::{self, TextRules};
 use crate::tools::command_line;
 
@@ -79,6 +81,7 @@ pub enum Surface {
 pub struct Detector {
     facts: Arc<FactRules>,
     texts: Arc<TextRules>,
+    artifacts: Arc<ArtifactRules>,
     revision: Arc<str>,
 }
 
@@ -124,7 +127,7 @@ impl Detector {
     fn from_packs(packs: &[(&str, &str)]) -> Result<Self, PackError> {
         let mut packs = packs.to_vec();
         packs.sort_unstable();
-        let (mut facts, mut texts) = (Vec::new(), Vec::new());
+        let (mut facts, mut texts, mut artifacts) = (Vec::new(), Vec::new(), Vec::new());
         let mut digest = Sha256::new();
         for &(file, text) in &packs {
             digest.update((file.len() as u64).to_le_bytes());
@@ -134,12 +137,13 @@ impl Detector {
             match kind_of(text) {
                 Some("facts") => facts.push((file, text)),
                 Some("text") => texts.push((file, text)),
+                Some("artifact") => artifacts.push((file, text)),
                 other => {
                     return Err(PackError::Invalid {
                         file: file.to_owned(),
                         why: match other {
-                            Some(kind) => format!("its kind is {kind:?}; use facts or text"),
-                            None => "it does not say its kind: write `kind: facts` or `kind: text` on a line of its own".to_owned(),
+                            Some(kind) => format!("its kind is {kind:?}; use facts, text or artifact"),
+                            None => "it does not say its kind: write `kind: facts`, `kind: text` or `kind: artifact` on a line of its own".to_owned(),
                         },
                     });
                 }
@@ -150,6 +154,7 @@ impl Detector {
         Ok(Self {
             facts: Arc::new(FactRules::load(&facts)?),
             texts: Arc::new(TextRules::load(&texts)?),
+            artifacts: Arc::new(ArtifactRules::load(&artifacts)?),
             revision: revision.into(),
         })
     }
@@ -181,6 +186,11 @@ impl Detector {
         self.texts.find(surface, text)
     }
 
+    /// The packs about artifacts.
+    pub(crate) fn artifact_rules(&self) -> &ArtifactRules {
+        &self.artifacts
+    }
+
     /// Runs the tests that stand beside each rule that this program was built with.
     pub fn test_embedded() -> Result<Report, PackError> {
         Self::from_packs(&built_in()).map(|detector| detector.test())
@@ -197,6 +207,10 @@ impl Detector {
         report.rules += texts.rules;
         report.samples += texts.tests;
         report.failures.extend(texts.failures);
+        let (rules, tests, failures) = self.artifacts.check();
+        report.rules += rules;
+        report.samples += tests;
+        report.failures.extend(failures);
         report
     }
 
@@ -210,7 +224,7 @@ impl Detector {
 }
 
 fn built_in() -> Vec<(&'static str, &'static str)> {
-    [FACT_PACKS, text::EMBEDDED].concat()
+    [FACT_PACKS, text::EMBEDDED, scan::EMBEDDED].concat()
 }
 
 /// Adds what no finding of the same rule says yet.

@@ -8,11 +8,13 @@
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
 //! | [`rules`] | rules over facts, as packs in `policies/rules` |
+//! | [`scan`] | scanners of artifacts: skills, MCP servers, plugins |
 //! | [`tools`] | what kind of action a tool is, by name or by the fields of its input |
 //! | [`text`] | secrets, personal data and prompt injection in texts, by packs of rules |
 //! | `shell` | a shell's command line, read the way a shell reads it |
 //!
-//! Everything here is pure: text in, statements out, no I/O, no panic, time linear in the text.
+//! Everything but the reading of [`scan::artifact`] is pure: text in, statements out, no I/O, no panic, time linear in the
+//! text.
 
 pub mod detector;
 pub mod facts;
@@ -22,6 +24,7 @@ pub mod mask;
 pub mod paths;
 mod quick;
 pub mod rules;
+pub mod scan;
 mod shell;
 mod spotter;
 pub mod text;

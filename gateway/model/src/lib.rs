@@ -9,6 +9,7 @@
 //! | [`admission`] | whether an artifact may be used: question and answer |
 //! | [`activity`] | one kernel-observed action and its attribution |
 //! | [`sandbox`] | the room that a tool call runs in |
+//! | [`scan`] | what a scan of an artifact says |
 //! | [`record`] | one row of the audit ledger |
 //! | [`wire`] | the frames that the agent and the gateway exchange |
 //! | [`api`] | what the gateway answers to the operator's tool |
@@ -28,5 +29,6 @@ pub mod facts;
 pub mod ids;
 pub mod record;
 pub mod sandbox;
+pub mod scan;
 pub mod terminal;
 pub mod wire;

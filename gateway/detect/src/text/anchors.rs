@@ -14,13 +14,13 @@ const MAX_WINDOW: usize = 4096;
 
 /// One pattern, as a pack gives it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spec<'a> {
+pub(crate) struct Spec<'a> {
     /// The expression; it begins with literals.
-    pub(super) shape: &'a str,
+    pub(crate) shape: &'a str,
     /// Whether upper and lower case are one.
-    pub(super) nocase: bool,
+    pub(crate) nocase: bool,
     /// Whether it may begin in the middle of a word.
-    pub(super) inside: bool,
+    pub(crate) inside: bool,
 }
 
 #[derive(Debug)]
@@ -33,32 +33,32 @@ struct Pattern {
 
 /// Patterns, ready to be searched for.
 #[derive(Debug)]
-pub(super) struct Anchors {
+pub(crate) struct Anchors {
     spotter: Spotter,
     patterns: Vec<Pattern>,
 }
 
 /// Where a pattern matched (bytes).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hit {
+pub(crate) struct Hit {
     /// The pattern's number, in the order in which they were given.
-    pub(super) pattern: usize,
+    pub(crate) pattern: usize,
     /// The whole match.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Its end.
-    pub(super) end: usize,
+    pub(crate) end: usize,
     /// The group `secret`, or the whole.
-    pub(super) secret: (usize, usize),
+    pub(crate) secret: (usize, usize),
 }
 
 impl Anchors {
     /// Prepares patterns. An error names the pattern's number and what is wrong with it.
-    pub(super) fn new(specs: &[Spec<'_>]) -> Result<Self, (usize, String)> {
+    pub(crate) fn new(specs: &[Spec<'_>]) -> Result<Self, (usize, String)> {
         Self::with_words(specs, &[])
     }
 
     /// The same, with words that are only told of: they are numbered behind the patterns.
-    pub(super) fn with_words(specs: &[Spec<'_>], words: &[String]) -> Result<Self, (usize, String)> {
+    pub(crate) fn with_words(specs: &[Spec<'_>], words: &[String]) -> Result<Self, (usize, String)> {
         let mut literals: Vec<(Vec<u8>, u32, bool)> = Vec::new();
         let mut patterns = Vec::with_capacity(specs.len());
         for (number, spec) in specs.iter().enumerate() {
@@ -80,7 +80,7 @@ impl Anchors {
 
     /// Every match in `text`, by where it begins; of one pattern none inside another of the same. Words give matches that
     /// have no length.
-    pub(super) fn hits(&self, text: &[u8]) -> Vec<Hit> {
+    pub(crate) fn hits(&self, text: &[u8]) -> Vec<Hit> {
         let mut hits = Vec::new();
         // Which patterns could stand at one place, and where the place is.
         let (mut here, mut place): (Vec<u32>, usize) = (Vec::new(), 0);

@@ -22,7 +22,7 @@ const LEAST_ESCAPES: usize = 6;
 const LEAST_SPACED: usize = 4;
 
 /// What `text` says where it is encoded: how, and what. Bounded by constants, linear in the text.
-pub(super) fn passages(text: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn passages(text: &str) -> Vec<(&'static str, String)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut room = MAX_DECODED;
@@ -254,7 +254,7 @@ fn close_up(text: &str) -> String {
 }
 
 /// Latin letters turned by thirteen places.
-pub(super) fn rot13(text: &str) -> String {
+pub(crate) fn rot13(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             'a'..='m' | 'A'..='M' => char::from(c as u8 + 13),
@@ -265,7 +265,7 @@ pub(super) fn rot13(text: &str) -> String {
 }
 
 /// `1gn0r3` as `ignore`: digits and signs for letters, in words that have letters too.
-pub(super) fn unleet(folded: &str) -> Option<String> {
+pub(crate) fn unleet(folded: &str) -> Option<String> {
     let letter = |byte: u8| {
         Some(match byte {
             b'0' => 'o',

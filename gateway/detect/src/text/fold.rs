@@ -14,19 +14,19 @@ const MAX_ESCAPE: usize = 64;
 
 /// A folded text, and what was taken out.
 #[derive(Debug, Default)]
-pub(super) struct Folded {
+pub(crate) struct Folded {
     /// The text.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Texts in characters that no one sees: what carried each, and what it says.
-    pub(super) smuggled: Vec<(&'static str, String)>,
+    pub(crate) smuggled: Vec<(&'static str, String)>,
     /// Zero-width characters between two letters of a word.
-    pub(super) split_words: usize,
+    pub(crate) split_words: usize,
     /// Characters that turn the direction of writing by force.
-    pub(super) overrides: usize,
+    pub(crate) overrides: usize,
 }
 
 /// Folds `text`. Time and memory are linear in it.
-pub(super) fn fold(text: &str) -> Folded {
+pub(crate) fn fold(text: &str) -> Folded {
     if text.is_ascii() && memchr::memchr(0x1B, text.as_bytes()).is_none() {
         return Folded {
             text: fold_ascii(text.as_bytes()),
@@ -121,7 +121,7 @@ fn is_line_mark(byte: u8, next: Option<u8>, line_start: bool) -> bool {
 }
 
 /// A phrase of a pack as folded text has it: only what is beyond ASCII is folded, so that an expression stays one.
-pub(super) fn fold_phrase(shape: &str) -> String {
+pub(crate) fn fold_phrase(shape: &str) -> String {
     let mut out = String::with_capacity(shape.len());
     for c in shape.chars() {
         if c.is_ascii() {

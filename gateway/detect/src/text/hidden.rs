@@ -27,7 +27,7 @@ const STYLES: [&str; 14] = [
 ];
 
 /// The hidden passages of `text`: how each is hidden, and what it says. Linear in the text.
-pub(super) fn passages(text: &str) -> Vec<(&'static str, String)> {
+pub(crate) fn passages(text: &str) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     if memchr::memchr(b'<', text.as_bytes()).is_some() {
         between(text, "<!--", "-->", "an HTML comment", &mut found);
@@ -123,7 +123,7 @@ const PICTURE_HOSTS: [&str; 9] = [
 
 /// Addresses of Markdown pictures and links whose query is to be filled with data, or is full of it: showing the picture
 /// sends it away.
-pub(super) fn data_pictures(text: &str) -> Vec<String> {
+pub(crate) fn data_pictures(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = text;
     while let Some(at) = memmem::find(rest.as_bytes(), b"](http") {

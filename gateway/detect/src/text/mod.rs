@@ -13,11 +13,11 @@
 //! | `hidden` | passages that a page or a terminal does not show |
 //! | `checks` | checksums and entropy |
 
-mod anchors;
+pub(crate) mod anchors;
 mod checks;
-mod decode;
-mod fold;
-mod hidden;
+pub(crate) mod decode;
+pub(crate) mod fold;
+pub(crate) mod hidden;
 mod injection;
 mod lazy;
 mod pack;

@@ -1,12 +1,14 @@
-//! Measures `defenseclaw-cli inspect --jsonl` against the labelled collections of `policies/evaluation`.
+//! Measures `defenseclaw-cli inspect --jsonl` and `scan skill` against the labelled collections of `policies/evaluation`.
 //!
 //! | Module | Does |
 //! |---|---|
 //! | [`collection`] | reads and checks the collections, splits them into development and hold-out |
 //! | [`synthetic`] | puts made-up secrets where a collection has marks such as `⟪github-pat⟫` |
 //! | [`inspector`] | feeds the cases to the tool and takes its answers |
+//! | [`artifacts`] | skills with one change that means harm, and what `scan skill` says of them |
 //! | [`score`] | counts, rates, Wilson intervals |
 
+pub mod artifacts;
 pub mod collection;
 pub mod inspector;
 pub mod score;

@@ -211,7 +211,7 @@ fn checked(prefix: &str, random: &str) -> String {
     format!("{prefix}{random}{}", String::from_utf8_lossy(&sum))
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0_u32, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
             sum >> 1 ^ if sum & 1 == 1 { 0xedb8_8320 } else { 0 }

@@ -1,6 +1,9 @@
 //! `eval --cli PROGRAM --collections FOLDER [--split dev|holdout|all] [--set NAME] [--json] [--misses]`: how well
-//! `inspect` tells attacks from everyday work. Started by `cargo xtask eval`.
+//! `inspect` tells attacks from everyday work; with `--set artifacts`, how well `scan skill` tells skills that mean harm from
+//! those that do not. Started by `cargo xtask eval`.
 #![expect(clippy::print_stdout, reason = "the report is this program's product")]
+
+mod artifacts;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments = Arguments::parse()?;
+    if arguments.set.as_deref() == Some(artifacts::SET) {
+        return artifacts::run(&arguments);
+    }
     let all = collection::read(&arguments.collections)?;
     let cases: Vec<&Case> = all
         .iter()

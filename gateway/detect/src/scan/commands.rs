@@ -1,0 +1,300 @@
+//! Commands that an artifact runs, or tells its reader to run: judged by the rules that judge an agent's calls.
+
+use std::sync::LazyLock;
+
+use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::decision::{Finding, Severity};
+use defenseclaw_model::facts::{Facts, Program};
+use defenseclaw_model::ids::CallId;
+use defenseclaw_model::scan::ScanFinding;
+use serde_json::{Value, json};
+
+use crate::detector::Detector;
+use crate::facts::{MAX_COMMAND, facts_of};
+use crate::mask::mask_text;
+
+/// Where the commands are taken to run.
+const FOLDER: &str = "/home/user/project";
+const HOME: &str = "/home/user";
+
+/// Longest excerpt in the evidence (bytes).
+const EXCERPT: usize = 160;
+
+/// Most lines of a script that are judged by themselves, to tell on which of them a finding stands.
+const MAX_LINES: usize = 2000;
+
+/// In what way a command is part of an artifact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a script of its own.
+    Script,
+    /// In a document, as a block or within a sentence: an example, or an instruction.
+    Example,
+    /// Run by the harness or the package manager without anyone asking: a hook, a server's launch, a post-install script.
+    Automatic,
+}
+
+/// What was read of commands.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    pub(crate) findings: Vec<ScanFinding>,
+    /// The programs, as far as they are known.
+    pub(crate) programs: Vec<Program>,
+}
+
+static CALL: LazyLock<Option<CallId>> = LazyLock::new(|| CallId::new("scan").ok());
+
+/// Judges a shell's text that begins on `line` of `file`.
+pub(crate) fn shell(detector: &Detector, text: &str, place: Place, (file, line): (&str, u32)) -> Judged {
+    let mut judged = Judged::default();
+    let mut first = line;
+    for part in parts(text) {
+        judge_part(detector, part, place, (file, first), &mut judged);
+        first = first.saturating_add(super::markdown::line_at(part, part.len()) - 1);
+    }
+    judged
+}
+
+/// A text in parts that can each be judged whole; a script is longer only where it carries data.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let most = rest.floor_char_boundary(MAX_COMMAND.min(rest.len()));
+        let cut = if most == rest.len() {
+            most
+        } else {
+            let head = rest.get(..most)?;
+            head.rfind('\n').map_or(most, |at| at + 1)
+        };
+        let (part, behind) = rest.split_at_checked(cut.max(1))?;
+        rest = behind;
+        Some(part)
+    })
+}
+
+fn judge_part(detector: &Detector, text: &str, place: Place, at: (&str, u32), judged: &mut Judged) {
+    let Some((facts, findings)) = command(detector, text) else {
+        return;
+    };
+    if judged.programs.len() < 512 {
+        judged.programs.extend(facts.programs);
+    }
+    let mut findings: Vec<ScanFinding> =
+        findings.into_iter().filter_map(|finding| converted(finding, place, at)).collect();
+    if findings.is_empty() {
+        return;
+    }
+    locate(detector, text, at.1, &mut findings);
+    judged.findings.append(&mut findings);
+}
+
+fn command(detector: &Detector, text: &str) -> Option<(Facts, Vec<Finding>)> {
+    let call = ToolCall {
+        call: CALL.clone()?,
+        tool: "Bash".to_owned(),
+        kind: CallKind::Command {
+            command: text.to_owned(),
+            background: false,
+        },
+        input: json!({ "command": text }),
+    };
+    let facts = facts_of(&call, Some(FOLDER), Some(HOME));
+    let findings = detector.call(&call, &facts);
+    Some((facts, findings))
+}
+
+/// Tells for each finding the line that has it by itself, else the first line of the text.
+fn locate(detector: &Detector, text: &str, first: u32, findings: &mut [ScanFinding]) {
+    let mut open: Vec<&mut ScanFinding> = findings.iter_mut().collect();
+    for (number, line) in super::lines::numbered(text, first).take(MAX_LINES) {
+        let line = line.trim();
+        if open.is_empty() {
+            break;
+        }
+        if line.len() < 4 || line.starts_with('#') {
+            continue;
+        }
+        let Some((_, here)) = command(detector, line) else {
+            break;
+        };
+        open.retain_mut(|finding| {
+            let is_here = here.iter().any(|one| one.rule == finding.rule);
+            if is_here {
+                finding.line = number;
+                finding.evidence = mask_text(line, EXCERPT);
+            }
+            !is_here
+        });
+    }
+}
+
+/// Judges source code as what its interpreter would run, and as what is written into a file of that name.
+pub(crate) fn source(
+    detector: &Detector,
+    text: &str,
+    interpreter: Option<&str>,
+    (file, line): (&str, u32),
+) -> Vec<ScanFinding> {
+    let mut findings = Vec::new();
+    if let Some(interpreter) = interpreter.filter(|_| text.len() < MAX_COMMAND / 2) {
+        let end = delimiter(text);
+        let run = format!("{interpreter} <<'{end}'\n{text}\n{end}\n");
+        if let Some((_, found)) = command(detector, &run) {
+            findings.extend(found.into_iter().filter_map(|found| converted(found, Place::Script, (file, line))));
+        }
+    }
+    findings.extend(written(detector, &format!("{FOLDER}/{file}"), text, (file, line)));
+    findings
+}
+
+/// A word that ends a here-document and does not stand in `text`.
+fn delimiter(text: &str) -> String {
+    let mut end = "END_OF_CODE".to_owned();
+    while text.lines().any(|line| line == end) {
+        end.push('_');
+    }
+    end
+}
+
+/// Judges a text as what is written to `path`.
+pub(crate) fn written(
+    detector: &Detector,
+    path: &str,
+    text: &str,
+    at: (&str, u32),
+) -> Vec<ScanFinding> {
+    let Some(id) = CALL.clone() else {
+        return Vec::new();
+    };
+    let text = text.get(..text.floor_char_boundary(MAX_COMMAND * 2)).unwrap_or(text);
+    let input = json!({"file_path": path, "content": text});
+    let call = ToolCall {
+        call: id,
+        tool: "Write".to_owned(),
+        kind: CallKind::FileWrite {
+            paths: vec![path.to_owned()],
+        },
+        input: Value::clone(&input),
+    };
+    let facts = facts_of(&call, Some(FOLDER), Some(HOME));
+    let findings = detector.call(&call, &facts);
+    findings.into_iter().filter_map(|finding| converted(finding, Place::Script, at)).collect()
+}
+
+/// What a rule is about, in the words of scans. By the longest beginning of its id.
+const CATEGORIES: &[(&str, &str)] = &[
+    ("behaviour.", "command-execution"),
+    ("behaviour.credential", "credential-access"),
+    ("behaviour.exfiltration", "exfiltration"),
+    ("behaviour.hidden-place", "hidden-file"),
+    ("behaviour.persistence", "persistence"),
+    ("behaviour.privilege", "permissions"),
+    ("behaviour.remote-module", "remote-code"),
+    ("c2.", "exfiltration"),
+    ("c2.code-fetches-code", "remote-code"),
+    ("c2.code-shell", "command-execution"),
+    ("c2.commands-received", "command-execution"),
+    ("c2.framework", "command-execution"),
+    ("cloud.", "command-execution"),
+    ("cognitive.", "persistence"),
+    ("command.", "command-execution"),
+    ("command.assembled-code", "obfuscation"),
+    ("command.decoded", "obfuscation"),
+    ("command.downloaded", "remote-code"),
+    ("command.fetched", "remote-code"),
+    ("command.hidden-program", "hidden-file"),
+    ("command.host-folder-to-container", "permissions"),
+    ("command.inline-download", "remote-code"),
+    ("command.installer", "remote-code"),
+    ("command.network", "remote-code"),
+    ("command.package", "supply-chain"),
+    ("command.powershell-download", "remote-code"),
+    ("command.remote-script", "remote-code"),
+    ("command.repository-script", "remote-code"),
+    ("command.unknown", "obfuscation"),
+    ("command.unreadable", "obfuscation"),
+    ("command.untrusted-packages", "supply-chain"),
+    ("credential.", "credential-access"),
+    ("credential.code-that-sends", "exfiltration"),
+    ("credential.dump-to-network", "exfiltration"),
+    ("credential.env-file-to-network", "exfiltration"),
+    ("credential.env-sent-by-code", "exfiltration"),
+    ("credential.env-to-network", "exfiltration"),
+    ("credential.to-network", "exfiltration"),
+    ("damage.", "command-execution"),
+    ("discovery.", "command-execution"),
+    ("evasion.", "command-execution"),
+    ("evasion.package-source", "supply-chain"),
+    ("injection.", "injection"),
+    ("path.", "credential-access"),
+    ("path.home-sent", "exfiltration"),
+    ("persistence.", "persistence"),
+    ("privilege.", "permissions"),
+    ("secret.", "secret"),
+    ("steering.", "injection"),
+    ("steering.gives-away", "exfiltration"),
+    ("tamper.", "permissions"),
+    ("trust.", "permissions"),
+    ("trust.shadowed-tool", "tool-poisoning"),
+];
+
+/// Rules about what an agent's call leaves open, or about its being a call: a file says them of nearly everything.
+const OF_CALLS: &[&str] = &[
+    "behaviour.",
+    "cognitive.edited",
+    "cognitive.identity",
+    "command.unknown-program",
+    "command.unknown-code",
+    "command.unreadable",
+    "discovery.",
+    "pii.",
+    "text.truncated",
+];
+
+/// Rules that describe what administration is: in an example they are for a person to weigh.
+const OF_ADMINISTRATION: &[&str] = &[
+    "cloud.", "damage.", "privilege.", "evasion.", "persistence.", "trust.", "path.",
+];
+
+fn begins(rule: &str, beginnings: &[&str]) -> bool {
+    beginnings.iter().any(|beginning| rule.starts_with(beginning))
+}
+
+/// A call's finding in the words of scans; `None` where it says nothing of an artifact.
+fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Option<ScanFinding> {
+    let rule = finding.rule.as_str();
+    let category = CATEGORIES
+        .iter()
+        .filter(|(beginning, _)| rule.starts_with(beginning))
+        .max_by_key(|(beginning, _)| beginning.len())
+        .map(|&(_, category)| category)?;
+    let mut severity = finding.severity;
+    if begins(rule, OF_CALLS) {
+        severity = severity.min(Severity::Low);
+    } else if place == Place::Example && begins(rule, OF_ADMINISTRATION) && severity == Severity::High {
+        severity = Severity::Medium;
+    }
+    if severity == Severity::None {
+        return None;
+    }
+    let evidence = mask_text(&finding.evidence.join(", "), EXCERPT);
+    Some(ScanFinding {
+        category: category.to_owned(),
+        severity,
+        confidence: finding.confidence,
+        file: file.to_owned(),
+        line,
+        message: finding.message,
+        evidence,
+        remedy: finding.remedy,
+        rule: finding.rule,
+    })
+}
+
+/// A finding about a text, in the words of scans.
+pub(crate) fn of_text(finding: Finding, at: (&str, u32)) -> Option<ScanFinding> {
+    converted(finding, Place::Script, at)
+}

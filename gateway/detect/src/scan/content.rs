@@ -1,0 +1,432 @@
+//! What is done with each file of an artifact.
+
+use std::borrow::Cow;
+
+use defenseclaw_model::decision::{Finding, Severity};
+use defenseclaw_model::scan::ScanFinding;
+use serde_json::Value;
+
+use super::artifact::{ArtifactFile, Format, format_of};
+use super::code::{Language, SourceFile};
+use super::commands::{self, Place};
+use super::lines::{Lines, numbered};
+use super::markdown::{self, Passage};
+use super::rules::{Shown, Side, raised};
+use super::{Pass, Told, packages};
+use crate::Surface;
+use crate::text;
+
+/// Largest piece of a text that is looked at at once (bytes); the next one begins a little before its end.
+const PIECE: usize = text::MAX_TEXT / 2;
+const OVERLAP: usize = 4 << 10;
+
+/// Techniques of injections that are ordinary in what instructs an agent, which a skill is for. Alone they say nothing.
+const ORDINARY: &[&str] = &[
+    "injection.addresses-agent",
+    "injection.tool-steering",
+    "injection.persona",
+    "injection.coercion",
+    "injection.authority",
+    "injection.memory",
+];
+
+const PROGRAM: Told = (
+    "binary.program",
+    "binary",
+    Severity::High,
+    70,
+    "Ask for its source, or for a package of a known registry",
+);
+const DISGUISED: Told = (
+    "binary.disguised",
+    "binary",
+    Severity::Critical,
+    90,
+    "Remove it: what claims to be something else has a reason for it",
+);
+const UNKNOWN: Told = ("binary.unknown", "binary", Severity::Low, 50, "See what it is for");
+const MACROS: Told = (
+    "binary.macros",
+    "binary",
+    Severity::High,
+    70,
+    "Save the document without macros",
+);
+const NESTED_SCRIPT: Told = (
+    "archive.script",
+    "archive",
+    Severity::Medium,
+    60,
+    "Put the file beside the others, where people see it",
+);
+
+/// What a file is, by its name and its beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Document,
+    Shell,
+    Source(Language),
+    Json,
+    Requirements,
+    Markup,
+    Settings,
+}
+
+fn kind_of(path: &str, text: &str) -> Kind {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+    let requirements = name.starts_with("requirements") && ending == "txt";
+    if requirements {
+        return Kind::Requirements;
+    }
+    match ending.as_str() {
+        "md" | "mdx" | "markdown" | "mdc" | "txt" | "rst" | "adoc" | "prompt" => return Kind::Document,
+        "json" | "jsonc" | "json5" | "ipynb" => return Kind::Json,
+        "html" | "htm" | "svg" | "xml" | "xhtml" | "vue" | "svelte" | "css" => return Kind::Markup,
+        "yaml" | "yml" | "toml" | "ini" | "cfg" | "conf" | "env" | "properties" | "service" | "csv" | "tsv" | "lock" => {
+            return Kind::Settings;
+        }
+        _ => {}
+    }
+    match Language::of_name(&ending).or_else(|| Language::of_first_line(text)) {
+        Some(Language::Shell) => Kind::Shell,
+        Some(language) => Kind::Source(language),
+        None if text.starts_with("#!") => Kind::Shell,
+        None => Kind::Settings,
+    }
+}
+
+impl Pass<'_> {
+    /// Looks at every file.
+    pub(super) fn files(&mut self) {
+        let artifact = self.artifact;
+        let texts: Vec<(&ArtifactFile, Option<Cow<'_, str>>)> = artifact
+            .files
+            .iter()
+            .map(|file| (file, self.text_of(file)))
+            .collect();
+        let mut sources = Vec::new();
+        for (file, text) in &texts {
+            let Some(text) = text else { continue };
+            let kind = kind_of(&file.path, text);
+            if let Kind::Source(language) = kind {
+                sources.push(SourceFile {
+                    path: &file.path,
+                    line: 1,
+                    language,
+                    text,
+                });
+            }
+            if file.nesting > 0 && matches!(kind, Kind::Shell | Kind::Source(_)) && !self.artifact.packed {
+                let message = "A script lies in an archive, where nobody looks for it".to_owned();
+                self.tell(NESTED_SCRIPT, (&file.path, 0), message, "");
+            }
+            self.one(kind, &file.path, text);
+        }
+        let found = self.scan_code(&sources);
+        self.findings.extend(found);
+    }
+
+    /// A file's text; what is none is told of here.
+    fn text_of<'f>(&mut self, file: &'f ArtifactFile) -> Option<Cow<'f, str>> {
+        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+        let at = (file.path.as_str(), 0);
+        match format_of(&file.bytes) {
+            Format::Text => return Some(decoded(&file.bytes)),
+            Format::Program(what) => {
+                const HARMLESS: &[&str] = &[
+                    "png", "jpg", "jpeg", "gif", "webp", "ico", "svg", "pdf", "txt", "md", "json", "csv", "dat", "ttf",
+                    "woff", "woff2", "mp3", "mp4", "wav", "yaml", "yml", "log", "html", "css",
+                ];
+                let message = format!("It holds {what}, which nobody can read");
+                if HARMLESS.contains(&ending.as_str()) {
+                    let message = format!("{what} that calls itself .{ending}");
+                    self.tell(DISGUISED, at, message, "");
+                } else {
+                    self.tell(PROGRAM, at, message, "");
+                }
+            }
+            Format::Unknown => {
+                let message = "It is neither text nor anything that is known".to_owned();
+                self.tell(UNKNOWN, at, message, "");
+            }
+            Format::Zip | Format::Gzip | Format::Tar | Format::OtherArchive(_) | Format::Media => {}
+        }
+        if name.eq_ignore_ascii_case("vbaProject.bin") {
+            self.tell(MACROS, at, "The document holds macros".to_owned(), "");
+        }
+        None
+    }
+
+    fn one(&mut self, kind: Kind, path: &str, text: &str) {
+        self.secrets(path, text);
+        match kind {
+            Kind::Document => self.document(path, text),
+            Kind::Shell => self.script(text, Place::Script, (path, 1)),
+            Kind::Source(_) => self.passages(&markdown::hidden_in(text), path, true),
+            Kind::Json => self.json(path, text),
+            Kind::Requirements => {
+                let packages = packages::of_requirements(text);
+                self.judge_packages(&packages, path);
+                self.settings(path, text);
+            }
+            Kind::Markup => {
+                self.passages(&markdown::hidden_in(text), path, false);
+                let found = self.tokens(text, (path, 1), Shown::Plainly);
+                self.findings.extend(found);
+            }
+            Kind::Settings => self.settings(path, text),
+        }
+    }
+
+    /// Secrets and characters that no one sees: the same in every kind of file.
+    fn secrets(&mut self, path: &str, text: &str) {
+        for (piece, line) in pieces(text) {
+            for finding in self.detector().text(Surface::ToolInput, piece) {
+                let anywhere = finding.category == "secret"
+                    || matches!(finding.rule.as_str(), "injection.invisible-text" | "injection.direction");
+                if !anywhere {
+                    continue;
+                }
+                let line = place_of(&finding, piece, line);
+                self.findings.extend(commands::of_text(finding, (path, line)));
+            }
+        }
+    }
+
+    /// A document: prose, code in it, what is hidden.
+    fn document(&mut self, path: &str, text: &str) {
+        let document = markdown::read(text);
+        self.prose(path, &document.prose, Shown::Plainly);
+        self.passages(&document.hidden, path, false);
+        for block in &document.blocks {
+            match Language::of_name(block.language) {
+                Some(Language::Shell) => self.script(block.text, Place::Example, (path, block.line)),
+                Some(_) => {
+                    let found = self.tokens(block.text, (path, block.line), Shown::Plainly);
+                    self.findings.extend(found);
+                }
+                // Nobody says what it is: commands are told by what they do.
+                None => self.script(block.text, Place::Example, (path, block.line)),
+            }
+        }
+        for &(line, span) in &document.spans {
+            if is_command(span) {
+                self.script(span, Place::Example, (path, line));
+            }
+        }
+        if super::skill::is_skill(path) {
+            let name = format!("/home/user/.claude/skills/it/{}", path.rsplit('/').next().unwrap_or(path));
+            let found = commands::written(self.detector(), &name, text, (path, 0));
+            let steering = found.into_iter().filter(|finding| finding.rule.starts_with("steering."));
+            self.findings.extend(steering);
+        }
+    }
+
+    /// Language for a person or a model.
+    pub(super) fn prose(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown) {
+        let read = Lines::prose(lines.iter().copied());
+        let scanner = self.scanner;
+        let rules = scanner.detector.artifact_rules();
+        let found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        self.findings.extend(found);
+        let plain: Vec<&str> = lines.iter().map(|&(_, line)| line).collect();
+        let plain = plain.join("\n");
+        let first = lines.first().map_or(1, |&(line, _)| line);
+        for (piece, _) in pieces(&plain) {
+            for finding in self.detector().text(Surface::Prompt, piece) {
+                let line = said_on(&finding, &read).unwrap_or(first);
+                self.injection(finding, (path, line), shown);
+            }
+        }
+    }
+
+    /// What is not shown to the reader: judged as prose and as code.
+    fn passages(&mut self, passages: &[Passage], path: &str, in_code: bool) {
+        for passage in passages {
+            // A comment in a program's text is an ordinary thing; what is encoded in it is not.
+            let encoded = matches!(passage.how, "base64" | "hexadecimal");
+            if in_code && !encoded && passage.how != "tag characters" {
+                continue;
+            }
+            let lines: Vec<(u32, &str)> = passage.text.lines().map(|line| (passage.line, line)).collect();
+            let before = self.findings.len();
+            self.prose(path, &lines, Shown::Hidden);
+            if encoded || !in_code {
+                let found = self.tokens(&passage.text, (path, passage.line), Shown::Hidden);
+                self.findings.extend(found);
+                let found = commands::shell(self.detector(), &passage.text, Place::Script, (path, passage.line));
+                let worth = found.findings.into_iter().filter(|finding| finding.severity >= Severity::High);
+                self.findings.extend(worth);
+            }
+            for finding in self.findings.iter_mut().skip(before) {
+                finding.line = passage.line;
+                if finding.evidence.is_empty() {
+                    finding.evidence = passage.how.to_owned();
+                }
+            }
+        }
+    }
+
+    fn injection(&mut self, finding: Finding, at: (&str, u32), shown: Shown) {
+        if finding.category != "injection" {
+            return;
+        }
+        let techniques = finding.evidence.first().map_or("", String::as_str);
+        let ordinary = techniques.split(", ").all(|one| ORDINARY.contains(&one));
+        let Some(mut finding) = commands::of_text(finding, at) else {
+            return;
+        };
+        if shown == Shown::Hidden {
+            finding.severity = raised(finding.severity).min(Severity::Critical);
+        } else if ordinary {
+            finding.severity = finding.severity.min(Severity::Low);
+        }
+        finding.message = finding.message.replace("The prompt holds", "The text holds");
+        self.findings.push(finding);
+    }
+
+    /// A shell's text.
+    pub(super) fn script(&mut self, text: &str, place: Place, at: (&str, u32)) {
+        let text = without_prompts(text);
+        let judged = commands::shell(self.detector(), &text, place, at);
+        self.findings.extend(judged.findings);
+        let packages = packages::of_programs(&judged.programs, at.1);
+        self.judge_packages(&packages, at.0);
+        let found = self.tokens(&text, at, Shown::Plainly);
+        self.findings.extend(found);
+    }
+
+    pub(super) fn judge_packages(&mut self, packages: &[packages::Package], path: &str) {
+        let found = self.scanner.popular.judge(packages, path);
+        self.findings.extend(found);
+    }
+
+    /// Settings, recipes and everything else that is text: what the path says of it, and what programs would run.
+    fn settings(&mut self, path: &str, text: &str) {
+        let found = commands::written(self.detector(), &format!("/home/user/project/{path}"), text, (path, 1));
+        self.findings.extend(found);
+        let found = self.tokens(text, (path, 1), Shown::Plainly);
+        self.findings.extend(found);
+        self.passages(&markdown::hidden_in(text), path, true);
+    }
+
+    fn json(&mut self, path: &str, text: &str) {
+        self.settings(path, text);
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let Ok(value) = serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')) else {
+            return;
+        };
+        if name == "package.json" {
+            let packages = packages::of_package_json(&value, text);
+            self.judge_packages(&packages, path);
+            self.package_scripts(path, text, &value);
+        }
+        self.servers(path, text, &value);
+        self.hooks(path, text, &value);
+    }
+
+    /// The scripts that a package manager runs without being asked.
+    fn package_scripts(&mut self, path: &str, text: &str, value: &Value) {
+        const ASKED_BY_NOBODY: &[&str] = &["preinstall", "install", "postinstall", "prepare", "prepublish", "postuninstall"];
+        let scripts = value.get("scripts").and_then(Value::as_object);
+        for (name, script) in scripts.into_iter().flatten() {
+            let Some(script) = script.as_str() else { continue };
+            let line = line_of(text, name);
+            let place = if ASKED_BY_NOBODY.contains(&name.as_str()) {
+                Place::Automatic
+            } else {
+                Place::Script
+            };
+            self.script(script, place, (path, line));
+        }
+    }
+}
+
+/// The line on which a JSON field's name stands first.
+pub(super) fn line_of(text: &str, name: &str) -> u32 {
+    text.find(&format!("\"{name}\"")).map_or(1, |at| markdown::line_at(text, at))
+}
+
+/// Bytes as text: what is no UTF-8 is replaced.
+fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    let units = |big: bool| -> Vec<u16> {
+        let (pairs, _) = bytes.as_chunks::<2>();
+        let pairs = pairs.iter().skip(1);
+        pairs.map(|&pair| if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }).collect()
+    };
+    match bytes {
+        [0xff, 0xfe, ..] => Cow::Owned(String::from_utf16_lossy(&units(false))),
+        [0xfe, 0xff, ..] => Cow::Owned(String::from_utf16_lossy(&units(true))),
+        _ => String::from_utf8_lossy(bytes),
+    }
+}
+
+/// A text in pieces that can each be looked at whole, and the line on which each begins.
+fn pieces(text: &str) -> impl Iterator<Item = (&str, u32)> {
+    let (mut from, mut line, mut done) = (0, 1, false);
+    std::iter::from_fn(move || {
+        if done {
+            return None;
+        }
+        let end = text.floor_char_boundary((from + PIECE).min(text.len()));
+        let piece = text.get(from..end)?;
+        let first = line;
+        if end >= text.len() {
+            done = true;
+        } else {
+            let next = text.floor_char_boundary(end - OVERLAP);
+            line += markdown::line_at(text.get(from..next)?, next - from) - 1;
+            from = next;
+        }
+        Some((piece, first))
+    })
+}
+
+/// The line of a finding in a text, by what it shows.
+fn place_of(finding: &Finding, text: &str, first: u32) -> u32 {
+    // A masked secret shows its prefix: `ghp_***[…]`.
+    let shown = finding.evidence.iter().find_map(|one| one.split_once("***").map(|(prefix, _)| prefix));
+    let prefix = shown.and_then(|shown| shown.rsplit([' ', '"', '\'', '=']).next());
+    let at = prefix.filter(|prefix| prefix.len() >= 3).and_then(|prefix| text.find(prefix));
+    at.map_or(first, |at| first + markdown::line_at(text, at) - 1)
+}
+
+/// The line that a finding about prose quotes.
+fn said_on(finding: &Finding, lines: &Lines) -> Option<u32> {
+    const HEAD: usize = 40;
+    let excerpt = finding.evidence.get(1)?.trim_matches('"');
+    let head = excerpt.get(..excerpt.floor_char_boundary(HEAD.min(excerpt.len())))?;
+    let head = head.split(['\\', '…']).next()?;
+    if head.len() < 4 { None } else { lines.line_of(head) }
+}
+
+/// Whether a span of code within a sentence is a command: it has more than one word, and begins with one that is a program's.
+fn is_command(span: &str) -> bool {
+    let first = span.split_ascii_whitespace().next().unwrap_or_default();
+    let program = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./~$({=\"".contains(&byte));
+    span.len() >= 6 && span.contains(' ') && program && !first.ends_with(':')
+}
+
+/// A shell's text without the prompts that documents show before each command.
+fn without_prompts(text: &str) -> Cow<'_, str> {
+    let prompted = |line: &str| line.trim_start().starts_with("$ ");
+    if !text.lines().any(prompted) {
+        return Cow::Borrowed(text);
+    }
+    let lines: Vec<&str> = numbered(text, 1)
+        .map(|(_, line)| if prompted(line) { line.trim_start().get(2..).unwrap_or_default() } else { line })
+        .collect();
+    Cow::Owned(lines.join("\n"))
+}
+
+/// Adds to findings about a place that nobody asked for what runs there.
+pub(super) fn automatic(findings: &mut [ScanFinding], from: usize) {
+    for finding in findings.iter_mut().skip(from) {
+        if finding.severity == Severity::Medium {
+            finding.severity = Severity::High;
+        }
+        finding.message.push_str("; it runs without being asked");
+    }
+}

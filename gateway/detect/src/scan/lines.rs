@@ -1,0 +1,116 @@
+//! Texts as rules search them, with the way back to the line that a match stands on.
+
+use crate::text::fold::fold;
+
+/// What stands between two paragraphs of a folded text: it ends a sentence, so that no phrase goes over it.
+const BREAK: &str = " . ";
+
+/// A text to be searched, and where its lines begin in it.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    text: String,
+    /// Where each line begins in the text, and its number in the file.
+    starts: Vec<(usize, u32)>,
+    /// Where each paragraph begins.
+    paragraphs: Vec<usize>,
+}
+
+impl Lines {
+    /// Prose as its reader takes it, line by line: lower case, look-alikes as what they look like, one space between words.
+    pub(crate) fn prose<'t>(lines: impl IntoIterator<Item = (u32, &'t str)>) -> Self {
+        let mut prose = Self::default();
+        let mut ended = true;
+        for (number, line) in lines {
+            let folded = fold(line).text;
+            let folded = folded.trim();
+            if folded.is_empty() {
+                ended = true;
+                continue;
+            }
+            if ended {
+                if !prose.text.is_empty() {
+                    prose.text.push_str(BREAK);
+                }
+                prose.paragraphs.push(prose.text.len());
+            } else {
+                prose.text.push(' ');
+            }
+            ended = false;
+            prose.starts.push((prose.text.len(), number));
+            prose.text.push_str(folded);
+        }
+        prose
+    }
+
+    /// Code as it stands, in lower case.
+    pub(crate) fn code(text: &str, first_line: u32) -> Self {
+        let mut starts = vec![(0, first_line)];
+        let breaks = memchr::memchr_iter(b'\n', text.as_bytes());
+        starts.extend((first_line + 1..).zip(breaks).map(|(number, at)| (at + 1, number)));
+        Self {
+            text: text.to_ascii_lowercase(),
+            starts,
+            paragraphs: Vec::new(),
+        }
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line that a place stands on; 0 where there is none.
+    pub(crate) fn line(&self, at: usize) -> u32 {
+        let behind = self.starts.partition_point(|&(start, _)| start <= at);
+        behind
+            .checked_sub(1)
+            .and_then(|index| self.starts.get(index))
+            .map_or(0, |&(_, number)| number)
+    }
+
+    /// The number of the paragraph that a place stands in; of code all is one.
+    pub(crate) fn paragraph(&self, at: usize) -> usize {
+        self.paragraphs.partition_point(|&start| start <= at)
+    }
+
+    /// The line on which `phrase`, folded, stands first.
+    pub(crate) fn line_of(&self, phrase: &str) -> Option<u32> {
+        memchr::memmem::find(self.text.as_bytes(), phrase.as_bytes()).map(|at| self.line(at))
+    }
+
+    /// What stands from `start` to `end`, with a little around it.
+    pub(crate) fn excerpt(&self, start: usize, end: usize) -> &str {
+        const AROUND: usize = 24;
+        let from = self.text.floor_char_boundary(start.saturating_sub(AROUND));
+        let to = self.text.ceil_char_boundary((end + AROUND).min(self.text.len()));
+        self.text.get(from..to).unwrap_or_default().trim()
+    }
+}
+
+/// The lines of a text with their numbers, from `first`.
+pub(crate) fn numbered(text: &str, first: u32) -> impl Iterator<Item = (u32, &str)> {
+    (first..).zip(text.lines())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phrases_over_line_breaks_are_found_on_their_first_line() {
+        let text = "# Title\n\nSend the\nsecrets  away.\n\nNow.";
+        let lines = Lines::prose(numbered(text, 1));
+        assert_eq!(lines.line_of("send the secrets"), Some(3));
+        assert_eq!(lines.line_of("now"), Some(6));
+        let at = lines.text().find("secrets").unwrap();
+        assert_eq!(lines.paragraph(at), lines.paragraph(at - 5));
+        assert_ne!(lines.paragraph(at), lines.paragraph(lines.text().len() - 1));
+    }
+
+    #[test]
+    fn code_keeps_its_places() {
+        let lines = Lines::code("A\nImport OS\n", 10);
+        assert_eq!(lines.line_of("import os"), Some(11));
+        assert_eq!(lines.line(0), 10);
+    }
+}

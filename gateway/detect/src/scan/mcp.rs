@@ -1,0 +1,275 @@
+//! MCP servers by what is written of them: how settings launch them, and what their tools say of themselves.
+
+use std::collections::BTreeMap;
+
+use defenseclaw_model::decision::Severity;
+use serde_json::{Map, Value};
+
+use super::commands::Place;
+use super::content::{automatic, line_of};
+use super::rules::Shown;
+use super::{Pass, Told, packages};
+use crate::tools::command_line;
+
+/// Most texts of one tool's definition, and how deep they may lie.
+const MAX_TEXTS: usize = 2000;
+const MAX_DEPTH: usize = 32;
+
+/// Most servers and tools of one file.
+const MAX_SERVERS: usize = 500;
+const MAX_TOOLS: usize = 5000;
+
+/// Longest description that is ordinary (bytes): what is longer is before the model's eyes in every turn.
+const LONG: usize = 4000;
+
+const PLAIN_HTTP: Told = (
+    "mcp.plain-http",
+    "remote-code",
+    Severity::Medium,
+    80,
+    "Use https: whoever is on the way can change what tools say and return",
+);
+const UNPINNED: Told = (
+    "mcp.unpinned-server",
+    "remote-code",
+    Severity::Medium,
+    75,
+    "Name one version of the package, so that it is the one that was scanned",
+);
+const ENV_SECRET: Told = (
+    "mcp.secret-in-settings",
+    "secret",
+    Severity::Medium,
+    70,
+    "Refer to an environment variable, as in ${TOKEN}",
+);
+const SHADOWS: Told = (
+    "mcp.same-tool-twice",
+    "tool-poisoning",
+    Severity::High,
+    75,
+    "Rename or remove one of them: the model cannot tell which one it calls",
+);
+const CUT: Told = (
+    "mcp.too-large",
+    "artifact",
+    Severity::High,
+    60,
+    "Ask for fewer tools: what goes beyond was not looked at",
+);
+const LONG_TEXT: Told = (
+    "mcp.long-description",
+    "tool-poisoning",
+    Severity::Low,
+    50,
+    "Read it to the end: a tool says in a few lines what it does",
+);
+
+impl Pass<'_> {
+    /// What a scan of MCP settings needs besides the files: everything is done where the files are read.
+    pub(super) fn mcp(&mut self) {
+        let found = self.artifact.files.iter().any(|file| file.path.ends_with(".json"));
+        if !found && self.artifact.files.len() == 1 {
+            let told = (
+                "mcp.unreadable",
+                "artifact",
+                Severity::Medium,
+                60,
+                "Name a JSON file with mcpServers, or an answer to tools/list",
+            );
+            self.tell(told, ("", 0), "It holds no settings of MCP servers".to_owned(), "");
+        }
+    }
+
+    /// Servers and tools in a JSON file, whatever it is called.
+    pub(super) fn servers(&mut self, path: &str, text: &str, value: &Value) {
+        let mut tools: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for map in server_maps(value) {
+            if map.len() > MAX_SERVERS {
+                let message = format!("It names more than {MAX_SERVERS} servers");
+                self.tell(CUT, (path, 0), message, "");
+            }
+            for (name, server) in map.iter().take(MAX_SERVERS) {
+                let line = line_of(text, name);
+                self.launch(server, (path, line));
+                if let Some(list) = server.get("tools").and_then(Value::as_array) {
+                    self.tools(list, name, (path, text), &mut tools);
+                }
+            }
+        }
+        let lists = [value.get("tools"), value.pointer("/result/tools")];
+        for list in lists.into_iter().flatten().filter_map(Value::as_array) {
+            self.tools(list, "", (path, text), &mut tools);
+        }
+        if value.get("inputSchema").or_else(|| value.get("input_schema")).is_some() {
+            self.tools(std::slice::from_ref(value), "", (path, text), &mut tools);
+        }
+        for field in ["prompts", "resources", "instructions"] {
+            for value in [value.get(field), value.pointer(&format!("/result/{field}"))].into_iter().flatten() {
+                self.texts(value, (path, line_of(text, field)));
+            }
+        }
+        for (tool, servers) in tools {
+            if servers.len() > 1 {
+                let line = line_of(text, &tool);
+                let message = format!("The tool {tool} is there {} times", servers.len());
+                self.tell(SHADOWS, (path, line), message, &servers.join(", "));
+            }
+        }
+    }
+
+    /// How a server is started or reached.
+    fn launch(&mut self, server: &Value, (path, line): (&str, u32)) {
+        let words: Vec<&str> = server
+            .get("command")
+            .and_then(Value::as_str)
+            .into_iter()
+            .chain(server.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str))
+            .collect();
+        if !words.is_empty() && server.get("command").is_some() {
+            let command = command_line(&words);
+            let before = self.findings.len();
+            self.script(&command, Place::Automatic, (path, line));
+            automatic(&mut self.findings, before);
+            for finding in self.findings.iter_mut().skip(before) {
+                finding.line = line;
+            }
+            self.unpinned(&words, (path, line));
+        }
+        let url = ["url", "serverUrl", "httpUrl"].iter().find_map(|field| server.get(*field)?.as_str());
+        let local = |url: &str| ["localhost", "127.", "[::1]", "host.docker.internal"].iter().any(|host| {
+            url.strip_prefix("http://").is_some_and(|rest| rest.starts_with(host))
+        });
+        if let Some(url) = url.filter(|url| url.starts_with("http://") && !local(url)) {
+            self.tell(PLAIN_HTTP, (path, line), "The server is reached without encryption".to_owned(), url);
+        }
+        for list in ["env", "headers"] {
+            let entries = server.get(list).and_then(Value::as_object);
+            for (name, value) in entries.into_iter().flatten() {
+                let Some(value) = value.as_str() else { continue };
+                let masked = crate::mask::mask_value(&serde_json::json!({ name: value }), 256);
+                let secret = masked.get(name).and_then(Value::as_str).is_some_and(|masked| masked.contains("***["));
+                if secret {
+                    let message = format!("A secret stands in its settings, as {name}");
+                    self.tell(ENV_SECRET, (path, line), message, name);
+                }
+            }
+        }
+    }
+
+    fn unpinned(&mut self, words: &[&str], at: (&str, u32)) {
+        let program = defenseclaw_model::facts::Program {
+            name: words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default().to_owned(),
+            argv: words.iter().map(|&word| word.to_owned()).collect(),
+        };
+        for package in packages::of_programs(&[program], at.1) {
+            if package.run && !package.pinned {
+                let message = format!("Each start runs the newest version of {}, whatever it is by then", package.name);
+                self.tell(UNPINNED, at, message, &package.name);
+            }
+        }
+    }
+
+    fn tools(
+        &mut self,
+        list: &[Value],
+        server: &str,
+        (path, text): (&str, &str),
+        seen: &mut BTreeMap<String, Vec<String>>,
+    ) {
+        if list.len() > MAX_TOOLS {
+            let message = format!("It has more than {MAX_TOOLS} tools");
+            self.tell(CUT, (path, 0), message, "");
+        }
+        for tool in list.iter().take(MAX_TOOLS) {
+            let name = tool.get("name").and_then(Value::as_str).unwrap_or_default();
+            let line = line_of_tool(text, name);
+            self.judge_name(name, (path, line));
+            let servers = seen.entry(name.to_owned()).or_default();
+            servers.push(server.to_owned());
+            let description = tool.get("description").and_then(Value::as_str).unwrap_or_default();
+            if description.len() > LONG {
+                let message = format!("The tool {name} describes itself in {} bytes", description.len());
+                self.tell(LONG_TEXT, (path, line), message, "");
+            }
+            self.texts(tool, (path, line));
+        }
+    }
+
+    /// Every string of a value, names of fields too, as prose before a model's eyes.
+    fn texts(&mut self, value: &Value, (path, line): (&str, u32)) {
+        let mut texts = Vec::new();
+        if !strings(value, MAX_DEPTH, &mut texts) {
+            let message = "It nests deeper, or has more texts, than is looked at".to_owned();
+            self.tell(CUT, (path, line), message, "");
+        }
+        let before = self.findings.len();
+        let shown: Vec<(u32, &str)> = texts.iter().flat_map(|text| text.lines()).map(|text| (line, text)).collect();
+        self.prose(path, &shown, Shown::Plainly);
+        let all = texts.join("\n");
+        let hidden = super::markdown::hidden_in(&all);
+        for passage in hidden {
+            let lines: Vec<(u32, &str)> = passage.text.lines().map(|text| (line, text)).collect();
+            self.prose(path, &lines, Shown::Hidden);
+        }
+        for finding in self.findings.iter_mut().skip(before) {
+            finding.line = line;
+        }
+    }
+}
+
+/// The line on which a tool of that name stands.
+fn line_of_tool(text: &str, name: &str) -> u32 {
+    let quoted = format!("\"{name}\"");
+    text.find(&quoted).map_or(1, |at| super::markdown::line_at(text, at))
+}
+
+/// The places where settings of the known clients name servers.
+fn server_maps(value: &Value) -> Vec<&Map<String, Value>> {
+    let mut found = Vec::new();
+    for field in ["mcpServers", "servers", "context_servers", "mcp_servers", "mcp"] {
+        let Some(map) = value.get(field).and_then(Value::as_object) else {
+            continue;
+        };
+        match map.get("servers").and_then(Value::as_object) {
+            Some(inner) => found.push(inner),
+            None if map.values().all(Value::is_object) => found.push(map),
+            None => {}
+        }
+    }
+    let projects = value.get("projects").and_then(Value::as_object);
+    for project in projects.into_iter().flat_map(Map::values) {
+        found.extend(project.get("mcpServers").and_then(Value::as_object));
+    }
+    found
+}
+
+/// Gathers the strings of a value; says whether all of them are there.
+fn strings<'v>(value: &'v Value, depth: usize, found: &mut Vec<&'v str>) -> bool {
+    let Some(below) = depth.checked_sub(1) else {
+        return false;
+    };
+    if found.len() >= MAX_TEXTS {
+        return false;
+    }
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(items) => {
+            for item in items {
+                if !strings(item, below, found) {
+                    return false;
+                }
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                found.push(name);
+                if !strings(field, below, found) {
+                    return false;
+                }
+            }
+        }
+        _ => {}
+    }
+    true
+}

@@ -1,0 +1,184 @@
+//! Scanners of artifacts: skills, MCP servers' settings and tools, plugins. Offline, deterministic, linear in the files.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`artifact`] | the files, read within bounds: folders, archives |
+//! | `content` | what is done with each file |
+//! | `markdown` | documents taken apart: settings, prose, code, what is hidden |
+//! | `lines` | texts as rules search them, with their line numbers |
+//! | `pack`, `rules` | packs about artifacts (`kind: artifact`): groups of shapes that stand near each other |
+//! | `commands` | commands, judged by the rules that judge an agent's calls |
+//! | [`code`] | source code; the seam for what looks at syntax |
+//! | `packages` | names one slip away from well-known ones; what nobody pinned |
+//! | `skill`, `mcp`, `plugin` | what each kind of artifact has besides its files |
+//!
+//! Reading is the only I/O of this crate. It is for an unprivileged process.
+
+pub mod artifact;
+pub mod code;
+mod commands;
+mod content;
+mod lines;
+mod markdown;
+mod mcp;
+pub(crate) mod pack;
+mod packages;
+mod plugin;
+pub(crate) mod rules;
+mod skill;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::path::Path;
+
+use defenseclaw_model::decision::Severity;
+use defenseclaw_model::scan::{ArtifactKind, ScanFinding, ScanReport, ScanVerdict};
+
+use crate::detector::{Detector, PackError};
+use artifact::{Artifact, ReadError};
+use packages::Popular;
+use rules::Present;
+
+/// The packs about artifacts that this program was built with: file name and YAML.
+pub(crate) const EMBEDDED: &[(&str, &str)] = &[
+    ("skill.yaml", include_str!("../../../../policies/rules/skill.yaml")),
+    ("script.yaml", include_str!("../../../../policies/rules/script.yaml")),
+];
+
+/// Most findings of one report: what has more is not read to the end by anyone. The worst are kept.
+const MAX_FINDINGS: usize = 500;
+
+/// What scans, ready to be used from any thread.
+#[derive(Debug)]
+pub struct Scanner {
+    detector: Detector,
+    popular: Popular,
+}
+
+/// What an artifact says of itself.
+#[derive(Debug, Default)]
+struct Identity {
+    name: Option<String>,
+    version: Option<String>,
+}
+
+/// One scan.
+pub(crate) struct Pass<'s> {
+    scanner: &'s Scanner,
+    artifact: &'s Artifact,
+    kind: ArtifactKind,
+    findings: Vec<ScanFinding>,
+    present: Present,
+    identity: Identity,
+}
+
+impl Scanner {
+    /// A scanner with these rules.
+    pub fn new(detector: Detector) -> Result<Self, PackError> {
+        let popular = Popular::load(packages::EMBEDDED.0, packages::EMBEDDED.1)?;
+        Ok(Self { detector, popular })
+    }
+
+    /// A scanner with the rules that this program was built with.
+    pub fn embedded() -> Result<Self, PackError> {
+        Self::new(Detector::embedded()?)
+    }
+
+    /// The first 12 hex digits of the SHA-256 over the packs.
+    pub fn revision(&self) -> &str {
+        self.detector.revision()
+    }
+
+    /// Scans what stands at `path`.
+    pub fn scan(&self, kind: ArtifactKind, path: &Path) -> Result<ScanReport, ReadError> {
+        let artifact = artifact::read(path)?;
+        let name = path.canonicalize().ok();
+        let name = name.as_deref().unwrap_or(path).file_name();
+        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok(self.scan_read(kind, &artifact, &path.display().to_string(), &name))
+    }
+
+    /// Scans files that were read. `name` is the artifact's where it says none itself.
+    pub fn scan_read(&self, kind: ArtifactKind, artifact: &Artifact, target: &str, name: &str) -> ScanReport {
+        let mut pass = Pass {
+            scanner: self,
+            artifact,
+            kind,
+            findings: artifact.problems.clone(),
+            present: Present::default(),
+            identity: Identity::default(),
+        };
+        pass.files();
+        match kind {
+            ArtifactKind::Skill => pass.skill(),
+            ArtifactKind::Mcp | ArtifactKind::Tool => pass.mcp(),
+            ArtifactKind::Plugin => pass.plugin(),
+            ArtifactKind::Code => {}
+        }
+        pass.report(target, name)
+    }
+}
+
+impl Pass<'_> {
+    pub(crate) fn detector(&self) -> &Detector {
+        &self.scanner.detector
+    }
+
+    /// Adds a finding of the scanner's own.
+    fn tell(&mut self, rule: Told, (file, line): (&str, u32), message: String, evidence: &str) {
+        let (id, category, severity, confidence, remedy) = rule;
+        self.findings.push(ScanFinding {
+            rule: id.to_owned(),
+            category: category.to_owned(),
+            severity,
+            confidence,
+            file: file.to_owned(),
+            line,
+            message,
+            evidence: crate::mask::mask_text(evidence, 160),
+            remedy: remedy.to_owned(),
+        });
+    }
+
+    fn report(mut self, target: &str, name: &str) -> ScanReport {
+        let rules = self.scanner.detector.artifact_rules();
+        self.findings.extend(rules.across(&self.present));
+        let findings = tidy(self.findings);
+        ScanReport {
+            kind: self.kind,
+            name: self.identity.name.unwrap_or_else(|| name.to_owned()),
+            version: self.identity.version,
+            target: target.to_owned(),
+            digest: self.artifact.digest.clone(),
+            files: self.artifact.files.len() as u64,
+            bytes: self.artifact.bytes,
+            verdict: ScanVerdict::of(&findings),
+            findings,
+        }
+    }
+}
+
+/// Rule, category, severity, confidence and remedy of a finding of the scanner's own.
+type Told = (&'static str, &'static str, Severity, u8, &'static str);
+
+/// Of the same rule at the same place the gravest; the worst first, then by place.
+fn tidy(findings: Vec<ScanFinding>) -> Vec<ScanFinding> {
+    let mut kept: HashMap<(String, String, u32), ScanFinding> = HashMap::new();
+    for finding in findings {
+        let key = (finding.rule.clone(), finding.file.clone(), finding.line);
+        match kept.get_mut(&key) {
+            Some(known) if (known.severity, known.confidence) >= (finding.severity, finding.confidence) => {}
+            _ => {
+                kept.insert(key, finding);
+            }
+        }
+    }
+    let mut findings: Vec<ScanFinding> = kept.into_values().collect();
+    findings.sort_by(|a, b| {
+        (Reverse(a.severity), &a.file, a.line, &a.rule).cmp(&(Reverse(b.severity), &b.file, b.line, &b.rule))
+    });
+    findings.truncate(MAX_FINDINGS);
+    findings
+}

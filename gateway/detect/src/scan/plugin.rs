@@ -1,0 +1,142 @@
+//! What a plugin has besides its parts: its manifest, and hooks that run without being asked.
+
+use defenseclaw_model::decision::Severity;
+use serde_json::Value;
+
+use super::commands::Place;
+use super::content::{automatic, line_of};
+use super::{Identity, Pass, Told};
+
+/// Most hooks of one file.
+const MAX_HOOKS: usize = 500;
+
+const NO_PLUGIN: Told = (
+    "plugin.missing",
+    "artifact",
+    Severity::Medium,
+    80,
+    "Name the folder that holds .claude-plugin/plugin.json",
+);
+const BAD_MANIFEST: Told = (
+    "plugin.bad-manifest",
+    "artifact",
+    Severity::Medium,
+    70,
+    "Write it as JSON",
+);
+const HOOK: Told = (
+    "plugin.hook",
+    "persistence",
+    Severity::Low,
+    90,
+    "Read what it runs: it runs at every such event, with the rights of whoever runs the agent",
+);
+const ALLOWS: Told = (
+    "permissions.settings-allow",
+    "permissions",
+    Severity::High,
+    80,
+    "Let people decide what is allowed without asking",
+);
+
+/// Where plugins keep their manifest.
+const MANIFESTS: &[&str] = &[
+    ".claude-plugin/plugin.json",
+    ".codex-plugin/plugin.json",
+    ".cursor-plugin/plugin.json",
+    "gemini-extension.json",
+    "openclaw.plugin.json",
+    "manifest.json",
+    "package.json",
+];
+
+impl Pass<'_> {
+    /// The plugin's manifest.
+    pub(super) fn plugin(&mut self) {
+        let artifact = self.artifact;
+        let manifest = MANIFESTS.iter().find_map(|manifest| {
+            artifact.files.iter().find(|file| {
+                file.path == *manifest
+                    || file.path.strip_suffix(manifest).is_some_and(|before| before.ends_with('/') && before.len() < 200)
+            })
+        });
+        let Some(manifest) = manifest else {
+            let message = "There is no manifest: this is no plugin that is known".to_owned();
+            return self.tell(NO_PLUGIN, ("", 0), message, "");
+        };
+        let Ok(value) = serde_json::from_slice::<Value>(&manifest.bytes) else {
+            let message = "The manifest is no valid JSON".to_owned();
+            return self.tell(BAD_MANIFEST, (&manifest.path, 0), message, "");
+        };
+        let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
+        self.identity = Identity {
+            name: text("name"),
+            version: text("version"),
+        };
+        let name = text("name").unwrap_or_default();
+        self.judge_name(&name, (&manifest.path, 1));
+        let description = text("description").unwrap_or_default();
+        let lines: Vec<(u32, &str)> = description.lines().map(|line| (1, line)).collect();
+        self.prose(&manifest.path, &lines, super::rules::Shown::Plainly);
+    }
+
+    /// Hooks and permissions in a JSON file: a plugin's, or settings that an artifact brings along.
+    pub(super) fn hooks(&mut self, path: &str, text: &str, value: &Value) {
+        let hooks = value.get("hooks").filter(|hooks| hooks.is_object() || hooks.is_array());
+        if let Some(hooks) = hooks {
+            let mut commands = Vec::new();
+            gather(hooks, 16, &mut commands);
+            for command in commands.into_iter().take(MAX_HOOKS) {
+                let head: String = command.chars().take(24).collect();
+                let line = text.find(&head).map_or_else(
+                    || line_of(text, "command"),
+                    |at| super::markdown::line_at(text, at),
+                );
+                let message = "A hook runs a command at an event of the agent".to_owned();
+                self.tell(HOOK, (path, line), message, command);
+                let before = self.findings.len();
+                self.script(command, Place::Automatic, (path, line));
+                automatic(&mut self.findings, before);
+                for finding in self.findings.iter_mut().skip(before) {
+                    finding.line = line;
+                }
+            }
+        }
+        self.permissions(path, text, value);
+    }
+
+    /// Settings that take the questions away.
+    fn permissions(&mut self, path: &str, text: &str, value: &Value) {
+        let Some(permissions) = value.get("permissions") else {
+            return;
+        };
+        let mode = permissions.get("defaultMode").and_then(Value::as_str).unwrap_or_default();
+        let all = permissions.get("allow").and_then(Value::as_array).is_some_and(|list| {
+            list.iter().filter_map(Value::as_str).any(|one| matches!(one, "*" | "Bash(*)" | "Bash(*:*)" | "Bash"))
+        });
+        if mode == "bypassPermissions" || all {
+            let line = line_of(text, "permissions");
+            let message = "Its settings allow any command without asking".to_owned();
+            self.tell(ALLOWS, (path, line), message, mode);
+        }
+    }
+}
+
+/// The commands in a value that holds hooks, however a harness nests them.
+fn gather<'v>(value: &'v Value, depth: usize, found: &mut Vec<&'v str>) {
+    let Some(below) = depth.checked_sub(1).filter(|_| found.len() < MAX_HOOKS) else {
+        return;
+    };
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match (name.as_str(), field.as_str()) {
+                    ("command" | "bash" | "run" | "script", Some(command)) => found.push(command),
+                    _ => gather(field, below, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| gather(item, below, found)),
+        _ => {}
+    }
+}
