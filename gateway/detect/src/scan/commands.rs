@@ -30,6 +30,10 @@ pub(crate) enum Place {
     Script,
     /// In a document, as a block or within a sentence: an example, or an instruction.
     Example,
+    /// Within a sentence of a text about attacks.
+    Quotation,
+    /// Written as a text of which nobody says that it runs.
+    Written,
     /// Run by the harness or the package manager without anyone asking: a hook, a server's launch, a post-install script.
     Automatic,
 }
@@ -181,7 +185,7 @@ pub(crate) fn written(
     };
     let facts = facts_of(&call, Some(FOLDER), Some(HOME));
     let findings = detector.call(&call, &facts);
-    findings.into_iter().filter_map(|finding| converted(finding, Place::Script, at)).collect()
+    findings.into_iter().filter_map(|finding| converted(finding, Place::Written, at)).collect()
 }
 
 /// What a rule is about, in the words of scans. By the longest beginning of its id.
@@ -259,8 +263,17 @@ const OF_ADMINISTRATION: &[&str] = &[
     "cloud.", "damage.", "privilege.", "evasion.", "persistence.", "trust.", "path.",
 ];
 
+/// Rules that go by words alone when a text is written: a list of patterns to look for has the same words.
+const BY_WORDS: &[&str] = &["credential.", "c2.", "steering."];
+
 fn begins(rule: &str, beginnings: &[&str]) -> bool {
     beginnings.iter().any(|beginning| rule.starts_with(beginning))
+}
+
+/// Whether a word is a technique's number: `T1059.004`.
+fn is_technique(word: &str) -> bool {
+    word.strip_prefix('T')
+        .is_some_and(|number| number.len() >= 4 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
 }
 
 /// A call's finding in the words of scans; `None` where it says nothing of an artifact.
@@ -274,20 +287,32 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     let mut severity = finding.severity;
     if begins(rule, OF_CALLS) {
         severity = severity.min(Severity::Low);
-    } else if place == Place::Example && begins(rule, OF_ADMINISTRATION) && severity == Severity::High {
-        severity = Severity::Medium;
+    } else if match place {
+        Place::Example => begins(rule, OF_ADMINISTRATION) && severity == Severity::High,
+        Place::Written => begins(rule, BY_WORDS),
+        Place::Quotation => true,
+        Place::Script | Place::Automatic => false,
+    } {
+        severity = severity.min(Severity::Medium);
     }
     if severity == Severity::None {
         return None;
     }
-    let evidence = mask_text(&finding.evidence.join(", "), EXCERPT);
+    // The technique's number stands last, and of what is written the made-up path first.
+    let told = |one: &&str| !one.starts_with(HOME) && !is_technique(one);
+    let evidence: Vec<&str> = finding.evidence.iter().map(String::as_str).filter(told).collect();
+    let evidence = mask_text(&evidence.join(", "), EXCERPT);
+    let message = match finding.message.strip_prefix("Write ") {
+        Some(rest) if place == Place::Written => format!("It {rest}"),
+        _ => finding.message,
+    };
     Some(ScanFinding {
         category: category.to_owned(),
         severity,
         confidence: finding.confidence,
         file: file.to_owned(),
         line,
-        message: finding.message,
+        message,
         evidence,
         remedy: finding.remedy,
         rule: finding.rule,

@@ -211,16 +211,24 @@ impl Pass<'_> {
                 None => self.script(block.text, Place::Example, (path, block.line)),
             }
         }
-        for &(line, span) in &document.spans {
-            if is_command(span) {
-                self.script(span, Place::Example, (path, line));
-            }
-        }
+        self.spans(path, &document);
         if super::skill::is_skill(path) {
             let name = format!("/home/user/.claude/skills/it/{}", path.rsplit('/').next().unwrap_or(path));
             let found = commands::written(self.detector(), &name, text, (path, 0));
             let steering = found.into_iter().filter(|finding| finding.rule.starts_with("steering."));
             self.findings.extend(steering);
+        }
+    }
+
+    /// Commands within sentences. In a text about attacks they are what it is about.
+    fn spans(&mut self, path: &str, document: &markdown::Document<'_>) {
+        let read = Lines::prose(document.prose.iter().copied());
+        let quoted = self.detector().artifact_rules().about_attacks(&read);
+        for &(line, span) in &document.spans {
+            if is_command(span) {
+                let place = if quoted.contains(&line) { Place::Quotation } else { Place::Example };
+                self.script(span, place, (path, line));
+            }
         }
     }
 
@@ -294,7 +302,10 @@ impl Pass<'_> {
         self.findings.extend(judged.findings);
         let packages = packages::of_programs(&judged.programs, at.1);
         self.judge_packages(&packages, at.0);
-        let found = self.tokens(&text, at, Shown::Plainly);
+        let mut found = self.tokens(&text, at, Shown::Plainly);
+        if place == Place::Quotation {
+            found.iter_mut().for_each(|finding| finding.severity = finding.severity.min(Severity::Medium));
+        }
         self.findings.extend(found);
     }
 

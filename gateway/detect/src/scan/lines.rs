@@ -68,9 +68,23 @@ impl Lines {
             .map_or(0, |&(_, number)| number)
     }
 
+    /// Where each line begins and ends, and its number.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, usize, u32)> {
+        let ends = self.starts.iter().skip(1).map(|&(start, _)| start);
+        let ends = ends.chain(std::iter::once(self.text.len()));
+        self.starts.iter().zip(ends).map(|(&(start, number), end)| (start, end, number))
+    }
+
     /// The number of the paragraph that a place stands in; of code all is one.
     pub(crate) fn paragraph(&self, at: usize) -> usize {
         self.paragraphs.partition_point(|&start| start <= at)
+    }
+
+    /// Whether a paragraph ends with a colon: what follows belongs to it.
+    pub(crate) fn announces(&self, paragraph: usize) -> bool {
+        let behind = self.paragraphs.get(paragraph).copied().unwrap_or(self.text.len());
+        let text = self.text.get(..behind).unwrap_or_default();
+        text.strip_suffix(BREAK).unwrap_or(text).ends_with(':')
     }
 
     /// The line on which `phrase`, folded, stands first.

@@ -119,7 +119,7 @@ impl ArtifactRules {
         for sign in &signs {
             present.note(self.groups.len(), sign.group, file, lines.line(sign.start));
         }
-        let discussed = self.discussed(lines.text());
+        let discussed = self.discussed(lines);
         let mut findings = Vec::new();
         let mut matched = Matched::new(self);
         for sign in &signs {
@@ -128,7 +128,7 @@ impl ArtifactRules {
                     continue;
                 };
                 if let Some((start, end)) = matched.step(number, slot, rule, *sign, lines, &signs) {
-                    let about = shown == Shown::Plainly && rule.discussed && near(&discussed, start, end);
+                    let about = shown == Shown::Plainly && rule.discussed && discussed.near(lines, start, end);
                     findings.push(rule.finding(file, lines, (start, end), shown, about));
                 }
             }
@@ -178,9 +178,17 @@ impl ArtifactRules {
         signs
     }
 
-    fn discussed(&self, text: &str) -> Vec<usize> {
+    fn discussed(&self, lines: &Lines) -> Discussed {
         let words = self.discussion.iter();
-        words.flat_map(|words| words.find_iter(text)).map(|found| found.start()).collect()
+        let places = words.flat_map(|words| words.find_iter(lines.text())).map(|found| found.start());
+        Discussed(places.collect())
+    }
+
+    /// The lines of a text that stand near words about attacks.
+    pub(crate) fn about_attacks(&self, lines: &Lines) -> std::collections::HashSet<u32> {
+        let discussed = self.discussed(lines);
+        let near = lines.places().filter(|&(start, end, _)| discussed.near(lines, start, end));
+        near.map(|(_, _, number)| number).collect()
     }
 
     /// How many rules there are, how many of their tests ran, and which failed.
@@ -296,10 +304,20 @@ fn spoiled(rule: &Rule, signs: &[Sign], start: usize, end: usize) -> bool {
         .any(|sign| rule.not.contains(&sign.group))
 }
 
-/// Whether the text is about attacks near a place.
-fn near(discussed: &[usize], start: usize, end: usize) -> bool {
-    let from = discussed.partition_point(|&at| at + DISCUSSED_BEFORE < start);
-    discussed.get(from).is_some_and(|&at| at <= end + DISCUSSED_BEHIND)
+/// Where words about attacks stand in a text.
+struct Discussed(Vec<usize>);
+
+impl Discussed {
+    /// Whether the text is about attacks near a place: in the same paragraph, or in the one before where that announces it.
+    fn near(&self, lines: &Lines, start: usize, end: usize) -> bool {
+        let from = self.0.partition_point(|&at| at + DISCUSSED_BEFORE < start);
+        let near = self.0.get(from..).unwrap_or_default();
+        let here = lines.paragraph(start);
+        near.iter().take_while(|&&at| at <= end + DISCUSSED_BEHIND).any(|&at| {
+            let there = lines.paragraph(at);
+            there == here || (there + 1 == here && lines.announces(there))
+        })
+    }
 }
 
 /// Whether what begins at `start` is what shall not be done: "never send …", "do not upload …".

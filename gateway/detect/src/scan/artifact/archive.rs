@@ -58,10 +58,11 @@ fn unpack(mut from: impl Read, packed: u64, keep: u64) -> Unpacked {
         Ok(_) if (bytes.len() as u64) < keep.min(most) => return Unpacked::Whole(bytes),
         Ok(_) => {}
     }
-    let mut one = [0];
-    match from.read(&mut one) {
+    // What is not kept is still measured, as far as a bomb would reach.
+    let more = most.saturating_add(1).min(MAX_UNPACKED.max(keep + 1)) - bytes.len() as u64;
+    match std::io::copy(&mut from.take(more), &mut std::io::sink()) {
         Ok(0) => Unpacked::Whole(bytes),
-        Ok(_) if most <= keep => Unpacked::Bomb,
+        Ok(read) if bytes.len() as u64 + read > most => Unpacked::Bomb,
         Ok(_) => Unpacked::Cut(bytes),
         Err(error) => Unpacked::Damaged(error.to_string()),
     }
