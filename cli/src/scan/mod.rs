@@ -35,16 +35,30 @@ pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, C
                 width: None,
                 zone: context.view.zone.clone(),
             };
-            table(&report, if options.output.is_some() { &plain } else { &context.view }, &mut text)?;
+            table(
+                &report,
+                if options.output.is_some() {
+                    &plain
+                } else {
+                    &context.view
+                },
+                &mut text,
+            )?;
         }
     }
     match &options.output {
         Some(path) => std::fs::write(path, &text).map_err(|error| {
-            CliError::Usage(format!("the answer cannot be written to {}: {error}", path.display()))
+            CliError::Usage(format!(
+                "the answer cannot be written to {}: {error}",
+                path.display()
+            ))
         })?,
         None => context.out.write_all(&text)?,
     }
-    let fails = report.findings.iter().any(|finding| finding.severity >= options.fail_on);
+    let fails = report
+        .findings
+        .iter()
+        .any(|finding| finding.severity >= options.fail_on);
     Ok(if fails { Answer::No } else { Answer::Yes })
 }
 
@@ -61,7 +75,9 @@ fn detector(choice: &RuleChoice, settings: &Settings) -> Result<Detector, CliErr
         let why = format!("cannot read the policies in {}: {error}", folder.display());
         return Err(CliError::Usage(why));
     }
-    let packs = folder.map(|folder| folder.join("rules")).filter(|packs| packs.is_dir());
+    let packs = folder
+        .map(|folder| folder.join("rules"))
+        .filter(|packs| packs.is_dir());
     let detector = match packs {
         Some(packs) => Detector::from_dir(&packs),
         None => Detector::embedded(),
@@ -70,7 +86,10 @@ fn detector(choice: &RuleChoice, settings: &Settings) -> Result<Detector, CliErr
 }
 
 fn table(report: &ScanReport, view: &View, out: &mut impl Write) -> std::io::Result<()> {
-    let version = report.version.as_deref().map(|version| format!(" {}", safe(version)));
+    let version = report
+        .version
+        .as_deref()
+        .map(|version| format!(" {}", safe(version)));
     writeln!(
         out,
         "{} {}{}: {}, {}, sha256 {}",
@@ -102,7 +121,9 @@ fn table(report: &ScanReport, view: &View, out: &mut impl Write) -> std::io::Res
         for (name, text) in [("saw", &finding.evidence), ("do", &finding.remedy)] {
             if !text.is_empty() {
                 let text = format!("          {name}: {}", safe(text));
-                let text = view.width.map_or_else(|| text.clone(), |width| cut(&text, width).into_owned());
+                let text = view
+                    .width
+                    .map_or_else(|| text.clone(), |width| cut(&text, width).into_owned());
                 writeln!(out, "{}", view.paint(Ink::Faint, &text))?;
             }
         }
@@ -120,7 +141,10 @@ fn row(finding: &ScanFinding) -> Vec<Cell> {
         (file, line) => format!("{}:{line}", safe(file)),
     };
     vec![
-        Cell(finding.severity.as_str().to_owned(), severity_ink(finding.severity)),
+        Cell(
+            finding.severity.as_str().to_owned(),
+            severity_ink(finding.severity),
+        ),
         Cell::from(finding.confidence.to_string()),
         Cell::from(safe(&finding.category).into_owned()),
         Cell::from(safe(&finding.rule).into_owned()),

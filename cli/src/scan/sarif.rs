@@ -23,7 +23,12 @@ pub(super) fn log(report: &ScanReport, revision: &str) -> Value {
     let results: Vec<Value> = report
         .findings
         .iter()
-        .map(|finding| result(finding, index.get(finding.rule.as_str()).copied().unwrap_or_default()))
+        .map(|finding| {
+            result(
+                finding,
+                index.get(finding.rule.as_str()).copied().unwrap_or_default(),
+            )
+        })
         .collect();
     json!({
         "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
@@ -105,7 +110,12 @@ fn fingerprint(finding: &ScanFinding) -> String {
         digest.update((part.len() as u64).to_le_bytes());
         digest.update(part);
     }
-    digest.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .finalize()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn level(severity: Severity) -> &'static str {
@@ -167,7 +177,11 @@ mod tests {
             evidence: "do it".to_owned(),
             remedy: String::new(),
         };
-        let findings = vec![finding("b.x", "SKILL.md", 3), finding("a.x", "", 0), finding("b.x", "f", 0)];
+        let findings = vec![
+            finding("b.x", "SKILL.md", 3),
+            finding("a.x", "", 0),
+            finding("b.x", "f", 0),
+        ];
         let report = ScanReport {
             kind: ArtifactKind::Skill,
             name: "s".to_owned(),
@@ -185,9 +199,18 @@ mod tests {
         let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
         assert!(run["tool"]["driver"]["name"].is_string());
         assert_eq!(rules.len(), 2, "rules are unique");
-        assert!(run["tool"]["driver"]["informationUri"].as_str().unwrap().starts_with("https://"));
+        assert!(
+            run["tool"]["driver"]["informationUri"]
+                .as_str()
+                .unwrap()
+                .starts_with("https://")
+        );
         for result in run["results"].as_array().unwrap() {
-            assert!(result["message"]["text"].as_str().is_some_and(|text| !text.is_empty()));
+            assert!(
+                result["message"]["text"]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty())
+            );
             assert!(["none", "note", "warning", "error"].contains(&result["level"].as_str().unwrap()));
             let rule = &rules[usize::try_from(result["ruleIndex"].as_u64().unwrap()).unwrap()];
             assert_eq!(rule["id"], result["ruleId"]);
@@ -198,7 +221,11 @@ mod tests {
                 assert!(place["artifactLocation"]["uri"].is_string());
                 let base = place["artifactLocation"]["uriBaseId"].as_str().unwrap();
                 assert!(run["originalUriBaseIds"].get(base).is_some());
-                assert!(place.get("region").is_none_or(|region| region["startLine"].as_u64().unwrap() >= 1));
+                assert!(
+                    place
+                        .get("region")
+                        .is_none_or(|region| region["startLine"].as_u64().unwrap() >= 1)
+                );
             }
         }
         assert!(run["results"][1].get("locations").is_none());

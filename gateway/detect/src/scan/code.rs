@@ -51,8 +51,8 @@ impl Language {
             "py" | "pyw" | "python" | "python3" => Self::Python,
             "js" | "mjs" | "cjs" | "jsx" | "javascript" | "node" => Self::JavaScript,
             "ts" | "tsx" | "mts" | "cts" | "typescript" => Self::TypeScript,
-            "sh" | "bash" | "zsh" | "ksh" | "dash" | "fish" | "shell" | "console" | "shell-session" | "shellsession"
-            | "command" | "terminal" => Self::Shell,
+            "sh" | "bash" | "zsh" | "ksh" | "dash" | "fish" | "shell" | "console" | "shell-session"
+            | "shellsession" | "command" | "terminal" => Self::Shell,
             "ps1" | "psm1" | "psd1" | "powershell" | "pwsh" | "bat" | "cmd" => Self::PowerShell,
             "rb" | "ruby" => Self::Ruby,
             "pl" | "pm" | "perl" => Self::Perl,
@@ -100,7 +100,12 @@ impl Pass<'_> {
         let mut findings = Vec::new();
         for file in files {
             let at = (file.path, file.line);
-            findings.extend(commands::source(self.detector(), file.text, file.language.interpreter(), at));
+            findings.extend(commands::source(
+                self.detector(),
+                file.text,
+                file.language.interpreter(),
+                at,
+            ));
             findings.extend(self.tokens(file.text, at, Shown::Plainly));
         }
         findings
@@ -110,7 +115,10 @@ impl Pass<'_> {
     pub(crate) fn tokens(&mut self, text: &str, (file, line): (&str, u32), shown: Shown) -> Vec<ScanFinding> {
         let lines = Lines::code(text, line);
         let scanner = self.scanner;
-        scanner.detector.artifact_rules().find((Side::Code, shown), &lines, file, &mut self.present)
+        scanner
+            .detector
+            .artifact_rules()
+            .find((Side::Code, shown), &lines, file, &mut self.present)
     }
 }
 
@@ -122,8 +130,14 @@ mod tests {
     fn languages_are_told_by_ending_and_first_line() {
         assert_eq!(Language::of_name("PY"), Some(Language::Python));
         assert_eq!(Language::of_name("md"), None);
-        assert_eq!(Language::of_first_line("#!/usr/bin/env python3\nx"), Some(Language::Python));
-        assert_eq!(Language::of_first_line("#!/bin/bash -e\nx"), Some(Language::Shell));
+        assert_eq!(
+            Language::of_first_line("#!/usr/bin/env python3\nx"),
+            Some(Language::Python)
+        );
+        assert_eq!(
+            Language::of_first_line("#!/bin/bash -e\nx"),
+            Some(Language::Shell)
+        );
         assert_eq!(Language::of_first_line("#!/usr/bin/env -S uv run\n"), None);
         assert_eq!(Language::of_first_line("x"), None);
     }

@@ -34,6 +34,8 @@ pub(crate) enum Place {
     Quotation,
     /// Written as a text of which nobody says that it runs.
     Written,
+    /// A text, whatever runs in it.
+    Text,
     /// Run by the harness or the package manager without anyone asking: a hook, a server's launch, a post-install script.
     Automatic,
 }
@@ -86,8 +88,10 @@ fn judge_part(detector: &Detector, text: &str, place: Place, at: (&str, u32), ju
     if judged.programs.len() < 512 {
         judged.programs.extend(facts.programs);
     }
-    let mut findings: Vec<ScanFinding> =
-        findings.into_iter().filter_map(|finding| converted(finding, place, at)).collect();
+    let mut findings: Vec<ScanFinding> = findings
+        .into_iter()
+        .filter_map(|finding| converted(finding, place, at))
+        .collect();
     if findings.is_empty() {
         return;
     }
@@ -147,7 +151,11 @@ pub(crate) fn source(
         let end = delimiter(text);
         let run = format!("{interpreter} <<'{end}'\n{text}\n{end}\n");
         if let Some((_, found)) = command(detector, &run) {
-            findings.extend(found.into_iter().filter_map(|found| converted(found, Place::Script, (file, line))));
+            findings.extend(
+                found
+                    .into_iter()
+                    .filter_map(|found| converted(found, Place::Script, (file, line))),
+            );
         }
     }
     findings.extend(written(detector, &format!("{FOLDER}/{file}"), text, (file, line)));
@@ -164,16 +172,13 @@ fn delimiter(text: &str) -> String {
 }
 
 /// Judges a text as what is written to `path`.
-pub(crate) fn written(
-    detector: &Detector,
-    path: &str,
-    text: &str,
-    at: (&str, u32),
-) -> Vec<ScanFinding> {
+pub(crate) fn written(detector: &Detector, path: &str, text: &str, at: (&str, u32)) -> Vec<ScanFinding> {
     let Some(id) = CALL.clone() else {
         return Vec::new();
     };
-    let text = text.get(..text.floor_char_boundary(MAX_COMMAND * 2)).unwrap_or(text);
+    let text = text
+        .get(..text.floor_char_boundary(MAX_COMMAND * 2))
+        .unwrap_or(text);
     let input = json!({"file_path": path, "content": text});
     let call = ToolCall {
         call: id,
@@ -185,7 +190,10 @@ pub(crate) fn written(
     };
     let facts = facts_of(&call, Some(FOLDER), Some(HOME));
     let findings = detector.call(&call, &facts);
-    findings.into_iter().filter_map(|finding| converted(finding, Place::Written, at)).collect()
+    findings
+        .into_iter()
+        .filter_map(|finding| converted(finding, Place::Written, at))
+        .collect()
 }
 
 /// What a rule is about, in the words of scans. By the longest beginning of its id.
@@ -245,6 +253,9 @@ const CATEGORIES: &[(&str, &str)] = &[
     ("trust.shadowed-tool", "tool-poisoning"),
 ];
 
+/// Rules about texts: each file is asked about them once, whatever runs in it.
+const OF_TEXTS: &[&str] = &["secret.", "injection.", "pii."];
+
 /// Rules about what an agent's call leaves open, or about its being a call: a file says them of nearly everything.
 const OF_CALLS: &[&str] = &[
     "behaviour.",
@@ -254,13 +265,18 @@ const OF_CALLS: &[&str] = &[
     "command.unknown-code",
     "command.unreadable",
     "discovery.",
-    "pii.",
     "text.truncated",
 ];
 
 /// Rules that describe what administration is: in an example they are for a person to weigh.
 const OF_ADMINISTRATION: &[&str] = &[
-    "cloud.", "damage.", "privilege.", "evasion.", "persistence.", "trust.", "path.",
+    "cloud.",
+    "damage.",
+    "privilege.",
+    "evasion.",
+    "persistence.",
+    "trust.",
+    "path.",
 ];
 
 /// Rules that go by words alone when a text is written: a list of patterns to look for has the same words.
@@ -272,13 +288,17 @@ fn begins(rule: &str, beginnings: &[&str]) -> bool {
 
 /// Whether a word is a technique's number: `T1059.004`.
 fn is_technique(word: &str) -> bool {
-    word.strip_prefix('T')
-        .is_some_and(|number| number.len() >= 4 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+    word.strip_prefix('T').is_some_and(|number| {
+        number.len() >= 4 && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+    })
 }
 
 /// A call's finding in the words of scans; `None` where it says nothing of an artifact.
 fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Option<ScanFinding> {
     let rule = finding.rule.as_str();
+    if place != Place::Text && begins(rule, OF_TEXTS) {
+        return None;
+    }
     let category = CATEGORIES
         .iter()
         .filter(|(beginning, _)| rule.starts_with(beginning))
@@ -291,7 +311,7 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
         Place::Example => begins(rule, OF_ADMINISTRATION) && severity == Severity::High,
         Place::Written => begins(rule, BY_WORDS),
         Place::Quotation => true,
-        Place::Script | Place::Automatic => false,
+        Place::Script | Place::Automatic | Place::Text => false,
     } {
         severity = severity.min(Severity::Medium);
     }
@@ -304,7 +324,9 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     let evidence = mask_text(&evidence.join(", "), EXCERPT);
     let message = match finding.message.strip_prefix("Write ") {
         Some(rest) if place == Place::Written => format!("It {rest}"),
-        _ => finding.message,
+        _ => finding
+            .message
+            .replace("The tool's input holds", "The file holds"),
     };
     Some(ScanFinding {
         category: category.to_owned(),
@@ -321,5 +343,5 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
 
 /// A finding about a text, in the words of scans.
 pub(crate) fn of_text(finding: Finding, at: (&str, u32)) -> Option<ScanFinding> {
-    converted(finding, Place::Script, at)
+    converted(finding, Place::Text, at)
 }

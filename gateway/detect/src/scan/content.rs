@@ -44,7 +44,13 @@ const DISGUISED: Told = (
     90,
     "Remove it: what claims to be something else has a reason for it",
 );
-const UNKNOWN: Told = ("binary.unknown", "binary", Severity::Low, 50, "See what it is for");
+const UNKNOWN: Told = (
+    "binary.unknown",
+    "binary",
+    Severity::Low,
+    50,
+    "See what it is for",
+);
 const MACROS: Told = (
     "binary.macros",
     "binary",
@@ -74,7 +80,10 @@ enum Kind {
 
 fn kind_of(path: &str, text: &str) -> Kind {
     let name = path.rsplit('/').next().unwrap_or_default();
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+    let ending = name
+        .rsplit_once('.')
+        .map_or("", |(_, ending)| ending)
+        .to_ascii_lowercase();
     let requirements = name.starts_with("requirements") && ending == "txt";
     if requirements {
         return Kind::Requirements;
@@ -83,7 +92,8 @@ fn kind_of(path: &str, text: &str) -> Kind {
         "md" | "mdx" | "markdown" | "mdc" | "txt" | "rst" | "adoc" | "prompt" => return Kind::Document,
         "json" | "jsonc" | "json5" | "ipynb" => return Kind::Json,
         "html" | "htm" | "svg" | "xml" | "xhtml" | "vue" | "svelte" | "css" => return Kind::Markup,
-        "yaml" | "yml" | "toml" | "ini" | "cfg" | "conf" | "env" | "properties" | "service" | "csv" | "tsv" | "lock" => {
+        "yaml" | "yml" | "toml" | "ini" | "cfg" | "conf" | "env" | "properties" | "service" | "csv"
+        | "tsv" | "lock" => {
             return Kind::Settings;
         }
         _ => {}
@@ -130,14 +140,17 @@ impl Pass<'_> {
     /// A file's text; what is none is told of here.
     fn text_of<'f>(&mut self, file: &'f ArtifactFile) -> Option<Cow<'f, str>> {
         let name = file.path.rsplit('/').next().unwrap_or_default();
-        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending).to_ascii_lowercase();
+        let ending = name
+            .rsplit_once('.')
+            .map_or("", |(_, ending)| ending)
+            .to_ascii_lowercase();
         let at = (file.path.as_str(), 0);
         match format_of(&file.bytes) {
             Format::Text => return Some(decoded(&file.bytes)),
             Format::Program(what) => {
                 const HARMLESS: &[&str] = &[
-                    "png", "jpg", "jpeg", "gif", "webp", "ico", "svg", "pdf", "txt", "md", "json", "csv", "dat", "ttf",
-                    "woff", "woff2", "mp3", "mp4", "wav", "yaml", "yml", "log", "html", "css",
+                    "png", "jpg", "jpeg", "gif", "webp", "ico", "svg", "pdf", "txt", "md", "json", "csv",
+                    "dat", "ttf", "woff", "woff2", "mp3", "mp4", "wav", "yaml", "yml", "log", "html", "css",
                 ];
                 let message = format!("It holds {what}, which nobody can read");
                 if HARMLESS.contains(&ending.as_str()) {
@@ -160,7 +173,7 @@ impl Pass<'_> {
     }
 
     fn one(&mut self, kind: Kind, path: &str, text: &str) {
-        self.secrets(path, text);
+        self.secrets(kind, path, text);
         match kind {
             Kind::Document => self.document(path, text),
             Kind::Shell => self.script(text, Place::Script, (path, 1)),
@@ -181,16 +194,27 @@ impl Pass<'_> {
     }
 
     /// Secrets and characters that no one sees: the same in every kind of file.
-    fn secrets(&mut self, path: &str, text: &str) {
+    fn secrets(&mut self, kind: Kind, path: &str, text: &str) {
         for (piece, line) in pieces(text) {
             for finding in self.detector().text(Surface::ToolInput, piece) {
                 let anywhere = finding.category == "secret"
-                    || matches!(finding.rule.as_str(), "injection.invisible-text" | "injection.direction");
-                if !anywhere {
+                    || matches!(
+                        finding.rule.as_str(),
+                        "injection.invisible-text" | "injection.direction"
+                    );
+                // Documents are asked by paragraphs. Code quotes what it looks for and what it asks models for.
+                let quoted = finding.category == "injection"
+                    && kind != Kind::Document
+                    && finding.severity >= Severity::High;
+                if !anywhere && !quoted {
                     continue;
                 }
                 let line = place_of(&finding, piece, line);
-                self.findings.extend(commands::of_text(finding, (path, line)));
+                let mut found = commands::of_text(finding, (path, line));
+                if let Some(finding) = found.as_mut().filter(|_| !anywhere) {
+                    finding.severity = Severity::Medium;
+                }
+                self.findings.extend(found);
             }
         }
     }
@@ -213,9 +237,14 @@ impl Pass<'_> {
         }
         self.spans(path, &document);
         if super::skill::is_skill(path) {
-            let name = format!("/home/user/.claude/skills/it/{}", path.rsplit('/').next().unwrap_or(path));
+            let name = format!(
+                "/home/user/.claude/skills/it/{}",
+                path.rsplit('/').next().unwrap_or(path)
+            );
             let found = commands::written(self.detector(), &name, text, (path, 0));
-            let steering = found.into_iter().filter(|finding| finding.rule.starts_with("steering."));
+            let steering = found
+                .into_iter()
+                .filter(|finding| finding.rule.starts_with("steering."));
             self.findings.extend(steering);
         }
     }
@@ -226,7 +255,11 @@ impl Pass<'_> {
         let quoted = self.detector().artifact_rules().about_attacks(&read);
         for &(line, span) in &document.spans {
             if is_command(span) {
-                let place = if quoted.contains(&line) { Place::Quotation } else { Place::Example };
+                let place = if quoted.contains(&line) {
+                    Place::Quotation
+                } else {
+                    Place::Example
+                };
                 self.script(span, place, (path, line));
             }
         }
@@ -264,8 +297,16 @@ impl Pass<'_> {
             if encoded || !in_code {
                 let found = self.tokens(&passage.text, (path, passage.line), Shown::Hidden);
                 self.findings.extend(found);
-                let found = commands::shell(self.detector(), &passage.text, Place::Script, (path, passage.line));
-                let worth = found.findings.into_iter().filter(|finding| finding.severity >= Severity::High);
+                let found = commands::shell(
+                    self.detector(),
+                    &passage.text,
+                    Place::Script,
+                    (path, passage.line),
+                );
+                let worth = found
+                    .findings
+                    .into_iter()
+                    .filter(|finding| finding.severity >= Severity::High);
                 self.findings.extend(worth);
             }
             for finding in self.findings.iter_mut().skip(before) {
@@ -304,7 +345,9 @@ impl Pass<'_> {
         self.judge_packages(&packages, at.0);
         let mut found = self.tokens(&text, at, Shown::Plainly);
         if place == Place::Quotation {
-            found.iter_mut().for_each(|finding| finding.severity = finding.severity.min(Severity::Medium));
+            found
+                .iter_mut()
+                .for_each(|finding| finding.severity = finding.severity.min(Severity::Medium));
         }
         self.findings.extend(found);
     }
@@ -316,7 +359,12 @@ impl Pass<'_> {
 
     /// Settings, recipes and everything else that is text: what the path says of it, and what programs would run.
     fn settings(&mut self, path: &str, text: &str) {
-        let found = commands::written(self.detector(), &format!("/home/user/project/{path}"), text, (path, 1));
+        let found = commands::written(
+            self.detector(),
+            &format!("/home/user/project/{path}"),
+            text,
+            (path, 1),
+        );
         self.findings.extend(found);
         let found = self.tokens(text, (path, 1), Shown::Plainly);
         self.findings.extend(found);
@@ -340,7 +388,14 @@ impl Pass<'_> {
 
     /// The scripts that a package manager runs without being asked.
     fn package_scripts(&mut self, path: &str, text: &str, value: &Value) {
-        const ASKED_BY_NOBODY: &[&str] = &["preinstall", "install", "postinstall", "prepare", "prepublish", "postuninstall"];
+        const ASKED_BY_NOBODY: &[&str] = &[
+            "preinstall",
+            "install",
+            "postinstall",
+            "prepare",
+            "prepublish",
+            "postuninstall",
+        ];
         let scripts = value.get("scripts").and_then(Value::as_object);
         for (name, script) in scripts.into_iter().flatten() {
             let Some(script) = script.as_str() else { continue };
@@ -357,7 +412,8 @@ impl Pass<'_> {
 
 /// The line on which a JSON field's name stands first.
 pub(super) fn line_of(text: &str, name: &str) -> u32 {
-    text.find(&format!("\"{name}\"")).map_or(1, |at| markdown::line_at(text, at))
+    text.find(&format!("\"{name}\""))
+        .map_or(1, |at| markdown::line_at(text, at))
 }
 
 /// Bytes as text: what is no UTF-8 is replaced.
@@ -365,7 +421,15 @@ fn decoded(bytes: &[u8]) -> Cow<'_, str> {
     let units = |big: bool| -> Vec<u16> {
         let (pairs, _) = bytes.as_chunks::<2>();
         let pairs = pairs.iter().skip(1);
-        pairs.map(|&pair| if big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) }).collect()
+        pairs
+            .map(|&pair| {
+                if big {
+                    u16::from_be_bytes(pair)
+                } else {
+                    u16::from_le_bytes(pair)
+                }
+            })
+            .collect()
     };
     match bytes {
         [0xff, 0xfe, ..] => Cow::Owned(String::from_utf16_lossy(&units(false))),
@@ -398,9 +462,14 @@ fn pieces(text: &str) -> impl Iterator<Item = (&str, u32)> {
 /// The line of a finding in a text, by what it shows.
 fn place_of(finding: &Finding, text: &str, first: u32) -> u32 {
     // A masked secret shows its prefix: `ghp_***[…]`.
-    let shown = finding.evidence.iter().find_map(|one| one.split_once("***").map(|(prefix, _)| prefix));
+    let shown = finding
+        .evidence
+        .iter()
+        .find_map(|one| one.split_once("***").map(|(prefix, _)| prefix));
     let prefix = shown.and_then(|shown| shown.rsplit([' ', '"', '\'', '=']).next());
-    let at = prefix.filter(|prefix| prefix.len() >= 3).and_then(|prefix| text.find(prefix));
+    let at = prefix
+        .filter(|prefix| prefix.len() >= 3)
+        .and_then(|prefix| text.find(prefix));
     at.map_or(first, |at| first + markdown::line_at(text, at) - 1)
 }
 
@@ -416,7 +485,9 @@ fn said_on(finding: &Finding, lines: &Lines) -> Option<u32> {
 /// Whether a span of code within a sentence is a command: it has more than one word, and begins with one that is a program's.
 fn is_command(span: &str) -> bool {
     let first = span.split_ascii_whitespace().next().unwrap_or_default();
-    let program = first.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./~$({=\"".contains(&byte));
+    let program = first
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-_./~$({=\"".contains(&byte));
     span.len() >= 6 && span.contains(' ') && program && !first.ends_with(':')
 }
 
@@ -427,7 +498,13 @@ fn without_prompts(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let lines: Vec<&str> = numbered(text, 1)
-        .map(|(_, line)| if prompted(line) { line.trim_start().get(2..).unwrap_or_default() } else { line })
+        .map(|(_, line)| {
+            if prompted(line) {
+                line.trim_start().get(2..).unwrap_or_default()
+            } else {
+                line
+            }
+        })
         .collect();
     Cow::Owned(lines.join("\n"))
 }

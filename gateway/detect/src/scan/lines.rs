@@ -46,7 +46,11 @@ impl Lines {
     pub(crate) fn code(text: &str, first_line: u32) -> Self {
         let mut starts = vec![(0, first_line)];
         let breaks = memchr::memchr_iter(b'\n', text.as_bytes());
-        starts.extend((first_line + 1..).zip(breaks).map(|(number, at)| (at + 1, number)));
+        starts.extend(
+            (first_line + 1..)
+                .zip(breaks)
+                .map(|(number, at)| (at + 1, number)),
+        );
         Self {
             text: text.to_ascii_lowercase(),
             starts,
@@ -72,7 +76,10 @@ impl Lines {
     pub(crate) fn places(&self) -> impl Iterator<Item = (usize, usize, u32)> {
         let ends = self.starts.iter().skip(1).map(|&(start, _)| start);
         let ends = ends.chain(std::iter::once(self.text.len()));
-        self.starts.iter().zip(ends).map(|(&(start, number), end)| (start, end, number))
+        self.starts
+            .iter()
+            .zip(ends)
+            .map(|(&(start, number), end)| (start, end, number))
     }
 
     /// The number of the paragraph that a place stands in; of code all is one.

@@ -97,7 +97,9 @@ pub(crate) fn read(text: &str) -> Document<'_> {
 
 fn block<'t>(document: &mut Document<'t>, language: &'t str, text: Option<&'t str>, line: u32) {
     if document.blocks.len() < MAX_BLOCKS {
-        document.blocks.extend(text.map(|text| Block { language, text, line }));
+        document
+            .blocks
+            .extend(text.map(|text| Block { language, text, line }));
     }
 }
 
@@ -113,7 +115,10 @@ fn line_break(text: &str, at: usize) -> usize {
 /// Takes the settings off, and gives what is left with its first line.
 fn front<'t>(text: &'t str, document: &mut Document<'t>) -> (&'t str, u32) {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let Some(rest) = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n")) else {
+    let Some(rest) = text
+        .strip_prefix("---\n")
+        .or_else(|| text.strip_prefix("---\r\n"))
+    else {
         return (text, 1);
     };
     let mut at = 0;
@@ -144,7 +149,12 @@ fn fence_of(line: &str) -> Option<(u8, usize, &str)> {
 fn spans<'t>(line: &'t str, number: u32, found: &mut Vec<(u32, &'t str)>) {
     let mut rest = line;
     while let Some(at) = rest.find('`') {
-        let count = rest.get(at..).unwrap_or_default().bytes().take_while(|&byte| byte == b'`').count();
+        let count = rest
+            .get(at..)
+            .unwrap_or_default()
+            .bytes()
+            .take_while(|&byte| byte == b'`')
+            .count();
         let inside = rest.get(at + count..).unwrap_or_default();
         let fence = rest.get(at..at + count).unwrap_or_default();
         let Some(end) = inside.find(fence) else {
@@ -162,12 +172,20 @@ pub(crate) fn hidden_in(text: &str) -> Vec<Passage> {
     let mut found: Vec<(&'static str, String)> = hidden::passages(text);
     found.extend(titles(text));
     found.extend(fold(text).smuggled);
-    found.extend(decode::passages(text).into_iter().filter(|(how, _)| *how == "base64" || *how == "hexadecimal"));
+    found.extend(
+        decode::passages(text)
+            .into_iter()
+            .filter(|(how, _)| *how == "base64" || *how == "hexadecimal"),
+    );
     found.truncate(MAX_HIDDEN);
     let place = |how: &str, said: &str| -> u32 {
         let head = said.trim_start().as_bytes();
         let head = head.get(..head.len().min(48)).unwrap_or_default();
-        let at = if head.is_empty() { None } else { memmem::find(text.as_bytes(), head) };
+        let at = if head.is_empty() {
+            None
+        } else {
+            memmem::find(text.as_bytes(), head)
+        };
         match at {
             Some(at) => line_at(text, at),
             None => first_unseen(text, how),
@@ -189,7 +207,11 @@ fn first_unseen(text: &str, how: &str) -> u32 {
     let at = if matches!(how, "base64" | "hexadecimal") {
         let mut run = 0;
         text.bytes().position(|byte| {
-            run = if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_') { run + 1 } else { 0 };
+            run = if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_') {
+                run + 1
+            } else {
+                0
+            };
             run >= RUN
         })
     } else {
@@ -206,7 +228,8 @@ fn first_unseen(text: &str, how: &str) -> u32 {
 /// The line of a byte, from 1.
 pub(crate) fn line_at(text: &str, at: usize) -> u32 {
     let before = text.as_bytes().get(..at).unwrap_or_default();
-    u32::try_from(memchr::memchr_iter(b'\n', before).count()).map_or(u32::MAX, |breaks| breaks.saturating_add(1))
+    u32::try_from(memchr::memchr_iter(b'\n', before).count())
+        .map_or(u32::MAX, |breaks| breaks.saturating_add(1))
 }
 
 /// Titles of links and descriptions of pictures: what is shown only where the mouse rests, or not at all.
@@ -233,7 +256,9 @@ fn titles(text: &str) -> Vec<(&'static str, String)> {
         }
         let before = text.get(text.ceil_char_boundary(middle.saturating_sub(MAX_LINK))..middle);
         let picture = before.and_then(|before| before.rfind("![").and_then(|at| before.get(at + 2..)));
-        if let Some(said) = picture.filter(|said| said.len() >= 2 * LEAST_TITLE && !said.contains(['\n', ']'])) {
+        if let Some(said) =
+            picture.filter(|said| said.len() >= 2 * LEAST_TITLE && !said.contains(['\n', ']']))
+        {
             found.push(("a picture's description", said.to_owned()));
         }
     }
@@ -262,7 +287,10 @@ mod tests {
         );
         assert_eq!(document.spans, [(6, "ls -l")]);
         assert_eq!(document.hidden.len(), 1);
-        assert_eq!((document.hidden[0].line, document.hidden[0].text.as_str()), (12, " do it "));
+        assert_eq!(
+            (document.hidden[0].line, document.hidden[0].text.as_str()),
+            (12, " do it ")
+        );
         assert!(document.prose.contains(&(12, "End <!-- do it -->")));
         assert!(!document.prose.iter().any(|(_, line)| line.contains("make")));
     }

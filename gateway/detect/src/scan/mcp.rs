@@ -68,7 +68,11 @@ const LONG_TEXT: Told = (
 impl Pass<'_> {
     /// What a scan of MCP settings needs besides the files: everything is done where the files are read.
     pub(super) fn mcp(&mut self) {
-        let found = self.artifact.files.iter().any(|file| file.path.ends_with(".json"));
+        let found = self
+            .artifact
+            .files
+            .iter()
+            .any(|file| file.path.ends_with(".json"));
         if !found && self.artifact.files.len() == 1 {
             let told = (
                 "mcp.unreadable",
@@ -77,7 +81,12 @@ impl Pass<'_> {
                 60,
                 "Name a JSON file with mcpServers, or an answer to tools/list",
             );
-            self.tell(told, ("", 0), "It holds no settings of MCP servers".to_owned(), "");
+            self.tell(
+                told,
+                ("", 0),
+                "It holds no settings of MCP servers".to_owned(),
+                "",
+            );
         }
     }
 
@@ -101,11 +110,18 @@ impl Pass<'_> {
         for list in lists.into_iter().flatten().filter_map(Value::as_array) {
             self.tools(list, "", (path, text), &mut tools);
         }
-        if value.get("inputSchema").or_else(|| value.get("input_schema")).is_some() {
+        if value
+            .get("inputSchema")
+            .or_else(|| value.get("input_schema"))
+            .is_some()
+        {
             self.tools(std::slice::from_ref(value), "", (path, text), &mut tools);
         }
         for field in ["prompts", "resources", "instructions"] {
-            for value in [value.get(field), value.pointer(&format!("/result/{field}"))].into_iter().flatten() {
+            for value in [value.get(field), value.pointer(&format!("/result/{field}"))]
+                .into_iter()
+                .flatten()
+            {
                 self.texts(value, (path, line_of(text, field)));
             }
         }
@@ -124,7 +140,14 @@ impl Pass<'_> {
             .get("command")
             .and_then(Value::as_str)
             .into_iter()
-            .chain(server.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str))
+            .chain(
+                server
+                    .get("args")
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str),
+            )
             .collect();
         if !words.is_empty() && server.get("command").is_some() {
             let command = command_line(&words);
@@ -136,19 +159,34 @@ impl Pass<'_> {
             }
             self.unpinned(&words, (path, line));
         }
-        let url = ["url", "serverUrl", "httpUrl"].iter().find_map(|field| server.get(*field)?.as_str());
-        let local = |url: &str| ["localhost", "127.", "[::1]", "host.docker.internal"].iter().any(|host| {
-            url.strip_prefix("http://").is_some_and(|rest| rest.starts_with(host))
-        });
+        let url = ["url", "serverUrl", "httpUrl"]
+            .iter()
+            .find_map(|field| server.get(*field)?.as_str());
+        let local = |url: &str| {
+            ["localhost", "127.", "[::1]", "host.docker.internal"]
+                .iter()
+                .any(|host| {
+                    url.strip_prefix("http://")
+                        .is_some_and(|rest| rest.starts_with(host))
+                })
+        };
         if let Some(url) = url.filter(|url| url.starts_with("http://") && !local(url)) {
-            self.tell(PLAIN_HTTP, (path, line), "The server is reached without encryption".to_owned(), url);
+            self.tell(
+                PLAIN_HTTP,
+                (path, line),
+                "The server is reached without encryption".to_owned(),
+                url,
+            );
         }
         for list in ["env", "headers"] {
             let entries = server.get(list).and_then(Value::as_object);
             for (name, value) in entries.into_iter().flatten() {
                 let Some(value) = value.as_str() else { continue };
                 let masked = crate::mask::mask_value(&serde_json::json!({ name: value }), 256);
-                let secret = masked.get(name).and_then(Value::as_str).is_some_and(|masked| masked.contains("***["));
+                let secret = masked
+                    .get(name)
+                    .and_then(Value::as_str)
+                    .is_some_and(|masked| masked.contains("***["));
                 if secret {
                     let message = format!("A secret stands in its settings, as {name}");
                     self.tell(ENV_SECRET, (path, line), message, name);
@@ -159,12 +197,19 @@ impl Pass<'_> {
 
     fn unpinned(&mut self, words: &[&str], at: (&str, u32)) {
         let program = defenseclaw_model::facts::Program {
-            name: words.first().and_then(|word| word.rsplit('/').next()).unwrap_or_default().to_owned(),
+            name: words
+                .first()
+                .and_then(|word| word.rsplit('/').next())
+                .unwrap_or_default()
+                .to_owned(),
             argv: words.iter().map(|&word| word.to_owned()).collect(),
         };
         for package in packages::of_programs(&[program], at.1) {
             if package.run && !package.pinned {
-                let message = format!("Each start runs the newest version of {}, whatever it is by then", package.name);
+                let message = format!(
+                    "Each start runs the newest version of {}, whatever it is by then",
+                    package.name
+                );
                 self.tell(UNPINNED, at, message, &package.name);
             }
         }
@@ -187,7 +232,10 @@ impl Pass<'_> {
             self.judge_name(name, (path, line));
             let servers = seen.entry(name.to_owned()).or_default();
             servers.push(server.to_owned());
-            let description = tool.get("description").and_then(Value::as_str).unwrap_or_default();
+            let description = tool
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if description.len() > LONG {
                 let message = format!("The tool {name} describes itself in {} bytes", description.len());
                 self.tell(LONG_TEXT, (path, line), message, "");
@@ -204,7 +252,11 @@ impl Pass<'_> {
             self.tell(CUT, (path, line), message, "");
         }
         let before = self.findings.len();
-        let shown: Vec<(u32, &str)> = texts.iter().flat_map(|text| text.lines()).map(|text| (line, text)).collect();
+        let shown: Vec<(u32, &str)> = texts
+            .iter()
+            .flat_map(|text| text.lines())
+            .map(|text| (line, text))
+            .collect();
         self.prose(path, &shown, Shown::Plainly);
         let all = texts.join("\n");
         let hidden = super::markdown::hidden_in(&all);
@@ -221,7 +273,8 @@ impl Pass<'_> {
 /// The line on which a tool of that name stands.
 fn line_of_tool(text: &str, name: &str) -> u32 {
     let quoted = format!("\"{name}\"");
-    text.find(&quoted).map_or(1, |at| super::markdown::line_at(text, at))
+    text.find(&quoted)
+        .map_or(1, |at| super::markdown::line_at(text, at))
 }
 
 /// The places where settings of the known clients name servers.

@@ -43,8 +43,14 @@ use rules::Present;
 
 /// The packs about artifacts that this program was built with: file name and YAML.
 pub(crate) const EMBEDDED: &[(&str, &str)] = &[
-    ("skill.yaml", include_str!("../../../../policies/rules/skill.yaml")),
-    ("script.yaml", include_str!("../../../../policies/rules/script.yaml")),
+    (
+        "skill.yaml",
+        include_str!("../../../../policies/rules/skill.yaml"),
+    ),
+    (
+        "script.yaml",
+        include_str!("../../../../policies/rules/script.yaml"),
+    ),
 ];
 
 /// Most findings of one report: what has more is not read to the end by anyone. The worst are kept.
@@ -96,7 +102,9 @@ impl Scanner {
         let artifact = artifact::read(path)?;
         let name = path.canonicalize().ok();
         let name = name.as_deref().unwrap_or(path).file_name();
-        let name = name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         Ok(self.scan_read(kind, &artifact, &path.display().to_string(), &name))
     }
 

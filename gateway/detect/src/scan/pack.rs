@@ -121,7 +121,10 @@ impl ArtifactRules {
             for group in pack.groups.drain(..) {
                 let number = rules.groups.len();
                 if names.insert(group.name.clone(), number).is_some() {
-                    let why = format!("the group {:?} is there twice; give one of them another name", group.name);
+                    let why = format!(
+                        "the group {:?} is there twice; give one of them another name",
+                        group.name
+                    );
                     return Err(invalid(file, why));
                 }
                 let side = Side::from(group.on);
@@ -147,7 +150,10 @@ impl ArtifactRules {
         for (file, pack) in parsed {
             for rule in pack.rules {
                 if !ids.insert(rule.id.clone()) {
-                    let why = format!("the rule {:?} is there twice; give one of them another id", rule.id);
+                    let why = format!(
+                        "the rule {:?} is there twice; give one of them another id",
+                        rule.id
+                    );
                     return Err(invalid(file, why));
                 }
                 let rule = compile(file, rule, &names, &rules.groups)?;
@@ -173,8 +179,14 @@ fn anchors(
         .collect();
     let anchors = Anchors::new(&specs).map_err(|(number, why)| {
         let (shape, group) = shapes.get(number).cloned().unwrap_or_default();
-        let name = names.iter().find(|&(_, &of)| of == group).map_or("", |(name, _)| name);
-        invalid("packs about artifacts", format!("group {name:?}, shape {shape:?}: {why}"))
+        let name = names
+            .iter()
+            .find(|&(_, &of)| of == group)
+            .map_or("", |(name, _)| name);
+        invalid(
+            "packs about artifacts",
+            format!("group {name:?}, shape {shape:?}: {why}"),
+        )
     })?;
     Ok((Some(anchors), shapes.iter().map(|&(_, group)| group).collect()))
 }
@@ -188,13 +200,19 @@ fn compile(
     let refuse = |why: String| invalid(file, format!("rule {:?}: {why}", rule.id));
     let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '.');
     if !rule.id.contains('.') || !rule.id.chars().all(known) {
-        return Err(refuse("write its id as word.name, in lower-case letters, digits and hyphens".to_owned()));
+        return Err(refuse(
+            "write its id as word.name, in lower-case letters, digits and hyphens".to_owned(),
+        ));
     }
     if rule.confidence > 100 || rule.severity == Severity::None {
-        return Err(refuse("give it a severity, and a confidence from 0 to 100".to_owned()));
+        return Err(refuse(
+            "give it a severity, and a confidence from 0 to 100".to_owned(),
+        ));
     }
     if rule.tests.positive.is_empty() || rule.tests.negative.is_empty() {
-        return Err(refuse("give it at least one positive and one negative test".to_owned()));
+        return Err(refuse(
+            "give it at least one positive and one negative test".to_owned(),
+        ));
     }
     if rule.all.is_empty() || rule.all.len() > MAX_NEEDED {
         return Err(refuse(format!("name 1 to {MAX_NEEDED} groups in `all`")));
@@ -211,7 +229,9 @@ fn compile(
     let side = all.first().map_or(Side::Code, side_of);
     let mixed = all.iter().chain(&not).any(|group| side_of(group) != side);
     if mixed && rule.reach == Reach::Window {
-        return Err(refuse("groups of prose and of code stand never near each other: write `reach: file`".to_owned()));
+        return Err(refuse(
+            "groups of prose and of code stand never near each other: write `reach: file`".to_owned(),
+        ));
     }
     let near = match side {
         Side::Prose => NEAR_PROSE,

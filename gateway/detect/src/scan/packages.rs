@@ -10,7 +10,10 @@ use serde::Deserialize;
 use crate::detector::PackError;
 
 /// The names that this program was built with.
-pub(crate) const EMBEDDED: (&str, &str) = ("packages.yaml", include_str!("../../../../policies/packages.yaml"));
+pub(crate) const EMBEDDED: (&str, &str) = (
+    "packages.yaml",
+    include_str!("../../../../policies/packages.yaml"),
+);
 
 /// Fewest characters of a name that can be a slip of another: short names are near to everything.
 const LEAST_NAME: usize = 5;
@@ -67,7 +70,10 @@ impl Popular {
         };
         let read: File = serde_saphyr::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
         if read.version != 1 {
-            return Err(invalid(format!("it has version {}; this program knows version 1", read.version)));
+            return Err(invalid(format!(
+                "it has version {}; this program knows version 1",
+                read.version
+            )));
         }
         Ok(Self {
             pypi: read.pypi.into_iter().collect(),
@@ -88,8 +94,14 @@ impl Popular {
             .iter()
             .map(String::as_str)
             .filter(|known| {
-                let most = if known.len() >= TWO_SLIPS && name.len() >= TWO_SLIPS { 2 } else { 1 };
-                known.len() >= LEAST_NAME && known.len().abs_diff(name.len()) <= most && slips(known, name) <= most
+                let most = if known.len() >= TWO_SLIPS && name.len() >= TWO_SLIPS {
+                    2
+                } else {
+                    1
+                };
+                known.len() >= LEAST_NAME
+                    && known.len().abs_diff(name.len()) <= most
+                    && slips(known, name) <= most
             })
             .collect();
         near.sort_unstable();
@@ -104,7 +116,10 @@ impl Popular {
                 findings.push(finding(
                     ("supply-chain.typosquat", "supply-chain", Severity::High, 75),
                     (file, package.line),
-                    format!("The package {} is one slip away from the well-known {known}", package.name),
+                    format!(
+                        "The package {} is one slip away from the well-known {known}",
+                        package.name
+                    ),
                     &package.name,
                     "Make sure that this is the package that is meant",
                 ));
@@ -113,7 +128,10 @@ impl Popular {
                 findings.push(finding(
                     ("remote-code.unpinned", "remote-code", Severity::Low, 70),
                     (file, package.line),
-                    format!("It runs whatever version of {} is the newest on that day", package.name),
+                    format!(
+                        "It runs whatever version of {} is the newest on that day",
+                        package.name
+                    ),
                     &package.name,
                     "Name one version",
                 ));
@@ -152,7 +170,9 @@ fn slips(a: &str, b: &str) -> usize {
         let mut row = vec![i + 1];
         for (j, &y) in b.iter().enumerate() {
             let at = |row: &[usize], j: usize| row.get(j).copied().unwrap_or(usize::MAX / 2);
-            let mut cost = (at(&last, j + 1) + 1).min(at(&row, j) + 1).min(at(&last, j) + usize::from(x != y));
+            let mut cost = (at(&last, j + 1) + 1)
+                .min(at(&row, j) + 1)
+                .min(at(&last, j) + usize::from(x != y));
             let turned = i > 0 && j > 0 && a.get(i - 1) == Some(&y) && b.get(j - 1) == Some(&x);
             if turned && x != y {
                 cost = cost.min(at(&before, j - 1) + 1);
@@ -178,32 +198,73 @@ const FETCHERS: &[(&[&str], &[&str], Registry, bool)] = &[
 
 /// Options whose next word is no package.
 const WITH_VALUE: &[&str] = &[
-    "-r", "--requirement", "-c", "--constraint", "-i", "--index-url", "--extra-index-url", "--trusted-host", "-t", "--target",
-    "--prefix", "--registry", "--python", "-p", "--with", "--from", "--find-links", "-f", "--package", "--dir", "-C", "--cwd",
-    "--workspace", "-w", "--group", "--platform",
+    "-r",
+    "--requirement",
+    "-c",
+    "--constraint",
+    "-i",
+    "--index-url",
+    "--extra-index-url",
+    "--trusted-host",
+    "-t",
+    "--target",
+    "--prefix",
+    "--registry",
+    "--python",
+    "-p",
+    "--with",
+    "--from",
+    "--find-links",
+    "-f",
+    "--package",
+    "--dir",
+    "-C",
+    "--cwd",
+    "--workspace",
+    "-w",
+    "--group",
+    "--platform",
 ];
 
 /// The packages that programs fetch.
 pub(crate) fn of_programs(programs: &[Program], line: u32) -> Vec<Package> {
     let mut packages = Vec::new();
     for program in programs {
-        let name = program.name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let name = program
+            .name
+            .trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
         let module = program.argv.iter().position(|word| word == "-m");
-        let pip = module.and_then(|at| program.argv.get(at + 1)).filter(|word| *word == "pip");
+        let pip = module
+            .and_then(|at| program.argv.get(at + 1))
+            .filter(|word| *word == "pip");
         let (name, words) = match (pip, module) {
             (Some(pip), Some(at)) => (pip.as_str(), program.argv.get(at + 2..)),
             _ => (name, program.argv.get(1..)),
         };
-        let Some(&(_, subcommands, registry, run)) = FETCHERS.iter().find(|(names, ..)| names.contains(&name)) else {
+        let Some(&(_, subcommands, registry, run)) =
+            FETCHERS.iter().find(|(names, ..)| names.contains(&name))
+        else {
             continue;
         };
-        packages.extend(operands(words.unwrap_or_default(), subcommands, registry, run, line));
+        packages.extend(operands(
+            words.unwrap_or_default(),
+            subcommands,
+            registry,
+            run,
+            line,
+        ));
     }
     packages.truncate(MAX_PACKAGES);
     packages
 }
 
-fn operands(words: &[String], subcommands: &[&str], registry: Registry, run: bool, line: u32) -> Vec<Package> {
+fn operands(
+    words: &[String],
+    subcommands: &[&str],
+    registry: Registry,
+    run: bool,
+    line: u32,
+) -> Vec<Package> {
     let mut found = Vec::new();
     let mut wanted = subcommands.is_empty();
     let mut skip = false;
@@ -244,20 +305,32 @@ pub(crate) fn package(word: &str, registry: Registry, run: bool, line: u32) -> O
             None => (word, ""),
         },
     };
-    let plain = name.trim().chars().all(|c| c.is_ascii_alphanumeric() || "-_.@/".contains(c));
+    let plain = name
+        .trim()
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "-_.@/".contains(c));
     let path = name.starts_with(['.', '/', '~']) || (name.contains('/') && !scoped) || name.contains(':');
     if name.is_empty() || !plain || path {
         return None;
     }
     let pinned = match registry {
         Registry::Npm => version.starts_with(|c: char| c.is_ascii_digit()),
-        Registry::Pypi => version.starts_with("==") || version.contains(']') && version.contains("==")
-            || version.strip_prefix('@').is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit())),
+        Registry::Pypi => {
+            version.starts_with("==")
+                || version.contains(']') && version.contains("==")
+                || version
+                    .strip_prefix('@')
+                    .is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+        }
     };
     let lower = name.trim().to_ascii_lowercase();
     Some(Package {
         registry,
-        name: if registry == Registry::Pypi { lower.replace(['_', '.'], "-") } else { lower },
+        name: if registry == Registry::Pypi {
+            lower.replace(['_', '.'], "-")
+        } else {
+            lower
+        },
         pinned,
         run,
         line,
@@ -269,7 +342,8 @@ pub(crate) fn of_requirements(text: &str) -> Vec<Package> {
     super::lines::numbered(text, 1)
         .filter_map(|(number, line)| {
             let line = line.split('#').next().unwrap_or_default().trim();
-            (!line.starts_with('-') && !line.contains("://")).then(|| package(line, Registry::Pypi, false, number))?
+            (!line.starts_with('-') && !line.contains("://"))
+                .then(|| package(line, Registry::Pypi, false, number))?
         })
         .take(MAX_PACKAGES)
         .collect()
@@ -278,7 +352,12 @@ pub(crate) fn of_requirements(text: &str) -> Vec<Package> {
 /// The packages of a `package.json`.
 pub(crate) fn of_package_json(value: &serde_json::Value, text: &str) -> Vec<Package> {
     let mut found = Vec::new();
-    for list in ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies"] {
+    for list in [
+        "dependencies",
+        "devDependencies",
+        "optionalDependencies",
+        "peerDependencies",
+    ] {
         let entries = value.get(list).and_then(serde_json::Value::as_object);
         for (name, version) in entries.into_iter().flatten().take(MAX_PACKAGES) {
             let at = text.find(&format!("\"{name}\"")).unwrap_or(0);
@@ -325,18 +404,36 @@ mod tests {
             packages.into_iter().map(|one| (one.name, one.pinned)).collect()
         };
         assert_eq!(
-            names(of_requirements("# x\nrequests==2.1 # y\nPillow>=1\n-r other.txt\ngit+https://h/x\nuvicorn[standard]==0.1\n")),
-            [("requests".to_owned(), true), ("pillow".to_owned(), false), ("uvicorn".to_owned(), true)]
+            names(of_requirements(
+                "# x\nrequests==2.1 # y\nPillow>=1\n-r other.txt\ngit+https://h/x\nuvicorn[standard]==0.1\n"
+            )),
+            [
+                ("requests".to_owned(), true),
+                ("pillow".to_owned(), false),
+                ("uvicorn".to_owned(), true)
+            ]
         );
         let program = |words: &[&str]| Program {
             name: words[0].to_owned(),
             argv: words.iter().map(|&word| word.to_owned()).collect(),
         };
         let of = |words: &[&str]| names(of_programs(&[program(words)], 1));
-        assert_eq!(of(&["pip", "install", "-q", "pandsa", "x==1"]), [("pandsa".to_owned(), false), ("x".to_owned(), true)]);
-        assert_eq!(of(&["python3", "-m", "pip", "install", "abc"]), [("abc".to_owned(), false)]);
-        assert_eq!(of(&["npx", "-y", "@scope/pkg@1.2.3", "serve"]), [("@scope/pkg".to_owned(), true)]);
+        assert_eq!(
+            of(&["pip", "install", "-q", "pandsa", "x==1"]),
+            [("pandsa".to_owned(), false), ("x".to_owned(), true)]
+        );
+        assert_eq!(
+            of(&["python3", "-m", "pip", "install", "abc"]),
+            [("abc".to_owned(), false)]
+        );
+        assert_eq!(
+            of(&["npx", "-y", "@scope/pkg@1.2.3", "serve"]),
+            [("@scope/pkg".to_owned(), true)]
+        );
         assert_eq!(of(&["npm", "run", "build"]), []);
-        assert_eq!(of(&["pip", "install", "--extra-index-url", "http://h/simple", "acme"]), [("acme".to_owned(), false)]);
+        assert_eq!(
+            of(&["pip", "install", "--extra-index-url", "http://h/simple", "acme"]),
+            [("acme".to_owned(), false)]
+        );
     }
 }

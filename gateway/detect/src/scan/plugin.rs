@@ -57,7 +57,10 @@ impl Pass<'_> {
         let manifest = MANIFESTS.iter().find_map(|manifest| {
             artifact.files.iter().find(|file| {
                 file.path == *manifest
-                    || file.path.strip_suffix(manifest).is_some_and(|before| before.ends_with('/') && before.len() < 200)
+                    || file
+                        .path
+                        .strip_suffix(manifest)
+                        .is_some_and(|before| before.ends_with('/') && before.len() < 200)
             })
         });
         let Some(manifest) = manifest else {
@@ -82,7 +85,9 @@ impl Pass<'_> {
 
     /// Hooks and permissions in a JSON file: a plugin's, or settings that an artifact brings along.
     pub(super) fn hooks(&mut self, path: &str, text: &str, value: &Value) {
-        let hooks = value.get("hooks").filter(|hooks| hooks.is_object() || hooks.is_array());
+        let hooks = value
+            .get("hooks")
+            .filter(|hooks| hooks.is_object() || hooks.is_array());
         if let Some(hooks) = hooks {
             let mut commands = Vec::new();
             gather(hooks, 16, &mut commands);
@@ -110,10 +115,18 @@ impl Pass<'_> {
         let Some(permissions) = value.get("permissions") else {
             return;
         };
-        let mode = permissions.get("defaultMode").and_then(Value::as_str).unwrap_or_default();
-        let all = permissions.get("allow").and_then(Value::as_array).is_some_and(|list| {
-            list.iter().filter_map(Value::as_str).any(|one| matches!(one, "*" | "Bash(*)" | "Bash(*:*)" | "Bash"))
-        });
+        let mode = permissions
+            .get("defaultMode")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let all = permissions
+            .get("allow")
+            .and_then(Value::as_array)
+            .is_some_and(|list| {
+                list.iter()
+                    .filter_map(Value::as_str)
+                    .any(|one| matches!(one, "*" | "Bash(*)" | "Bash(*:*)" | "Bash"))
+            });
         if mode == "bypassPermissions" || all {
             let line = line_of(text, "permissions");
             let message = "Its settings allow any command without asking".to_owned();

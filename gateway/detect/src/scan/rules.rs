@@ -124,11 +124,16 @@ impl ArtifactRules {
         let mut matched = Matched::new(self);
         for sign in &signs {
             for &(number, slot) in self.needed.get(sign.group).into_iter().flatten() {
-                let Some(rule) = self.rules.get(number).filter(|rule| rule.reach != Reach::Artifact) else {
+                let Some(rule) = self
+                    .rules
+                    .get(number)
+                    .filter(|rule| rule.reach != Reach::Artifact)
+                else {
                     continue;
                 };
                 if let Some((start, end)) = matched.step(number, slot, rule, *sign, lines, &signs) {
-                    let about = shown == Shown::Plainly && rule.discussed && discussed.near(lines, start, end);
+                    let about =
+                        shown == Shown::Plainly && rule.discussed && discussed.near(lines, start, end);
                     findings.push(rule.finding(file, lines, (start, end), shown, about));
                 }
             }
@@ -146,7 +151,10 @@ impl ArtifactRules {
             let Some(places) = places.filter(|_| !spoiled) else {
                 continue;
             };
-            let evidence: Vec<String> = places.iter().map(|(file, line)| format!("{file}:{line}")).collect();
+            let evidence: Vec<String> = places
+                .iter()
+                .map(|(file, line)| format!("{file}:{line}"))
+                .collect();
             if let Some((file, line)) = places.last() {
                 findings.push(rule.found(file, *line, evidence.join(" and ")));
             }
@@ -180,14 +188,18 @@ impl ArtifactRules {
 
     fn discussed(&self, lines: &Lines) -> Discussed {
         let words = self.discussion.iter();
-        let places = words.flat_map(|words| words.find_iter(lines.text())).map(|found| found.start());
+        let places = words
+            .flat_map(|words| words.find_iter(lines.text()))
+            .map(|found| found.start());
         Discussed(places.collect())
     }
 
     /// The lines of a text that stand near words about attacks.
     pub(crate) fn about_attacks(&self, lines: &Lines) -> std::collections::HashSet<u32> {
         let discussed = self.discussed(lines);
-        let near = lines.places().filter(|&(start, end, _)| discussed.near(lines, start, end));
+        let near = lines
+            .places()
+            .filter(|&(start, end, _)| discussed.near(lines, start, end));
         near.map(|(_, _, number)| number).collect()
     }
 
@@ -199,7 +211,11 @@ impl ArtifactRules {
             for (text, wanted) in cases.chain(rule.tests.negative.iter().map(|text| (text, false))) {
                 tests += 1;
                 if self.tells(rule, text) != wanted {
-                    let what = if wanted { "finds nothing in its positive" } else { "finds something in its negative" };
+                    let what = if wanted {
+                        "finds nothing in its positive"
+                    } else {
+                        "finds something in its negative"
+                    };
                     failures.push(format!("{}: {what} test {text:?}", rule.id));
                 }
             }
@@ -214,7 +230,9 @@ impl ArtifactRules {
         let mut findings = self.find((Side::Prose, Shown::Plainly), &prose, "f", &mut present);
         findings.extend(self.find((Side::Code, Shown::Plainly), &code, "f", &mut present));
         findings.extend(self.across(&present));
-        findings.iter().any(|finding| finding.rule == rule.id && finding.severity == rule.severity)
+        findings
+            .iter()
+            .any(|finding| finding.rule == rule.id && finding.severity == rule.severity)
     }
 }
 
@@ -244,7 +262,11 @@ struct Matched {
 impl Matched {
     fn new(rules: &ArtifactRules) -> Self {
         Self {
-            last: rules.rules.iter().map(|rule| vec![None; rule.all.len()]).collect(),
+            last: rules
+                .rules
+                .iter()
+                .map(|rule| vec![None; rule.all.len()])
+                .collect(),
             told: vec![(0, 0); rules.rules.len()],
         }
     }
@@ -313,10 +335,12 @@ impl Discussed {
         let from = self.0.partition_point(|&at| at + DISCUSSED_BEFORE < start);
         let near = self.0.get(from..).unwrap_or_default();
         let here = lines.paragraph(start);
-        near.iter().take_while(|&&at| at <= end + DISCUSSED_BEHIND).any(|&at| {
-            let there = lines.paragraph(at);
-            there == here || (there + 1 == here && lines.announces(there))
-        })
+        near.iter()
+            .take_while(|&&at| at <= end + DISCUSSED_BEHIND)
+            .any(|&at| {
+                let there = lines.paragraph(at);
+                there == here || (there + 1 == here && lines.announces(there))
+            })
     }
 }
 
@@ -348,11 +372,17 @@ fn told_not(text: &[u8], start: usize) -> bool {
         .max()
         .unwrap_or(0);
     let sentence = before.get(from..).unwrap_or_default();
-    let Some(at) = NOT.iter().filter_map(|not| memchr::memmem::rfind(sentence, not)).max() else {
+    let Some(at) = NOT
+        .iter()
+        .filter_map(|not| memchr::memmem::rfind(sentence, not))
+        .max()
+    else {
         return false;
     };
     let between = sentence.get(at..).unwrap_or_default();
-    !STILL.iter().any(|still| memchr::memmem::find(between, still).is_some())
+    !STILL
+        .iter()
+        .any(|still| memchr::memmem::find(between, still).is_some())
         && memchr::memmem::find(between, b" and ").is_none()
 }
 
@@ -370,7 +400,9 @@ impl Rule {
         if shown == Shown::Hidden {
             finding.severity = raised(finding.severity);
             finding.confidence = finding.confidence.saturating_add(10).min(98);
-            finding.message.push_str(", in a place that its reader does not see");
+            finding
+                .message
+                .push_str(", in a place that its reader does not see");
         } else if discussed {
             finding.severity = finding.severity.min(Severity::Medium);
             finding.confidence = finding.confidence.saturating_sub(25);

@@ -69,14 +69,20 @@ const MAX_SETTINGS: usize = 64 << 10;
 
 /// Whether a path is a skill's main file.
 pub(super) fn is_skill(path: &str) -> bool {
-    path.rsplit('/').next().is_some_and(|name| name.eq_ignore_ascii_case("SKILL.md"))
+    path.rsplit('/')
+        .next()
+        .is_some_and(|name| name.eq_ignore_ascii_case("SKILL.md"))
 }
 
 impl Pass<'_> {
     /// The skill's own file: the one that lies least deep.
     pub(super) fn skill(&mut self) {
         let artifact = self.artifact;
-        let mut main: Vec<&ArtifactFile> = artifact.files.iter().filter(|file| is_skill(&file.path)).collect();
+        let mut main: Vec<&ArtifactFile> = artifact
+            .files
+            .iter()
+            .filter(|file| is_skill(&file.path))
+            .collect();
         main.sort_by_key(|file| (file.path.matches('/').count(), file.path.as_str()));
         let Some(first) = main.first() else {
             let message = "There is no SKILL.md: this is no skill".to_owned();
@@ -122,14 +128,23 @@ impl Pass<'_> {
         let at = line("description");
         let lines: Vec<(u32, &str)> = description.lines().map(|text| (at, text)).collect();
         self.prose(path, &lines, super::rules::Shown::Plainly);
-        let tools = fields.get("allowed-tools").or_else(|| fields.get("allowed_tools")).or_else(|| fields.get("tools"));
+        let tools = fields
+            .get("allowed-tools")
+            .or_else(|| fields.get("allowed_tools"))
+            .or_else(|| fields.get("tools"));
         if let Some(tools) = tools {
             self.judge_tools(tools, (path, line("allowed-tools")));
         }
-        let version = fields.get("version").or_else(|| fields.get("metadata")?.get("version"));
+        let version = fields
+            .get("version")
+            .or_else(|| fields.get("metadata")?.get("version"));
         Identity {
             name: Some(name).filter(|name| !name.is_empty()).map(str::to_owned),
-            version: version.map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned)),
+            version: version.map(|version| {
+                version
+                    .as_str()
+                    .map_or_else(|| version.to_string(), str::to_owned)
+            }),
         }
     }
 
@@ -168,16 +183,26 @@ impl Pass<'_> {
     pub(super) fn judge_name(&mut self, name: &str, at: (&str, u32)) {
         const VENDORS: &[&str] = &["anthropic", "claude", "openai", "official"];
         let latin = name.chars().any(|c| c.is_ascii_alphabetic());
-        let other = name.chars().any(|c| matches!(c, '\u{370}'..='\u{3ff}' | '\u{400}'..='\u{52f}' | '\u{ff00}'..='\u{ffef}'));
+        let other = name
+            .chars()
+            .any(|c| matches!(c, '\u{370}'..='\u{3ff}' | '\u{400}'..='\u{52f}' | '\u{ff00}'..='\u{ffef}'));
         if latin && other {
             let message = "Its name mixes letters of several scripts that look alike".to_owned();
             self.tell(LOOK_ALIKE, at, message, name);
         }
         let lower = name.to_ascii_lowercase();
-        if VENDORS.iter().any(|vendor| lower.split(['-', '_', ' ']).any(|word| word == *vendor)) {
+        if VENDORS
+            .iter()
+            .any(|vendor| lower.split(['-', '_', ' ']).any(|word| word == *vendor))
+        {
             let (rule, category, _, confidence, remedy) = NAME;
             let message = "Its name claims to be a vendor's".to_owned();
-            self.tell((rule, category, Severity::Low, confidence, remedy), at, message, name);
+            self.tell(
+                (rule, category, Severity::Low, confidence, remedy),
+                at,
+                message,
+                name,
+            );
         }
         if name.len() > 128 || name.chars().any(char::is_control) {
             self.tell(NAME, at, "Its name is no plain name".to_owned(), name);
@@ -188,14 +213,22 @@ impl Pass<'_> {
     pub(super) fn judge_tools(&mut self, tools: &Value, at: (&str, u32)) {
         let listed: Vec<String> = match tools {
             Value::String(text) => split_tools(text),
-            Value::Array(items) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Value::Array(items) => items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
             _ => Vec::new(),
         };
         for tool in &listed {
             let tool = tool.trim();
-            let inside = tool.split_once('(').map(|(_, inside)| inside.trim_end_matches(')').trim());
+            let inside = tool
+                .split_once('(')
+                .map(|(_, inside)| inside.trim_end_matches(')').trim());
             let shell = ["bash", "shell", "execute", "run_command", "terminal"];
-            let is_shell = shell.iter().any(|name| tool.to_ascii_lowercase().starts_with(name));
+            let is_shell = shell
+                .iter()
+                .any(|name| tool.to_ascii_lowercase().starts_with(name));
             let powerful = ["sudo", "rm", "curl", "sh", "bash", "eval", "ssh"];
             let program = inside.and_then(|inside| inside.split([':', ' ', '*']).next());
             if tool == "*" || (is_shell && matches!(inside, Some("*" | "*:*" | ":*" | ""))) {

@@ -105,7 +105,11 @@ pub fn read(folder: &Path) -> Result<Vec<Skill>> {
     let pairs: Vec<Pair> = parse(&folder.join("pairs.yaml"))?;
     let mut skills = Vec::new();
     for skill in &benign {
-        let files = skill.files.iter().map(|(path, text)| (path.clone(), text.clone())).collect();
+        let files = skill
+            .files
+            .iter()
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect();
         skills.push(make(&skill.id, &skill.id, "popular", Label::Benign, files)?);
     }
     for pair in &pairs {
@@ -132,12 +136,22 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 /// A skill's files with a pair's change.
 fn changed(base: &Benign, pair: &Pair, label: Label) -> Result<BTreeMap<String, String>> {
     let mut files = base.files.clone();
-    let of = |attack: &str, benign: &str| if label == Label::Attack { attack.to_owned() } else { benign.to_owned() };
+    let of = |attack: &str, benign: &str| {
+        if label == Label::Attack {
+            attack.to_owned()
+        } else {
+            benign.to_owned()
+        }
+    };
     let change = of(&pair.attack, &pair.benign);
     let file = files.entry(pair.file.clone()).or_default();
     match &pair.instead {
         Some(old) => {
-            ensure!(file.matches(old.as_str()).count() == 1, "{}: {old:?} is not there once", pair.id);
+            ensure!(
+                file.matches(old.as_str()).count() == 1,
+                "{}: {old:?} is not there once",
+                pair.id
+            );
             *file = file.replace(old.as_str(), &change);
         }
         None => file.push_str(&change),
@@ -176,19 +190,32 @@ fn make(
 
 fn side(group: &str) -> Split {
     let digest = Sha256::digest(format!("{SPLIT_SEED}\n{group}"));
-    let number = digest.iter().take(8).fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-    if number % 100 < HOLDOUT_PERCENT { Split::Holdout } else { Split::Dev }
+    let number = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+    if number % 100 < HOLDOUT_PERCENT {
+        Split::Holdout
+    } else {
+        Split::Dev
+    }
 }
 
 /// A text with its marks made into bytes.
 fn content(text: &str) -> Vec<u8> {
     let rest_of = |mark: &str| text.strip_prefix(mark);
     for (mark, magic) in [
-        ("«elf»", b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".as_slice()),
+        (
+            "«elf»",
+            b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".as_slice(),
+        ),
         ("«macho»", b"\xcf\xfa\xed\xfe\x07\0\0\x01\x03\0\0\0\x02\0\0\0"),
         ("«pe»", b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8\0\0\0"),
         ("«pyc»", b"\xcb\r\r\n\x01\0\0\0aaaabbbb\xe3\0\0\0\0\0\0\0"),
-        ("«png»", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0"),
+        (
+            "«png»",
+            b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0",
+        ),
     ] {
         if let Some(rest) = rest_of(mark) {
             return [magic, rest.as_bytes()].concat();
@@ -199,7 +226,11 @@ fn content(text: &str) -> Vec<u8> {
             continue;
         };
         let packed = zipped(name, inner.as_bytes());
-        return if deep { zipped("inner.zip", &packed) } else { packed };
+        return if deep {
+            zipped("inner.zip", &packed)
+        } else {
+            packed
+        };
     }
     unseen(text).into_bytes()
 }
@@ -211,10 +242,15 @@ fn unseen(text: &str) -> String {
     while let Some(at) = rest.find('«') {
         let (before, behind) = rest.split_at(at);
         out.push_str(before);
-        let inside = behind.split_once('»').map(|(inside, rest)| (inside.trim_start_matches('«'), rest));
+        let inside = behind
+            .split_once('»')
+            .map(|(inside, rest)| (inside.trim_start_matches('«'), rest));
         let Some((inside, behind)) = inside else { break };
         if let Some(said) = inside.strip_prefix("tags ") {
-            out.extend(said.chars().filter_map(|c| char::from_u32(u32::from(c) + 0xE0000)));
+            out.extend(
+                said.chars()
+                    .filter_map(|c| char::from_u32(u32::from(c) + 0xE0000)),
+            );
         } else if let Some(said) = inside.strip_prefix("zw ") {
             for c in said.chars() {
                 out.extend([c, '\u{200b}']);
@@ -233,12 +269,26 @@ fn zipped(name: &str, content: &[u8]) -> Vec<u8> {
     let sum = synthetic::crc32(content).to_le_bytes();
     let size = u32::try_from(content.len()).unwrap_or(u32::MAX).to_le_bytes();
     let length = u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes();
-    let common = [b"\x14\0\0\0\0\0\0\0\0\0".as_slice(), &sum, &size, &size, &length, b"\0\0"].concat();
+    let common = [
+        b"\x14\0\0\0\0\0\0\0\0\0".as_slice(),
+        &sum,
+        &size,
+        &size,
+        &length,
+        b"\0\0",
+    ]
+    .concat();
     let local = [b"PK\x03\x04".as_slice(), &common, name.as_bytes(), content].concat();
     let at = u32::try_from(local.len()).unwrap_or(u32::MAX).to_le_bytes();
     let central = [b"PK\x01\x02\x14\0".as_slice(), &common, &[0; 14], name.as_bytes()].concat();
     let central_size = u32::try_from(central.len()).unwrap_or(u32::MAX).to_le_bytes();
-    let end = [b"PK\x05\x06\0\0\0\0\x01\0\x01\0".as_slice(), &central_size, &at, b"\0\0"].concat();
+    let end = [
+        b"PK\x05\x06\0\0\0\0\x01\0\x01\0".as_slice(),
+        &central_size,
+        &at,
+        b"\0\0",
+    ]
+    .concat();
     [local, central, end].concat()
 }
 
@@ -258,7 +308,10 @@ pub fn write(skill: &Skill, folder: &Path) -> Result<std::path::PathBuf> {
 /// Runs `program scan skill` on each skill. The answers are in the skills' order.
 pub fn ask(program: &Path, skills: &[&Skill]) -> Result<(Vec<Said>, Duration)> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
-    let roots: Vec<_> = skills.iter().map(|skill| write(skill, folder.path())).collect::<Result<_>>()?;
+    let roots: Vec<_> = skills
+        .iter()
+        .map(|skill| write(skill, folder.path()))
+        .collect::<Result<_>>()?;
     let start = Instant::now();
     let mut answers = Vec::with_capacity(skills.len());
     for root in &roots {

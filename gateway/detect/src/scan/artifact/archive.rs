@@ -21,7 +21,11 @@ pub(super) fn expand(collector: &mut Collector, at: usize, format: Format, path:
         return collector.tell(path, Known::Unsupported, message);
     }
     // Taken out for as long as its files are added, so that it is not there twice.
-    let Some(bytes) = collector.files.get_mut(at).map(|file| std::mem::take(&mut file.bytes)) else {
+    let Some(bytes) = collector
+        .files
+        .get_mut(at)
+        .map(|file| std::mem::take(&mut file.bytes))
+    else {
         return;
     };
     match format {
@@ -84,7 +88,11 @@ fn add(collector: &mut Collector, entry: Entry, unpacked: Unpacked) {
             collector.tell(&entry.path, Known::Bomb, message);
         }
         Unpacked::Damaged(why) => {
-            collector.tell(&entry.path, Known::Damaged, format!("It cannot be unpacked: {why}"));
+            collector.tell(
+                &entry.path,
+                Known::Damaged,
+                format!("It cannot be unpacked: {why}"),
+            );
         }
     }
 }
@@ -94,7 +102,11 @@ fn inside(collector: &mut Collector, archive: &str, raw: &[u8]) -> Option<String
     let name = name_of(raw);
     let shown = format!("{archive}!/{}", name.trim_start_matches('/'));
     if shown.len() > MAX_PATH {
-        collector.tell(archive, Known::Limit, "A path in it is too long to be read".to_owned());
+        collector.tell(
+            archive,
+            Known::Limit,
+            "A path in it is too long to be read".to_owned(),
+        );
         return None;
     }
     let plain = name.replace('\\', "/");
@@ -114,7 +126,11 @@ fn zip(collector: &mut Collector, bytes: &[u8], path: &str, nesting: u32) {
     let mut archive = match ZipArchive::new(Cursor::new(bytes)) {
         Ok(archive) => archive,
         Err(error) => {
-            return collector.tell(path, Known::Damaged, format!("The archive cannot be read: {error}"));
+            return collector.tell(
+                path,
+                Known::Damaged,
+                format!("The archive cannot be read: {error}"),
+            );
         }
     };
     for number in 0..archive.len() {
@@ -172,7 +188,11 @@ fn archive_link(collector: &mut Collector, path: &str, target: &str) {
 fn tar(collector: &mut Collector, bytes: &[u8], path: &str, nesting: u32) {
     let mut archive = tar::Archive::new(Cursor::new(bytes));
     let damaged = |collector: &mut Collector, error: &std::io::Error| {
-        collector.tell(path, Known::Damaged, format!("The archive cannot be read: {error}"));
+        collector.tell(
+            path,
+            Known::Damaged,
+            format!("The archive cannot be read: {error}"),
+        );
     };
     let entries = match archive.entries() {
         Ok(entries) => entries,
@@ -191,7 +211,10 @@ fn tar(collector: &mut Collector, bytes: &[u8], path: &str, nesting: u32) {
         };
         let kind = file.header().entry_type();
         if kind.is_symlink() || kind.is_hard_link() {
-            let target = file.link_name_bytes().map(|target| name_of(&target)).unwrap_or_default();
+            let target = file
+                .link_name_bytes()
+                .map(|target| name_of(&target))
+                .unwrap_or_default();
             // A hard link's target counts from the archive's own folder.
             let from = if kind.is_hard_link() { "" } else { shown.as_str() };
             archive_link(collector, if from.is_empty() { path } else { from }, &target);

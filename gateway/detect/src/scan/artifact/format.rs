@@ -43,11 +43,26 @@ const MAGIC: &[(&[u8], Format)] = &[
     (b"\xed\xab\xee\xdb", Format::OtherArchive("rpm")),
     (b"\x7fELF", Format::Program("an ELF program or library")),
     (b"MZ", Format::Program("a Windows program or library")),
-    (b"\xfe\xed\xfa\xce", Format::Program("a Mach-O program or library")),
-    (b"\xfe\xed\xfa\xcf", Format::Program("a Mach-O program or library")),
-    (b"\xce\xfa\xed\xfe", Format::Program("a Mach-O program or library")),
-    (b"\xcf\xfa\xed\xfe", Format::Program("a Mach-O program or library")),
-    (b"\xca\xfe\xba\xbe", Format::Program("a Java class or a Mach-O program")),
+    (
+        b"\xfe\xed\xfa\xce",
+        Format::Program("a Mach-O program or library"),
+    ),
+    (
+        b"\xfe\xed\xfa\xcf",
+        Format::Program("a Mach-O program or library"),
+    ),
+    (
+        b"\xce\xfa\xed\xfe",
+        Format::Program("a Mach-O program or library"),
+    ),
+    (
+        b"\xcf\xfa\xed\xfe",
+        Format::Program("a Mach-O program or library"),
+    ),
+    (
+        b"\xca\xfe\xba\xbe",
+        Format::Program("a Java class or a Mach-O program"),
+    ),
     (b"\0asm", Format::Program("a WebAssembly module")),
     (b"dex\n", Format::Program("an Android program")),
     (b"\x89PNG\r\n\x1a\n", Format::Media),
@@ -116,12 +131,21 @@ mod tests {
     #[test]
     fn formats_are_told_by_content() {
         for (bytes, format) in [
-            (b"\x7fELF\x02\x01\x01\0".as_slice(), Format::Program("an ELF program or library")),
+            (
+                b"\x7fELF\x02\x01\x01\0".as_slice(),
+                Format::Program("an ELF program or library"),
+            ),
             (b"PK\x03\x04rest", Format::Zip),
             (b"# Title\n", Format::Text),
             (b"MZ is a magic", Format::Text),
-            (b"MZ\x90\0\x03\0\0\0", Format::Program("a Windows program or library")),
-            (b"\xcb\r\r\n\0\0\0\0aaaabbbbcccc", Format::Program("compiled Python")),
+            (
+                b"MZ\x90\0\x03\0\0\0",
+                Format::Program("a Windows program or library"),
+            ),
+            (
+                b"\xcb\r\r\n\0\0\0\0aaaabbbbcccc",
+                Format::Program("compiled Python"),
+            ),
             (b"\x89PNG\r\n\x1a\n\0\0", Format::Media),
             (b"a\0b", Format::Unknown),
             (b"\xff\xfeh\0i\0", Format::Text),

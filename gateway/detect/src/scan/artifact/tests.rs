@@ -12,7 +12,11 @@ use zip::write::SimpleFileOptions;
 use super::*;
 
 fn rules(artifact: &Artifact) -> Vec<&str> {
-    let mut rules: Vec<&str> = artifact.problems.iter().map(|problem| problem.rule.as_str()).collect();
+    let mut rules: Vec<&str> = artifact
+        .problems
+        .iter()
+        .map(|problem| problem.rule.as_str())
+        .collect();
     rules.sort_unstable();
     rules.dedup();
     rules
@@ -66,7 +70,10 @@ fn a_folder_is_read_in_order_and_its_digest_says_what_it_holds() {
     assert!(first.problems.is_empty());
     assert_eq!(first.digest.len(), 64);
     assert_eq!(first.digest, read(folder.path()).unwrap().digest);
-    let in_memory = from_memory([("b/x.txt".to_owned(), b"x".to_vec()), ("a.md".to_owned(), b"a".to_vec())]);
+    let in_memory = from_memory([
+        ("b/x.txt".to_owned(), b"x".to_vec()),
+        ("a.md".to_owned(), b"a".to_vec()),
+    ]);
     assert_eq!(first.digest, in_memory.digest);
     std::fs::write(folder.path().join("b/x.txt"), "y").unwrap();
     assert_ne!(first.digest, read(folder.path()).unwrap().digest);
@@ -88,8 +95,19 @@ fn links_are_told_and_never_followed() {
     symlink(outside.path(), folder.path().join("tree")).unwrap();
     let artifact = read(folder.path()).unwrap();
     assert_eq!(paths(&artifact), ["a"]);
-    let of = |rule: &str| artifact.problems.iter().filter(|problem| problem.rule == rule).count();
-    assert_eq!((of("artifact.link-out"), of("artifact.link")), (3, 2), "{:?}", artifact.problems);
+    let of = |rule: &str| {
+        artifact
+            .problems
+            .iter()
+            .filter(|problem| problem.rule == rule)
+            .count()
+    };
+    assert_eq!(
+        (of("artifact.link-out"), of("artifact.link")),
+        (3, 2),
+        "{:?}",
+        artifact.problems
+    );
 }
 
 #[test]
@@ -100,9 +118,15 @@ fn a_fifo_is_told_and_never_opened() {
     assert!(made.success());
     std::fs::write(folder.path().join("a"), "a").unwrap();
     let artifact = read(folder.path()).unwrap();
-    assert_eq!((rules(&artifact), paths(&artifact)), (vec!["artifact.special-file"], vec!["a"]));
+    assert_eq!(
+        (rules(&artifact), paths(&artifact)),
+        (vec!["artifact.special-file"], vec!["a"])
+    );
     assert!(matches!(read(&fifo), Err(ReadError::Special { .. })));
-    assert!(matches!(read(&folder.path().join("none")), Err(ReadError::Open { .. })));
+    assert!(matches!(
+        read(&folder.path().join("none")),
+        Err(ReadError::Open { .. })
+    ));
 }
 
 #[test]
@@ -130,11 +154,17 @@ fn a_file_over_the_bound_is_read_in_part_and_told() {
 #[test]
 fn archives_are_looked_into_whatever_they_are_called() {
     let zip = zipped(&[("a.txt", b"a"), ("d/b.sh", b"b")]);
-    assert_eq!(paths(&one("x.skill", zip.clone())), ["x.skill", "x.skill!/a.txt", "x.skill!/d/b.sh"]);
+    assert_eq!(
+        paths(&one("x.skill", zip.clone())),
+        ["x.skill", "x.skill!/a.txt", "x.skill!/d/b.sh"]
+    );
     let tar = tarred(&[("a.txt", b"a")]);
     assert_eq!(paths(&one("x.tar", tar.clone())), ["x.tar", "x.tar!/a.txt"]);
     assert_eq!(paths(&one("x.tgz", gzipped(&tar))), ["x.tgz", "x.tgz!/a.txt"]);
-    assert_eq!(paths(&one("n.txt.gz", gzipped(b"n"))), ["n.txt.gz", "n.txt.gz!/n.txt"]);
+    assert_eq!(
+        paths(&one("n.txt.gz", gzipped(b"n"))),
+        ["n.txt.gz", "n.txt.gz!/n.txt"]
+    );
     let nested = zipped(&[("in.zip", &zip)]);
     assert!(paths(&one("y.zip", nested)).contains(&"y.zip!/in.zip!/d/b.sh"));
 }
@@ -142,9 +172,16 @@ fn archives_are_looked_into_whatever_they_are_called() {
 #[test]
 fn names_and_links_that_lead_out_of_an_archive_are_told() {
     for name in ["../../x", "/etc/x", "a/../../x", "..\\x", "C:\\x"] {
-        assert_eq!(rules(&one("a.zip", zipped(&[(name, b"x")]))), ["archive.traversal"], "{name}");
+        assert_eq!(
+            rules(&one("a.zip", zipped(&[(name, b"x")]))),
+            ["archive.traversal"],
+            "{name}"
+        );
     }
-    assert_eq!(rules(&one("a.tar", tarred(&[("../x", b"x")]))), ["archive.traversal"]);
+    assert_eq!(
+        rules(&one("a.tar", tarred(&[("../x", b"x")]))),
+        ["archive.traversal"]
+    );
     assert!(rules(&one("a.zip", zipped(&[("a/../b", b"x"), ("c..d", b"x")]))).is_empty());
     let mut tar = tar::Builder::new(Vec::new());
     for (name, target) in [("l", "/etc/passwd"), ("d/m", "../n")] {
@@ -153,10 +190,17 @@ fn names_and_links_that_lead_out_of_an_archive_are_told() {
         header.set_size(0);
         tar.append_link(&mut header, name, target).unwrap();
     }
-    assert_eq!(rules(&one("a.tar", tar.into_inner().unwrap())), ["archive.link", "artifact.link"]);
+    assert_eq!(
+        rules(&one("a.tar", tar.into_inner().unwrap())),
+        ["archive.link", "artifact.link"]
+    );
     let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    zip.add_symlink("l", "../../etc/passwd", SimpleFileOptions::default()).unwrap();
-    assert_eq!(rules(&one("a.zip", zip.finish().unwrap().into_inner())), ["archive.link"]);
+    zip.add_symlink("l", "../../etc/passwd", SimpleFileOptions::default())
+        .unwrap();
+    assert_eq!(
+        rules(&one("a.zip", zip.finish().unwrap().into_inner())),
+        ["archive.link"]
+    );
 }
 
 #[test]
@@ -164,15 +208,27 @@ fn bombs_end_within_their_bounds() {
     let zeros = vec![0_u8; 40 << 20];
     let artifact = one("bomb.zip", zipped(&[("z", &zeros)]));
     assert_eq!(rules(&artifact), ["archive.bomb"]);
-    assert!(artifact.bytes < 1 << 20, "nothing of it is kept: {}", artifact.bytes);
+    assert!(
+        artifact.bytes < 1 << 20,
+        "nothing of it is kept: {}",
+        artifact.bytes
+    );
     let artifact = one("bomb.gz", gzipped(&zeros));
     assert_eq!(rules(&artifact), ["archive.bomb"]);
     // Small files of zeros are none.
     assert!(rules(&one("small.zip", zipped(&[("z", &zeros[..1 << 19])]))).is_empty());
-    let many: Vec<(String, &[u8])> = (0..MAX_FILES + 9).map(|number| (number.to_string(), b"".as_slice())).collect();
-    let many: Vec<(&str, &[u8])> = many.iter().map(|(name, content)| (name.as_str(), *content)).collect();
+    let many: Vec<(String, &[u8])> = (0..MAX_FILES + 9)
+        .map(|number| (number.to_string(), b"".as_slice()))
+        .collect();
+    let many: Vec<(&str, &[u8])> = many
+        .iter()
+        .map(|(name, content)| (name.as_str(), *content))
+        .collect();
     let artifact = one("many.zip", zipped(&many));
-    assert_eq!((rules(&artifact), artifact.files.len()), (vec!["artifact.limit"], MAX_FILES));
+    assert_eq!(
+        (rules(&artifact), artifact.files.len()),
+        (vec!["artifact.limit"], MAX_FILES)
+    );
 }
 
 #[test]
@@ -186,12 +242,21 @@ fn nesting_ends() {
 #[test]
 fn what_cannot_be_unpacked_is_told() {
     let zip = zipped(&[("a.txt", b"some content that is stored")]);
-    assert_eq!(rules(&one("a.zip", zip[..zip.len() - 30].to_vec())), ["archive.damaged"]);
+    assert_eq!(
+        rules(&one("a.zip", zip[..zip.len() - 30].to_vec())),
+        ["archive.damaged"]
+    );
     let gz = gzipped(&vec![b'x'; 4096]);
-    assert_eq!(rules(&one("a.gz", gz[..gz.len() / 2].to_vec())), ["archive.damaged"]);
+    assert_eq!(
+        rules(&one("a.gz", gz[..gz.len() / 2].to_vec())),
+        ["archive.damaged"]
+    );
     let tar = tarred(&[("a.txt", &[b'x'; 2048])]);
     assert_eq!(rules(&one("a.tar", tar[..1024].to_vec())), ["archive.damaged"]);
-    assert_eq!(rules(&one("a.7z", b"7z\xbc\xaf\x27\x1c\0\0".to_vec())), ["archive.unsupported"]);
+    assert_eq!(
+        rules(&one("a.7z", b"7z\xbc\xaf\x27\x1c\0\0".to_vec())),
+        ["archive.unsupported"]
+    );
 }
 
 proptest! {

@@ -71,7 +71,11 @@ fn folder(mut dir: Dir, prefix: &str, depth: usize, collector: &mut Collector) {
     let mut names = Vec::new();
     for entry in dir.iter() {
         let Ok(entry) = entry else {
-            collector.tell(prefix, Known::Unreadable, "The folder cannot be listed whole".to_owned());
+            collector.tell(
+                prefix,
+                Known::Unreadable,
+                "The folder cannot be listed whole".to_owned(),
+            );
             break;
         };
         let name = entry.file_name();

@@ -28,7 +28,10 @@ struct Row {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let all = artifacts::read(&arguments.collections.join(SET))?;
-    let skills: Vec<&Skill> = all.iter().filter(|skill| arguments.split.holds(skill.side)).collect();
+    let skills: Vec<&Skill> = all
+        .iter()
+        .filter(|skill| arguments.split.holds(skill.side))
+        .collect();
     ensure!(!skills.is_empty(), "no skill of that part");
     let (answers, elapsed) = artifacts::ask(&arguments.cli, &skills)?;
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
@@ -91,7 +94,9 @@ impl Row {
 
 fn print_table(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize, elapsed: Duration) {
     println!("{:?} split of the artifacts, {skills} skills", arguments.split);
-    println!("recall: skills that mean harm with a finding of HIGH, of MEDIUM or more; false: the same of benign ones");
+    println!(
+        "recall: skills that mean harm with a finding of HIGH, of MEDIUM or more; false: the same of benign ones"
+    );
     println!("precision: of skills with HIGH, those that mean harm");
     println!("Percent, Wilson 95 % interval in brackets.\n");
     println!(
@@ -115,7 +120,10 @@ fn print_table(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize,
             cell("precision_high")
         );
     }
-    println!("\n{:.1} ms a skill, the program's start included", each(skills, elapsed));
+    println!(
+        "\n{:.1} ms a skill, the program's start included",
+        each(skills, elapsed)
+    );
 }
 
 fn print_json(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize, elapsed: Duration) {
@@ -128,7 +136,10 @@ fn print_json(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize, 
         }
         println!("{line}");
     }
-    println!("{}", json!({"split": arguments.split, "skills": skills, "ms_each": each(skills, elapsed)}));
+    println!(
+        "{}",
+        json!({"split": arguments.split, "skills": skills, "ms_each": each(skills, elapsed)})
+    );
 }
 
 #[expect(clippy::cast_precision_loss, reason = "there are some hundred skills")]
