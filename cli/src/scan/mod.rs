@@ -7,10 +7,11 @@ use std::io::Write;
 use defenseclaw_detect::Detector;
 use defenseclaw_detect::scan::Scanner;
 use defenseclaw_model::scan::{ScanFinding, ScanReport};
+use defenseclaw_run::settings::Settings;
 
 use crate::args::decide::RuleChoice;
 use crate::args::scan::{Format, ScanCommand};
-use crate::settings::Settings;
+
 use crate::table::{Cell, left, right, whole};
 use crate::text::{counted, cut, safe};
 use crate::view::{Ink, View, severity_ink};

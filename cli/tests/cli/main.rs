@@ -14,6 +14,7 @@ mod decide;
 mod faults;
 #[cfg(test)]
 mod sandbox;
+#[cfg(test)]
 mod scan;
 #[cfg(test)]
 mod session;
