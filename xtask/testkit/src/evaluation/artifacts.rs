@@ -66,6 +66,8 @@ pub struct Skill {
     pub label: Label,
     /// The side of the split.
     pub side: Split,
+    /// Whether it was written after the rules.
+    pub unseen: bool,
     /// Path to content.
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -99,10 +101,11 @@ pub struct SaidFinding {
     pub line: u32,
 }
 
-/// Reads the skills in a folder that holds `benign.yaml` and `pairs.yaml`.
+/// Reads the skills in a folder that holds `benign.yaml`, `pairs.yaml` and `unseen.yaml`.
 pub fn read(folder: &Path) -> Result<Vec<Skill>> {
     let benign: Vec<Benign> = parse(&folder.join("benign.yaml"))?;
     let pairs: Vec<Pair> = parse(&folder.join("pairs.yaml"))?;
+    let unseen: Vec<Pair> = parse(&folder.join("unseen.yaml"))?;
     let mut skills = Vec::new();
     for skill in &benign {
         let files = skill
@@ -112,13 +115,21 @@ pub fn read(folder: &Path) -> Result<Vec<Skill>> {
             .collect();
         skills.push(make(&skill.id, &skill.id, "popular", Label::Benign, files)?);
     }
-    for pair in &pairs {
+    let all = pairs
+        .iter()
+        .map(|pair| (pair, false))
+        .chain(unseen.iter().map(|pair| (pair, true)));
+    for (pair, unseen) in all {
         let base = benign.iter().find(|skill| skill.id == pair.base);
         let base = base.with_context(|| format!("{}: there is no skill {}", pair.id, pair.base))?;
         for (label, end) in [(Label::Attack, "a"), (Label::Benign, "b")] {
             let files = changed(base, pair, label)?;
             let id = format!("{}-{end}", pair.id);
-            skills.push(make(&id, &pair.id, &pair.category, label, files)?);
+            let mut skill = make(&id, &pair.id, &pair.category, label, files)?;
+            if unseen {
+                (skill.unseen, skill.side) = (true, Split::Holdout);
+            }
+            skills.push(skill);
         }
     }
     let mut ids = std::collections::BTreeSet::new();
@@ -184,6 +195,7 @@ fn make(
         category: category.to_owned(),
         label,
         side: side(group),
+        unseen: false,
         files: made,
     })
 }
