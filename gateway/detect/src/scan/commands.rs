@@ -28,6 +28,8 @@ const MAX_LINES: usize = 2000;
 pub(crate) enum Place {
     /// In a script of its own.
     Script,
+    /// In source code, as a whole: its parts need not belong together.
+    Source,
     /// In a document, as a block or within a sentence: an example, or an instruction.
     Example,
     /// Within a sentence of a text about attacks.
@@ -154,7 +156,7 @@ pub(crate) fn source(
             findings.extend(
                 found
                     .into_iter()
-                    .filter_map(|found| converted(found, Place::Script, (file, line))),
+                    .filter_map(|found| converted(found, Place::Source, (file, line))),
             );
         }
     }
@@ -279,6 +281,9 @@ const OF_ADMINISTRATION: &[&str] = &[
     "path.",
 ];
 
+/// Rules that take two things of one line of code for one: in a whole file they are often far apart.
+const BY_PARTS: &[&str] = &["command.decoded-inline", "command.gathered-inline"];
+
 /// Rules that go by words alone when a text is written: a list of patterns to look for has the same words.
 const BY_WORDS: &[&str] = &["credential.", "c2.", "steering."];
 
@@ -310,6 +315,7 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     } else if match place {
         Place::Example => begins(rule, OF_ADMINISTRATION) && severity == Severity::High,
         Place::Written => begins(rule, BY_WORDS),
+        Place::Source => begins(rule, BY_PARTS),
         Place::Quotation => true,
         Place::Script | Place::Automatic | Place::Text => false,
     } {

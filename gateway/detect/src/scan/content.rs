@@ -236,17 +236,46 @@ impl Pass<'_> {
             }
         }
         self.spans(path, &document);
-        if super::skill::is_skill(path) {
-            let name = format!(
-                "/home/user/.claude/skills/it/{}",
-                path.rsplit('/').next().unwrap_or(path)
-            );
-            let found = commands::written(self.detector(), &name, text, (path, 0));
-            let steering = found
-                .into_iter()
-                .filter(|finding| finding.rule.starts_with("steering."));
-            self.findings.extend(steering);
+        for (line, paragraph) in paragraphs(&document.prose) {
+            self.steering(path, line, &paragraph, Shown::Plainly);
         }
+    }
+
+    /// The rules about files that steer an agent. Alone they go by words; two families that agree are surer than one.
+    fn steering(&mut self, path: &str, line: u32, text: &str, shown: Shown) {
+        const FAMILIES: [&str; 3] = ["steering.", "injection.", "skill."];
+        const FILE: &str = "/home/user/.claude/skills/it/SKILL.md";
+        let mut found = commands::written(self.detector(), FILE, text, (path, line));
+        found.retain(|finding| finding.rule.starts_with("steering."));
+        if found.is_empty() {
+            return;
+        }
+        let last = line.saturating_add(u32::try_from(text.lines().count()).unwrap_or(u32::MAX));
+        let near = |finding: &&mut ScanFinding| {
+            finding.file == path && (line..last.max(line + 1)).contains(&finding.line)
+        };
+        let agrees = |finding: &ScanFinding| {
+            finding.severity >= Severity::Medium
+                && FAMILIES
+                    .iter()
+                    .skip(1)
+                    .any(|family| finding.rule.starts_with(family))
+        };
+        let agreed = self
+            .findings
+            .iter_mut()
+            .filter(near)
+            .any(|finding| agrees(finding));
+        let rules = self.detector().artifact_rules();
+        let about = !rules
+            .about_attacks(&Lines::prose(numbered(text, line)))
+            .is_empty();
+        if shown == Shown::Hidden || (agreed && !about) {
+            found
+                .iter_mut()
+                .for_each(|finding| finding.severity = Severity::High);
+        }
+        self.findings.append(&mut found);
     }
 
     /// Commands within sentences. In a text about attacks they are what it is about.
@@ -294,6 +323,9 @@ impl Pass<'_> {
             let lines: Vec<(u32, &str)> = passage.text.lines().map(|line| (passage.line, line)).collect();
             let before = self.findings.len();
             self.prose(path, &lines, Shown::Hidden);
+            if !in_code {
+                self.steering(path, passage.line, &passage.text, Shown::Hidden);
+            }
             if encoded || !in_code {
                 let found = self.tokens(&passage.text, (path, passage.line), Shown::Hidden);
                 self.findings.extend(found);
@@ -408,6 +440,27 @@ impl Pass<'_> {
             self.script(script, place, (path, line));
         }
     }
+}
+
+/// Paragraphs of prose, each with its first line.
+fn paragraphs(lines: &[(u32, &str)]) -> Vec<(u32, String)> {
+    let mut found: Vec<(u32, String)> = Vec::new();
+    let mut ended = true;
+    for &(number, line) in lines {
+        if line.trim().is_empty() {
+            ended = true;
+            continue;
+        }
+        match found.last_mut().filter(|_| !ended) {
+            Some((_, text)) => {
+                text.push('\n');
+                text.push_str(line);
+            }
+            None => found.push((number, line.to_owned())),
+        }
+        ended = false;
+    }
+    found
 }
 
 /// The line on which a JSON field's name stands first.

@@ -34,6 +34,9 @@ struct Benign {
 #[serde(deny_unknown_fields)]
 struct Pair {
     id: String,
+    /// Whether rules were made for it before it joined: it is never held out.
+    #[serde(default)]
+    seen: bool,
     category: String,
     base: String,
     file: String,
@@ -66,8 +69,6 @@ pub struct Skill {
     pub label: Label,
     /// The side of the split.
     pub side: Split,
-    /// Whether it was written after the rules.
-    pub unseen: bool,
     /// Path to content.
     pub files: BTreeMap<String, Vec<u8>>,
 }
@@ -101,11 +102,10 @@ pub struct SaidFinding {
     pub line: u32,
 }
 
-/// Reads the skills in a folder that holds `benign.yaml`, `pairs.yaml` and `unseen.yaml`.
+/// Reads the skills in a folder that holds `benign.yaml` and `pairs.yaml`.
 pub fn read(folder: &Path) -> Result<Vec<Skill>> {
     let benign: Vec<Benign> = parse(&folder.join("benign.yaml"))?;
     let pairs: Vec<Pair> = parse(&folder.join("pairs.yaml"))?;
-    let unseen: Vec<Pair> = parse(&folder.join("unseen.yaml"))?;
     let mut skills = Vec::new();
     for skill in &benign {
         let files = skill
@@ -115,19 +115,15 @@ pub fn read(folder: &Path) -> Result<Vec<Skill>> {
             .collect();
         skills.push(make(&skill.id, &skill.id, "popular", Label::Benign, files)?);
     }
-    let all = pairs
-        .iter()
-        .map(|pair| (pair, false))
-        .chain(unseen.iter().map(|pair| (pair, true)));
-    for (pair, unseen) in all {
+    for pair in &pairs {
         let base = benign.iter().find(|skill| skill.id == pair.base);
         let base = base.with_context(|| format!("{}: there is no skill {}", pair.id, pair.base))?;
         for (label, end) in [(Label::Attack, "a"), (Label::Benign, "b")] {
             let files = changed(base, pair, label)?;
             let id = format!("{}-{end}", pair.id);
             let mut skill = make(&id, &pair.id, &pair.category, label, files)?;
-            if unseen {
-                (skill.unseen, skill.side) = (true, Split::Holdout);
+            if pair.seen {
+                skill.side = Split::Dev;
             }
             skills.push(skill);
         }
@@ -195,7 +191,6 @@ fn make(
         category: category.to_owned(),
         label,
         side: side(group),
-        unseen: false,
         files: made,
     })
 }

@@ -36,8 +36,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let (answers, elapsed) = artifacts::ask(&arguments.cli, &skills)?;
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for (skill, said) in skills.iter().zip(&answers) {
-        let unseen = skill.unseen.then_some("* (unseen)");
-        for category in [skill.category.as_str(), "*"].into_iter().chain(unseen) {
+        for category in [skill.category.as_str(), "*"] {
             rows.entry(category).or_default().add(skill, said);
         }
     }
