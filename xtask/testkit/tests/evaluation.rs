@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use defenseclaw_testkit::evaluation::collection::{self, Label, Question};
+use defenseclaw_testkit::evaluation::artifacts;
+use defenseclaw_testkit::evaluation::collection::{self, Label, Question, Split};
 use defenseclaw_testkit::evaluation::inspector;
 
 const CATEGORIES: [&str; 6] = [
@@ -49,6 +50,22 @@ fn the_collections_can_be_read_and_are_large_enough_for_their_intervals() {
     ] {
         assert!(counts.get(set).is_some_and(|count| *count >= least), "{counts:?}");
     }
+}
+
+#[test]
+fn the_skills_can_be_read_and_each_harm_has_its_twin() {
+    let skills = artifacts::read(&collections().join("artifacts")).expect("valid skills");
+    let of = |label| skills.iter().filter(move |skill| skill.label == label);
+    let (attacks, benign) = (of(Label::Attack).count(), of(Label::Benign).count());
+    assert!(attacks >= 100 && benign >= attacks + 40, "{attacks} and {benign}");
+    for attack in of(Label::Attack) {
+        let twin = attack.id.trim_end_matches('a').to_owned() + "b";
+        let twin = skills.iter().find(|skill| skill.id == twin).expect("a twin");
+        assert_eq!(attack.side, twin.side, "{}", attack.id);
+        assert_ne!(attack.files, twin.files, "{}", attack.id);
+    }
+    let held = skills.iter().filter(|skill| skill.side == Split::Holdout).count();
+    assert!(held * 3 > skills.len(), "{held} of {} are held out", skills.len());
 }
 
 #[test]
@@ -97,8 +114,12 @@ fn no_file_holds_what_a_scanner_takes_for_a_secret() {
         ("dckr_pat_", 20),
         ("hvs.", 20),
     ];
-    for entry in fs::read_dir(collections()).expect("the folder") {
-        let file = entry.expect("an entry").path();
+    let folders = [collections(), collections().join("artifacts")];
+    let entries = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).expect("the folder"));
+    let files = entries.map(|entry| entry.expect("an entry").path());
+    for file in files.filter(|path| path.is_file()) {
         let text = fs::read_to_string(&file).expect("text");
         for (prefix, length) in PREFIXES {
             for (at, _) in text.match_indices(prefix) {
