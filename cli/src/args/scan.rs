@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use defenseclaw_model::decision::Severity;
-use defenseclaw_model::scan::ArtifactKind;
+use defenseclaw_model::scan::ScanKind;
 
 use super::decide::RuleChoice;
 
@@ -62,11 +62,11 @@ pub struct ScanOptions {
 
 impl ScanCommand {
     /// What is scanned, and how.
-    pub fn parts(&self) -> (ArtifactKind, &ScanOptions) {
+    pub fn parts(&self) -> (ScanKind, &ScanOptions) {
         match self {
-            Self::Skill(options) => (ArtifactKind::Skill, options),
-            Self::Mcp(options) => (ArtifactKind::Mcp, options),
-            Self::Plugin(options) => (ArtifactKind::Plugin, options),
+            Self::Skill(options) => (ScanKind::Skill, options),
+            Self::Mcp(options) => (ScanKind::Mcp, options),
+            Self::Plugin(options) => (ScanKind::Plugin, options),
         }
     }
 }

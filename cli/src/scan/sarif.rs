@@ -153,7 +153,7 @@ fn uri(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use defenseclaw_model::scan::{ArtifactKind, ScanVerdict};
+    use defenseclaw_model::scan::{ScanKind, ScanVerdict};
 
     use super::*;
 
@@ -183,7 +183,7 @@ mod tests {
             finding("b.x", "f", 0),
         ];
         let report = ScanReport {
-            kind: ArtifactKind::Skill,
+            kind: ScanKind::Skill,
             name: "s".to_owned(),
             version: None,
             target: "/s".to_owned(),

@@ -2,13 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::admission::{ArtifactKind, ScannerVerdict};
 use crate::decision::Severity;
 
 /// What is scanned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
-pub enum ArtifactKind {
+pub enum ScanKind {
     /// A folder with `SKILL.md`.
     Skill,
     /// The settings of MCP servers, or what a server answers to `tools/list`.
@@ -21,7 +22,7 @@ pub enum ArtifactKind {
     Code,
 }
 
-impl ArtifactKind {
+impl ScanKind {
     /// The stable lower-case name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -78,7 +79,7 @@ pub struct ScanVerdict {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ScanReport {
     /// What was scanned.
-    pub kind: ArtifactKind,
+    pub kind: ScanKind,
     /// Its name, as it says itself, else that of its folder or file.
     pub name: String,
     /// Its version, where it says one.
@@ -116,24 +117,29 @@ impl ScanVerdict {
     }
 }
 
-/// What admission is given of a report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ScannerVerdict {
-    /// The greatest severity.
-    pub severity: Severity,
-    /// What was found, the worst first.
-    pub findings: Vec<ScanFinding>,
-    /// How sure the surest finding of that severity is.
-    pub confidence: u8,
-}
-
 impl From<&ScanReport> for ScannerVerdict {
     fn from(report: &ScanReport) -> Self {
+        let findings = report.findings.iter();
         Self {
             severity: report.verdict.severity,
-            findings: report.findings.clone(),
-            confidence: report.verdict.confidence,
+            // A finding is strings and numbers: it always has a form as JSON.
+            findings: findings
+                .filter_map(|finding| serde_json::to_value(finding).ok())
+                .collect(),
+            confidence: f64::from(report.verdict.confidence),
+        }
+    }
+}
+
+impl ScanKind {
+    /// What it is to the admission policy; `None`: code by itself is not admitted.
+    pub fn admitted_as(self) -> Option<ArtifactKind> {
+        match self {
+            Self::Skill => Some(ArtifactKind::Skill),
+            Self::Mcp => Some(ArtifactKind::Mcp),
+            Self::Plugin => Some(ArtifactKind::Plugin),
+            Self::Tool => Some(ArtifactKind::Tool),
+            Self::Code => None,
         }
     }
 }
@@ -176,6 +182,29 @@ mod tests {
             serde_json::json!({"rule": "skill.x", "category": "injection", "severity": "HIGH", "confidence": 80,
                 "file": "SKILL.md", "line": 3, "message": "m"})
         );
-        assert_eq!(serde_json::to_value(ArtifactKind::Mcp).unwrap(), "mcp");
+        assert_eq!(serde_json::to_value(ScanKind::Mcp).unwrap(), "mcp");
+    }
+
+    #[test]
+    fn admission_is_given_every_finding() {
+        let findings = vec![finding(Severity::High, 80), finding(Severity::Low, 10)];
+        let report = ScanReport {
+            kind: ScanKind::Skill,
+            name: "s".to_owned(),
+            version: None,
+            target: "s".to_owned(),
+            digest: String::new(),
+            files: 1,
+            bytes: 1,
+            verdict: ScanVerdict::of(&findings),
+            findings,
+        };
+        let verdict = ScannerVerdict::from(&report);
+        assert_eq!((verdict.severity, verdict.findings.len()), (Severity::High, 2));
+        assert_eq!(
+            (&verdict.findings[0]["rule"], verdict.confidence),
+            (&"skill.x".into(), 80.0)
+        );
+        assert_eq!(report.kind.admitted_as().map(ArtifactKind::as_str), Some("skill"));
     }
 }

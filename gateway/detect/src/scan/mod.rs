@@ -34,7 +34,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use defenseclaw_model::decision::Severity;
-use defenseclaw_model::scan::{ArtifactKind, ScanFinding, ScanReport, ScanVerdict};
+use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport, ScanVerdict};
 
 use crate::detector::{Detector, PackError};
 use artifact::{Artifact, ReadError};
@@ -74,7 +74,7 @@ struct Identity {
 pub(crate) struct Pass<'s> {
     scanner: &'s Scanner,
     artifact: &'s Artifact,
-    kind: ArtifactKind,
+    kind: ScanKind,
     findings: Vec<ScanFinding>,
     present: Present,
     identity: Identity,
@@ -98,7 +98,7 @@ impl Scanner {
     }
 
     /// Scans what stands at `path`.
-    pub fn scan(&self, kind: ArtifactKind, path: &Path) -> Result<ScanReport, ReadError> {
+    pub fn scan(&self, kind: ScanKind, path: &Path) -> Result<ScanReport, ReadError> {
         let artifact = artifact::read(path)?;
         let name = path.canonicalize().ok();
         let name = name.as_deref().unwrap_or(path).file_name();
@@ -109,7 +109,7 @@ impl Scanner {
     }
 
     /// Scans files that were read. `name` is the artifact's where it says none itself.
-    pub fn scan_read(&self, kind: ArtifactKind, artifact: &Artifact, target: &str, name: &str) -> ScanReport {
+    pub fn scan_read(&self, kind: ScanKind, artifact: &Artifact, target: &str, name: &str) -> ScanReport {
         let mut pass = Pass {
             scanner: self,
             artifact,
@@ -120,10 +120,10 @@ impl Scanner {
         };
         pass.files();
         match kind {
-            ArtifactKind::Skill => pass.skill(),
-            ArtifactKind::Mcp | ArtifactKind::Tool => pass.mcp(),
-            ArtifactKind::Plugin => pass.plugin(),
-            ArtifactKind::Code => {}
+            ScanKind::Skill => pass.skill(),
+            ScanKind::Mcp | ScanKind::Tool => pass.mcp(),
+            ScanKind::Plugin => pass.plugin(),
+            ScanKind::Code => {}
         }
         pass.report(target, name)
     }
