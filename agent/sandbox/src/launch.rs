@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -127,15 +128,21 @@ impl Launch {
     }
 
     /// Closes the sandbox around this process, shows `told` what is in force, and becomes the command. Returns only if that fails.
+    /// `told` also gets a connection to the gateway, made before that was out of reach.
     ///
     /// The process must have one thread: namespaces and Landlock are per thread.
     ///
     /// # Errors
     /// When the sandbox cannot be closed as the profile requires, or the command cannot be executed. What was closed until then
     /// stays closed: the caller can print and exit, no more.
-    pub fn run(&self, told: impl FnOnce(&Report)) -> Result<Infallible, LaunchError> {
-        let report = self.enter()?;
-        told(&report);
+    pub fn run(&self, told: impl FnOnce(&Report, io::Result<UnixStream>)) -> Result<Infallible, LaunchError> {
+        let mut gateway = Err(io::ErrorKind::NotFound.into());
+        let report = self.close(|| {
+            if let Some(socket) = &self.setting.gateway {
+                gateway = UnixStream::connect(socket);
+            }
+        })?;
+        told(&report, gateway);
         self.execute()
     }
 
@@ -144,6 +151,11 @@ impl Launch {
     /// # Errors
     /// As [`Launch::run`].
     pub fn enter(&self) -> Result<Report, LaunchError> {
+        self.close(|| {})
+    }
+
+    /// Does `first` in the process that becomes the command, before anything is closed.
+    fn close(&self, first: impl FnOnce()) -> Result<Report, LaunchError> {
         let folder = std::env::current_dir().ok();
         #[cfg_attr(
             not(feature = "supervise"),
@@ -154,6 +166,7 @@ impl Launch {
         let outside = self.outside(&mut plan)?;
         #[cfg(not(feature = "supervise"))]
         self.outside(&plan)?;
+        first();
         // Here, so that nothing of it stays open in a process that stays outside.
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
         let mounts = plan.wants_mounts() || self.renew != Renew::Never;

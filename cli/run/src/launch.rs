@@ -1,6 +1,7 @@
 //! From the options to a closed sandbox and the command in it.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -123,7 +124,7 @@ impl Prepared {
                 let _ = std::io::stdout().write_all(told(&report, options.json).as_bytes());
             })
         } else {
-            let tell = |report: &Report| {
+            let tell = |report: &Report, gateway: std::io::Result<UnixStream>| {
                 if options.explain {
                     let _ = std::io::stderr().write_all(told(report, options.json).as_bytes());
                 } else if report.best_effort {
@@ -131,7 +132,7 @@ impl Prepared {
                         say(&format!("without {}: {}", lacking.family, lacking.detail));
                     }
                 }
-                let told = tell::tell(&socket, report, options);
+                let told = tell::tell(&socket, gateway, report, options);
                 // Whoever looks is told; a command's own errors are not mixed with ours.
                 if let (Err(error), true) = (told, options.explain || report.best_effort) {
                     say(&format!("this is in no record: {error}"));

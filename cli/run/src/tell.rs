@@ -34,13 +34,18 @@ pub enum TellError {
     },
 }
 
-/// Tells the gateway at `socket`.
+/// Tells the gateway at `socket`, to which `connected` leads.
 ///
 /// # Errors
 /// When it has not acknowledged the report: then no record of it exists.
-pub fn tell(socket: &Path, report: &Report, options: &RunOptions) -> Result<(), TellError> {
+pub fn tell(
+    socket: &Path,
+    connected: io::Result<UnixStream>,
+    report: &Report,
+    options: &RunOptions,
+) -> Result<(), TellError> {
     let name = || socket.display().to_string();
-    let mut stream = UnixStream::connect(socket).map_err(|error| match error.kind() {
+    let mut stream = connected.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => TellError::Nobody(name()),
         _ => TellError::Refused {
             socket: name(),
@@ -121,7 +126,11 @@ mod tests {
                 peer.write_all(answer.as_bytes()).unwrap();
                 String::from_utf8_lossy(&bytes[..count]).into_owned()
             });
-            assert_eq!(tell(&socket, &report(), &options()).is_ok(), taken, "{answer:?}");
+            assert_eq!(
+                tell(&socket, UnixStream::connect(&socket), &report(), &options()).is_ok(),
+                taken,
+                "{answer:?}"
+            );
             let request = server.join().unwrap();
             assert!(request.starts_with("POST /v1/sandbox/entered "), "{request}");
             assert!(
@@ -135,7 +144,8 @@ mod tests {
     #[test]
     fn without_a_gateway_nobody_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let outcome = tell(&folder.path().join("none"), &report(), &options());
+        let socket = folder.path().join("none");
+        let outcome = tell(&socket, UnixStream::connect(&socket), &report(), &options());
         assert!(matches!(outcome, Err(TellError::Nobody(_))), "{outcome:?}");
     }
 }

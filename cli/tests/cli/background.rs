@@ -1,7 +1,7 @@
 //! `run`: what a command leaves behind, and what its caller sees of it while processes stay outside.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt as _;
@@ -330,6 +330,11 @@ fn the_gateway_is_out_of_reach_by_any_name_and_that_says_what_to_do() {
             "{options:?}: {}",
             err(&output)
         );
+        // The launcher said what is in force before it was closed; nobody has come from inside.
+        let (mut own, _) = gateway.accept().expect("the launcher's own word");
+        let mut said = [0; 32];
+        own.read_exact(&mut said).expect("said");
+        assert!(said.starts_with(b"POST /v1/sandbox/entered "), "{said:?}");
         assert!(gateway.accept().is_err(), "nobody has come");
     }
     let output = house

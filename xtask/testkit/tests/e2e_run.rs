@@ -132,6 +132,37 @@ mod e2e {
         assert!(shown.unwrap().contains("entered the sandbox network-none"));
     }
 
+    /// From within some sandboxes the gateway is out of reach; what is in force there is told all the same.
+    #[test]
+    fn what_is_in_force_is_recorded_of_every_kind_of_sandbox() {
+        let mut stack = Stack::start(StackOptions {
+            agent: false,
+            ..StackOptions::default()
+        })
+        .unwrap();
+        let project = project();
+        let kinds: [&[&str]; 4] = [
+            &["--profile", "strict"],
+            &["--profile", "read-only"],
+            &["--supervise"],
+            &["--profile", "network-allowlist"],
+        ];
+        for options in kinds {
+            assert_eq!(run(&stack, &project, options, "exit 0"), Some(0), "{options:?}");
+        }
+        let told: Vec<_> = records(&mut stack)
+            .into_iter()
+            .filter_map(|record| match record.draft.body {
+                RecordBody::Sandbox { report, seen, .. } => {
+                    Some((report.profile, seen.unwrap().no_new_privileges))
+                }
+                _ => None,
+            })
+            .collect();
+        let profiles = ["strict", "read-only", "workspace", "network-allowlist"];
+        assert_eq!(told, profiles.map(|profile| (profile.to_owned(), true)));
+    }
+
     #[test]
     fn whatever_a_command_in_a_sandbox_tells_the_gateway_it_stays_its_session() {
         if !require(&[Need::Root, Need::Bpf]) {
