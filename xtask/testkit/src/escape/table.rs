@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
+use super::Facility;
 use super::trial::Verdict;
 
 /// One result, as the tests of sandboxes report it.
@@ -19,6 +20,8 @@ pub struct Line {
     kernel: String,
     landlock: u32,
     promised: bool,
+    #[serde(default)]
+    needs: Vec<Facility>,
     result: Verdict,
     control: Verdict,
     twin: Verdict,
@@ -59,12 +62,19 @@ struct Cell {
     broken: bool,
     twin_refused: BTreeSet<String>,
     promised: bool,
+    /// The version of Landlock that would hold it, where the kernel has an older one.
+    needs: Option<u32>,
 }
 
 impl Cell {
     fn add(&mut self, line: &Line) {
         self.promised |= line.promised;
         self.anyway |= line.control == Verdict::Held;
+        let version = |need: &Facility| match need {
+            Facility::Landlock(version) => Some(*version).filter(|version| *version > line.landlock),
+            _ => None,
+        };
+        self.needs = self.needs.max(line.needs.iter().filter_map(version).max());
         match line.result {
             Verdict::Held => self.held.insert(line.profile.clone()),
             Verdict::Escaped => self.escaped.insert(line.profile.clone()),
@@ -80,6 +90,9 @@ impl Cell {
         let names = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
         let mut word = match (self.escaped.is_empty(), self.held.is_empty()) {
             _ if self.broken => "did not run".to_owned(),
+            (false, _) if self.needs.is_some() => {
+                format!("open: needs Landlock ABI {}", self.needs.unwrap_or_default())
+            }
             (false, _) if self.promised => format!("**ESCAPED** ({})", names(&self.escaped)),
             (false, true) => "open".to_owned(),
             (false, false) => format!("open ({})", names(&self.escaped)),
@@ -141,7 +154,7 @@ pub fn markdown(lines: &[Line]) -> String {
             let word = cells.get(place).map_or_else(|| "not run".to_owned(), Cell::word);
             let _ = write!(text, " {word} |");
             let kind = word
-                .split([' ', '('])
+                .split([' ', '(', ':'])
                 .next()
                 .unwrap_or_default()
                 .trim_matches('*')
@@ -184,9 +197,10 @@ mod tests {
     use super::*;
 
     fn line(attack: &str, profile: &str, kernel: &str, result: &str, promised: bool) -> String {
+        let needs = serde_json::json!([{"landlock": if attack == "d" { 9 } else { 1 }}]);
         serde_json::json!({
             "attack": attack, "theme": "files", "text": "reads a | secret", "profile": profile, "uid": 0, "kernel": kernel,
-            "landlock": 7, "promised": promised, "result": result, "control": "escaped", "twin": "escaped",
+            "landlock": 7, "promised": promised, "needs": needs, "result": result, "control": "escaped", "twin": "escaped",
         })
         .to_string()
     }
@@ -199,6 +213,7 @@ mod tests {
             line("a", "none", "6.12.9-x", "escaped", true),
             line("b", "strict", "6.1.0", "held", true),
             line("c", "strict", "6.1.0", "escaped", false),
+            line("d", "strict", "6.1.0", "escaped", true),
         ]
         .join("\n");
         let table = markdown(&read(&text).unwrap());
@@ -211,9 +226,10 @@ mod tests {
             "{table}"
         );
         assert!(
-            table.contains("| 6.1 root | 7 | 2 | 1 | 1 | 0 | 0 | 0 |"),
+            table.contains("| 6.1 root | 7 | 3 | 1 | 2 | 0 | 0 | 0 |"),
             "{table}"
         );
+        assert!(table.contains("| open: needs Landlock ABI 9 |"), "{table}");
         assert!(
             table.contains("| 6.12 root | 7 | 1 | 0 | 0 | 0 | 1 | 0 |"),
             "{table}"

@@ -405,7 +405,7 @@ fn watched(folder: &Path, own: bool) -> Attempt {
     if own {
         fs::write(folder.join("event"), "event\n")?;
     }
-    await_bytes(fs::File::from(watch), 400).map(|bytes| format!("{} bytes of events", bytes.len()))
+    await_bytes(fs::File::from(watch), 1_500).map(|bytes| format!("{} bytes of events", bytes.len()))
 }
 
 /// What comes from a non-blocking descriptor within a time.
