@@ -114,6 +114,20 @@ fn list(json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What stands above the table.
+const TABLE_HEAD: &str = "\
+# What hostile programs tried in sandboxes
+
+Made by `cargo xtask attacks`. Each attack ran in `defenseclaw-cli run` as root and as an ordinary user, beside a benign twin that must
+work: natively under every profile that promises to hold it, in guests (an emulated processor) under one of them in turn.
+
+- *held*: refused, or without effect outside; without a sandbox it works. *held anyway*: it fails there without a sandbox, too.
+- *open*: it works, and no profile promises otherwise, or this kernel's Landlock is too old, which `--explain` says.
+- *–*: there is nothing to attack there. *ESCAPED*: it works although a profile promises to hold it. *not run*: as it says.
+- †: the twin is refused, too: on purpose, and with its reason in the test.
+
+";
+
 /// Prints the results in `files` as one table.
 fn table_of(files: &[&str]) -> Result<ExitCode> {
     let mut lines = Vec::new();
@@ -121,7 +135,7 @@ fn table_of(files: &[&str]) -> Result<ExitCode> {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
         lines.extend(table::read(&text).with_context(|| (*file).to_owned())?);
     }
-    print!("{}", table::markdown(&lines));
+    print!("{TABLE_HEAD}{}", table::markdown(&lines));
     Ok(ExitCode::SUCCESS)
 }
 
