@@ -135,10 +135,7 @@ pub(crate) fn add(engine: &mut Engine, name: &str, text: &str) -> Result<Edition
         Ok(()) => return Ok(Edition::V1),
         Err(why) => why,
     };
-    if text
-        .lines()
-        .any(|line| line.trim_start().starts_with("import rego.v1"))
-    {
+    if is_newer(text) {
         return Err(refused(newer));
     }
     match add_as(engine, Edition::V0, name, text) {
@@ -147,6 +144,45 @@ pub(crate) fn add(engine: &mut Engine, name: &str, text: &str) -> Result<Edition
             "as Rego v1: {newer}\nin the older syntax: {older}"
         ))),
     }
+}
+
+/// Whether a text says that it is Rego v1, or uses its keywords without the import that the older syntax needs for them. Such a text
+/// with a mistake in it must not be read in the older syntax: there `if` is a name like any other, and a rule means something else.
+fn is_newer(text: &str) -> bool {
+    let imports = |what: &str| text.lines().any(|line| line.trim_start().starts_with(what));
+    imports("import rego.v1") || (!imports("import future.keywords") && has_newer_keyword(text))
+}
+
+/// Whether `if`, or `contains` that is not the function, stands outside of comments and strings.
+fn has_newer_keyword(text: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '#' => rest.find('\n').unwrap_or(rest.len()),
+            '`' => rest[1..].find('`').map_or(rest.len(), |end| end + 2),
+            '"' => {
+                let mut escaped = false;
+                let end = rest[1..].find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                end.map_or(rest.len(), |end| end + 2)
+            }
+            c if is_word(c) => {
+                let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                let (word, behind) = rest.split_at(end);
+                if word == "if" || (word == "contains" && !behind.starts_with('(')) {
+                    return true;
+                }
+                end
+            }
+            c => c.len_utf8(),
+        };
+        rest = &rest[length..];
+    }
+    false
 }
 
 /// Adds one module in that edition; says where it stumbled (`file:line:column`) and why.
@@ -168,5 +204,30 @@ fn place_first(drawn: &str) -> String {
     match (place, what) {
         (Some(place), Some(what)) => format!("{place}: {what}"),
         _ => drawn.trim().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_in_rego_v1_is_not_read_as_the_older_syntax() {
+        let mut engine = bare();
+        for text in [
+            "package p\n\nallow := true if {\n\tinput.x == 1\n}\nnonsense",
+            "package p\n\ndeny contains \"x\" if input.x\nnonsense",
+            "package p\n\nimport rego.v1\n\nnonsense",
+        ] {
+            assert!(add(&mut engine, "p.rego", text).is_err(), "{text}");
+        }
+        for text in [
+            "package q\n\n# if this is contains\nallow { input.x == \"if\" }",
+            "package r\n\nallow { contains(input.x, `if`) }",
+            "package s\n\nimport future.keywords.if\n\nallow if { input.x == \"\\\"\" }\n\nother { true }",
+        ] {
+            let edition = add(&mut engine, "q.rego", text);
+            assert_eq!(edition.ok(), Some(Edition::V0), "{text}");
+        }
     }
 }
