@@ -13,8 +13,9 @@
 pub(crate) mod companion;
 mod warden;
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, AsRawFd as _};
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -90,8 +91,10 @@ enum Side {
 }
 
 /// Each side with its end of the link between the two, and what the keeper reads signals from.
-fn divide() -> io::Result<(Side, UnixStream, SignalFd)> {
+fn divide() -> io::Result<(Side, File, SignalFd)> {
+    // As files: some filters around us refuse what sends on sockets.
     let (ours, theirs) = UnixStream::pair()?;
+    let [ours, theirs] = [ours, theirs].map(|end| File::from(OwnedFd::from(end)));
     signal::sigprocmask(SigmaskHow::SIG_BLOCK, Some(&handed_on()), None)?;
     BLOCKED.store(true, Ordering::Relaxed);
     let signals = SignalFd::with_flags(&handed_on(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
@@ -156,7 +159,7 @@ fn wait(pid: i32, flags: i32) -> Result<Option<(i32, i32)>, nix::errno::Errno> {
 const STATE: usize = size_of::<i32>();
 
 /// Hands signals to the warden until it tells how the command ended.
-fn keep(warden: Pid, link: &UnixStream, signals: &SignalFd) -> End {
+fn keep(warden: Pid, link: &File, signals: &SignalFd) -> End {
     let mut link = link;
     loop {
         let mut ready = [

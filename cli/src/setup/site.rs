@@ -10,6 +10,7 @@ use defenseclaw_model::sandbox::SHELL;
 
 use crate::CliError;
 use crate::args::{SetupOptions, TeardownOptions, Whose};
+use defenseclaw_model::sandbox::WHOLE_TOOL;
 use defenseclaw_run::settings::Settings;
 
 /// The hook client unless another lies beside this program.
@@ -120,15 +121,30 @@ impl Target {
     }
 }
 
-/// Beside this program, else where packages put it.
+/// Beside the programs, else where packages put it.
 pub(crate) fn default_client() -> PathBuf {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|own| own.canonicalize().ok())
-        .map(|own| own.with_file_name(CLIENT));
-    beside
-        .filter(|path| path.is_file())
-        .unwrap_or_else(|| DEFAULT_CLIENT.into())
+    let own = std::env::current_exe().and_then(|own| own.canonicalize());
+    let client = own.ok().and_then(|own| client_of(&own));
+    client.unwrap_or_else(|| DEFAULT_CLIENT.into())
+}
+
+/// The hook client that belongs to the tool at `own`: beside it, or beside the launcher that hands over to it.
+fn client_of(own: &Path) -> Option<PathBuf> {
+    let folder = own.parent()?;
+    let above = WHOLE_TOOL.iter().filter_map(|tool| {
+        // `../lib/defenseclaw/…` is below the folder that `bin` is below.
+        let (up, down) = match tool.strip_prefix("../") {
+            Some(down) => (Some("bin"), down),
+            None => (None, *tool),
+        };
+        let top = Path::new(down).components().count();
+        let top = own.ends_with(down).then(|| own.ancestors().nth(top)).flatten()?;
+        Some(up.map_or_else(|| top.to_owned(), |up| top.join(up)))
+    });
+    let folders = std::iter::once(folder.to_owned()).chain(above);
+    folders
+        .map(|folder| folder.join(CLIENT))
+        .find(|client| client.is_file())
 }
 
 /// Whose harnesses are meant, and whether that is who runs this.
@@ -239,4 +255,25 @@ fn programs(user: &User, root: &Path) -> Vec<PathBuf> {
     folders.extend(more);
     folders.extend(["usr/local/bin", "usr/bin", "opt/homebrew/bin"].map(|folder| root.join(folder)));
     folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hook_client_is_found_from_where_the_tool_lies() {
+        let top = tempfile::tempdir().unwrap();
+        for (tool, client) in [
+            ("dist/lib/defenseclaw-cli", "dist/defenseclaw-hook"),
+            ("usr/lib/defenseclaw/defenseclaw-cli", "usr/bin/defenseclaw-hook"),
+            ("debug/defenseclaw-cli", "debug/defenseclaw-hook"),
+        ] {
+            let (tool, client) = (top.path().join(tool), top.path().join(client));
+            std::fs::create_dir_all(client.parent().unwrap()).unwrap();
+            assert_eq!(client_of(&tool), None);
+            std::fs::write(&client, "").unwrap();
+            assert_eq!(client_of(&tool), Some(client));
+        }
+    }
 }

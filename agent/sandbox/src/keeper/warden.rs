@@ -8,7 +8,6 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::os::unix::net::UnixStream;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, SigHandler, SigSet, SigmaskHow, Signal};
@@ -25,7 +24,7 @@ const SIGNALS: usize = 64;
 /// Divides the process once more: returns in the one that becomes the command.
 pub(super) fn stay(
     mut places: Places,
-    keeper: UnixStream,
+    keeper: File,
     service: Option<Service<'_>>,
     renews: bool,
 ) -> io::Result<()> {
@@ -117,7 +116,7 @@ struct Warden {
     /// None once it has ended: its number may be another's.
     command: Option<Pid>,
     /// None once it has been told the end, or is gone.
-    keeper: Option<UnixStream>,
+    keeper: Option<File>,
     ended: SignalFd,
     companion: Companion,
 }
