@@ -57,11 +57,14 @@ pub fn profiles(settings: &Settings) -> Result<Profiles, ProfileError> {
     }
 }
 
-/// The project around the current folder.
+/// The project: the folder that was named, else what is around the current folder.
 ///
 /// # Errors
 /// When there is no current folder.
-pub fn current_project(home: Option<&Path>) -> Result<PathBuf, RunError> {
+pub fn project(named: Option<&PathBuf>, home: Option<&Path>) -> Result<PathBuf, RunError> {
+    if let Some(named) = named {
+        return Ok(named.clone());
+    }
     let folder = std::env::current_dir().map_err(RunError::Folder)?;
     Ok(plan::project_of(&folder, home))
 }
@@ -89,10 +92,7 @@ pub fn prepare(options: &RunOptions) -> Result<Prepared, RunError> {
         .and_then(|name| settings.config.sandbox_of(name));
     let profile = profiles.get(own.unwrap_or(&options.profile))?;
     let home = launch::home();
-    let project = match &options.project {
-        Some(project) => project.clone(),
-        None => current_project(home.as_deref())?,
-    };
+    let project = project(options.project.as_ref(), home.as_deref())?;
     let setting = Setting {
         project,
         home,

@@ -7,7 +7,7 @@
 //! | [`launch`] | from both to a closed sandbox and the command in it |
 //! | [`tell`] | telling the gateway what is in force |
 //!
-//! Two programs are made of this. The operator's tool has all of it. `defenseclaw-run` is small, static and starts in half the time: it
+//! Two programs are made of this. The operator's tool has all of it. `defenseclaw-run` is small, static and starts sooner: it
 //! is installed under the tool's name, runs what needs no supervisor, and hands everything else over.
 
 pub mod launch;

@@ -1,6 +1,6 @@
 //! `defenseclaw-cli` as it is installed: `run` at once, everything else by the whole tool.
 //!
-//! A sandbox is made for each tool call, and half of what that took was loading the whole tool. This program has only what `run` needs,
+//! A sandbox is made for each tool call, and more than a third of what that took was loading the whole tool. This program has only what `run` needs,
 //! asks for no shared library, and replaces itself by the tool for every other command, for help, for usage errors, and for sandboxes
 //! with a supervisor.
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use defenseclaw_run::launch::current_project;
+use defenseclaw_run::launch::project;
 use defenseclaw_sandbox::launch;
 use defenseclaw_sandbox::learn::{self, Mode, Places};
 use defenseclaw_sandbox::plan::{self, PlanError, Setting};
@@ -30,10 +30,7 @@ pub(super) fn learn(options: &LearnOptions, context: &mut Context<'_>) -> Result
     }
     let ground = profiles(&context.settings)?.get(GROUND).map_err(refused)?;
     let home = launch::home();
-    let project = match &options.project {
-        Some(project) => project.clone(),
-        None => current_project(home.as_deref())?,
-    };
+    let project = project(options.project.as_ref(), home.as_deref())?;
     let setting = Setting {
         project,
         home,
