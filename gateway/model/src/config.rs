@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::admission::ArtifactKind;
 use crate::decision::Mode;
 use crate::sandbox::{OFF, PROFILES, is_profile_name};
 
@@ -53,6 +54,55 @@ pub struct Config {
     /// The API on loopback TCP; without it there is only the Unix socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api: Option<ApiConfig>,
+    /// What must be admitted before it is used.
+    pub gate: GateConfig,
+}
+
+/// The install gate: artifacts in governed places wait until they were scanned and admitted. In observe mode nothing waits; what
+/// would have been refused is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GateConfig {
+    /// Whether there is a gate at all.
+    pub enabled: bool,
+    /// What an open gets whose artifact could not be scanned or asked about in time; the host's fail mode unless said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fail_mode: Option<FailMode>,
+    /// Longest time from the open to the answer (ms).
+    pub timeout_ms: u64,
+    /// Whether what is blocked is moved into quarantine; else it stays and every open is refused.
+    pub quarantine: bool,
+    /// Further folders whose entries are artifacts, with what they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<GatePlace>,
+    /// The user that the scanner runs as.
+    pub scanner_user: String,
+}
+
+/// A folder whose entries are artifacts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatePlace {
+    /// Whose: a connector's name.
+    pub connector: String,
+    /// What its entries are.
+    pub kind: ArtifactKind,
+    /// An absolute path.
+    pub folder: PathBuf,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            fail_mode: None,
+            // A harness starts within a second or two and people wait for it; a scan takes milliseconds.
+            timeout_ms: 5_000,
+            quarantine: true,
+            places: Vec::new(),
+            scanner_user: "nobody".to_owned(),
+        }
+    }
 }
 
 /// What differs for one connector.
@@ -192,6 +242,7 @@ impl Default for Config {
             operators: Vec::new(),
             approvals: ApprovalConfig::default(),
             api: None,
+            gate: GateConfig::default(),
         }
     }
 }
@@ -242,7 +293,7 @@ impl Config {
 }
 
 /// Keys that the file may hold; kept equal to the fields of [`Config`] by a test.
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "mode",
     "fail_mode",
     "durability",
@@ -253,6 +304,7 @@ const KEYS: [&str; 10] = [
     "operators",
     "approvals",
     "api",
+    "gate",
 ];
 
 /// Adds the nearest known key to an "unknown field" message.

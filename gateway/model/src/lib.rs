@@ -26,6 +26,7 @@ pub mod call;
 pub mod config;
 pub mod decision;
 pub mod facts;
+pub mod gate;
 pub mod ids;
 pub mod record;
 pub mod sandbox;

@@ -7,6 +7,7 @@ use crate::activity::Activity;
 use crate::call::CallKind;
 use crate::decision::{Decision, Finding, Posture, Severity};
 use crate::facts::Facts;
+use crate::gate::{GateAnswer, GatedArtifact, QuarantineEntry};
 use crate::ids::{CallId, SessionId};
 use crate::sandbox::{SandboxProtection, SandboxReport, SeenOutside};
 
@@ -32,6 +33,9 @@ impl Draft {
         match &self.body {
             RecordBody::ToolCall { decision, .. } => decision.severity,
             RecordBody::Finding { finding, .. } => finding.severity,
+            // What is admitted has no severity beyond its findings': filters on what was refused see it.
+            RecordBody::Admission { answer, .. } => answer.severity,
+            RecordBody::Quarantine { entry, .. } => entry.severity,
             RecordBody::Gap { .. } => Severity::Medium,
             RecordBody::Sandbox { report, .. } if report.protections.iter().any(SandboxProtection::lacks) => {
                 Severity::Low
@@ -142,6 +146,47 @@ pub enum RecordBody {
         /// Its user.
         uid: u32,
     },
+    /// Whether an artifact may be used.
+    Admission {
+        /// What.
+        artifact: GatedArtifact,
+        /// The program that opened it.
+        opener: String,
+        /// What the policy said.
+        answer: GateAnswer,
+        /// The policy's revision.
+        policy: String,
+        /// Id of the signer whose signature over it was verified.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signed_by: Option<String>,
+        /// Why there is no scan, where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unscanned: Option<String>,
+        /// From the open to the scan's end (ms).
+        scan_ms: u64,
+    },
+    /// Something went into quarantine, or came out of it.
+    Quarantine {
+        /// What, and where it lies or lay.
+        entry: QuarantineEntry,
+        /// `held`, `restored`, `released`, `deleted`.
+        state: String,
+        /// User id of whoever asked; `None`: the gate itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_uid: Option<u32>,
+    },
+    /// An operator's list of artifacts was changed.
+    ListChange {
+        /// `allow` or `block`.
+        list: String,
+        /// `added` or `removed`.
+        state: String,
+        /// The entry, as the list holds it.
+        entry: Value,
+        /// User id of whoever did it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_uid: Option<u32>,
+    },
     /// Something that a harness reported and that is noted, no more.
     Notice {
         /// The harness's name of the event.
@@ -211,6 +256,9 @@ impl RecordBody {
             Self::Approval { .. } => "approval",
             Self::Harness { .. } => "harness",
             Self::Sandbox { .. } => "sandbox",
+            Self::Admission { .. } => "admission",
+            Self::Quarantine { .. } => "quarantine",
+            Self::ListChange { .. } => "list_change",
             Self::Notice { .. } => "notice",
             Self::Completion { .. } => "completion",
             Self::CallEnd { .. } => "call_end",

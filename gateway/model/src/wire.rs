@@ -6,11 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::call::CallDeclaration;
+use crate::gate::{GateAnswer, GateQuestion, GateScope, QuarantineEntry, QuarantineOutcome, QuarantineVerb};
 use crate::ids::{CallId, SessionId};
 use crate::record::{Binding, Draft};
 
 /// Raised with every incompatible change of the frames.
-pub const WIRE_VERSION: u32 = 3;
+pub const WIRE_VERSION: u32 = 4;
 
 /// Largest frame (bytes). A batch of [`MAX_BATCH`] activities with arguments at the sensor's bound stays below.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -50,6 +51,26 @@ pub enum ToGateway {
         request: u64,
         /// Whose process it is.
         whose: Whose,
+    },
+    /// Something in a governed place is held until it is admitted; the answer is [`ToAgent::Admitted`].
+    Admit {
+        /// Number of the request; the agent's own count.
+        request: u64,
+        /// What, and what its scan came to.
+        question: Box<GateQuestion>,
+    },
+    /// Something was put into quarantine. Told again after each new connection until the gateway has said
+    /// [`ToAgent::QuarantineNoted`]: the ledger holds it once.
+    Quarantined {
+        /// What.
+        entry: Box<QuarantineEntry>,
+    },
+    /// Answer to [`ToAgent::Quarantine`].
+    QuarantineDone {
+        /// The request's number.
+        request: u64,
+        /// What came of it.
+        outcome: QuarantineOutcome,
     },
     /// Records to append, in order.
     Batch {
@@ -124,6 +145,30 @@ pub enum ToAgent {
         request: u64,
         /// The process, in the initial pid namespace.
         pid: u32,
+    },
+    /// Answer to [`ToGateway::Admit`].
+    Admitted {
+        /// The request's number.
+        request: u64,
+        /// What becomes of the artifact.
+        answer: GateAnswer,
+    },
+    /// What the gate governs. Follows `Welcome`, and comes again whenever it changes.
+    GateScope {
+        /// Which places, under which policy.
+        scope: GateScope,
+    },
+    /// An operator deals with what is in quarantine; the answer is [`ToGateway::QuarantineDone`].
+    Quarantine {
+        /// Number of the request.
+        request: u64,
+        /// What to do.
+        verb: QuarantineVerb,
+    },
+    /// The ledger holds that this entry went into quarantine.
+    QuarantineNoted {
+        /// The entry's id.
+        id: String,
     },
     /// The batch is in the ledger.
     Ack {
