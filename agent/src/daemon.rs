@@ -295,6 +295,12 @@ impl Daemon {
                 self.take_events();
                 self.attributor.session_end(&session);
             }
+            ToAgent::Admitted { .. }
+            | ToAgent::GateScope { .. }
+            | ToAgent::Quarantine { .. }
+            | ToAgent::QuarantineNoted { .. } => {
+                tracing::debug!("this agent has no install gate: a frame of it was left alone");
+            }
             ToAgent::Ack { batch } => self.outbox.acknowledged(batch),
         }
         Ok(())

@@ -12,11 +12,13 @@ use crate::{CliError, time, view::View};
 
 pub mod artifact;
 pub mod decide;
+pub mod gate;
 pub mod sandbox;
 pub mod scan;
 
 use artifact::ArtifactCommand;
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
+use gate::GateCommand;
 use sandbox::{RunOptions, SandboxCommand};
 use scan::ScanCommand;
 
@@ -92,6 +94,13 @@ Examples:
   defenseclaw-cli scan mcp .mcp.json --fail-on MEDIUM
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif";
 
+const GATE_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli gate status                       what holds opens, and the last answers
+  defenseclaw-cli gate list                         what was taken away
+  defenseclaw-cli gate release q-3fa81c02bd10 --reason 'read in full'
+  defenseclaw-cli gate block --kind skill --name 'pdf-*' --reason 'takes form data elsewhere'";
+
 /// What coding agents on this host said they would do, and what the kernel saw them do.
 #[derive(Debug, Parser)]
 #[command(name = "defenseclaw-cli", version, after_help = TOP_EXAMPLES, arg_required_else_help = true)]
@@ -140,6 +149,12 @@ pub enum Command {
     /// Scan a skill, MCP servers' settings or a plugin, offline, before it is used
     #[command(subcommand, after_help = SCAN_EXAMPLES)]
     Scan(ScanCommand),
+    /// Look at what the install gate took away; release it, allow and block artifacts
+    #[command(subcommand, after_help = GATE_EXAMPLES)]
+    Gate(GateCommand),
+    /// The scanner's worker: the install gate starts it, and speaks with it over standard input
+    #[command(hide = true)]
+    ScanWorker,
 }
 
 /// What to do with the ledger.

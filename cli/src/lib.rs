@@ -22,6 +22,8 @@
 //! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
 //! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
 //! | [`scan`] | `scan skill`, `mcp`, `plugin` |
+//! | [`worker`] | `scan-worker`: what the install gate starts to scan one artifact |
+//! | [`gate`] | `gate list`, `show`, `restore`, `release`, `delete`, `status`, `allow`, `block`, `lists`, `forget` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -38,6 +40,7 @@ pub mod audit;
 pub mod doctor;
 pub mod error;
 pub mod explain;
+pub mod gate;
 pub mod gateway;
 pub mod http;
 pub mod inspect;
@@ -54,6 +57,7 @@ pub mod text;
 pub mod time;
 pub mod view;
 pub mod words;
+pub mod worker;
 
 pub use error::CliError;
 
@@ -101,6 +105,8 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Artifact(command) => artifact::run(command, context),
         args::Command::Sandbox(command) => sandbox::run(command, context),
         args::Command::Scan(command) => scan::run(command, context),
+        args::Command::Gate(command) => gate::run(command, context),
+        args::Command::ScanWorker => Err(CliError::Usage("`scan-worker` stands by itself".to_owned())),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;

@@ -14,6 +14,9 @@ fn main() -> ExitCode {
     if let Command::Run(options) = &cli.command {
         return defenseclaw_cli::sandbox::launch(options);
     }
+    if let Command::ScanWorker = &cli.command {
+        return defenseclaw_cli::worker::run();
+    }
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut notes = std::io::stderr().lock();
     let outcome = Settings::load().map_err(CliError::from).and_then(|settings| {

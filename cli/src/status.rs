@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use defenseclaw_model::api::{SandboxStatus, Status};
+use defenseclaw_model::api::{GateStatus, SandboxStatus, Status};
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::wire::{AgentStatus, Counters, Tier};
 
@@ -74,6 +74,11 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
     for sandbox in &status.sandboxes {
         field("sandbox", &in_sandbox(sandbox, view))?;
     }
+    if let Some(gate) = &status.gate {
+        for (i, line) in gate_lines(gate, view).iter().enumerate() {
+            field(if i == 0 { "gate" } else { "" }, line)?;
+        }
+    }
     match &status.agent {
         Some(agent) => print_agent(agent, view, out),
         None => {
@@ -87,6 +92,38 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
             )
         }
     }
+}
+
+/// The install gate's lines by themselves.
+pub fn print_gate(gate: &GateStatus, view: &View, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    gate_lines(gate, view)
+        .iter()
+        .try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// What holds opens, and what came of it.
+fn gate_lines(gate: &GateStatus, view: &View) -> Vec<String> {
+    let (tier, ink) = tier(gate.tier);
+    let mut lines = vec![format!("{}, {}", view.paint(ink, tier), safe(&gate.detail))];
+    let mut answers = format!(
+        "{} admitted, {} with a warning, {} refused",
+        count(gate.allowed),
+        count(gate.warned),
+        count(gate.blocked)
+    );
+    if gate.unscanned > 0 {
+        let unscanned = format!(", {} of them without a scan", count(gate.unscanned));
+        answers.push_str(&view.paint(Ink::Bad, &unscanned));
+    }
+    lines.push(answers);
+    lines.push(format!(
+        "{} refused last, {} in quarantine, {} on lists, {} governed",
+        counted(gate.blocked_paths, "path", "paths"),
+        count(gate.quarantined),
+        counted(gate.listed, "entry", "entries"),
+        counted(gate.projects, "project", "projects")
+    ));
+    lines
 }
 
 /// In which sandbox a connector's commands run, and how they get there.

@@ -81,6 +81,14 @@ pub fn parse_instant(text: &str, now_ns: u64, zone: &TimeZone) -> Result<u64, St
     u64::try_from(instant.as_nanosecond()).map_err(|_| bad())
 }
 
+/// Reads a length of time (`90s`, `10m`, `12h`, `30d`, `8w`) as seconds.
+pub fn parse_span(text: &str) -> Result<u64, String> {
+    parse_ago(text)
+        .map(|ns| ns / 1_000_000_000)
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| format!("{text:?} is no length of time: write 90m, 12h, 30d or 8w"))
+}
+
 /// The nanoseconds of `1h30m` and the like; `None` where the text is not of that form or overflows.
 fn parse_ago(text: &str) -> Option<u64> {
     let mut total: u64 = 0;

@@ -3,14 +3,17 @@
 use defenseclaw_model::activity::{
     Action, Activity, Attribution, Basis, ExitStatus, Explained, FileAccess, Protocol,
 };
+use defenseclaw_model::admission::AdmissionAction;
 use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::Decision;
+use defenseclaw_model::gate::GateAnswer;
 use defenseclaw_model::record::{Binding, RecordBody};
 use defenseclaw_model::sandbox::{Sandbox, SandboxReport, SandboxRoute, SeenOutside};
 use serde_json::Value;
 
 use crate::text::{self, counted, safe};
 use crate::time;
+use crate::view::Ink;
 
 /// Longest tool input that is shown of a tool whose input has no obvious main part (bytes).
 const MAX_INPUT: usize = 400;
@@ -83,6 +86,57 @@ pub fn summary(body: &RecordBody) -> String {
             safe(detail)
         ),
         RecordBody::Sandbox { report, seen, .. } => entered(report, *seen),
+        RecordBody::Admission {
+            artifact,
+            opener,
+            answer,
+            signed_by,
+            unscanned,
+            ..
+        } => {
+            let signed = signed_by
+                .as_deref()
+                .map(|signer| format!(", signed by {}", safe(signer)))
+                .unwrap_or_default();
+            let scan = if unscanned.is_some() { ", not scanned" } else { "" };
+            format!(
+                "{} {}: {} in {}{signed}{scan}, opened by {} — {}",
+                artifact.kind,
+                safe(&artifact.name),
+                admission_action(answer),
+                safe(&artifact.path),
+                safe(opener),
+                safe(&answer.reason)
+            )
+        }
+        RecordBody::Quarantine { entry, state, by_uid } => {
+            let by = by_uid.map(|uid| format!(" by uid {uid}")).unwrap_or_default();
+            format!(
+                "quarantine {} {}{by}: {} {} from {}",
+                safe(&entry.id),
+                safe(state),
+                entry.artifact.kind,
+                safe(&entry.artifact.name),
+                safe(&entry.artifact.path)
+            )
+        }
+        RecordBody::ListChange {
+            list,
+            state,
+            entry,
+            by_uid,
+        } => {
+            let by = by_uid.map(|uid| format!(" by uid {uid}")).unwrap_or_default();
+            let text = |key: &str| entry.get(key).and_then(Value::as_str).unwrap_or_default();
+            format!(
+                "{} list, {} {}{by}: {} — {}",
+                safe(list),
+                safe(text("id")),
+                safe(state),
+                listed(entry),
+                safe(text("reason"))
+            )
+        }
         RecordBody::Notice { name } => format!("the harness reported {}", safe(name)),
         RecordBody::Completion { text } => safe(text).into_owned(),
         RecordBody::CallEnd { tool, failed } => {
@@ -187,6 +241,33 @@ pub fn verdict(decision: &Decision) -> String {
         ""
     };
     format!("{}{note}", decision.verdict.as_str())
+}
+
+/// `block`, or `block (not enforced)` where the mode let it pass.
+pub fn admission_action(answer: &GateAnswer) -> String {
+    let stopped = answer.action == AdmissionAction::Block && !answer.enforced;
+    let note = if stopped { " (not enforced)" } else { "" };
+    format!("{}{note}", answer.action.as_str())
+}
+
+/// How an answer of the gate is shown.
+pub fn admission_ink(action: AdmissionAction) -> Ink {
+    match action {
+        AdmissionAction::Allow => Ink::Good,
+        AdmissionAction::Warn => Ink::Warn,
+        AdmissionAction::Block => Ink::Bad,
+    }
+}
+
+/// What an entry of a list of artifacts is about: `skill pdf-*`, `any sha256:…`.
+pub fn listed(entry: &Value) -> String {
+    let text = |key: &str| entry.get(key).and_then(Value::as_str);
+    let mut what = text("kind").unwrap_or("any").to_owned();
+    for part in [text("name"), text("digest")].into_iter().flatten() {
+        what.push(' ');
+        what.push_str(part);
+    }
+    safe(&what).into_owned()
 }
 
 /// `strict, by a changed input`.

@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::admission::{Admissions, lists};
 use crate::agent::{AgentLink, Agents};
 use crate::api::Api;
 use crate::approvals::Approvals;
@@ -78,7 +79,8 @@ struct Gateway {
 
 impl Gateway {
     fn start(config: &Config) -> Result<Self, GatewayError> {
-        let rules = Arc::new(RulesInForce::start(config.policies.as_deref())?);
+        let kept = lists::load(&config.state.join(lists::FILE))?;
+        let rules = Arc::new(RulesInForce::start_with(config.policies.as_deref(), kept)?);
         Contracts::embedded().map_err(|error| GatewayError::Contract(error.clone()))?;
         check_sandboxes(config, &rules)?;
         redact::warm_up();
@@ -110,7 +112,14 @@ impl Gateway {
         let grants = config.state.join(GRANTS);
         let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
         let link = Arc::new(AgentLink::default());
+        let admissions = Arc::new(Admissions::start(
+            config,
+            Arc::clone(&rules),
+            ledger.clone(),
+            Arc::clone(&link),
+        )?);
         let agents = Arc::new(Agents {
+            admissions: Arc::clone(&admissions),
             link: Arc::clone(&link),
             sessions: Arc::clone(&sessions),
             ledger: ledger.clone(),
@@ -125,6 +134,7 @@ impl Gateway {
                 judge,
                 agent: Arc::clone(&link),
                 approvals,
+                admissions,
             },
         ));
         Ok(Self {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use defenseclaw_audit::LedgerError;
 use defenseclaw_model::config::ConfigError;
 
+use crate::admission::ListsError;
 use crate::rules::RulesError;
 use crate::token::TokenError;
 
@@ -14,6 +15,9 @@ pub enum GatewayError {
     /// The configuration was refused.
     #[error("configuration: {0}")]
     Config(#[from] ConfigError),
+    /// The lists of artifacts cannot be read.
+    #[error(transparent)]
+    Lists(#[from] ListsError),
     /// A connector's sandbox cannot be had.
     #[error("configuration: `connectors.{connector}.sandbox`: {why}")]
     Sandbox {

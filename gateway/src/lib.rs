@@ -12,6 +12,7 @@
 //! | [`slots`] | how much of the gateway one user may hold |
 //! | [`connector`] | which harness a request is of; its contract reads the payload and renders the reply |
 //! | [`engine`] | the one decision path |
+//! | [`admission`] | the install gate: artifacts admitted or not, lists, quarantine |
 //! | [`approvals`] | calls that wait for a person, and what people have allowed |
 //! | [`questions`] | what supervised sandboxes ask a person |
 //! | [`redact`] | what of a call reaches the ledger, and what the agent |
@@ -26,6 +27,7 @@
 //! | [`throttle`], [`clock`] | a limit on records of faults; the time that records carry |
 //! | [`error`] | what keeps the gateway from running |
 
+pub mod admission;
 pub mod agent;
 pub mod api;
 pub mod approvals;

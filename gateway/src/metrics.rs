@@ -135,6 +135,7 @@ impl Metrics {
             "Whether appends to the ledger fail at present",
             failing,
         );
+        gate(&mut page, status);
         agent(&mut page, status);
         page.0
     }
@@ -162,6 +163,32 @@ impl Metrics {
         );
         page.line(&format!("{name}_count"), "", &below.to_string());
     }
+}
+
+fn gate(page: &mut Page, status: &Status) {
+    let Some(gate) = &status.gate else { return };
+    page.one(
+        "artifacts_admitted_total",
+        "counter",
+        "Artifacts that were asked about, by answer",
+        &[
+            ("action=\"allow\"", gate.allowed),
+            ("action=\"warn\"", gate.warned),
+            ("action=\"block\"", gate.blocked),
+        ],
+    );
+    page.plain(
+        "artifacts_unscanned_total",
+        "counter",
+        "Of these, answered by fail mode because there was no scan",
+        gate.unscanned,
+    );
+    page.plain(
+        "artifacts_quarantined",
+        "gauge",
+        "Artifacts in quarantine",
+        gate.quarantined,
+    );
 }
 
 fn agent(page: &mut Page, status: &Status) {

@@ -4,9 +4,11 @@
 //! policy or pack that is refused changes nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use defenseclaw_inspect::{Rules, RulesError};
+use defenseclaw_model::gate::ListEntry;
+use defenseclaw_policy::PolicyError;
 
 use crate::clock;
 
@@ -15,15 +17,51 @@ use crate::clock;
 pub struct RulesInForce {
     folder: Option<PathBuf>,
     current: RwLock<Arc<Rules>>,
+    /// What operators put on the lists of artifacts at run time; held while rules are replaced.
+    kept: Mutex<Vec<ListEntry>>,
 }
 
 impl RulesInForce {
     /// Reads them for the first time.
     pub fn start(folder: Option<&Path>) -> Result<Self, RulesError> {
+        Self::start_with(folder, Vec::new())
+    }
+
+    /// The same with what operators have put on the lists of artifacts.
+    pub fn start_with(folder: Option<&Path>, kept: Vec<ListEntry>) -> Result<Self, RulesError> {
         Ok(Self {
             folder: folder.map(Path::to_owned),
-            current: RwLock::new(Arc::new(load(folder)?)),
+            current: RwLock::new(Arc::new(load(folder, &kept)?)),
+            kept: Mutex::new(kept),
         })
+    }
+
+    fn lists(&self) -> MutexGuard<'_, Vec<ListEntry>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What operators have put on the lists of artifacts.
+    pub fn kept(&self) -> Vec<ListEntry> {
+        self.lists().clone()
+    }
+
+    /// Whether the policy takes these lists.
+    pub fn check_kept(&self, kept: &[ListEntry]) -> Result<(), PolicyError> {
+        self.current().policy.relisted(kept).map(|_| ())
+    }
+
+    /// Puts other lists of artifacts in force; no file is read.
+    pub fn relist(&self, kept: Vec<ListEntry>) -> Result<(), PolicyError> {
+        let mut lists = self.lists();
+        let current = self.current();
+        let policy = current.policy.relisted(&kept)?;
+        let rules = Rules {
+            policy,
+            detector: current.detector.clone(),
+        };
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *lists = kept;
+        Ok(())
     }
 
     /// Those in force now. Whoever needs them twice for one thing keeps what this gave.
@@ -34,7 +72,8 @@ impl RulesInForce {
     /// Reads them again, and puts them in force if they are in order. Takes a good part of a second. Gives the revision
     /// before, and the one that is in force now.
     pub fn reload(&self) -> Result<(String, String), RulesError> {
-        let rules = Arc::new(load(self.folder.as_deref())?);
+        let lists = self.lists();
+        let rules = Arc::new(load(self.folder.as_deref(), &lists)?);
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let revisions = (
             current.policy.revision().to_owned(),
@@ -45,8 +84,8 @@ impl RulesInForce {
     }
 }
 
-fn load(folder: Option<&Path>) -> Result<Rules, RulesError> {
-    let rules = Rules::load(folder)?;
+fn load(folder: Option<&Path>, kept: &[ListEntry]) -> Result<Rules, RulesError> {
+    let rules = Rules::load_with(folder, kept)?;
     for entry in rules.policy.expired(clock::now_ns()) {
         tracing::warn!("an entry of lists.yaml has expired and no longer counts: {entry}");
     }

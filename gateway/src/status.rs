@@ -22,6 +22,7 @@ pub fn status(engine: &Engine, started: Instant) -> Status {
         open_sessions: engine.sessions().count() as u64,
         hooks: engine.counters().read(),
         sandboxes: engine.sandboxed(),
+        gate: Some(engine.admissions().status()),
     }
 }
 

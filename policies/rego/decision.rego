@@ -34,6 +34,7 @@ decision := {
 } if {
 	count(input.findings) == 0
 	input.binding.state != "forged"
+	not input.artifacts
 	count(data.operator.block) == 0
 	count(input.posture.taints) == 0
 	not {"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
@@ -77,6 +78,19 @@ else := {
 	"waived": [],
 } if {
 	count(blocked) > 0
+}
+
+# The install gate refused what this call would use, and nothing holds the open itself: no agent is there.
+else := {
+	"verdict": "deny",
+	"severity": "HIGH",
+	"reason": refused(refused_artifact),
+	"rule": "gate.refused-artifact",
+	"clause": "refused-artifact",
+	"findings": [refused_artifact],
+	"waived": [],
+} if {
+	input.artifacts
 }
 
 # --- What the packs found --------------------------------------------------------------------------------------------------
@@ -267,6 +281,18 @@ canary := {
 	"remedy": "Nothing is to be done: the refusal shows that the hook works",
 	"evidence": [],
 	"confidence": 100,
+}
+
+refused_artifact := {
+	"rule": "gate.refused-artifact",
+	"category": "supply-chain",
+	"severity": "HIGH",
+	"message": sprintf("this call would use the %s %s in %s, which was refused: %s", [artifact.kind, artifact.name, artifact.path, trim_suffix(artifact.reason, ".")]),
+	"remedy": "A person can look at it with `defenseclaw-cli gate list`; start the agent to have it scanned anew where it was changed",
+	"evidence": [artifact.path],
+	"confidence": 95,
+} if {
+	artifact := input.artifacts[0]
 }
 
 sent := {

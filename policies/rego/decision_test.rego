@@ -109,6 +109,19 @@ test_the_canary_is_refused_in_every_mode if {
 	}
 }
 
+test_what_the_gate_refused_is_not_used if {
+	refused := {"kind": "skill", "name": "pdf", "path": "/h/.claude/skills/pdf", "reason": "HIGH: [\"skill.exfil\"]."}
+	answer := decision.decision with input as object.union(call([found("LOW", 90)]), {"artifacts": [refused]})
+	answer.verdict == "deny"
+	answer.rule == "gate.refused-artifact"
+	answer.clause == "refused-artifact"
+	contains(answer.reason, "the skill pdf in /h/.claude/skills/pdf, which was refused: HIGH: [\"skill.exfil\"]. A person")
+	alone := decision.decision with input as object.union(call([]), {"artifacts": [refused]})
+	alone.verdict == "deny"
+	other := decision.decision with input as call([found("LOW", 90)])
+	other.verdict == "allow"
+}
+
 test_other_programs_are_no_canary if {
 	answer := decision.decision with input as object.union(call([]), runs("echo"))
 	answer.verdict == "allow"

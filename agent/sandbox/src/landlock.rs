@@ -28,7 +28,7 @@ pub enum LandlockError {
 }
 
 /// The library's name for the kernel's version.
-fn abi(version: i32) -> ABI {
+pub(crate) fn abi(version: i32) -> ABI {
     match version {
         i32::MIN..=0 => ABI::Unsupported,
         1 => ABI::V1,

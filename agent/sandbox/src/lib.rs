@@ -17,6 +17,7 @@
 //! | [`supervise`] | supervised mode: what is outside a profile pauses and is asked about |
 //! | [`judge`] | the plan as the supervisor's judge |
 //! | [`learn`] | a profile from what a command used; what a change of profile allows |
+//! | [`confine`] | a process that closes itself in and then only computes: the scanner's worker |
 //! | [`keeper`] | the processes that stay outside where something has to be done there |
 //! | [`places`] | empty folders that keep places from being taken |
 //!
@@ -24,6 +25,7 @@
 //! repository confirms it.
 
 pub mod canary;
+pub mod confine;
 mod glob;
 pub mod host;
 #[cfg(feature = "supervise")]

@@ -41,6 +41,11 @@ pub(super) fn of(record: &Record, view: &View) -> String {
             ink => ink,
         },
         RecordBody::Prompt { .. } => Ink::Strong,
+        RecordBody::Admission { answer, .. } => match words::admission_ink(answer.action) {
+            Ink::Good => Ink::Plain,
+            ink => ink,
+        },
+        RecordBody::Quarantine { .. } => Ink::Warn,
         RecordBody::Finding { .. } | RecordBody::Gap { .. } => severity_ink(severity),
         _ => Ink::Plain,
     };

@@ -21,6 +21,7 @@ pub(super) fn host(target: &Target, settings: &Settings) -> (Vec<Check>, bool) {
             checks.push(gateway(&status, settings));
             checks.push(ledger(&status));
             checks.push(agent(&status));
+            checks.extend(gate(&status, settings));
             Some(status)
         }
         Err(error) => {
@@ -90,6 +91,27 @@ fn agent(status: &Status) -> Check {
     } else {
         check.warn(format!("Not seen on this host: {}", blind.join(", ")))
     }
+}
+
+/// Whether anything is held until it was scanned.
+fn gate(status: &Status, settings: &Settings) -> Option<Check> {
+    let gate = status.gate.as_ref()?;
+    let check = Check::ok(
+        "gate",
+        "",
+        format!("{} in quarantine; {}", gate.quarantined, gate.detail),
+    );
+    Some(match gate.tier {
+        Tier::None if !settings.config.gate.enabled => check,
+        Tier::None => check.warn(
+            "Start defenseclaw-agent, as root: without it skills, plugins and servers are used before anybody has scanned them",
+        ),
+        _ if gate.unscanned > 0 => check.warn(format!(
+            "{} artifacts were answered by fail mode without a scan: `defenseclaw-cli gate status` names them",
+            gate.unscanned
+        )),
+        _ => check,
+    })
 }
 
 fn unreachable(error: &CliError, settings: &Settings) -> Check {

@@ -99,7 +99,11 @@ fn table(report: &ScanReport, view: &View, out: &mut impl Write) -> std::io::Res
         version.unwrap_or_default(),
         counted(report.files, "file", "files"),
         counted(report.bytes, "byte", "bytes"),
-        report.digest.get(..16).unwrap_or_default()
+        report
+            .digest
+            .strip_prefix("sha256:")
+            .and_then(|digits| digits.get(..16))
+            .unwrap_or_default()
     )?;
     if report.findings.is_empty() {
         return writeln!(out, "{}", view.paint(Ink::Good, "nothing found"));

@@ -157,6 +157,11 @@ impl Page<'_> {
                 ("session", words::summary(body).into(), ink)
             }
             RecordBody::SessionEnd { .. } => ("session", words::summary(body).into(), Ink::Faint),
+            RecordBody::Admission { answer, .. } => {
+                let ink = words::admission_ink(answer.action);
+                ("admission", words::summary(body).into(), ink)
+            }
+            RecordBody::Quarantine { .. } => ("quarantine", words::summary(body).into(), Ink::Warn),
             RecordBody::Daemon { .. } => ("daemon", words::summary(body).into(), Ink::Warn),
             body => (body.kind(), words::summary(body).into(), Ink::Faint),
         };

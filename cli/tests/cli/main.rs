@@ -24,3 +24,5 @@ mod setup;
 mod status;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod worker;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Answer, Host};
 use defenseclaw_cli::view::View;
-use defenseclaw_model::api::{HookCounters, LedgerStatus, Status};
+use defenseclaw_model::api::{GateStatus, HookCounters, LedgerStatus, Status};
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::wire::{AgentStatus, Counters, FamilyStatus, Tier};
 
@@ -34,6 +34,22 @@ fn status(agent: Option<AgentStatus>) -> Status {
             failed: 0,
         },
         sandboxes: Vec::new(),
+        gate: Some(gate()),
+    }
+}
+
+fn gate() -> GateStatus {
+    GateStatus {
+        tier: Tier::Fanotify,
+        detail: "opens in 14 places wait; a canary open was refused".to_owned(),
+        allowed: 31,
+        warned: 4,
+        blocked: 2,
+        unscanned: 1,
+        blocked_paths: 1,
+        quarantined: 1,
+        listed: 2,
+        projects: 3,
     }
 }
 

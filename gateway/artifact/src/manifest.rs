@@ -23,7 +23,7 @@ use crate::signature::SIGNATURE_FILE;
 use crate::tree;
 
 /// Begins what is hashed, so that no other hash of this program can be taken for this one.
-const DOMAIN: &[u8] = b"defenseclaw.artifact.content.v1\0";
+pub(crate) const DOMAIN: &[u8] = b"defenseclaw.artifact.content.v1\0";
 
 /// Why an artifact has no manifest.
 #[derive(Debug, thiserror::Error)]

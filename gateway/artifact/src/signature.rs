@@ -26,6 +26,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use defenseclaw_model::admission::ArtifactKind;
+use ed25519_dalek::VerifyingKey;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
@@ -282,10 +283,19 @@ pub fn read_signature(path: &Path) -> Result<Signature, Unverified> {
     file.take(MAX_FILE + 1)
         .read_to_string(&mut text)
         .map_err(|error| malformed(&error))?;
+    parse(&text, path)
+}
+
+/// Reads what a signature file says. `path` is named in errors.
+fn parse(text: &str, path: &Path) -> Result<Signature, Unverified> {
+    let malformed = |why: &dyn std::fmt::Display| Unverified::Malformed {
+        path: path.to_owned(),
+        why: why.to_string(),
+    };
     if text.len() as u64 > MAX_FILE {
         return Err(malformed(&format!("it has more than {MAX_FILE} bytes")));
     }
-    let signature: Signature = serde_json::from_str(&text).map_err(|error| malformed(&error))?;
+    let signature: Signature = serde_json::from_str(text).map_err(|error| malformed(&error))?;
     if signature.version != 1 {
         return Err(malformed(&format!("version {} is not known", signature.version)));
     }
@@ -309,6 +319,36 @@ pub fn verify(
 ) -> Result<Verified, Unverified> {
     let usual = signature_path(path);
     let signature = read_signature(file.unwrap_or(&usual))?;
+    let key = trusted(&signature, expected, keys)?;
+    let manifest = Manifest::of(path)?;
+    holds(signature, expected, key, manifest.digest())
+}
+
+/// The same for content whose digest is known, and for the text of its signature file. `digest` must be that of the bytes as they
+/// are used; the text may come from anybody. A version is the signature's own where nobody says one: it is signed too.
+pub fn verify_text(
+    text: &str,
+    kind: ArtifactKind,
+    name: &str,
+    digest: &str,
+    keys: &TrustedKeys,
+) -> Result<Verified, Unverified> {
+    let signature = parse(text, Path::new(SIGNATURE_FILE))?;
+    let expected = Identity {
+        kind,
+        name: name.to_owned(),
+        version: signature.artifact_version.clone(),
+    };
+    let key = trusted(&signature, &expected, keys)?;
+    holds(signature, &expected, key, digest)
+}
+
+/// The key of the signer, where the signature is for exactly that.
+fn trusted<'k>(
+    signature: &Signature,
+    expected: &Identity,
+    keys: &'k TrustedKeys,
+) -> Result<&'k VerifyingKey, Unverified> {
     let signed = signature.identity();
     same("kind", signed.kind.as_str(), expected.kind.as_str())?;
     same("name", &signed.name, &expected.name)?;
@@ -320,13 +360,20 @@ pub fn verify(
             expected: words(&expected.version),
         });
     }
-    let Some(key) = keys.get(&signature.signer) else {
-        return Err(Unverified::Untrusted(signature.signer));
-    };
-    let manifest = Manifest::of(path)?;
-    if manifest.digest() != signature.content {
+    keys.get(&signature.signer)
+        .ok_or_else(|| Unverified::Untrusted(signature.signer.clone()))
+}
+
+/// Whether the signature is over that content, by that key.
+fn holds(
+    signature: Signature,
+    expected: &Identity,
+    key: &VerifyingKey,
+    digest: &str,
+) -> Result<Verified, Unverified> {
+    if digest != signature.content {
         return Err(Unverified::Content {
-            found: manifest.digest().to_owned(),
+            found: digest.to_owned(),
             signed: signature.content,
         });
     }
@@ -334,13 +381,13 @@ pub fn verify(
     let bytes = decode::<SIGNATURE_BYTES>(&signature.signature).ok_or_else(wrong)?;
     // Strict: no weak keys, no second form of the same signature.
     key.verify_strict(
-        &expected.message(manifest.digest()),
+        &expected.message(digest),
         &ed25519_dalek::Signature::from_bytes(&bytes),
     )
     .map_err(|_| wrong())?;
     Ok(Verified {
         signer: signature.signer,
-        digest: manifest.digest().to_owned(),
+        digest: digest.to_owned(),
     })
 }
 

@@ -19,13 +19,16 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const MAX_BODY_DEPTH: usize = 127;
 
 /// Every kind of record, in the order of [`RecordBody`].
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 18] = [
     "session_start",
     "prompt",
     "tool_call",
     "approval",
     "harness",
     "sandbox",
+    "admission",
+    "quarantine",
+    "list_change",
     "notice",
     "completion",
     "call_end",

@@ -99,6 +99,9 @@ impl Tally {
             | RecordBody::Approval { .. }
             | RecordBody::Harness { .. }
             | RecordBody::Sandbox { .. }
+            | RecordBody::Admission { .. }
+            | RecordBody::Quarantine { .. }
+            | RecordBody::ListChange { .. }
             | RecordBody::Notice { .. }
             | RecordBody::Completion { .. }
             | RecordBody::Stop {}

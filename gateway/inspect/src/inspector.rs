@@ -195,6 +195,7 @@ impl Inspector {
             posture: &Posture::default(),
             binding: &Binding::NoAgent,
             sandbox: None,
+            artifacts: &[],
         })?;
         Ok(Considered {
             kind: call.kind,

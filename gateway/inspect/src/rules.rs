@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use defenseclaw_detect::{Detector, PackError};
+use defenseclaw_model::gate::ListEntry;
 use defenseclaw_policy::{Policy, PolicyError};
 
 /// The rules that decide. Cheap to clone.
@@ -37,6 +38,11 @@ impl Rules {
     /// The rules of a folder as `policies` in the configuration names it: its `rules/` instead of the built-in packs, its
     /// `rego/` instead of the built-in policy. A part that it does not hold, or all without a folder, is as built in.
     pub fn load(folder: Option<&Path>) -> Result<Self, RulesError> {
+        Self::load_with(folder, &[])
+    }
+
+    /// The same with what operators put on the lists of artifacts at run time.
+    pub fn load_with(folder: Option<&Path>, kept: &[ListEntry]) -> Result<Self, RulesError> {
         if let Some(folder) = folder {
             std::fs::read_dir(folder).map_err(|source| RulesError::Folder {
                 folder: folder.to_owned(),
@@ -50,7 +56,7 @@ impl Rules {
             Some(packs) => Detector::from_dir(&packs)?,
             None => Detector::embedded()?,
         };
-        let policy = Policy::load(folder, detector.revision())?;
+        let policy = Policy::load_with(folder, detector.revision(), kept)?;
         Ok(Self { detector, policy })
     }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::decision::Mode;
 use crate::ids::{CallId, SessionId};
 use crate::sandbox::SandboxRoute;
-use crate::wire::AgentStatus;
+use crate::wire::{AgentStatus, Tier};
 
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,35 @@ pub struct Status {
     /// The connectors whose calls run in sandboxes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sandboxes: Vec<SandboxStatus>,
+    /// The install gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<GateStatus>,
+}
+
+/// What the install gate does and did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct GateStatus {
+    /// What holds an open until it is answered; `none` where nothing does.
+    pub tier: Tier,
+    /// What proved that, or why nothing does.
+    pub detail: String,
+    /// Answers since the gateway started: admitted.
+    pub allowed: u64,
+    /// Admitted, and a person is told.
+    pub warned: u64,
+    /// Refused, observed refusals included.
+    pub blocked: u64,
+    /// Of all these, answered by fail mode because there was no scan.
+    pub unscanned: u64,
+    /// Paths whose last answer was a refusal.
+    pub blocked_paths: u64,
+    /// Artifacts in quarantine, as far as the ledger tells.
+    pub quarantined: u64,
+    /// Entries of the lists that operators change at run time.
+    pub listed: u64,
+    /// Projects whose places are governed.
+    pub projects: u64,
 }
 
 /// In which sandbox a connector's calls run.

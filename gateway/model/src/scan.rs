@@ -87,8 +87,7 @@ pub struct ScanReport {
     pub version: Option<String>,
     /// The path that was scanned, as it was given.
     pub target: String,
-    /// SHA-256 (64 hex digits) over the canonical manifest: for each entry, sorted by path, its path and the SHA-256 of its
-    /// content, or where a link points.
+    /// `sha256:` and 64 hex digits over the canonical manifest: what `artifact manifest` prints and lists name.
     pub digest: String,
     /// Files that were read, those in archives included.
     pub files: u64,

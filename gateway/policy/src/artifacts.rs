@@ -13,7 +13,9 @@
 //! What an entry means stands in `policies/rego/artifacts.rego`.
 
 use defenseclaw_model::admission::ArtifactKind;
+use defenseclaw_model::gate::{ListEntry, ListName};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::lists::{MAX_ENTRIES, instant, pattern, within_bounds};
 
@@ -123,8 +125,46 @@ impl Artifacts {
     }
 }
 
+/// Puts the entries that were made at run time beside those of `data.operator.artifacts`.
+pub(crate) fn add_kept(data: &mut Map<String, Value>, kept: &[ListEntry]) -> Result<(), String> {
+    let mut target = data;
+    for key in ["operator", "artifacts"] {
+        let below = target.entry(key).or_insert_with(|| Value::Object(Map::new()));
+        target = below
+            .as_object_mut()
+            .ok_or_else(|| format!("`data.{key}` is no object"))?;
+    }
+    for (list, name) in [(ListName::Block, "block"), (ListName::Allow, "allow")] {
+        let mut added = Vec::new();
+        for entry in kept.iter().filter(|entry| entry.list == list) {
+            let entries = Entry::of_kept(entry).map_err(|why| format!("{name} entry {}: {why}", entry.id))?;
+            for entry in entries {
+                added.push(serde_json::to_value(entry).map_err(|error| error.to_string())?);
+            }
+        }
+        if added.len() > MAX_ENTRIES {
+            return Err(format!(
+                "the {name} list would have {} entries; at most {MAX_ENTRIES} are taken: forget some, or write patterns",
+                added.len()
+            ));
+        }
+        let entries = target
+            .entry(name)
+            .or_insert_with(|| Value::Array(Vec::new()))
+            .as_array_mut()
+            .ok_or_else(|| format!("`data.operator.artifacts.{name}` is no list"))?;
+        entries.extend(added);
+    }
+    Ok(())
+}
+
 impl Entry {
-    fn read(list: List, form: EntryForm) -> Result<Self, String> {
+    fn read(list: List, mut form: EntryForm) -> Result<Self, String> {
+        let expires_ns = form.expires.take().as_deref().map(instant).transpose()?;
+        Self::checked(list, form, expires_ns)
+    }
+
+    fn checked(list: List, form: EntryForm, expires_ns: Option<i64>) -> Result<Self, String> {
         for (key, text) in [("owner", &form.owner), ("reason", &form.reason)] {
             if text.trim().is_empty() {
                 return Err(format!(
@@ -141,7 +181,6 @@ impl Entry {
             check_digest(digest)?;
         }
         form.check_subject(list)?;
-        let expires_ns = form.expires.as_deref().map(instant).transpose()?;
         if expires_ns.is_none() && list == List::Allow {
             return Err("`expires` is missing; an entry that loosens something must end, \
                         for instance `expires: 2027-06-30`"
@@ -165,6 +204,36 @@ impl Entry {
             reason,
             expires_ns,
         })
+    }
+
+    /// What an entry that was made at run time means to Rego: one for each kind that it is about.
+    fn of_kept(kept: &ListEntry) -> Result<Vec<Self>, String> {
+        let list = match kept.list {
+            ListName::Allow => List::Allow,
+            ListName::Block => List::Block,
+        };
+        if kept.kind.is_none() && kept.digest.is_none() {
+            return Err("it names no kind of artifact, and no digest either".to_owned());
+        }
+        let kinds = kept
+            .kind
+            .map_or_else(|| ArtifactKind::ALL.to_vec(), |kind| vec![kind]);
+        let expires_ns = kept.expires_ns.map(|at| i64::try_from(at).unwrap_or(i64::MAX));
+        kinds
+            .into_iter()
+            .map(|kind| {
+                let form = EntryForm {
+                    kind,
+                    name: kept.name.clone(),
+                    digest: kept.digest.clone(),
+                    signer: None,
+                    owner: kept.owner.clone(),
+                    reason: kept.reason.clone(),
+                    expires: None,
+                };
+                Self::checked(list, form, expires_ns)
+            })
+            .collect()
     }
 
     fn subject(&self) -> String {
@@ -238,6 +307,61 @@ mod tests {
         );
         assert_eq!(expired[1], "artifacts.first_party: tool, name x, signer us");
         assert_eq!(expired.len(), 2);
+    }
+
+    fn kept(list: ListName, name: Option<&str>, digest: Option<String>) -> ListEntry {
+        ListEntry {
+            id: "l-00000001".to_owned(),
+            list,
+            kind: name.map(|_| ArtifactKind::Skill),
+            name: name.map(str::to_owned),
+            digest,
+            owner: "ana".to_owned(),
+            reason: "r".to_owned(),
+            expires_ns: Some(9),
+            added_ns: 1,
+            by_uid: 0,
+        }
+    }
+
+    #[test]
+    fn what_operators_add_stands_beside_what_the_data_says() {
+        let mut data = Map::new();
+        data.insert(
+            "operator".to_owned(),
+            serde_json::json!({"artifacts": {"block": [{"kind": "mcp"}]}}),
+        );
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        let entries = [
+            kept(ListName::Block, Some("x-*"), None),
+            kept(ListName::Allow, None, Some(digest.clone())),
+        ];
+        add_kept(&mut data, &entries).unwrap();
+        let lists = &data["operator"]["artifacts"];
+        assert_eq!(lists["block"][1]["name"], "x-*");
+        assert_eq!(lists["block"].as_array().unwrap().len(), 2);
+        let kinds: Vec<_> = lists["allow"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| &entry["kind"])
+            .collect();
+        assert_eq!(kinds, ["skill", "mcp", "plugin", "tool"]);
+        assert_eq!(
+            (&lists["allow"][0]["digest"], &lists["allow"][0]["expires_ns"]),
+            (&digest.into(), &9.into())
+        );
+        let endless = ListEntry {
+            expires_ns: None,
+            ..kept(ListName::Allow, Some("x"), None)
+        };
+        assert!(add_kept(&mut data, &[endless]).unwrap_err().contains("expires"));
+        let all = kept(ListName::Block, Some("*"), None);
+        assert!(add_kept(&mut data, &[all]).unwrap_err().contains("l-00000001"));
+        let nothing = kept(ListName::Block, None, None);
+        assert!(add_kept(&mut data, &[nothing]).unwrap_err().contains("no kind"));
+        let many = vec![kept(ListName::Block, Some("y"), None); MAX_ENTRIES + 1];
+        assert!(add_kept(&mut data, &many).unwrap_err().contains("501"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a decision and a judgement are made from: the `input` document of the Rego packages.
 
 use defenseclaw_model::activity::Activity;
+use defenseclaw_model::admission::ArtifactKind;
 use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::{Finding, Mode, Posture};
 use defenseclaw_model::facts::Facts;
@@ -37,6 +38,22 @@ pub struct DecideInput<'a> {
     /// command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<&'a str>,
+    /// Artifacts that were refused and that the call would use, while nothing else keeps it from that.
+    #[serde(skip_serializing_if = "<[RefusedArtifact]>::is_empty")]
+    pub artifacts: &'a [RefusedArtifact],
+}
+
+/// An artifact whose last admission was a refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedArtifact {
+    /// What it is, for a person.
+    pub kind: ArtifactKind,
+    /// Its name.
+    pub name: String,
+    /// Where it lies.
+    pub path: String,
+    /// Why it was refused.
+    pub reason: String,
 }
 
 /// An activity to judge.

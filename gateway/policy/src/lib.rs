@@ -38,11 +38,12 @@ use std::sync::Arc;
 use defenseclaw_artifact::TrustedKeys;
 use defenseclaw_model::admission::{Admission, AdmissionInput};
 use defenseclaw_model::decision::{Decision, Finding};
+use defenseclaw_model::gate::ListEntry;
 use defenseclaw_model::sandbox::Sandbox;
 
 pub use coverage::{FileCoverage, Missed};
 use engine::Engines;
-pub use input::{CallEffects, DecideInput, JudgeInput};
+pub use input::{CallEffects, DecideInput, JudgeInput, RefusedArtifact};
 use lists::Lists;
 pub use risk::RiskRules;
 use rooms::Rooms;
@@ -67,6 +68,10 @@ pub struct Policy {
 
 struct Shared {
     revision: String,
+    /// What all of this was made from, so that the lists of artifacts can change without a look at any file.
+    source: Source,
+    /// The rule packs' revision, where it is part of this one's.
+    rules: Option<String>,
     /// Where each clause of a decision stands.
     clauses: HashMap<String, String>,
     risk: RiskRules,
@@ -120,6 +125,9 @@ pub enum PolicyError {
         /// What is wrong with it, and where.
         why: String,
     },
+    /// What operators put on the lists of artifacts is not valid.
+    #[error("the lists of artifacts: {0}")]
+    Kept(String),
     /// `data.json` is not valid.
     #[error("the policy's data.json is not valid: {0}")]
     Data(String),
@@ -183,12 +191,35 @@ impl Policy {
     /// its `lists.yaml`. Without a folder the built-in policy. `rules` is the revision of the rule packs, which is part of
     /// the policy's.
     pub fn load(folder: Option<&Path>, rules: &str) -> Result<Self, PolicyError> {
-        let source = match folder {
+        Self::load_with(folder, rules, &[])
+    }
+
+    /// The same with what operators put on the lists of artifacts at run time.
+    pub fn load_with(folder: Option<&Path>, rules: &str, kept: &[ListEntry]) -> Result<Self, PolicyError> {
+        let mut source = match folder {
             Some(folder) => Source::of_operator(folder)?,
             None => Source::embedded(),
         };
-        let mut policy = Self::build(source, Rooms::of(folder))?;
-        policy.revision = source::joined(&policy.revision, rules);
+        source.kept = kept.to_vec();
+        Self::joined(source, Rooms::of(folder), Some(rules))
+    }
+
+    /// This policy with other lists of artifacts. No file is read.
+    pub fn relisted(&self, kept: &[ListEntry]) -> Result<Self, PolicyError> {
+        let shared = &self.shared;
+        let source = Source {
+            kept: kept.to_vec(),
+            ..shared.source.clone()
+        };
+        Self::joined(source, shared.rooms.clone(), shared.rules.as_deref())
+    }
+
+    fn joined(source: Source, rooms: Rooms, rules: Option<&str>) -> Result<Self, PolicyError> {
+        let mut policy = Self::build(source, rooms)?;
+        if let Some(rules) = rules {
+            policy.revision = source::joined(&policy.revision, rules);
+            policy.rules = Some(rules.to_owned());
+        }
         Ok(Self {
             shared: Arc::new(policy),
         })
@@ -214,6 +245,8 @@ impl Policy {
             trust: Trust::from_data(&source.data_json()?)?,
             rooms,
             engines,
+            rules: None,
+            source,
         })
     }
 

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use defenseclaw_model::gate::ListEntry;
 use sha2::{Digest, Sha256};
 
 use crate::lists::{self, Lists};
-use crate::{PolicyError, trust};
+use crate::{PolicyError, artifacts, trust};
 
 /// Most bytes that a policy may have, tests included. Ours has 60 KB; an engine keeps about ten times its text in memory.
 pub(crate) const MAX_BYTES: usize = 4 << 20;
@@ -16,8 +17,11 @@ pub(crate) const MAX_BYTES: usize = 4 << 20;
 /// The name of the data document.
 const DATA: &str = "data.json";
 
+/// What operators put on the lists at run time, in the revision.
+const KEPT: &str = "artifact lists";
+
 /// A policy's files.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     /// Name and text of each Rego file, by name.
     pub(crate) modules: Vec<(String, String)>,
@@ -27,6 +31,8 @@ pub(crate) struct Source {
     pub(crate) data: String,
     /// The operator's lists, as YAML; empty where there are none.
     pub(crate) lists: String,
+    /// What operators put on the lists of artifacts at run time.
+    pub(crate) kept: Vec<ListEntry>,
 }
 
 /// Our own policy's files, by name.
@@ -61,6 +67,7 @@ impl Source {
             tests: Vec::new(),
             data: include_str!("../../../policies/rego/data.json").to_owned(),
             lists: String::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -162,15 +169,18 @@ impl Source {
     /// The data document as JSON: `data.json`, with the operator's lists as `operator`, and the signers and origins of
     /// `lists.yaml` beside those in `trust`.
     pub(crate) fn data_json(&self) -> Result<String, PolicyError> {
-        if self.lists.is_empty() {
+        if self.lists.is_empty() && self.kept.is_empty() {
             return Ok(self.data.clone());
         }
         let wrong = |error: serde_json::Error| PolicyError::Data(error.to_string());
-        let lists = Lists::from_yaml(Path::new(lists::FILE), &self.lists)?;
         let mut data: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&self.data).map_err(wrong)?;
-        trust::merge(&mut data, lists.trust())?;
-        data.insert("operator".to_owned(), serde_json::to_value(lists).map_err(wrong)?);
+        if !self.lists.is_empty() {
+            let lists = Lists::from_yaml(Path::new(lists::FILE), &self.lists)?;
+            trust::merge(&mut data, lists.trust())?;
+            data.insert("operator".to_owned(), serde_json::to_value(lists).map_err(wrong)?);
+        }
+        artifacts::add_kept(&mut data, &self.kept).map_err(PolicyError::Kept)?;
         serde_json::to_string(&data).map_err(wrong)
     }
 
@@ -230,8 +240,15 @@ impl Source {
             .modules
             .iter()
             .map(|(name, text)| (name.as_str(), text.as_str()));
-        let data = [(DATA, self.data.as_str()), (lists::FILE, self.lists.as_str())];
-        for (name, text) in files.chain(data) {
+        // Strings and numbers: there is always a form.
+        let kept = serde_json::to_string(&self.kept).unwrap_or_default();
+        let data = [
+            (DATA, self.data.as_str()),
+            (lists::FILE, self.lists.as_str()),
+            (KEPT, kept.as_str()),
+        ];
+        let there = |(name, _): &(&str, &str)| *name != KEPT || !self.kept.is_empty();
+        for (name, text) in files.chain(data).filter(there) {
             for part in [name, text] {
                 digest.update((part.len() as u64).to_le_bytes());
                 digest.update(part.as_bytes());

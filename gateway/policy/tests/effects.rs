@@ -146,6 +146,7 @@ fn verdict(policy: &Policy, command: &str) -> Verdict {
         posture: &Posture::default(),
         binding: &Binding::Bound,
         sandbox: None,
+        artifacts: &[],
     };
     policy.decide(&input).unwrap().verdict
 }

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::frame::{Decoder, FrameError, encode};
 use super::link::{AgentLink, QUEUE};
+use crate::admission::Admissions;
 use crate::clock;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter, SensorBatch};
@@ -29,6 +30,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 const BATCHES: usize = 4;
 /// Pause before a batch is tried again that the ledger did not take.
 const RETRY: Duration = Duration::from_millis(500);
+/// Questions of the install gate at once, each of at most a frame. Beyond it nothing more is read until one is answered.
+const QUESTIONS: usize = 16;
 /// Connections at once, waiting ones included. There is one agent; a few more are its successors.
 const CONNECTIONS: usize = 4;
 
@@ -42,6 +45,8 @@ pub struct Agents {
     pub ledger: LedgerWriter,
     /// What is made of them.
     pub judge: Judge,
+    /// What the install gate asks.
+    pub admissions: Arc<Admissions>,
 }
 
 /// Why a connection ended.
@@ -169,13 +174,18 @@ impl Agents {
             let _ = out.try_send(encode(&welcome)?);
             self.link.attach(out.clone(), hello.status).ok_or(End::Second)?
         };
+        self.admissions.welcome();
         let detail = format!("version {}, sensor {}", hello.version, hello.sensor);
         tracing::info!("an agent is connected: {detail}");
         self.record("connected", detail).await;
         let (batches, waiting) = mpsc::channel(BATCHES);
+        let answers = Answers {
+            out: out.clone(),
+            turns: Arc::new(Semaphore::new(QUESTIONS)),
+        };
         let connection = attached.connection;
         let reading = async {
-            let end = self.read(connection, read, decoder, batches).await;
+            let end = self.read(connection, read, decoder, batches, &answers).await;
             // At once, so that nobody waits for an answer that cannot come; what was read is still appended.
             self.link.detach(connection);
             end
@@ -221,6 +231,7 @@ impl Agents {
         mut read: ReadHalf<UnixStream>,
         mut decoder: Decoder,
         batches: mpsc::Sender<Batch>,
+        answers: &Answers,
     ) -> End {
         loop {
             let frame = match tokio::time::timeout(SILENCE, next_frame(&mut read, &mut decoder)).await {
@@ -253,6 +264,26 @@ impl Agents {
                     {
                         return End::Gateway("its batches are no longer taken");
                     }
+                }
+                ToGateway::Admit { request, question } => {
+                    let admissions = Arc::clone(&self.admissions);
+                    let answer = async move {
+                        let answer = admissions.admit(*question).await;
+                        Some(ToAgent::Admitted { request, answer })
+                    };
+                    answers.give(answer).await;
+                }
+                ToGateway::Quarantined { entry } => {
+                    let admissions = Arc::clone(&self.admissions);
+                    let id = entry.id.clone();
+                    let answer = async move {
+                        let noted = admissions.quarantined(*entry).await;
+                        noted.then_some(ToAgent::QuarantineNoted { id })
+                    };
+                    answers.give(answer).await;
+                }
+                ToGateway::QuarantineDone { request, outcome } => {
+                    self.link.dealt_with(connection, request, outcome);
                 }
                 ToGateway::Hello { .. } => return End::OutOfTurn("a second introduction"),
             }
@@ -338,6 +369,32 @@ impl Agents {
         if let Err(error) = self.ledger.note("agent", state, detail).await {
             tracing::error!("that the agent is {state} could not be recorded: {error}");
         }
+    }
+}
+
+/// How what the install gate asks is answered: beside what else is read.
+struct Answers {
+    out: mpsc::Sender<Vec<u8>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Answers {
+    /// Sends what comes of `answer` when it is there; waits while too many are under way.
+    async fn give(&self, answer: impl Future<Output = Option<ToAgent>> + Send + 'static) {
+        let Ok(turn) = Arc::clone(&self.turns).acquire_owned().await else {
+            return;
+        };
+        let out = self.out.clone();
+        tokio::spawn(async move {
+            let frame = answer.await.map(|frame| encode(&frame));
+            match frame {
+                // Where it cannot be sent any more, the agent asks again.
+                Some(Ok(frame)) => drop(out.send(frame).await),
+                Some(Err(error)) => tracing::error!("an answer for the agent was not sent: {error}"),
+                None => {}
+            }
+            drop(turn);
+        });
     }
 }
 

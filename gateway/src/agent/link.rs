@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use defenseclaw_model::call::CallDeclaration;
+use defenseclaw_model::gate::{QuarantineOutcome, QuarantineVerb};
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::Binding;
 use defenseclaw_model::wire::{AgentStatus, REGISTER_DEADLINE_MS, ToAgent, Whose};
@@ -38,11 +39,18 @@ struct Live {
 enum Waiting {
     Registered(oneshot::Sender<Binding>),
     Whose(oneshot::Sender<Whose>),
+    Quarantine(oneshot::Sender<QuarantineOutcome>),
 }
 
+/// How long the agent may take with what lies in quarantine: it moves files, perhaps from one file system to another.
+const QUARANTINE_DEADLINE_MS: u64 = 8_000;
+
 /// Why there is no answer.
-enum NoAnswer {
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// No agent is connected.
     NoAgent,
+    /// One is, and did not answer: why.
     Failed(String),
 }
 
@@ -127,11 +135,27 @@ impl AgentLink {
         }
     }
 
+    /// Has the agent deal with what is in quarantine.
+    pub async fn quarantine(&self, verb: QuarantineVerb) -> Result<QuarantineOutcome, NoAnswer> {
+        let frame = |request| ToAgent::Quarantine { request, verb };
+        self.ask_for(Waiting::Quarantine, frame, QUARANTINE_DEADLINE_MS)
+            .await
+    }
+
     /// Sends a request and waits for its answer, no longer than [`REGISTER_DEADLINE_MS`].
     async fn ask<T>(
         &self,
         waiting: impl FnOnce(oneshot::Sender<T>) -> Waiting,
         frame: impl FnOnce(u64) -> ToAgent,
+    ) -> Result<T, NoAnswer> {
+        self.ask_for(waiting, frame, REGISTER_DEADLINE_MS).await
+    }
+
+    async fn ask_for<T>(
+        &self,
+        waiting: impl FnOnce(oneshot::Sender<T>) -> Waiting,
+        frame: impl FnOnce(u64) -> ToAgent,
+        deadline_ms: u64,
     ) -> Result<T, NoAnswer> {
         if !self.connected() {
             return Err(NoAnswer::NoAgent);
@@ -155,7 +179,7 @@ impl AgentLink {
             live.waiting.insert(request, waiting(sender));
             answer
         };
-        match tokio::time::timeout(Duration::from_millis(REGISTER_DEADLINE_MS), answer).await {
+        match tokio::time::timeout(Duration::from_millis(deadline_ms), answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => failed("the connection to the agent broke before it answered".into()),
             Err(_) => {
@@ -163,7 +187,7 @@ impl AgentLink {
                     live.waiting.remove(&request);
                 }
                 failed(format!(
-                    "the agent did not answer within {REGISTER_DEADLINE_MS} ms; see its log"
+                    "the agent did not answer within {deadline_ms} ms; see its log"
                 ))
             }
         }
@@ -224,6 +248,12 @@ impl AgentLink {
     pub(super) fn told_whose(&self, connection: u64, request: u64, whose: Whose) {
         if let Some(Waiting::Whose(waiting)) = self.answered(connection, request) {
             let _ = waiting.send(whose);
+        }
+    }
+
+    pub(super) fn dealt_with(&self, connection: u64, request: u64, outcome: QuarantineOutcome) {
+        if let Some(Waiting::Quarantine(waiting)) = self.answered(connection, request) {
+            let _ = waiting.send(outcome);
         }
     }
 

@@ -5,4 +5,4 @@ pub mod frame;
 mod link;
 
 pub use connection::Agents;
-pub use link::AgentLink;
+pub use link::{AgentLink, NoAnswer};

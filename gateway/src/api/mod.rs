@@ -14,6 +14,7 @@
 //! | [`records`] | decisions and records from the ledger |
 //! | [`events`] | new records as a stream |
 //! | [`people`] | approvals and grants |
+//! | [`gate`] | artifacts, quarantine, lists |
 //! | [`questions`] | what supervised sandboxes ask |
 //! | [`rules`] | inspect, policy reload |
 //! | [`sandbox`] | in which room a harness's shell line runs |
@@ -33,6 +34,7 @@ use crate::metrics::Metrics;
 pub mod access;
 pub mod caller;
 pub mod events;
+pub mod gate;
 pub mod governed;
 pub mod hooks;
 pub mod openapi;

@@ -10,11 +10,12 @@ use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
 use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
+use defenseclaw_model::gate::{ListEntry, ListVerb, QuarantineEntry, Release};
 use defenseclaw_model::record::Record;
 use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion, SandboxEntered, SandboxNoted};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Api, Caller, Problem, events, hooks, people, questions, records, rules, sandbox, state};
+use super::{Api, Caller, Problem, events, gate, hooks, people, questions, records, rules, sandbox, state};
 use crate::approvals::Grant;
 
 /// Who may ask.
@@ -70,6 +71,7 @@ pub fn routes() -> Vec<Route> {
     routes.extend(about_records());
     routes.extend(about_people());
     routes.extend(about_rules());
+    routes.extend(about_artifacts());
     routes
 }
 
@@ -297,6 +299,80 @@ fn about_rules() -> Vec<Route> {
                 "Read the rules again; if they are refused, those before stay in force",
                 json::<rules::Reloaded>(),
                 || post(rules::reload),
+            )
+        },
+    ]
+}
+
+fn about_artifacts() -> Vec<Route> {
+    let verb = |path, name, summary, body, handler| Route {
+        method: Method::POST,
+        needs: Needs::Operator,
+        body,
+        ..plain(path, name, summary, json::<QuarantineEntry>(), handler)
+    };
+    vec![
+        Route {
+            needs: Needs::Reader,
+            ..plain(
+                "/v1/artifacts",
+                "artifacts",
+                "The last answer of the install gate about each path",
+                json::<gate::Artifacts>(),
+                || get(gate::artifacts),
+            )
+        },
+        Route {
+            needs: Needs::Reader,
+            ..plain(
+                "/v1/quarantine",
+                "quarantine",
+                "What lies in quarantine; asked of the agent, which holds it",
+                json::<gate::Held>(),
+                || get(gate::held),
+            )
+        },
+        verb(
+            "/v1/quarantine/{id}/restore",
+            "restore",
+            "Put it back where it was; it is scanned again when it is opened",
+            Content::None,
+            || post(gate::restore),
+        ),
+        verb(
+            "/v1/quarantine/{id}/release",
+            "release",
+            "Allow exactly this content for a time, and put it back",
+            json::<Release>(),
+            || post(gate::release),
+        ),
+        verb(
+            "/v1/quarantine/{id}/delete",
+            "delete_quarantined",
+            "Delete it for good",
+            Content::None,
+            || post(gate::delete),
+        ),
+        Route {
+            needs: Needs::Reader,
+            ..plain(
+                "/v1/artifact-lists",
+                "artifact_lists",
+                "What operators allow and block at run time, beside lists.yaml",
+                json::<gate::Listed>(),
+                || get(gate::lists),
+            )
+        },
+        Route {
+            method: Method::POST,
+            needs: Needs::Operator,
+            body: json::<ListVerb>(),
+            ..plain(
+                "/v1/artifact-lists",
+                "change_artifact_lists",
+                "Allow or block an artifact, or take that back",
+                json::<ListEntry>(),
+                || post(gate::change),
             )
         },
     ]

@@ -83,6 +83,9 @@ pub(super) async fn reload(
         ),
         Err(problem) => ("policy_refused", format!("{}; by user {uid}", problem.message())),
     };
+    if outcome.is_ok() {
+        api.engine.admissions().rules_changed();
+    }
     record(&api, state, detail).await?;
     let (before, policy) = outcome?;
     Ok(Json(Reloaded { policy, before }))

@@ -94,6 +94,7 @@ impl Engine {
         let name = format!("{pid}-{time_ns:x}");
         let session = SessionId::new(RUN, &name).unwrap_or_else(|_| unreachable!("digits are an id"));
         self.sessions().claim(&session, peer.uid);
+        self.parts.admissions.saw(peer.uid, Some(project), None).await;
         let considered = self.consider_command(&session, peer, project, command).await;
         let declaration = considered
             .as_ref()

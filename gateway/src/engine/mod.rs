@@ -19,6 +19,7 @@ use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::wire::ToAgent;
 
+use crate::admission::Admissions;
 use crate::agent::AgentLink;
 use crate::approvals::Approvals;
 use crate::clock;
@@ -93,6 +94,8 @@ pub struct Parts {
     pub agent: Arc<AgentLink>,
     /// Calls that wait for a person.
     pub approvals: Arc<Approvals>,
+    /// The install gate.
+    pub admissions: Arc<Admissions>,
 }
 
 impl Engine {
@@ -128,6 +131,11 @@ impl Engine {
     /// Calls that wait for a person.
     pub fn approvals(&self) -> &Approvals {
         &self.parts.approvals
+    }
+
+    /// The install gate.
+    pub fn admissions(&self) -> &Admissions {
+        &self.parts.admissions
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -181,6 +189,11 @@ impl Engine {
             said,
         } = parsed;
         let session = event.session;
+        // Before the harness goes on: it reads its project's skills next.
+        self.parts
+            .admissions
+            .saw(request.peer.uid, event.cwd.as_deref(), home.as_deref())
+            .await;
         match event.kind {
             HookEventKind::PreToolUse(call) | HookEventKind::PermissionRequest(call) => {
                 self.tool_call(

@@ -28,6 +28,10 @@ fn with_config<F: Future<Output = ()>>(
 ) -> Vec<RecordBody> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ledger.db");
+    let config = &Config {
+        state: folder.path().to_owned(),
+        ..config.clone()
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -40,13 +44,16 @@ fn with_config<F: Future<Output = ()>>(
         let judge = Judge::new(Arc::clone(&rules), Arc::clone(&sessions), path.clone());
         let grants = folder.path().join("grants.json");
         let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
+        let agent: Arc<AgentLink> = Arc::default();
+        let admissions = Admissions::start(config, Arc::clone(&rules), ledger.clone(), Arc::clone(&agent));
         let parts = Parts {
             rules,
             ledger,
             sessions,
             judge,
-            agent: Arc::default(),
+            agent,
             approvals,
+            admissions: Arc::new(admissions.unwrap()),
         };
         test(Arc::new(Engine::new(config, parts))).await;
     });
@@ -74,6 +81,60 @@ async fn hook(engine: &Engine, uid: u32, event: &str, more: Value) -> Reply {
 
 fn bash(call: &str, command: &str) -> Value {
     json!({"tool_name": "Bash", "tool_use_id": call, "tool_input": {"command": command}})
+}
+
+#[test]
+fn what_the_gate_refused_is_kept_from_calls_where_nothing_holds_its_opens() {
+    use defenseclaw_model::admission::ArtifactKind;
+    use defenseclaw_model::gate::{GateQuestion, GateScan, GatedArtifact};
+    let question = |digest: &str| GateQuestion {
+        artifact: GatedArtifact {
+            kind: ArtifactKind::Skill,
+            connector: "claude-code".into(),
+            name: "pdf".into(),
+            path: "/h/.claude/skills/pdf".into(),
+            digest: format!("sha256:{}", digest.repeat(32)),
+            uid: 1000,
+            files: 1,
+            bytes: 1,
+        },
+        session: None,
+        opener: "node".into(),
+        scan: GateScan::Failed {
+            reason: "it is over a bound".into(),
+        },
+        scan_ms: 1,
+    };
+    let records = with_engine(|engine| async move {
+        let denied = async |call: &str, command: &str| {
+            let reply = hook(&engine, 1000, "PreToolUse", bash(call, command)).await;
+            String::from_utf8(reply.body).unwrap().contains("\"deny\"")
+        };
+        assert!(
+            !denied("t1", "cat /h/.claude/skills/pdf/SKILL.md").await,
+            "nobody has looked at it"
+        );
+        engine.admissions().admit(question("0a")).await;
+        assert!(denied("t2", "cat /h/.claude/skills/pdf/SKILL.md").await);
+        assert!(denied("t3", "/h/.claude/skills/pdf/run.sh --now").await);
+        assert!(!denied("t4", "cat /h/.claude/skills/pdf-other/SKILL.md").await);
+        let allow = serde_json::from_value(json!({
+            "verb": "add", "list": "allow", "digest": format!("sha256:{}", "0a".repeat(32)), "reason": "read",
+        }));
+        engine.admissions().change_lists(allow.unwrap(), 0).await.unwrap();
+        assert!(
+            !denied("t5", "cat /h/.claude/skills/pdf/SKILL.md").await,
+            "an operator has allowed it since"
+        );
+    });
+    let rules: Vec<_> = records
+        .iter()
+        .filter_map(|body| match body {
+            RecordBody::ToolCall { decision, .. } => Some(decision.rule.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(rules[1..3], ["gate.refused-artifact"; 2], "{rules:?}");
 }
 
 #[test]
@@ -388,6 +449,7 @@ fn with_launcher(engine: &Arc<Engine>) -> Arc<Engine> {
         judge: engine.parts.judge.clone(),
         agent: Arc::clone(&engine.parts.agent),
         approvals: Arc::clone(&engine.parts.approvals),
+        admissions: Arc::clone(&engine.parts.admissions),
     };
     let mut engine = Engine::new(&config, parts);
     engine.launcher = Path::new(env!("CARGO_MANIFEST_DIR"))

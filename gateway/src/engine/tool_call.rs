@@ -12,11 +12,12 @@ use defenseclaw_model::ids::{DOCTOR_SESSION, SessionId};
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::sandbox::Sandbox;
 use defenseclaw_model::wire::ToAgent;
-use defenseclaw_policy::{DecideInput, PolicyError};
+use defenseclaw_policy::{DecideInput, PolicyError, RefusedArtifact};
 use serde_json::Value;
 
 use super::sandbox::Doors;
 use super::{Engine, Request, off_loop};
+use crate::admission;
 use crate::approvals::{Fingerprint, Pending};
 use crate::clock;
 use crate::connector::Reply;
@@ -282,6 +283,7 @@ impl Engine {
             fail_mode: self.config.fail_mode_of(connector),
             modifies,
             doors,
+            refused: self.parts.admissions.refused(),
         }
     }
 
@@ -439,6 +441,8 @@ pub(super) struct Decider {
     modifies: bool,
     /// The ways into a room.
     doors: Doors,
+    /// Artifacts that were refused, where nothing else keeps calls from using them.
+    refused: Arc<[RefusedArtifact]>,
 }
 
 impl Decider {
@@ -487,6 +491,7 @@ impl Decider {
         findings: &[Finding],
         binding: &Binding,
     ) -> Outcome {
+        let artifacts = admission::used(&self.refused, facts);
         let input = DecideInput {
             connector: asked.session.connector(),
             session: &asked.session,
@@ -500,6 +505,7 @@ impl Decider {
             posture: &self.posture,
             binding,
             sandbox: self.doors.own(&asked.call),
+            artifacts: &artifacts,
         };
         let (mut decision, policy_failed) = match self.rules.policy.decide(&input) {
             Ok(decision) => (self.feasible(decision), false),
@@ -621,6 +627,7 @@ mod tests {
                 fail_mode,
                 modifies: false,
                 doors: Doors::closed("claude-code"),
+                refused: Arc::default(),
             };
             let outcome = decider.outcome(
                 &asked(),

@@ -254,6 +254,7 @@ fn agents_that_do_not_keep_to_the_protocol_are_disconnected() {
     let (mut agent, _) = (
         FakeAgent {
             stream: std::os::unix::net::UnixStream::connect(world.agent_socket()).unwrap(),
+            scopes: Vec::new(),
         },
         (),
     );

@@ -10,6 +10,7 @@ mod agents;
 mod api;
 mod entered;
 mod faults;
+mod gate;
 mod harnesses;
 mod hooks;
 mod lifecycle;

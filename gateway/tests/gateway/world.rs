@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use defenseclaw_audit::{Query, Reader};
 use defenseclaw_model::api::Status;
+use defenseclaw_model::gate::GateScope;
 use defenseclaw_model::record::{Record, RecordBody};
 use defenseclaw_model::wire::{AgentStatus, ToAgent, ToGateway, WIRE_VERSION};
 use serde_json::{Value, json};
@@ -340,6 +341,8 @@ pub(crate) fn read_answer_from(stream: &mut impl Read) -> Option<Answer> {
 /// The other end of the agent's socket.
 pub(crate) struct FakeAgent {
     pub(crate) stream: UnixStream,
+    /// What it was told to govern, the newest last.
+    pub(crate) scopes: Vec<GateScope>,
 }
 
 impl FakeAgent {
@@ -347,6 +350,7 @@ impl FakeAgent {
     pub(crate) fn connect(world: &World, sensor: &str) -> (Self, Option<ToAgent>) {
         let mut agent = Self {
             stream: connect(&world.agent_socket()),
+            scopes: Vec::new(),
         };
         agent.send(&ToGateway::Hello {
             wire: WIRE_VERSION,
@@ -372,8 +376,25 @@ impl FakeAgent {
         let _ = self.stream.write_all(bytes);
     }
 
-    /// The next frame; `None` when the gateway has closed.
+    /// The next frame that is no scope; `None` when the gateway has closed.
     pub(crate) fn receive(&mut self) -> Option<ToAgent> {
+        loop {
+            match self.receive_any()? {
+                ToAgent::GateScope { scope } => self.scopes.push(scope),
+                frame => return Some(frame),
+            }
+        }
+    }
+
+    /// The next scope; every other frame before it is a fault.
+    pub(crate) fn scope(&mut self) -> GateScope {
+        match self.receive_any() {
+            Some(ToAgent::GateScope { scope }) => scope,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn receive_any(&mut self) -> Option<ToAgent> {
         let mut head = [0; 4];
         self.stream.read_exact(&mut head).ok()?;
         let mut json = vec![0; u32::from_le_bytes(head) as usize];

@@ -278,6 +278,9 @@ fn a_missing_ledger_is_named_and_not_made() {
 
 #[test]
 fn the_kinds_are_those_of_the_model() {
+    let artifact = json!({
+        "kind": "skill", "connector": "", "name": "", "path": "", "digest": "", "uid": 0, "files": 0, "bytes": 0,
+    });
     let bodies = [
         json!({"kind": "session_start", "uid": 0, "binding": {"state": "bound"}}),
         json!({"kind": "prompt", "text": ""}),
@@ -287,6 +290,13 @@ fn the_kinds_are_those_of_the_model() {
         json!({"kind": "sandbox", "uid": 0, "report": {
             "profile": "", "project": "", "landlock_abi": 0, "best_effort": false, "protections": [],
         }}),
+        json!({"kind": "admission", "artifact": artifact, "opener": "", "policy": "", "scan_ms": 0, "answer": {
+            "action": "allow", "reason": "", "severity": "NONE", "enforced": true, "rules": [],
+        }}),
+        json!({"kind": "quarantine", "state": "held", "entry": {
+            "id": "", "artifact": artifact, "time_ns": 0, "reason": "", "severity": "HIGH", "rules": [], "held_at": "",
+        }}),
+        json!({"kind": "list_change", "list": "allow", "state": "added", "entry": {}}),
         json!({"kind": "notice", "name": ""}),
         json!({"kind": "completion", "text": ""}),
         json!({"kind": "call_end", "tool": "", "failed": false}),

@@ -77,11 +77,11 @@ fn add(collector: &mut Collector, entry: Entry, unpacked: Unpacked) {
     match unpacked {
         Unpacked::Whole(bytes) => {
             let size = bytes.len() as u64;
-            collector.add(Entry { size, ..entry }, bytes, None);
+            collector.add(Entry { size, ..entry }, bytes);
         }
         Unpacked::Cut(bytes) => {
             let size = entry.size.max(bytes.len() as u64 + 1);
-            collector.add(Entry { size, ..entry }, bytes, None);
+            collector.add(Entry { size, ..entry }, bytes);
         }
         Unpacked::Bomb => {
             let message = format!("It unpacks to more than {MAX_RATIO} times its size");

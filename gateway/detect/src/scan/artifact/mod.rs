@@ -4,18 +4,20 @@
 //! what could not be looked at is never passed as clean.
 
 mod archive;
+mod copy;
 mod format;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use defenseclaw_artifact::{ContentDigest, SIGNATURE_FILE};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::ScanFinding;
 use sha2::{Digest, Sha256};
 
+pub use copy::{CopyError, read_copy};
 pub(crate) use format::{Format, format_of};
 
 /// Most files, those in archives included: a skill has dozens, a plugin with its packages some thousands.
@@ -48,6 +50,9 @@ pub const MAX_DEPTH: usize = 48;
 /// Longest path in an artifact (bytes): the kernel's own bound.
 pub const MAX_PATH: usize = 4096;
 
+/// Largest signature file that is handed on (bytes): what is larger is none.
+const MAX_SIGNATURE: usize = 8 << 10;
+
 /// Most problems that are listed; the bounds themselves are always told.
 const MAX_PROBLEMS: usize = 200;
 
@@ -73,8 +78,10 @@ pub struct Artifact {
     pub files: Vec<ArtifactFile>,
     /// What could not be read, or should not be there.
     pub problems: Vec<ScanFinding>,
-    /// SHA-256 over the canonical manifest, in hex.
+    /// `sha256:` and 64 hex digits over the canonical manifest: that of `defenseclaw-artifact`.
     pub digest: String,
+    /// The text of the signature file at the top, where there is one. Nothing of it is verified.
+    pub signature: Option<String>,
     /// Bytes that were kept.
     pub bytes: u64,
     /// Whether the artifact is one archive.
@@ -103,8 +110,8 @@ pub enum ReadError {
 /// Reads what stands at `path`.
 pub fn read(path: &Path) -> Result<Artifact, ReadError> {
     let mut collector = Collector::default();
-    let packed = walk::root(path, &mut collector)?;
-    Ok(collector.finish(packed))
+    let root = walk::root(path, &mut collector)?;
+    Ok(collector.finish(root))
 }
 
 /// The same for files in memory: path and content.
@@ -113,9 +120,19 @@ pub fn from_memory(files: impl IntoIterator<Item = (String, Vec<u8>)>) -> Artifa
     for (path, bytes) in files {
         let size = bytes.len() as u64;
         let entry = Entry::plain(path, size);
-        collector.add(entry, bytes, None);
+        collector.note(entry.path.as_bytes(), &entry, &Sha256::digest(&bytes).into());
+        collector.add(entry, bytes);
     }
-    collector.finish(false)
+    collector.finish(Root::Folder)
+}
+
+/// What stands where an artifact stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Root {
+    Folder,
+    File,
+    /// A file that is an archive.
+    Archive,
 }
 
 /// A file as it is handed to the collector.
@@ -143,8 +160,8 @@ impl Entry {
 struct Collector {
     files: Vec<ArtifactFile>,
     problems: Vec<ScanFinding>,
-    /// Path to what stands there, for the digest. A path that is told twice keeps both.
-    manifest: BTreeMap<String, String>,
+    /// Over everything that was met, looked at or not.
+    digest: ContentDigest,
     bytes: u64,
     /// Which bounds over all files were told of.
     told: [bool; 2],
@@ -182,14 +199,15 @@ impl Collector {
         }
     }
 
-    /// Takes a file. `hash` is that of the whole content, where `bytes` is only its beginning.
-    fn add(&mut self, entry: Entry, bytes: Vec<u8>, hash: Option<String>) {
+    /// Has the digest cover a file. `path` is its name as it is stored.
+    fn note(&mut self, path: &[u8], entry: &Entry, sha256: &[u8; 32]) {
+        self.digest.file(path, entry.executable, entry.size, sha256);
+    }
+
+    /// Takes a file, or its beginning.
+    fn add(&mut self, entry: Entry, bytes: Vec<u8>) {
         if !self.takes_more(&entry.path) {
             return;
-        }
-        if entry.nesting == 0 {
-            let hash = hash.unwrap_or_else(|| hex(&Sha256::digest(&bytes)));
-            self.note(&entry.path, &hash);
         }
         let whole = bytes.len() as u64 == entry.size;
         self.bytes += bytes.len() as u64;
@@ -216,37 +234,19 @@ impl Collector {
         }
     }
 
-    /// Notes what the digest covers.
-    fn note(&mut self, path: &str, what: &str) {
-        let line = self.manifest.entry(path.to_owned()).or_default();
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(what);
-    }
-
-    fn finish(mut self, packed: bool) -> Artifact {
+    fn finish(mut self, root: Root) -> Artifact {
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut digest = Sha256::new();
-        for (path, what) in &self.manifest {
-            digest.update(path);
-            digest.update([0]);
-            digest.update(what);
-            digest.update(b"\n");
-        }
+        let signature = self.files.iter().find(|file| file.path == SIGNATURE_FILE);
+        let signature = signature.and_then(|file| String::from_utf8(file.bytes.clone()).ok());
         Artifact {
             files: self.files,
             problems: self.problems,
-            digest: hex(&digest.finalize()),
+            digest: self.digest.finish(root == Root::Folder),
+            signature: signature.filter(|text| text.len() <= MAX_SIGNATURE),
             bytes: self.bytes,
-            packed,
+            packed: root == Root::Archive,
         }
     }
-}
-
-/// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What can be wrong with the files themselves.

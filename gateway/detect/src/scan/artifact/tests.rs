@@ -68,7 +68,7 @@ fn a_folder_is_read_in_order_and_its_digest_says_what_it_holds() {
     let first = read(folder.path()).unwrap();
     assert_eq!(paths(&first), ["a.md", "b/x.txt"]);
     assert!(first.problems.is_empty());
-    assert_eq!(first.digest.len(), 64);
+    assert_eq!(first.digest.len(), "sha256:".len() + 64);
     assert_eq!(first.digest, read(folder.path()).unwrap().digest);
     let in_memory = from_memory([
         ("b/x.txt".to_owned(), b"x".to_vec()),

@@ -12,8 +12,8 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Collector, Entry, Known, MAX_DEPTH, MAX_FILE, MAX_FILES, MAX_HASHED, MAX_PATH, ReadError, format_of, hex,
-    misread, name_of,
+    Collector, Entry, Known, MAX_DEPTH, MAX_FILE, MAX_FILES, MAX_HASHED, MAX_PATH, ReadError, Root,
+    format_of, misread, name_of,
 };
 
 /// How files are opened: never through a link, never waiting for a FIFO's other end.
@@ -23,9 +23,9 @@ const OPEN: OFlag = OFlag::O_RDONLY
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NOCTTY);
 
-/// Reads what stands at `path` into the collector, and says whether it is one archive. The path itself may be a link: it
+/// Reads what stands at `path` into the collector, and says what it is. The path itself may be a link: it
 /// is what the caller named.
-pub(super) fn root(path: &Path, collector: &mut Collector) -> Result<bool, ReadError> {
+pub(super) fn root(path: &Path, collector: &mut Collector) -> Result<Root, ReadError> {
     let failed = |source: io::Error| ReadError::Open {
         path: path.to_owned(),
         source,
@@ -36,7 +36,7 @@ pub(super) fn root(path: &Path, collector: &mut Collector) -> Result<bool, ReadE
         let dir = Dir::open(&path_real, OPEN | OFlag::O_DIRECTORY, Mode::empty());
         let dir = dir.map_err(|errno| failed(errno.into()))?;
         folder(dir, "", 0, collector);
-        return Ok(false);
+        return Ok(Root::Folder);
     }
     if !metadata.is_file() {
         return Err(ReadError::Special {
@@ -59,8 +59,9 @@ pub(super) fn root(path: &Path, collector: &mut Collector) -> Result<bool, ReadE
         executable: stat.st_mode & 0o111 != 0,
         nesting: 0,
     };
-    collector.add(entry, content.bytes, Some(content.hash));
-    Ok(packed)
+    content.note(&entry, collector);
+    collector.add(entry, content.bytes);
+    Ok(if packed { Root::Archive } else { Root::File })
 }
 
 fn kind_of(stat: &FileStat) -> SFlag {
@@ -111,7 +112,7 @@ fn folder(mut dir: Dir, prefix: &str, depth: usize, collector: &mut Collector) {
         if let Err(errno) = entry(&dir, &name, &path, depth, collector) {
             let why = io::Error::from(errno);
             collector.tell(&path, Known::Unreadable, format!("It cannot be read: {why}"));
-            collector.note(&path, "unreadable");
+            collector.digest.other(path.as_bytes());
         }
     }
 }
@@ -128,7 +129,7 @@ fn entry(
         SFlag::S_IFDIR if depth >= MAX_DEPTH => {
             let message = format!("Folders lie deeper than {MAX_DEPTH}: what is below is not looked at");
             collector.tell(path, Known::Limit, message);
-            collector.note(path, "too deep");
+            collector.digest.other(path.as_bytes());
         }
         SFlag::S_IFDIR => {
             let below = Dir::openat(dir.as_fd(), name, OPEN | OFlag::O_DIRECTORY, Mode::empty())?;
@@ -150,10 +151,12 @@ fn entry(
                 executable: stat.st_mode & 0o111 != 0,
                 nesting: 0,
             };
-            collector.add(entry, content.bytes, Some(content.hash));
+            content.note(&entry, collector);
+            collector.add(entry, content.bytes);
         }
         SFlag::S_IFLNK => {
             let target = readlinkat(dir.as_fd(), name)?;
+            collector.digest.link(path.as_bytes(), target.as_encoded_bytes());
             link(path, &name_of(target.as_encoded_bytes()), collector);
         }
         _ => special(path, collector),
@@ -166,13 +169,16 @@ fn errno(error: &io::Error) -> Errno {
 }
 
 fn special(path: &str, collector: &mut Collector) {
-    let message = "It is a FIFO, a socket or a device, and was not opened".to_owned();
-    collector.tell(path, Known::Special, message);
-    collector.note(path, "special");
+    tell_special(path, collector);
+    collector.digest.other(path.as_bytes());
 }
 
-fn link(path: &str, target: &str, collector: &mut Collector) {
-    collector.note(path, &format!("link {target}"));
+pub(super) fn tell_special(path: &str, collector: &mut Collector) {
+    let message = "It is a FIFO, a socket or a device, and was not opened".to_owned();
+    collector.tell(path, Known::Special, message);
+}
+
+pub(super) fn link(path: &str, target: &str, collector: &mut Collector) {
     if leads_out(path, target) {
         let message = format!("The link leads out of the artifact, to {target}");
         collector.tell(path, Known::LinkOut, message);
@@ -203,7 +209,19 @@ pub(super) fn leads_out(path: &str, target: &str) -> bool {
 struct Content {
     bytes: Vec<u8>,
     size: u64,
-    hash: String,
+    sha256: [u8; 32],
+    /// Whether the hash covers only the beginning.
+    cut: bool,
+}
+
+impl Content {
+    fn note(&self, entry: &Entry, collector: &mut Collector) {
+        collector.note(entry.path.as_bytes(), entry, &self.sha256);
+        if self.cut {
+            // The digest must not claim what it does not cover.
+            collector.digest.other(entry.path.as_bytes());
+        }
+    }
 }
 
 /// The first `keep` bytes of a file, and the hash of all (up to [`MAX_HASHED`]).
@@ -224,10 +242,10 @@ fn content(mut file: File, keep: u64) -> io::Result<Content> {
         digest.update(buffer.get(..read).unwrap_or_default());
         size += read as u64;
     }
-    let mut hash = hex(&digest.finalize());
-    if size >= MAX_HASHED {
-        // The digest must not claim what it does not cover.
-        hash.push_str(" cut");
-    }
-    Ok(Content { bytes, size, hash })
+    Ok(Content {
+        bytes,
+        size,
+        sha256: digest.finalize().into(),
+        cut: size >= MAX_HASHED,
+    })
 }
