@@ -12,8 +12,10 @@ use landlock::{
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq, SeccompCondition,
-    SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction,
+    SeccompCmpArgLen::Dword,
+    SeccompCmpOp::{Eq, MaskedEq},
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
 use crate::host;
@@ -165,6 +167,9 @@ fn filter() -> Result<BpfProgram, SyscallError> {
     rules.insert(libc::SYS_mmap, vec![mapped]);
     let protected = SeccompRule::new(vec![bits(2, libc::PROT_EXEC, 0)?])?;
     rules.insert(libc::SYS_mprotect, vec![protected]);
+    // A program that was built for debugging asks whether a descriptor is open before it closes it.
+    let is_open = SeccompCondition::new(1, Dword, Eq, u64::from(libc::F_GETFD.unsigned_abs()))?;
+    rules.insert(libc::SYS_fcntl, vec![SeccompRule::new(vec![is_open])?]);
     let filter = SeccompFilter::new(rules, SeccompAction::KillProcess, SeccompAction::Allow, arch)?;
     Ok(BpfProgram::try_from(filter)?)
 }
@@ -208,6 +213,7 @@ mod tests {
                 "unlink" => drop(libc::unlink(file.as_ptr())),
                 "ioctl" => drop(libc::ioctl(0, libc::FIONREAD, 0)),
                 "io_uring" => drop(libc::syscall(libc::SYS_io_uring_setup, 1, 0)),
+                "duplicate" => drop(libc::fcntl(0, libc::F_DUPFD, 3)),
                 "memfd" => drop(libc::syscall(libc::SYS_memfd_create, file.as_ptr(), 0)),
                 "executable memory" => mapped(libc::mmap(
                     std::ptr::null_mut(),
@@ -262,6 +268,7 @@ mod tests {
             "unlink",
             "ioctl",
             "io_uring",
+            "duplicate",
             "memfd",
             "executable memory",
             "mapped file",

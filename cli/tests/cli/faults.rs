@@ -9,7 +9,7 @@ use crate::story;
 #[test]
 fn help_is_complete() {
     let host = Host::new();
-    let commands: [&[&str]; 39] = [
+    let commands: [&[&str]; 50] = [
         &["--help"],
         &["setup", "--help"],
         &["teardown", "--help"],

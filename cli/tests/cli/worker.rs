@@ -283,7 +283,14 @@ fn memory_is_bounded_under_hostile_archives() {
         ),
         ("a bomb alone", copy(&[("z.zip", &bomb)]), "archive.bomb"),
         ("nested archives", copy(&[("a.zip", &nested)]), "artifact.limit"),
-        ("a large file", copy(&[("big.txt", &zeros)]), "artifact.limit"),
+        (
+            "a large file",
+            copy(&[
+                ("SKILL.md", SKILL.as_bytes()),
+                ("big.txt", text.repeat(3).as_bytes()),
+            ]),
+            "artifact.limit",
+        ),
         ("text at every bound", copy(&many), ""),
     ];
     for (what, copy, rule) in cases {
