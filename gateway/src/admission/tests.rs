@@ -298,13 +298,24 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn admissions(config: &Config) -> (Admissions, LedgerWriter) {
+/// The ledger's writer and its end.
+struct Writer(LedgerWriter, crate::ledger_writer::Ended);
+
+impl Writer {
+    /// The next gateway can open the ledger.
+    async fn close(self) {
+        self.0.stop().await;
+        let _ = self.1.await;
+    }
+}
+
+fn admissions(config: &Config) -> (Admissions, Writer) {
     let ledger = Ledger::open(&config.ledger(), config.durability).unwrap();
-    let (ledger, _ended) = LedgerWriter::start(ledger, config.durability).unwrap();
+    let (ledger, ended) = LedgerWriter::start(ledger, config.durability).unwrap();
     let kept = lists::load(&config.state.join(lists::FILE)).unwrap();
     let rules = Arc::new(RulesInForce::start_with(None, kept).unwrap());
     let admissions = Admissions::start(config, rules, ledger.clone(), Arc::default()).unwrap();
-    (admissions, ledger)
+    (admissions, Writer(ledger, ended))
 }
 
 fn high() -> GateQuestion {
@@ -317,7 +328,7 @@ fn an_answer_is_recorded_with_its_findings_and_known_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let config = config("mode: action\n", folder.path());
     runtime().block_on(async {
-        let (admissions, _ledger) = admissions(&config);
+        let (admissions, ledger) = admissions(&config);
         let answer = admissions.admit(high()).await;
         assert_eq!((answer.action, answer.enforced), (AdmissionAction::Block, true));
         assert_eq!(admissions.refused()[0].name, "pdf-forms");
@@ -367,7 +378,7 @@ fn what_cannot_be_recorded_is_answered_by_fail_mode_and_a_refusal_stands() {
         runtime().block_on(async {
             let (admissions, ledger) = admissions(&config);
             assert_eq!(admissions.admit(clean()).await.action, AdmissionAction::Allow);
-            ledger.stop().await;
+            ledger.0.stop().await;
             let answer = admissions.admit(clean()).await;
             assert_eq!(answer.action, expected, "{text}");
             assert!(
@@ -393,7 +404,7 @@ fn lists_change_what_is_admitted_and_outlive_a_restart() {
         for_s: None,
     };
     let id = runtime().block_on(async {
-        let (admissions, _ledger) = admissions(&config);
+        let (admissions, ledger) = admissions(&config);
         assert!(!admissions.admit(high()).await.enforced, "it only observes");
         let entry = admissions.change_lists(allow(), 0).await.unwrap();
         assert_eq!(entry.owner, "user root");
@@ -415,6 +426,7 @@ fn lists_change_what_is_admitted_and_outlive_a_restart() {
         let refused = admissions.change_lists(bad, 0).await.unwrap_err();
         assert!(refused.to_string().contains("fits everything"), "{refused}");
         assert_eq!(admissions.listed().len(), 1);
+        ledger.close().await;
         entry.id
     });
     runtime().block_on(async {
