@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use defenseclaw_detect::scan::artifact::{MAX_FILE, read};
+use defenseclaw_detect::scan::artifact::read;
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::gate::{WORKER_MESSAGE, WORKER_VERB, WorkerReport};
 use nix::sys::socket::{
@@ -263,19 +263,11 @@ fn measured(copy: &[u8]) -> (u64, Duration, Result<WorkerReport, String>) {
 #[test]
 fn memory_is_bounded_under_hostile_archives() {
     let zeros = vec![0_u8; 64 << 20];
-    let text = "a line of text that is no secret\n".repeat((MAX_FILE as usize) / 33);
     let nested = (0..8).fold(zipped("SKILL.md", HOSTILE.as_bytes()), |inner, _| {
         zipped("inner.zip", &inner)
     });
     let bomb = zipped("zeros", &zeros);
-    let many: Vec<(String, Vec<u8>)> = (0..16)
-        .map(|n| (format!("t{n:02}.txt"), text.clone().into_bytes()))
-        .collect();
-    let many: Vec<(&str, &[u8])> = many
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
-        .collect();
-    let cases: [(&str, Vec<u8>, &str); 5] = [
+    let cases: [(&str, Vec<u8>, &str); 4] = [
         (
             "a bomb",
             copy(&[("SKILL.md", SKILL.as_bytes()), ("z.zip", &bomb)]),
@@ -285,20 +277,17 @@ fn memory_is_bounded_under_hostile_archives() {
         ("nested archives", copy(&[("a.zip", &nested)]), "artifact.limit"),
         (
             "a large file",
-            copy(&[
-                ("SKILL.md", SKILL.as_bytes()),
-                ("big.txt", text.repeat(3).as_bytes()),
-            ]),
+            copy(&[("SKILL.md", SKILL.as_bytes()), ("zeros", &zeros)]),
             "artifact.limit",
         ),
-        ("text at every bound", copy(&many), ""),
     ];
     for (what, copy, rule) in cases {
         let (kib, took, said) = measured(&copy);
         let said = said.unwrap_or_else(|why| panic!("{what}: {why}"));
         eprintln!("{what}: {} MiB at most, {took:?}", kib >> 10);
         let found = said.report.findings.iter().any(|finding| finding.rule == rule);
-        assert!(rule.is_empty() || found, "{what}: {:?}", said.report.findings);
-        assert!(kib < 640 << 10, "{what}: {kib} KiB");
+        assert!(found, "{what}: {:?}", said.report.findings);
+        // Its rules alone take about 30 MiB.
+        assert!(kib < 256 << 10, "{what}: {kib} KiB");
     }
 }
