@@ -201,18 +201,24 @@ impl Jobs {
         // A fifth of the time is the gateway's.
         let scan_by = deadline - deadline.saturating_duration_since(begun) / 5;
         let program = proc::executable(u32::try_from(opener).unwrap_or_default());
+        let mut restless = None;
         let copied = loop {
-            match copy::copy(&which.physical, scan_by) {
-                Err(CopyError::Unquiet(path)) if Instant::now() >= scan_by => {
+            match (copy::copy(&which.physical, scan_by), restless.take()) {
+                (Err(CopyError::Unquiet(path)), _) | (Err(CopyError::Time(_)), Some(path))
+                    if Instant::now() >= scan_by || self.shared.stopping() =>
+                {
                     let path = path.display();
                     return self.failed(
                         which,
                         &format!("{path} did not come to rest: somebody keeps it open for writing"),
                     );
                 }
-                Err(CopyError::Unquiet(_)) => std::thread::sleep(AGAIN),
-                Err(CopyError::Gone(_)) => return Outcome::Failed,
-                other => break other,
+                (Err(CopyError::Unquiet(path)), _) => {
+                    restless = Some(path);
+                    std::thread::sleep(AGAIN);
+                }
+                (Err(CopyError::Gone(_)), _) => return Outcome::Failed,
+                (other, _) => break other,
             }
         };
         let artifact = artifact(which, copied.as_ref().ok());

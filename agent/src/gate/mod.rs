@@ -129,7 +129,11 @@ impl Gate {
         prepare();
         let shared =
             Arc::new(Shared::new(fan, Settings::of(&setup.config)).map_err(system("an event descriptor"))?);
-        let scanner = Scanner::new(setup.scanners, setup.config.gate.scanner_user.clone());
+        let scanner = Scanner::new(
+            setup.scanners,
+            setup.config.gate.scanner_user.clone(),
+            shared.ends.clone(),
+        );
         let jobs = Arc::new(Jobs::new(shared.clone(), scanner, setup.config.state.clone()));
         let (marker, requests) = channel();
         let (tells, told) = channel();
@@ -171,6 +175,10 @@ impl Gate {
     }
 
     fn thread(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), GateError> {
+        let work = move || {
+            let _fatal = Fatal;
+            work();
+        };
         let started = std::thread::Builder::new().name(name.into()).spawn(work);
         let started = started.map_err(|error| GateError::System {
             what: "a thread of the gate",
@@ -268,14 +276,30 @@ impl Gate {
     /// Answers what waits by the fail mode, and lets go.
     pub fn stop(mut self) {
         self.disconnected();
+        self.shared.ends.store(true, Ordering::Release);
         self.tells.send(Tell::Stop);
         let _ = self.marker.send(Request::Stop); // A thread that has ended has nothing to be told.
         (0..THREADS).for_each(|_| self.jobs.push(Job::Stop));
         let _ = self.marker_wake.write(1);
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the gate had failed");
-            }
+        // The first thread answers the others' opens until they have ended.
+        let answers = self.threads.remove(0);
+        let join = |thread: JoinHandle<()>| thread.join().unwrap_or_default();
+        self.threads.drain(..).for_each(join);
+        self.tells.send(Tell::End);
+        join(answers);
+    }
+}
+
+/// Ends the agent when a thread of the gate fails: the kernel then lets go on whoever waits, who otherwise would wait for ever.
+struct Fatal;
+
+impl Drop for Fatal {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "a thread of the gate failed; the agent ends, so that nobody's open waits for ever"
+            );
+            std::process::abort();
         }
     }
 }

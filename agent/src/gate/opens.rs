@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::EventFd;
-use nix::sys::fanotify::{FanotifyEvent, FanotifyResponse, Response};
+use nix::sys::fanotify::{FanotifyEvent, FanotifyResponse, MarkFlags, MaskFlags, Response};
 use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use super::copy::{Stamp, kind};
@@ -67,6 +67,7 @@ pub(crate) struct Opens {
     waiting: HashMap<PathBuf, Waiting>,
     folders: HashMap<u64, (FanotifyEvent, Instant)>,
     next_folder: u64,
+    stopped: bool,
 }
 
 impl Opens {
@@ -88,6 +89,7 @@ impl Opens {
             waiting: HashMap::new(),
             folders: HashMap::new(),
             next_folder: 0,
+            stopped: false,
         }
     }
 
@@ -106,8 +108,10 @@ impl Opens {
             if told {
                 let _ = wake.read(); // Nothing to read is no error.
                 while let Ok(tell) = tells.try_recv() {
-                    if !self.tell(tell) {
-                        return self.stop();
+                    match tell {
+                        Tell::Stop => self.stop(),
+                        Tell::End => return,
+                        tell => self.tell(tell),
                     }
                 }
             }
@@ -145,7 +149,7 @@ impl Opens {
 
     fn open(&mut self, event: FanotifyEvent) {
         let Some(file) = event.fd() else { return };
-        if self.shared.is_own(event.pid()) {
+        if self.stopped || self.shared.is_own(event.pid()) {
             return self.answer(&event, true);
         }
         let Ok(stat) = fstat(file) else {
@@ -309,7 +313,7 @@ impl Opens {
         let _ = self.marker_wake.write(1); // It fails only when 2^64 wakes wait.
     }
 
-    fn tell(&mut self, tell: Tell) -> bool {
+    fn tell(&mut self, tell: Tell) {
         match tell {
             Tell::Marked(folder) => {
                 if let Some((event, _)) = self.folders.remove(&folder) {
@@ -318,9 +322,8 @@ impl Opens {
             }
             Tell::Look(which) => self.background(which, 0),
             Tell::Done(done) => self.done(*done),
-            Tell::Stop => return false,
+            Tell::Stop | Tell::End => {}
         }
-        true
     }
 
     fn done(&mut self, done: Done) {
@@ -407,7 +410,16 @@ impl Opens {
         }
     }
 
-    fn stop(mut self) {
+    /// Nothing is asked from now on but what is on its way.
+    fn stop(&mut self) {
+        self.stopped = true;
+        let none = MaskFlags::empty();
+        // What stays marked is let go on below, and ends with the group.
+        let _ = self
+            .shared
+            .fan
+            .mark(MarkFlags::FAN_MARK_FLUSH, none, nix::fcntl::AT_FDCWD, Some("/"));
+
         for waiting in std::mem::take(&mut self.waiting).into_values() {
             for open in &waiting.opens {
                 self.fail(&open.event, &waiting.which.connector);

@@ -9,7 +9,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use defenseclaw_model::admission::ArtifactKind;
@@ -37,6 +38,9 @@ const MAX_SECONDS: u64 = 30;
 const MAX_DESCRIPTORS: u64 = 64;
 /// Processes and threads of the worker's user: the kernel counts all that the user has, those of other programs too.
 const MAX_PROCESSES: u64 = 512;
+
+/// How often a scan looks whether the gate ends.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What the worker is told.
 #[derive(Debug, Serialize)]
@@ -87,15 +91,18 @@ pub enum ScanError {
 pub struct Scanner {
     programs: Vec<PathBuf>,
     user: String,
+    ends: Arc<AtomicBool>,
     warm: Mutex<Option<Worker>>,
 }
 
 impl Scanner {
     /// Workers are the first of `programs` that is there, and run as `user`.
-    pub fn new(programs: Vec<PathBuf>, user: String) -> Self {
+    /// No scan goes on once `ends` is set.
+    pub fn new(programs: Vec<PathBuf>, user: String, ends: Arc<AtomicBool>) -> Self {
         Self {
             programs,
             user,
+            ends,
             warm: Mutex::new(None),
         }
     }
@@ -151,13 +158,16 @@ impl Scanner {
         let user = nix::unistd::User::from_name(&self.user).ok().flatten();
         let user = user.filter(|user| !user.uid.is_root());
         let user = user.ok_or_else(|| ScanError::User(self.user.clone()))?;
-        Worker::start(program, user.uid.as_raw(), user.gid.as_raw())
+        let mut worker = Worker::start(program, user.uid.as_raw(), user.gid.as_raw())?;
+        worker.ends = self.ends.clone();
+        Ok(worker)
     }
 }
 
 struct Worker {
     child: Child,
     socket: OwnedFd,
+    ends: Arc<AtomicBool>,
 }
 
 impl Drop for Worker {
@@ -188,7 +198,11 @@ impl Worker {
         // SAFETY: between fork and exec only system calls are made, on numbers; nothing is allocated and no lock is taken.
         unsafe { command.pre_exec(move || confine(uid, gid, parent)) };
         let child = command.spawn().map_err(ScanError::Start)?;
-        Ok(Self { child, socket })
+        Ok(Self {
+            child,
+            socket,
+            ends: Arc::default(),
+        })
     }
 
     /// Waits until it is ready, and hands it the copy.
@@ -233,12 +247,12 @@ impl Worker {
     fn receive(&self, buffer: &mut [u8], deadline: Instant) -> Result<usize, ScanError> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || self.ends.load(Ordering::Acquire) {
                 return Err(ScanError::Time);
             }
             let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-            let timeout =
-                PollTimeout::try_from(left.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
+            let wait = left.clamp(Duration::from_millis(1), LOOK);
+            let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
             match poll(&mut fds, timeout) {
                 Ok(0) | Err(Errno::EINTR) => continue,
                 Ok(_) => {}

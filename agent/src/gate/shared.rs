@@ -76,8 +76,10 @@ pub(crate) enum Tell {
     Look(Which),
     /// What came of a job.
     Done(Box<Done>),
-    /// Enough.
+    /// What waits is answered, and what comes goes on.
     Stop,
+    /// Nothing comes any more.
+    End,
 }
 
 /// The way to the thread that answers opens.
@@ -167,6 +169,8 @@ pub(crate) struct Shared {
     pub(crate) connected: AtomicBool,
     /// The revision of policy and lists.
     pub(crate) revision: AtomicU64,
+    /// The gate ends: nobody waits any more.
+    pub(crate) ends: Arc<AtomicBool>,
     governed: RwLock<Governed>,
     inodes: Mutex<Inodes>,
     marked: Mutex<HashSet<PathBuf>>,
@@ -190,6 +194,7 @@ impl Shared {
             outgoing_ready: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             connected: AtomicBool::new(false),
             revision: AtomicU64::new(0),
+            ends: Arc::default(),
             governed: RwLock::default(),
             inodes: Mutex::default(),
             marked: Mutex::default(),
@@ -286,6 +291,11 @@ impl Shared {
     /// Who waits for which answer.
     pub(crate) fn asked(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<GateAnswer>>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the gate ends.
+    pub(crate) fn stopping(&self) -> bool {
+        self.ends.load(Ordering::Acquire)
     }
 
     /// The revision now.

@@ -316,7 +316,9 @@ fn fake_scanner() {
     let mut bytes = Vec::new();
     copy.rewind().unwrap();
     copy.read_to_end(&mut bytes).unwrap();
-    let say = |bytes: &[u8]| drop(send(0, bytes, MsgFlags::MSG_NOSIGNAL));
+    let say = |bytes: &[u8]| {
+        let _ = send(0, bytes, MsgFlags::MSG_NOSIGNAL);
+    };
     let hostile = bytes
         .windows(HOSTILE.len())
         .any(|part| part == HOSTILE.as_bytes())
