@@ -80,7 +80,7 @@ pub(super) fn start(config: &Config) -> (Option<Gate>, FamilyStatus) {
             .filter_map(|launcher| launcher.parent().map(Path::to_owned))
             .flat_map(|folder| WHOLE_TOOL.map(|tool| folder.join(tool)))
             .collect(),
-        homes: gate::places::homes(),
+        homes: config.gate.homes.clone().unwrap_or_else(gate::places::homes),
     };
     match Gate::start(setup) {
         Ok(gate) => {

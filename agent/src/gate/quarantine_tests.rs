@@ -138,12 +138,15 @@ fn what_is_taken_away_is_gone_and_comes_back_as_it_was() {
         let store = stage.store();
         let held = stage.hold(&store).unwrap();
         assert!(stage.left().is_empty(), "{:?}", stage.left());
-        assert_eq!(done(store.obey(&QuarantineVerb::List)), [held.clone()]);
+        assert_eq!(
+            done(store.obey(&QuarantineVerb::List)),
+            std::slice::from_ref(&held)
+        );
         let meta = Path::new(&held.held_at).metadata().unwrap();
         assert_eq!((meta.uid(), meta.mode() & 0o777), (0, 0));
         // It outlives the agent, and is told until the ledger has it.
         let store = stage.store();
-        assert_eq!(store.unnoted(), [held.clone()]);
+        assert_eq!(store.unnoted(), std::slice::from_ref(&held));
         store.noted(&held.id).unwrap();
         assert!(store.unnoted().is_empty());
         assert_eq!(done(store.obey(&restore(&held.id))).len(), 1);

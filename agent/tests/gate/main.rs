@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that fails")]
 
 mod attacks;
+mod daemon;
 mod limits;
 mod stage;
 mod ways;
