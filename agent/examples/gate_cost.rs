@@ -98,7 +98,8 @@ fn opens(root: &Path, skills: &Path) {
     fs::create_dir(&skill).unwrap();
     fs::read_dir(skills).unwrap().for_each(drop);
     let (held, free) = (skill.join("SKILL.md"), root.join("SKILL.md"));
-    for path in [&held, &free] {
+    let beside = root.join("home/.bashrc");
+    for path in [&held, &free, &beside] {
         fs::write(path, "text").unwrap();
     }
     let once = |path: &Path| {
@@ -109,12 +110,14 @@ fn opens(root: &Path, skills: &Path) {
         begun.elapsed().as_secs_f64() * 1e6 / OPENS as f64
     };
     once(&held);
-    let (mut with, mut without) = (Vec::new(), Vec::new());
+    let mut times = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..ROUNDS {
-        with.push(once(&held));
-        without.push(once(&free));
+        for (times, path) in times.iter_mut().zip([&held, &free, &beside]) {
+            times.push(once(path));
+        }
     }
-    let (with, without) = (median(with), median(without));
+    let [with, without, beside] = times.map(median);
+    println!("open of a file in a home, beside settings that are held: {beside:.1} µs");
     println!(
         "open of an admitted file: {with:.1} µs; of a file in no place: {without:.1} µs; {:.1} µs more",
         with - without

@@ -108,7 +108,7 @@ impl Marker {
 
     /// Looks at everything anew.
     pub(crate) fn all(&mut self, events: &Tells) {
-        let bases = self.shared.governed().bases().to_vec();
+        let bases = self.shared.governed().bases();
         for base in bases {
             self.visit(&base, &base, 0, events);
         }

@@ -51,7 +51,7 @@ struct Waiting {
 struct Hit {
     stamp: Stamp,
     path: Box<[u8]>,
-    revision: u64,
+    epoch: (u64, u64),
     allow: bool,
 }
 
@@ -167,7 +167,7 @@ impl Opens {
         };
         if let Some(hit) = self.hits.get(&stamp.file)
             && hit.stamp == stamp
-            && hit.revision == self.shared.revision()
+            && hit.epoch == self.shared.epoch()
             && *hit.path == *path.as_os_str().as_bytes()
         {
             return self.answer(&event, hit.allow);
@@ -177,19 +177,20 @@ impl Opens {
 
     /// An open of a file that is not known as it is.
     fn look(&mut self, event: FanotifyEvent, stat: &FileStat, stamp: Stamp, path: &Path) {
+        let epoch = self.shared.epoch();
         let direct = self.shared.governed().artifact_at(path);
         let Some(which) = direct.or_else(|| self.by_inode(stat, path)) else {
+            self.hit(stamp, path, epoch, true);
             return self.answer(&event, true);
         };
         // What the gate is moving; and nobody else's artifact is called so.
         if which.name.starts_with(HIDDEN) {
             return self.answer(&event, false);
         }
-        let revision = self.shared.revision();
         let judged = self
             .judged
             .get(&which.path)
-            .filter(|judged| judged.revision == revision);
+            .filter(|judged| judged.revision == epoch.0);
         if let Some(judged) = judged
             && judged.until.is_some_and(|until| Instant::now() < until)
         {
@@ -199,16 +200,7 @@ impl Opens {
             && judged.knows(&stamp)
         {
             let allow = judged.allows() || !which.holds;
-            let hit = Hit {
-                stamp,
-                path: path.as_os_str().as_bytes().into(),
-                revision,
-                allow,
-            };
-            if self.hits.len() >= MAX_HITS {
-                self.hits.clear();
-            }
-            self.hits.insert(stamp.file, hit);
+            self.hit(stamp, path, epoch, allow);
             return self.answer(&event, allow);
         }
         if self.shared.settings.observes(&which.connector) || !which.holds {
@@ -228,6 +220,20 @@ impl Opens {
             return self.fail(&event, &which.connector);
         }
         self.hold(event, which);
+    }
+
+    /// The next open of the file as it is now gets the same answer.
+    fn hit(&mut self, stamp: Stamp, path: &Path, epoch: (u64, u64), allow: bool) {
+        let hit = Hit {
+            stamp,
+            path: path.as_os_str().as_bytes().into(),
+            epoch,
+            allow,
+        };
+        if self.hits.len() >= MAX_HITS {
+            self.hits.clear();
+        }
+        self.hits.insert(stamp.file, hit);
     }
 
     /// The file may be one of an artifact's under another name: a hard link, or another mount. One that was moved out is no longer.

@@ -75,8 +75,8 @@ impl Look {
 /// All that is governed now.
 #[derive(Debug, Default)]
 pub struct Governed {
-    grounds: Vec<Ground>,
-    bases: Vec<PathBuf>,
+    /// By their base: a path is compared with those alone whose base it lies below.
+    grounds: HashMap<PathBuf, Vec<Ground>>,
     /// Where links lead that stand in a place: from the folder or file they lead to, to where they stand.
     links: BTreeMap<PathBuf, PathBuf>,
 }
@@ -100,14 +100,14 @@ impl Governed {
             }
         }
         bases.insert(Level::Project, projects.into());
-        let mut grounds = Vec::new();
+        let mut grounds: HashMap<PathBuf, Vec<Ground>> = HashMap::new();
         for place in table {
             let Some(kind) = place.kind.gated_as() else {
                 continue;
             };
             debug_assert!(!matches!(place.kind, PlaceKind::Memory));
             for base in bases.get(&place.level).into_iter().flatten() {
-                grounds.push(Ground {
+                grounds.entry(base.clone()).or_default().push(Ground {
                     connector: place.connector.clone(),
                     kind,
                     base: base.clone(),
@@ -116,29 +116,28 @@ impl Governed {
             }
         }
         for place in own {
-            grounds.push(Ground {
+            let base = place
+                .folder
+                .canonicalize()
+                .unwrap_or_else(|_| place.folder.clone());
+            grounds.entry(base.clone()).or_default().push(Ground {
                 connector: place.connector.clone(),
                 kind: place.kind,
-                base: place
-                    .folder
-                    .canonicalize()
-                    .unwrap_or_else(|_| place.folder.clone()),
+                base,
                 pattern: vec!["*".to_owned()],
             });
         }
-        let mut bases: Vec<PathBuf> = grounds.iter().map(|ground| ground.base.clone()).collect();
-        bases.sort();
-        bases.dedup();
         Self {
             grounds,
-            bases,
             links: BTreeMap::new(),
         }
     }
 
     /// The folders below which everything governed lies, but for what links lead to.
-    pub fn bases(&self) -> &[PathBuf] {
-        &self.bases
+    pub fn bases(&self) -> Vec<PathBuf> {
+        let mut bases: Vec<PathBuf> = self.grounds.keys().cloned().collect();
+        bases.sort();
+        bases
     }
 
     /// Notes where a link in a place leads.
@@ -154,7 +153,8 @@ impl Governed {
     /// What `path` is, as a path in a place.
     pub fn look(&self, path: &Path) -> Look {
         let mut look = Look::default();
-        for ground in &self.grounds {
+        let below = path.ancestors().filter_map(|base| self.grounds.get(base));
+        for ground in below.flatten() {
             let Ok(below) = path.strip_prefix(&ground.base) else {
                 continue;
             };

@@ -169,6 +169,8 @@ pub(crate) struct Shared {
     pub(crate) connected: AtomicBool,
     /// The revision of policy and lists.
     pub(crate) revision: AtomicU64,
+    /// Rises with every change of what is governed.
+    pub(crate) changes: AtomicU64,
     /// The gate ends: nobody waits any more.
     pub(crate) ends: Arc<AtomicBool>,
     governed: RwLock<Governed>,
@@ -194,6 +196,7 @@ impl Shared {
             outgoing_ready: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
             connected: AtomicBool::new(false),
             revision: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             ends: Arc::default(),
             governed: RwLock::default(),
             inodes: Mutex::default(),
@@ -214,6 +217,7 @@ impl Shared {
 
     /// The same, to change.
     pub(crate) fn governed_mut(&self) -> RwLockWriteGuard<'_, Governed> {
+        self.changes.fetch_add(1, Ordering::AcqRel);
         self.governed.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -291,6 +295,11 @@ impl Shared {
     /// Who waits for which answer.
     pub(crate) fn asked(&self) -> MutexGuard<'_, HashMap<u64, SyncSender<GateAnswer>>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Under what an answer was given: when it differs, the answer is found anew.
+    pub(crate) fn epoch(&self) -> (u64, u64) {
+        (self.revision(), self.changes.load(Ordering::Acquire))
     }
 
     /// Whether the gate ends.
