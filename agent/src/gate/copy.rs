@@ -169,6 +169,10 @@ pub fn open_plain(path: &Path) -> Result<OwnedFd, Errno> {
 fn system(path: &Path, error: Errno) -> CopyError {
     match error {
         Errno::ENOENT | Errno::ENOTDIR => CopyError::Gone(path.to_owned()),
+        Errno::EXDEV => bound(
+            path.to_owned(),
+            "one file system: another is mounted there".to_owned(),
+        ),
         error => CopyError::System {
             path: path.to_owned(),
             error,

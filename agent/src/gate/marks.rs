@@ -171,6 +171,14 @@ impl Marker {
         let Ok(meta) = physical.symlink_metadata() else {
             return;
         };
+        // A link within an artifact is a part of it: the copy tells where it leads.
+        let within = look
+            .artifact
+            .as_ref()
+            .is_some_and(|artifact| artifact.path != stands);
+        if meta.is_symlink() && within {
+            return;
+        }
         if meta.is_symlink() {
             return self.follow(physical, stands, meta.uid(), links, events);
         }

@@ -262,7 +262,10 @@ impl Opens {
         let opener = event.pid();
         let open = Held { event, until };
         match self.waiting.get_mut(&which.path) {
-            Some(waiting) => waiting.opens.push(open),
+            Some(waiting) => {
+                waiting.which = which;
+                waiting.opens.push(open);
+            }
             None => {
                 let waiting = Waiting {
                     which: which.clone(),

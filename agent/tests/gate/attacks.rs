@@ -222,7 +222,16 @@ fn links_in_a_circle_end() {
     let tidy = stage.install("tidy", "x");
     symlink("..", tidy.join("up")).unwrap();
     symlink("self", tidy.join("self")).unwrap();
+    stage.list();
     assert!(opens(&tidy.join("SKILL.md")));
+    let log = stage.log.lock().unwrap();
+    let asked: Vec<_> = log
+        .questions
+        .iter()
+        .filter(|asked| asked.artifact.name == "tidy")
+        .collect();
+    assert_eq!((asked.len(), asked[0].artifact.files), (1, 2));
+    assert!(!stage.gate().watches(&stage.root()));
 }
 
 #[test]
