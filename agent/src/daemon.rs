@@ -1,5 +1,7 @@
 //! The agent's loop: rings, gateway and clock, one thread.
 
+mod gated;
+
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +20,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::attribution::{Attributor, Hook, Own};
 use crate::canary;
+use crate::gate::Gate;
 use crate::host::LiveHost;
 use crate::kernel::proc;
 use crate::link::{Link, LinkError};
@@ -66,6 +69,9 @@ pub struct Daemon {
     fresh: bool,
     clock_ns: u64,
     last_status: Option<Instant>,
+    gate: Option<Gate>,
+    /// What is said of the gate where there is none.
+    no_gate: FamilyStatus,
 }
 
 impl Daemon {
@@ -83,6 +89,7 @@ impl Daemon {
         for family in &families {
             tracing::info!(family = family.family, tier = ?family.tier, detail = family.detail, "sensor");
         }
+        let (gate, no_gate) = gated::start(config);
         proc::return_memory();
         tracing::info!(sensor = sensor.id(), took_over, "agent started");
         Ok(Self {
@@ -99,6 +106,8 @@ impl Daemon {
             fresh: !took_over,
             clock_ns: clock_offset(),
             last_status: None,
+            gate,
+            no_gate,
         })
     }
 
@@ -123,6 +132,7 @@ impl Daemon {
                 self.take_events();
             }
             self.talk();
+            self.serve_gate();
             if Instant::now() >= next_tick {
                 next_tick = Instant::now() + TICK;
                 self.tick();
@@ -136,6 +146,9 @@ impl Daemon {
         if self.welcomed || !self.took_over {
             fds.push(PollFd::new(security, PollFlags::POLLIN));
             fds.push(PollFd::new(telemetry, PollFlags::POLLIN));
+        }
+        if let Some(gate) = &self.gate {
+            fds.push(PollFd::new(gate.descriptor(), PollFlags::POLLIN));
         }
         if let Some(link) = &self.link {
             let mut wanted = PollFlags::POLLIN;
@@ -240,6 +253,9 @@ impl Daemon {
                 self.welcomed = true;
                 self.note_restart_gap(cursor);
                 self.take_events();
+                if let Some(gate) = &self.gate {
+                    gate.connected();
+                }
             }
             ToAgent::Register {
                 request,
@@ -302,6 +318,10 @@ impl Daemon {
                 tracing::debug!("this agent has no install gate: a frame of it was left alone");
             }
             ToAgent::Ack { batch } => self.outbox.acknowledged(batch),
+            ToAgent::Admitted { .. }
+            | ToAgent::GateScope { .. }
+            | ToAgent::Quarantine { .. }
+            | ToAgent::QuarantineNoted { .. } => return self.for_gate(frame),
         }
         Ok(())
     }
@@ -413,18 +433,22 @@ impl Daemon {
 
     fn gap(&mut self, cause: &str, missing: Option<u64>, detail: String) {
         tracing::warn!(cause, missing, "{detail}");
-        let draft = Draft {
+        let draft = self.draft(RecordBody::Gap {
+            cause: cause.into(),
+            missing,
+            detail,
+        });
+        let cursor = self.sensor.cursor();
+        self.outbox.push(draft, cursor);
+    }
+
+    fn draft(&self, body: RecordBody) -> Draft {
+        Draft {
             time_ns: self.clock_ns.wrapping_add(boot_ns()),
             session: None::<SessionId>,
             call: None,
-            body: RecordBody::Gap {
-                cause: cause.into(),
-                missing,
-                detail,
-            },
-        };
-        let cursor = self.sensor.cursor();
-        self.outbox.push(draft, cursor);
+            body,
+        }
     }
 
     fn connect(&mut self) {
@@ -453,6 +477,9 @@ impl Daemon {
         self.link = None;
         self.welcomed = false;
         self.last_status = None;
+        if let Some(gate) = &self.gate {
+            gate.disconnected();
+        }
         self.complain(error);
     }
 
@@ -472,7 +499,7 @@ impl Daemon {
             kernel: nix::sys::utsname::uname()
                 .map(|name| name.release().to_string_lossy().into_owned())
                 .unwrap_or_default(),
-            families: self.families.clone(),
+            families: self.families.iter().cloned().chain([self.install()]).collect(),
             counters: Counters {
                 filtered: self.attributor.filtered(),
                 agent_overflow: self.outbox.overflow(),
@@ -487,6 +514,10 @@ impl Daemon {
 
     /// Brings the last records to the gateway and unloads the sensor.
     fn stop(mut self) -> Result<(), DaemonError> {
+        self.serve_gate();
+        if let Some(gate) = self.gate.take() {
+            gate.stop();
+        }
         let deadline = Instant::now() + LAST_WORDS;
         self.take_events();
         while self.welcomed && !self.outbox.is_empty() && Instant::now() < deadline {

@@ -3,6 +3,7 @@
 pub mod attribution;
 pub mod canary;
 pub mod daemon;
+pub mod gate;
 pub mod host;
 pub mod kernel;
 pub mod link;

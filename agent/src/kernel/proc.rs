@@ -47,6 +47,13 @@ pub fn executable(pid: u32) -> String {
         .unwrap_or_default()
 }
 
+/// The process that a thread belongs to.
+pub fn process_of(thread: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    line.trim().parse().ok()
+}
+
 /// Working directory of a process.
 pub fn cwd(pid: u32) -> Option<String> {
     fs::read_link(format!("/proc/{pid}/cwd"))

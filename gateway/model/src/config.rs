@@ -72,6 +72,10 @@ pub struct GateConfig {
     pub timeout_ms: u64,
     /// Whether what is blocked is moved into quarantine; else it stays and every open is refused.
     pub quarantine: bool,
+    /// Homes whose places are governed; unless said, those of the people in the password database. The homes of sessions are
+    /// governed in any case.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub homes: Option<Vec<PathBuf>>,
     /// Further folders whose entries are artifacts, with what they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub places: Vec<GatePlace>,
@@ -99,6 +103,7 @@ impl Default for GateConfig {
             // A harness starts within a second or two and people wait for it; a scan takes milliseconds.
             timeout_ms: 5_000,
             quarantine: true,
+            homes: None,
             places: Vec::new(),
             scanner_user: "nobody".to_owned(),
         }

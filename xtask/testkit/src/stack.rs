@@ -131,7 +131,8 @@ impl Stack {
             fs::copy(&whole, top.join("bin/lib/defenseclaw-cli"))?;
         }
         let mut text = format!(
-            "mode: {}\nfail_mode: {}\ndurability: {}\n",
+            // The homes of whoever runs this are not for tests to govern; those of its own sessions are.
+            "mode: {}\nfail_mode: {}\ndurability: {}\ngate: {{ homes: [] }}\n",
             serde_json::to_value(self.options.mode)?
                 .as_str()
                 .unwrap_or_default(),
