@@ -10,7 +10,7 @@ use defenseclaw_detect::paths::PathRules;
 use defenseclaw_model::activity::{Action, Activity};
 use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::decision::{Decision, Finding};
-use defenseclaw_model::facts::{Facts, Opaque, PathFact, Pipe, Program};
+use defenseclaw_model::facts::{Facts, Install, Opaque, PathFact, Pipe, Program};
 use serde_json::Value;
 
 /// Longest text of a tool's input, a prompt or a command in a record (bytes).
@@ -209,9 +209,26 @@ pub fn weight(tool: &str, kind: &CallKind, facts: &Facts) -> usize {
         .iter()
         .map(|behaviour| behaviour.object.len() + behaviour.technique.len() + 2 * ENTRY)
         .sum();
-    let rest =
-        flows + behaviours + programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
+    let installs: usize = facts.installs.iter().map(|install| texts_of(install) + 2 * ENTRY).sum();
+    let rest = installs
+        + flows
+        + behaviours
+        + programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
     4 * ENTRY + tool.len() + kind + paths(&facts.reads) + paths(&facts.writes) + rest
+}
+
+/// Bytes of an install's texts.
+fn texts_of(install: &Install) -> usize {
+    let texts = [
+        &install.name,
+        &install.asked,
+        &install.from,
+        &install.host,
+        &install.registry,
+        &install.place,
+        &install.like,
+    ];
+    texts.into_iter().map(String::len).sum()
 }
 
 /// The facts with every text passed through `show`, as far as `budget` bytes reach; then a remark that something is
@@ -269,6 +286,15 @@ fn bounded(
             let mut behaviour = behaviour.clone();
             behaviour.object = show(&behaviour.object);
             out.behaviours.push(behaviour);
+        }
+    }
+    for install in &facts.installs {
+        if take(texts_of(install)) {
+            let mut install = install.clone();
+            for text in [&mut install.name, &mut install.asked, &mut install.from, &mut install.registry, &mut install.place] {
+                *text = show(text);
+            }
+            out.installs.push(install);
         }
     }
     out.privilege

@@ -33,6 +33,7 @@ decision := {
 	"waived": [],
 } if {
 	count(input.findings) == 0
+	not input.facts.installs
 	input.binding.state != "forged"
 	count(data.operator.block) == 0
 	count(input.posture.taints) == 0
@@ -91,6 +92,7 @@ else := {
 	"waived": [],
 } if {
 	count(input.findings) == 0
+	count(told_installs) == 0
 	not sends_after_secret
 }
 
@@ -101,7 +103,7 @@ else := {
 	"reason": asked(refusable),
 	"rule": refusable.rule,
 	"clause": "hitl",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	input.mode == "hitl"
@@ -114,7 +116,7 @@ else := {
 	"reason": refused(refusable),
 	"rule": refusable.rule,
 	"clause": "refused",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	refusable
@@ -128,7 +130,7 @@ else := {
 	"reason": sprintf("Runs in the sandbox %s instead of being asked about: %s.", [narrower, doubtful.message]),
 	"rule": doubtful.rule,
 	"clause": "sandboxed",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 	"sandbox": narrower,
 } if {
@@ -144,7 +146,7 @@ else := {
 	"reason": asked(doubtful),
 	"rule": doubtful.rule,
 	"clause": "asked",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	doubtful
@@ -158,7 +160,7 @@ else := {
 	"reason": asked(sent),
 	"rule": sent.rule,
 	"clause": "sends-after-secret",
-	"findings": [sent],
+	"findings": array.concat([sent], told_installs),
 	"waived": waived,
 } if {
 	sends_after_secret
@@ -170,7 +172,7 @@ else := {
 	"reason": asked(risen),
 	"rule": risen.rule,
 	"clause": "risk",
-	"findings": [risen],
+	"findings": array.concat([risen], told_installs),
 	"waived": waived,
 } if {
 	count(notable) > 0
@@ -183,7 +185,7 @@ else := {
 	"reason": asked(led),
 	"rule": led.rule,
 	"clause": "after-untrusted-text",
-	"findings": [led],
+	"findings": array.concat([led], told_installs),
 	"waived": waived,
 } if {
 	count(notable) > 0
@@ -198,7 +200,7 @@ else := {
 	"reason": "What the rules found is recorded, and is below what a person is asked about.",
 	"rule": "",
 	"clause": "recorded",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	severity := greatest(counted)
@@ -206,12 +208,16 @@ else := {
 
 # --- Weighing ---------------------------------------------------------------------------------------------------------------
 
-# What no exception and no allow list sets aside.
-counted := [finding |
-	some place, finding in input.findings
-	not place in set_aside
-	not allowed(finding)
-]
+# What no exception and no allow list sets aside: the packs' findings, then those about what is installed.
+counted := array.concat(
+	[finding |
+		some place, finding in input.findings
+		not place in set_aside
+		not allowed(finding)
+		not answered(finding)
+	],
+	[finding | some finding in installed; not allowed(finding)],
+)
 
 # The thresholds of a severity: from which confidence (0 to 100) on a finding denies or asks.
 reaches(finding, verdict) if finding.confidence >= data.decision.thresholds[finding.severity][verdict]
@@ -229,7 +235,12 @@ notable := [finding |
 
 greatest(findings) := "NONE" if count(findings) == 0
 
-greatest(findings) := findings[0].severity if count(findings) > 0
+greatest(findings) := severity if {
+	count(findings) > 0
+	worst := max([severity_rank[finding.severity] | some finding in findings])
+	some severity
+	severity_rank[severity] == worst
+}
 
 # The session read a secret, and this call sends something away: they may be the same bytes.
 sends_after_secret if {

@@ -55,7 +55,13 @@ const OURS: &str = "built-in/";
 impl Source {
     /// The policy that this program was built with.
     pub(crate) fn embedded() -> Self {
-        let others = embedded!["decision.rego", "effect.rego", "facts.rego", "lists.rego"];
+        let others = embedded![
+            "decision.rego",
+            "effect.rego",
+            "facts.rego",
+            "installs.rego",
+            "lists.rego"
+        ];
         Self {
             modules: owned(ADMISSION_FILES.into_iter().chain(others)),
             tests: Vec::new(),
@@ -71,6 +77,7 @@ impl Source {
             "artifacts_test.rego",
             "decision_test.rego",
             "effect_test.rego",
+            "installs_test.rego",
             "lists_test.rego",
         ];
         Self {
