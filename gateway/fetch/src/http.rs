@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -162,8 +163,10 @@ fn trusted() -> Result<TlsConfig, FetchError> {
     if certificates.is_empty() {
         return Err(FetchError::Certificates);
     }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(TlsConfig::builder()
         .root_certs(RootCerts::from(certificates))
+        .unversioned_rustls_crypto_provider(provider)
         .build())
 }
 
