@@ -72,11 +72,11 @@ test_what_extends_the_agent_is_asked_about if {
 }
 
 test_what_was_admitted_is_not_asked_about_again if {
-	admitted := {"artifacts": [{"kind": "mcp", "name": "files", "action": "allow"}]}
+	admitted := {"admitted": [{"kind": "mcp", "name": "files"}]}
 	answer := decision.decision with input as object.union(adds({}), admitted)
 	answer.verdict == "allow"
-	blocked := {"artifacts": [{"kind": "mcp", "name": "files", "action": "block"}]}
-	asked := decision.decision with input as object.union(adds({}), blocked)
+	of_another_kind := {"admitted": [{"kind": "skill", "name": "files"}]}
+	asked := decision.decision with input as object.union(adds({}), of_another_kind)
 	asked.verdict == "ask"
 	another := decision.decision with input as object.union(adds({"name": "other"}), admitted)
 	another.verdict == "ask"
