@@ -209,11 +209,19 @@ pub fn weight(tool: &str, kind: &CallKind, facts: &Facts) -> usize {
         .iter()
         .map(|behaviour| behaviour.object.len() + behaviour.technique.len() + 2 * ENTRY)
         .sum();
-    let installs: usize = facts.installs.iter().map(|install| texts_of(install) + 2 * ENTRY).sum();
+    let installs: usize = facts
+        .installs
+        .iter()
+        .map(|install| texts_of(install) + 2 * ENTRY)
+        .sum();
     let rest = installs
         + flows
         + behaviours
-        + programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
+        + programs
+        + hosts
+        + opaque
+        + sum(&facts.privilege)
+        + facts.pipes.len() * 16;
     4 * ENTRY + tool.len() + kind + paths(&facts.reads) + paths(&facts.writes) + rest
 }
 
@@ -291,7 +299,13 @@ fn bounded(
     for install in &facts.installs {
         if take(texts_of(install)) {
             let mut install = install.clone();
-            for text in [&mut install.name, &mut install.asked, &mut install.from, &mut install.registry, &mut install.place] {
+            for text in [
+                &mut install.name,
+                &mut install.asked,
+                &mut install.from,
+                &mut install.registry,
+                &mut install.place,
+            ] {
                 *text = show(text);
             }
             out.installs.push(install);

@@ -83,7 +83,10 @@ pub(super) fn environment(analysis: &mut Analysis, name: &str, value: &str) {
             base(analysis, value)
         }
         "npm_config_registry" | "GOPROXY" => installs::variable(analysis, name, value),
-        _ if ["PIP", "UV_", "NPM_", "YARN_", "BUN_"].iter().any(|start| name.starts_with(start)) => {
+        _ if ["PIP", "UV_", "NPM_", "YARN_", "BUN_"]
+            .iter()
+            .any(|start| name.starts_with(start)) =>
+        {
             installs::variable(analysis, name, value);
         }
         _ if name.starts_with("DEFENSECLAW_") => analysis.behave(Evasion, "defenseclaw-tamper", name, None),

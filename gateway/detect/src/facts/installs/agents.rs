@@ -112,13 +112,24 @@ pub(super) fn read(program: &str, words: &[&str], registries: &[managers::Regist
         ("add-mcp", [_, ..]) => each(Ecosystem::Mcp, behind(0), &mut found),
         _ => {}
     }
-    // Editors take a server as JSON.
-    if let Some(at) = words.iter().position(|word| *word == "--add-mcp") {
-        let text = words.get(at + 1).copied().unwrap_or_default();
-        found.extend(settings::servers(text, registries));
-    }
+    found.extend(given(words, registries));
     for install in &mut found {
         install.place = program.to_owned();
+    }
+    found
+}
+
+/// What options give to an editor for good, or to an agent for one session.
+fn given(words: &[&str], registries: &[managers::Registry]) -> Vec<Install> {
+    let mut found = Vec::new();
+    for pair in words.windows(2) {
+        match *pair {
+            ["--add-mcp" | "--mcp-config", text] if text.contains('{') => {
+                found.extend(settings::servers(text, registries));
+            }
+            ["--plugin-dir", folder] => found.extend(spec::of(Ecosystem::Plugin, folder).map(into_agent)),
+            _ => {}
+        }
     }
     found
 }
@@ -343,6 +354,11 @@ mod tests {
             (
                 "code --install-extension a.b --install-extension ./c.vsix",
                 vec!["vscode a.b < ", "vscode c < ./c.vsix"],
+            ),
+            ("claude --plugin-dir /tmp/x -p hi", vec!["plugin x < /tmp/x"]),
+            (
+                "claude --mcp-config {\"mcpServers\":{\"x\":{\"command\":\"uvx\",\"args\":[\"y\"]}}}",
+                vec!["mcp x < pypi:y", "pypi y < "],
             ),
             ("claude mcp list", vec![]),
             ("claude -p hello", vec![]),

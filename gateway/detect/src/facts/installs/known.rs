@@ -43,7 +43,8 @@ pub(super) fn tell(install: &mut Install) {
         }
     };
     if install.source == InstallSource::Registry || install.source == InstallSource::Alias {
-        let other = matches!(install.ecosystem, Ecosystem::Npm | Ecosystem::Pypi) && popular.others.contains(&name);
+        let other =
+            matches!(install.ecosystem, Ecosystem::Npm | Ecosystem::Pypi) && popular.others.contains(&name);
         install.known = other || names.contains(name.as_str()) || extends_agents(&name);
         if !install.known {
             let slip = Popular::slip_among(names, &name);

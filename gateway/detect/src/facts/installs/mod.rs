@@ -201,7 +201,12 @@ fn clone(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
         _ => words.next() == Some("clone"),
     };
     if verb && let Some(address) = words.next() {
-        placed(analysis, address, words.next(), scope);
+        let base = call.value(&["-C"]).filter(|_| call.name == "git");
+        let base = base.map_or_else(
+            || scope.cwd.clone(),
+            |base| Some(normal::normalise(base, scope.cwd.as_deref())),
+        );
+        placed(analysis, address, words.next(), base.as_deref());
     }
 }
 
@@ -214,12 +219,12 @@ fn template(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
 fn copied(analysis: &mut Analysis, words: &[&str], scope: &Scope<'_>) {
     let mut operands = words.iter().copied().filter(|word| !word.starts_with('-'));
     if let Some(address) = operands.next() {
-        placed(analysis, address, operands.next(), scope);
+        placed(analysis, address, operands.next(), scope.cwd.as_deref());
     }
 }
 
 /// A repository that is put into a folder; without one, into one of its own name.
-fn placed(analysis: &mut Analysis, address: &str, folder: Option<&str>, scope: &Scope<'_>) {
+fn placed(analysis: &mut Analysis, address: &str, folder: Option<&str>, cwd: Option<&str>) {
     let Some(mut install) = spec::of(Ecosystem::Skill, address) else {
         return;
     };
@@ -231,7 +236,7 @@ fn placed(analysis: &mut Analysis, address: &str, folder: Option<&str>, scope: &
         install.source = InstallSource::Git;
     }
     let own = install.name.clone();
-    let path = normal::normalise(folder.unwrap_or(&own), scope.cwd.as_deref());
+    let path = normal::normalise(folder.unwrap_or(&own), cwd);
     let kind = settings::governed(&path)
         .into_iter()
         .find_map(|place| extends(place.kind));
@@ -296,16 +301,29 @@ fn hooks(analysis: &mut Analysis, path: &str) {
     push(analysis, install);
 }
 
+/// What the call itself has written into the file at `path`.
+fn content_of(analysis: &Analysis, path: &str) -> Option<String> {
+    analysis
+        .contents
+        .of(&Field::literal(path), &Scope::new(None, None))
+}
+
+/// Whether a file lists a project's packages.
+fn is_list(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name == "package.json" || (name.starts_with("requirements") && name.ends_with(".txt"))
+}
+
 /// Names that look like others in a list that a project's packages are installed from. All others are everyday work.
 fn listed(analysis: &mut Analysis, path: &str, text: &str) {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let found = if name.starts_with("requirements") && name.ends_with(".txt") {
-        packages::of_requirements(text)
-    } else if name == "package.json" {
-        serde_json::from_str(text)
-            .map_or_else(|_| Vec::new(), |value| packages::of_package_json(&value, text))
-    } else {
+    if !is_list(path) {
         return;
+    }
+    let found = if path.ends_with(".txt") {
+        packages::of_requirements(text)
+    } else {
+        let value = serde_json::from_str(text);
+        value.map_or_else(|_| Vec::new(), |value| packages::of_package_json(&value, text))
     };
     for package in found.into_iter().take(MAX_INSTALLS) {
         let ecosystem = match package.registry {
@@ -364,6 +382,9 @@ pub(super) fn settle(analysis: &mut Analysis, text: &str) {
         let Some(path) = analysis.facts.writes.get(at).map(|fact| fact.path.clone()) else {
             break;
         };
+        if let Some(content) = is_list(&path).then(|| content_of(analysis, &path)).flatten() {
+            listed(analysis, &path, &content);
+        }
         let places = settings::governed(&path);
         if places.is_empty() {
             continue;
@@ -390,9 +411,7 @@ pub(super) fn settle(analysis: &mut Analysis, text: &str) {
 
 /// A settings file that a command writes. What it writes stands in the command, or nobody can tell.
 fn settings_written(analysis: &mut Analysis, (path, text): (&str, &str), program: &str) {
-    let content = analysis
-        .contents
-        .of(&Field::literal(path), &Scope::new(None, None));
+    let content = content_of(analysis, path);
     let copied = COPIES.contains(&program) || FETCHES.contains(&program);
     if let Some(content) = content {
         return servers_written(analysis, path, &content);

@@ -66,6 +66,10 @@ fn wrappers_variables_and_pipes_hide_no_package() {
             "printf 'flask==3\\nreqeusts==2\\n' > r.txt && pip install -r r.txt",
             vec!["pypi:flask", "pypi:reqeusts ~ requests", "pypi: < r.txt"],
         ),
+        (
+            "echo '{\"dependencies\":{\"expresss\":\"4\",\"zod\":\"3\"}}' > package.json && npm i",
+            vec!["npm:", "npm:expresss ~ express"],
+        ),
         ("npm i && npm run build", vec!["npm:"]),
         ("echo npm install expresss", vec![]),
         ("grep -r 'pip install reqeusts' docs", vec![]),
@@ -96,6 +100,10 @@ fn what_extends_an_agent_is_seen_whichever_way_it_comes() {
         (
             "git clone https://github.com/o/r vendor/r",
             vec!["git:r < https://github.com/o/r"],
+        ),
+        (
+            "git -C ~/.claude/skills clone https://github.com/o/r",
+            vec!["skill:r < https://github.com/o/r"],
         ),
         ("cp -r /tmp/dl/s ~/.codex/skills/", vec!["skill:s < /tmp/dl/s"]),
         (
