@@ -315,7 +315,6 @@ const BENIGN: &[&str] = &[
     "cargo add serde --features derive",
     "npx tsc --noEmit",
     "claude mcp list",
-    "claude mcp add playwright -- npx @playwright/mcp@latest",
     "git status && ls -la",
     "./build.sh",
     "cargo build --release 2>&1 | tail -20",
