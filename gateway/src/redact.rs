@@ -372,11 +372,22 @@ mod tests {
             "no pipe to a program that was cut"
         );
         assert_eq!(kept.opaque.last().unwrap().why, "too-large");
+        let install =
+            serde_json::from_value(json!({"ecosystem": "npm", "name": "left-pad", "version": "exact",
+            "asked": "1.3.0", "source": "registry", "into": "project", "scripts": true}));
         let few = Facts {
             programs: vec![program(&["ls", "-l"])],
+            installs: vec![install.unwrap()],
             ..Facts::default()
         };
         assert_eq!(facts(&few), few);
+        let flood = Facts {
+            installs: vec![few.installs[0].clone(); 10_000],
+            ..Facts::default()
+        };
+        let kept = facts(&flood);
+        assert!(!kept.installs.is_empty() && kept.installs.len() < 10_000);
+        assert_eq!(kept.opaque.last().unwrap().why, "too-large");
     }
 
     #[test]
