@@ -10,7 +10,7 @@ use defenseclaw_detect::paths::PathRules;
 use defenseclaw_model::activity::{Action, Activity};
 use defenseclaw_model::call::{CallDeclaration, CallKind, ToolCall};
 use defenseclaw_model::decision::{Decision, Finding};
-use defenseclaw_model::facts::{Facts, Opaque, PathFact, Pipe, Program};
+use defenseclaw_model::facts::{Facts, Install, Opaque, PathFact, Pipe, Program};
 use serde_json::Value;
 
 /// Longest text of a tool's input, a prompt or a command in a record (bytes).
@@ -209,9 +209,34 @@ pub fn weight(tool: &str, kind: &CallKind, facts: &Facts) -> usize {
         .iter()
         .map(|behaviour| behaviour.object.len() + behaviour.technique.len() + 2 * ENTRY)
         .sum();
-    let rest =
-        flows + behaviours + programs + hosts + opaque + sum(&facts.privilege) + facts.pipes.len() * 16;
+    let installs: usize = facts
+        .installs
+        .iter()
+        .map(|install| texts_of(install) + 2 * ENTRY)
+        .sum();
+    let rest = installs
+        + flows
+        + behaviours
+        + programs
+        + hosts
+        + opaque
+        + sum(&facts.privilege)
+        + facts.pipes.len() * 16;
     4 * ENTRY + tool.len() + kind + paths(&facts.reads) + paths(&facts.writes) + rest
+}
+
+/// Bytes of an install's texts.
+fn texts_of(install: &Install) -> usize {
+    let texts = [
+        &install.name,
+        &install.asked,
+        &install.from,
+        &install.host,
+        &install.registry,
+        &install.place,
+        &install.like,
+    ];
+    texts.into_iter().map(String::len).sum()
 }
 
 /// The facts with every text passed through `show`, as far as `budget` bytes reach; then a remark that something is
@@ -269,6 +294,21 @@ fn bounded(
             let mut behaviour = behaviour.clone();
             behaviour.object = show(&behaviour.object);
             out.behaviours.push(behaviour);
+        }
+    }
+    for install in &facts.installs {
+        if take(texts_of(install)) {
+            let mut install = install.clone();
+            for text in [
+                &mut install.name,
+                &mut install.asked,
+                &mut install.from,
+                &mut install.registry,
+                &mut install.place,
+            ] {
+                *text = show(text);
+            }
+            out.installs.push(install);
         }
     }
     out.privilege
@@ -332,11 +372,22 @@ mod tests {
             "no pipe to a program that was cut"
         );
         assert_eq!(kept.opaque.last().unwrap().why, "too-large");
+        let install =
+            serde_json::from_value(json!({"ecosystem": "npm", "name": "left-pad", "version": "exact",
+            "asked": "1.3.0", "source": "registry", "into": "project", "scripts": true}));
         let few = Facts {
             programs: vec![program(&["ls", "-l"])],
+            installs: vec![install.unwrap()],
             ..Facts::default()
         };
         assert_eq!(facts(&few), few);
+        let flood = Facts {
+            installs: vec![few.installs[0].clone(); 10_000],
+            ..Facts::default()
+        };
+        let kept = facts(&flood);
+        assert!(!kept.installs.is_empty() && kept.installs.len() < 10_000);
+        assert_eq!(kept.opaque.last().unwrap().why, "too-large");
     }
 
     #[test]

@@ -33,6 +33,7 @@ decision := {
 	"waived": [],
 } if {
 	count(input.findings) == 0
+	not input.facts.installs
 	input.binding.state != "forged"
 	not input.artifacts
 	count(data.operator.block) == 0
@@ -105,6 +106,7 @@ else := {
 	"waived": [],
 } if {
 	count(input.findings) == 0
+	count(told_installs) == 0
 	not sends_after_secret
 }
 
@@ -115,7 +117,7 @@ else := {
 	"reason": asked(refusable),
 	"rule": refusable.rule,
 	"clause": "hitl",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	input.mode == "hitl"
@@ -128,7 +130,7 @@ else := {
 	"reason": refused(refusable),
 	"rule": refusable.rule,
 	"clause": "refused",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	refusable
@@ -142,7 +144,7 @@ else := {
 	"reason": sprintf("Runs in the sandbox %s instead of being asked about: %s.", [narrower, doubtful.message]),
 	"rule": doubtful.rule,
 	"clause": "sandboxed",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 	"sandbox": narrower,
 } if {
@@ -158,7 +160,7 @@ else := {
 	"reason": asked(doubtful),
 	"rule": doubtful.rule,
 	"clause": "asked",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	doubtful
@@ -172,7 +174,7 @@ else := {
 	"reason": asked(sent),
 	"rule": sent.rule,
 	"clause": "sends-after-secret",
-	"findings": [sent],
+	"findings": array.concat([sent], told_installs),
 	"waived": waived,
 } if {
 	sends_after_secret
@@ -184,7 +186,7 @@ else := {
 	"reason": asked(risen),
 	"rule": risen.rule,
 	"clause": "risk",
-	"findings": [risen],
+	"findings": array.concat([risen], told_installs),
 	"waived": waived,
 } if {
 	count(notable) > 0
@@ -197,7 +199,7 @@ else := {
 	"reason": asked(led),
 	"rule": led.rule,
 	"clause": "after-untrusted-text",
-	"findings": [led],
+	"findings": array.concat([led], told_installs),
 	"waived": waived,
 } if {
 	count(notable) > 0
@@ -212,7 +214,7 @@ else := {
 	"reason": "What the rules found is recorded, and is below what a person is asked about.",
 	"rule": "",
 	"clause": "recorded",
-	"findings": [],
+	"findings": told_installs,
 	"waived": waived,
 } if {
 	severity := greatest(counted)
@@ -220,12 +222,16 @@ else := {
 
 # --- Weighing ---------------------------------------------------------------------------------------------------------------
 
-# What no exception and no allow list sets aside.
-counted := [finding |
-	some place, finding in input.findings
-	not place in set_aside
-	not allowed(finding)
-]
+# What no exception and no allow list sets aside: the packs' findings, then those about what is installed.
+counted := array.concat(
+	[finding |
+		some place, finding in input.findings
+		not place in set_aside
+		not allowed(finding)
+		not answered(finding)
+	],
+	[finding | some finding in installed; not allowed(finding)],
+)
 
 # The thresholds of a severity: from which confidence (0 to 100) on a finding denies or asks.
 reaches(finding, verdict) if finding.confidence >= data.decision.thresholds[finding.severity][verdict]
@@ -243,7 +249,12 @@ notable := [finding |
 
 greatest(findings) := "NONE" if count(findings) == 0
 
-greatest(findings) := findings[0].severity if count(findings) > 0
+greatest(findings) := severity if {
+	count(findings) > 0
+	worst := max([severity_rank[finding.severity] | some finding in findings])
+	some severity
+	severity_rank[severity] == worst
+}
 
 # The session read a secret, and this call sends something away: they may be the same bytes.
 sends_after_secret if {

@@ -43,6 +43,7 @@ names_any(entry) if {
 	names_program(entry)
 	names_host(entry)
 	names_path(entry)
+	names_package(entry)
 }
 
 names_program(entry) if not entry.program
@@ -64,6 +65,13 @@ names_path(entry) if not entry.path
 names_path(entry) if {
 	some path in paths
 	like(entry.path, path.path)
+}
+
+names_package(entry) if not entry["package"]
+
+names_package(entry) if {
+	some install in input.facts.installs
+	like(entry["package"], package_name(install))
 }
 
 blocked := [finding |
@@ -98,6 +106,7 @@ trusting := [entry |
 	all_programs(entry)
 	all_hosts(entry)
 	all_paths(entry)
+	all_packages(entry)
 ]
 
 all_programs(entry) if not entry.program
@@ -121,6 +130,13 @@ all_paths(entry) if {
 	every path in paths { like(entry.path, path.path) }
 }
 
+all_packages(entry) if not entry["package"]
+
+all_packages(entry) if {
+	count(input.facts.installs) > 0
+	every install in input.facts.installs { like(entry["package"], package_name(install)) }
+}
+
 # --- Excepted: one rule, where the entry says ------------------------------------------------------------------------------------
 
 waived := [waiver |
@@ -137,6 +153,7 @@ fitting(finding) := [entry |
 	names_program(entry)
 	all_hosts(entry)
 	all_paths(entry)
+	all_packages(entry)
 ]
 
 set_aside := {waiver.finding | some waiver in waived}

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use defenseclaw_model::decision::Severity;
-use defenseclaw_model::scan::ScanKind;
 
 use super::decide::RuleChoice;
 
@@ -17,6 +16,8 @@ pub enum ScanCommand {
     Mcp(ScanOptions),
     /// Scan a plugin: its commands, agents, skills, hooks and servers
     Plugin(ScanOptions),
+    /// Fetch a package from its registry into quarantine, and scan it there before anybody installs it
+    Package(PackageOptions),
 }
 
 /// How the answer is written.
@@ -47,6 +48,40 @@ pub struct ScanOptions {
     #[arg(value_name = "PATH")]
     pub path: PathBuf,
     /// How the answer is written
+    #[command(flatten)]
+    pub answer: AnswerOptions,
+}
+
+/// Options of `scan package`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  defenseclaw-cli scan package npm:left-pad@1.3.0
+  defenseclaw-cli scan package pypi:requests==2.32.3 --format json
+  defenseclaw-cli scan package crates:serde && cargo add serde
+  defenseclaw-cli scan package npm:@acme/ui --registry https://npm.acme.example
+
+This asks the registry over https, and sends no login. The file has to have the checksum that the registry
+names; nothing of it is installed or run, and it is deleted afterwards. What runs at an installation
+(install scripts, setup.py, build.rs) counts a step more.
+
+Exit status: 0 nothing at or above --fail-on, 1 something is, or the file is not the announced one,
+2 usage, or the package cannot be had")]
+pub struct PackageOptions {
+    /// npm:NAME[@VERSION], pypi:NAME[==VERSION] or crates:NAME[@VERSION]; without a version the newest
+    #[arg(value_name = "PACKAGE")]
+    pub package: String,
+    /// Ask that registry instead of the ecosystem's own: https, or http on this host
+    #[arg(long, value_name = "URL")]
+    pub registry: Option<String>,
+    /// How the answer is written
+    #[command(flatten)]
+    pub answer: AnswerOptions,
+}
+
+/// How a scan's answer is given.
+#[derive(Debug, Args)]
+pub struct AnswerOptions {
+    /// How the answer is written
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
     /// From which severity on the answer is \"no\": LOW, MEDIUM, HIGH or CRITICAL
@@ -58,17 +93,6 @@ pub struct ScanOptions {
     /// Which rules
     #[command(flatten)]
     pub rules: RuleChoice,
-}
-
-impl ScanCommand {
-    /// What is scanned, and how.
-    pub fn parts(&self) -> (ScanKind, &ScanOptions) {
-        match self {
-            Self::Skill(options) => (ScanKind::Skill, options),
-            Self::Mcp(options) => (ScanKind::Mcp, options),
-            Self::Plugin(options) => (ScanKind::Plugin, options),
-        }
-    }
 }
 
 fn fails_on(text: &str) -> Result<Severity, String> {

@@ -1,17 +1,17 @@
-//! `scan skill`, `scan mcp`, `scan plugin`.
+//! `scan skill`, `scan mcp`, `scan plugin`, `scan package`.
 
+mod package;
 mod sarif;
 
 use std::io::Write;
 
 use defenseclaw_detect::Detector;
 use defenseclaw_detect::scan::Scanner;
-use defenseclaw_model::scan::{ScanFinding, ScanReport};
+use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport};
 use defenseclaw_run::settings::Settings;
 
 use crate::args::decide::RuleChoice;
-use crate::args::scan::{Format, ScanCommand};
-
+use crate::args::scan::{AnswerOptions, Format, ScanCommand};
 use crate::table::{Cell, left, right, whole};
 use crate::text::{counted, cut, safe};
 use crate::view::{Ink, View, severity_ink};
@@ -19,16 +19,35 @@ use crate::{Answer, CliError, Context, json};
 
 /// Scans, and prints what was found.
 pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, CliError> {
-    let (kind, options) = command.parts();
-    let scanner = Scanner::new(detector(&options.rules, &context.settings)?)
-        .map_err(|error| CliError::Usage(error.to_string()))?;
+    let (kind, options) = match command {
+        ScanCommand::Skill(options) => (ScanKind::Skill, options),
+        ScanCommand::Mcp(options) => (ScanKind::Mcp, options),
+        ScanCommand::Plugin(options) => (ScanKind::Plugin, options),
+        ScanCommand::Package(options) => return package::run(options, context),
+    };
+    let scanner = scanner(&options.answer, context)?;
     let report = scanner
         .scan(kind, &options.path)
         .map_err(|error| CliError::Usage(error.to_string()))?;
+    answer(&report, &scanner, &options.answer, context)
+}
+
+fn scanner(options: &AnswerOptions, context: &Context<'_>) -> Result<Scanner, CliError> {
+    let detector = detector(&options.rules, &context.settings)?;
+    Scanner::new(detector).map_err(|error| CliError::Usage(error.to_string()))
+}
+
+/// Prints a report, and says what it comes to.
+fn answer(
+    report: &ScanReport,
+    scanner: &Scanner,
+    options: &AnswerOptions,
+    context: &mut Context<'_>,
+) -> Result<Answer, CliError> {
     let mut text = Vec::new();
     match options.format {
-        Format::Json => json::line(&mut text, &report)?,
-        Format::Sarif => json::line(&mut text, &sarif::log(&report, scanner.revision()))?,
+        Format::Json => json::line(&mut text, report)?,
+        Format::Sarif => json::line(&mut text, &sarif::log(report, scanner.revision()))?,
         Format::Table => {
             // A file is no terminal, whatever this process was started on.
             let plain = View {
@@ -37,7 +56,7 @@ pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, C
                 zone: context.view.zone.clone(),
             };
             table(
-                &report,
+                report,
                 if options.output.is_some() {
                     &plain
                 } else {

@@ -134,3 +134,26 @@ fn help_has_examples() {
         assert!(help.contains("Examples:") && help.contains("--fail-on"), "{help}");
     }
 }
+
+#[test]
+fn a_package_that_cannot_be_had_says_why_and_asks_nobody_without_encryption() {
+    let host = Host::new();
+    for (arguments, told) in [
+        (&["npm:a/../b"][..], "names no package"),
+        (&["left-pad"], "the registry is missing"),
+        (
+            &["npm:left-pad", "--registry", "http://registry.example"],
+            "Use an https address",
+        ),
+        (
+            &["npm:left-pad", "--registry", "http://127.0.0.1:1"],
+            "did not answer",
+        ),
+    ] {
+        let mut all = vec!["scan", "package"];
+        all.extend(arguments);
+        let answer = host.run(&all);
+        assert_eq!(answer.status, 2, "{arguments:?}");
+        assert!(answer.notes.contains(told), "{arguments:?}: {}", answer.notes);
+    }
+}

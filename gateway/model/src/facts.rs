@@ -25,6 +25,9 @@ pub struct Facts {
     /// What the programs do beyond reading and writing, where their arguments tell it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub behaviours: Vec<Behaviour>,
+    /// What the call would install: packages, scripts, and what an agent itself is extended by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub installs: Vec<Install>,
     /// What could not be resolved, so that policy can weigh it.
     pub opaque: Vec<Opaque>,
 }
@@ -179,6 +182,164 @@ pub enum Radius {
     System,
     /// Beyond this host: databases, clusters, clouds, remote repositories.
     Remote,
+}
+
+/// One thing that the call would install.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Install {
+    /// Whose package it is, or what else.
+    pub ecosystem: Ecosystem,
+    /// The name as the ecosystem compares it. Empty: what a list or a lock file names, or what could not be told.
+    pub name: String,
+    /// How far the call says which version.
+    pub version: VersionAsked,
+    /// The version as it was written; empty where none was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub asked: String,
+    /// What kind of place it comes from.
+    pub source: InstallSource,
+    /// Which place: a URL without user and password, a path, the package that an alias stands for. Empty for a registry.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
+    /// The host of `from`, or of `registry`; empty where there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    /// The URL of a registry that the call names; empty where it is the ecosystem's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub registry: String,
+    /// Whether that registry is asked beside the ecosystem's own, so that whoever has the higher version wins.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub extra_registry: bool,
+    /// Whether a user name and password stand in the URL.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub credentials: bool,
+    /// For whom it is installed.
+    pub into: InstallInto,
+    /// Where, for what extends an agent: the file or folder, or the connector whose tool keeps it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
+    /// Whether it is run at once and not only installed: `npx`, `uvx`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub runs_now: bool,
+    /// Whether installing it may run programs of its own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub scripts: bool,
+    /// Whether the name is one that our own list of well-known packages and publishers holds.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub known: bool,
+    /// The well-known name that this one is a slip away from; empty where it is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub like: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+/// What kind of thing is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Ecosystem {
+    /// A package of JavaScript's registry.
+    Npm,
+    /// A package of Python's.
+    Pypi,
+    /// A crate.
+    Crates,
+    /// A gem.
+    Gem,
+    /// A Go module.
+    Go,
+    /// A package of the system or its like: apt, dnf, apk, Homebrew, conda.
+    System,
+    /// A container image.
+    Docker,
+    /// A repository that is cloned.
+    Git,
+    /// A skill or another document that an agent follows.
+    Skill,
+    /// A plugin or extension of an agent, or a marketplace of them.
+    Plugin,
+    /// An MCP server in an agent's settings.
+    Mcp,
+    /// A command that an agent product runs at its events.
+    Hook,
+    /// An extension of an editor.
+    Vscode,
+    /// A script from the network that is run as it comes.
+    Script,
+}
+
+impl Ecosystem {
+    /// The stable lower-case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Npm => "npm",
+            Self::Pypi => "pypi",
+            Self::Crates => "crates",
+            Self::Gem => "gem",
+            Self::Go => "go",
+            Self::System => "system",
+            Self::Docker => "docker",
+            Self::Git => "git",
+            Self::Skill => "skill",
+            Self::Plugin => "plugin",
+            Self::Mcp => "mcp",
+            Self::Hook => "hook",
+            Self::Vscode => "vscode",
+            Self::Script => "script",
+        }
+    }
+}
+
+/// How far a call says which version it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum VersionAsked {
+    /// One, or what a lock file holds.
+    Exact,
+    /// One of several: `^1.2`, `>=3`.
+    Range,
+    /// Whatever a moving name stands for on that day: `latest`, `main`.
+    Tag,
+    /// None.
+    None,
+}
+
+/// What kind of place something is installed from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum InstallSource {
+    /// A registry.
+    Registry,
+    /// A git repository.
+    Git,
+    /// A URL.
+    Url,
+    /// A file or folder of this host.
+    File,
+    /// A registry, by another package's name.
+    Alias,
+    /// The text of the call itself: what is written is what is installed.
+    Inline,
+}
+
+/// For whom something is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum InstallInto {
+    /// The project, or a folder for this one run.
+    Project,
+    /// The user or the whole host.
+    Host,
+    /// An agent: it is something that the agent can do from then on.
+    Agent,
 }
 
 /// A part of the call that could not be resolved.

@@ -77,6 +77,9 @@ struct About {
     path: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cwd: Option<String>,
+    /// `ECOSYSTEM:NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +108,7 @@ struct EntryForm {
     host: Option<String>,
     path: Option<String>,
     cwd: Option<String>,
+    package: Option<String>,
     owner: String,
     reason: String,
     expires: Option<String>,
@@ -202,6 +206,7 @@ impl Entry {
             host,
             path,
             cwd,
+            package,
             owner,
             reason,
             expires,
@@ -214,6 +219,7 @@ impl Entry {
             host: host.map(|host| host.to_lowercase()),
             path,
             cwd,
+            package,
         };
         about.check(kind)?;
         for (name, text) in [("owner", &owner), ("reason", &reason)] {
@@ -248,6 +254,7 @@ impl About {
             ("program", &self.program),
             ("host", &self.host),
             ("path", &self.path),
+            ("package", &self.package),
             ("tool", &self.tool),
             ("cwd", &self.cwd),
             ("connector", &self.connector),
@@ -271,18 +278,41 @@ impl About {
                 return Err("`rule` is missing; an exception is from a rule, for instance `rule: command.unknown-code`".into());
             }
             (Kind::Block | Kind::Allow, Some(_)) => {
-                return Err("`rule` belongs to `exceptions`; name a program, host, path or tool here".into());
+                return Err(
+                    "`rule` belongs to `exceptions`; name a program, host, path, package or tool here".into(),
+                );
             }
             _ => {}
         }
+        if let Some(package) = &self.package {
+            known_package(package)?;
+        }
         let names_something = self
             .named()
-            .any(|(key, _)| ["program", "host", "path", "tool"].contains(&key));
+            .any(|(key, _)| ["program", "host", "path", "package", "tool"].contains(&key));
         if kind != Kind::Exception && !names_something {
-            return Err("it names no program, host, path or tool, so that it would fit every call".into());
+            return Err(
+                "it names no program, host, path, package or tool, so that it would fit every call".into(),
+            );
         }
         Ok(())
     }
+}
+
+/// `npm:left-pad`, `pypi:acme-*`: without a known ecosystem in front an entry would never fit, and nobody would notice.
+fn known_package(package: &str) -> Result<(), String> {
+    const ECOSYSTEMS: &[&str] = &[
+        "npm", "pypi", "crates", "gem", "go", "system", "docker", "git", "skill", "plugin", "mcp", "hook",
+        "vscode", "script",
+    ];
+    let ecosystem = package.split_once(':').map(|(ecosystem, _)| ecosystem);
+    if package.starts_with('*') || ecosystem.is_some_and(|ecosystem| ECOSYSTEMS.contains(&ecosystem)) {
+        return Ok(());
+    }
+    Err(format!(
+        "`package: {package}` names no ecosystem; write `npm:{package}`, for instance, or one of {}",
+        ECOSYSTEMS.join(", ")
+    ))
 }
 
 /// A text, or one with a `*` at its start or its end; nothing that fits everything.
@@ -362,6 +392,10 @@ mod tests {
             ("block:\n  - { program: x, reason: r }", "owner"),
             ("block:\n  - { program: x, owner: ' ', reason: r }", "owner"),
             ("block:\n  - { owner: o, reason: r }", "every call"),
+            (
+                "block:\n  - { package: left-pad, owner: o, reason: r }",
+                "npm:left-pad",
+            ),
             (
                 "block:\n  - { program: '*', owner: o, reason: r }",
                 "fits everything",

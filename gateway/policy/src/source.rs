@@ -61,7 +61,13 @@ const OURS: &str = "built-in/";
 impl Source {
     /// The policy that this program was built with.
     pub(crate) fn embedded() -> Self {
-        let others = embedded!["decision.rego", "effect.rego", "facts.rego", "lists.rego"];
+        let others = embedded![
+            "decision.rego",
+            "effect.rego",
+            "facts.rego",
+            "installs.rego",
+            "lists.rego"
+        ];
         Self {
             modules: owned(ADMISSION_FILES.into_iter().chain(others)),
             tests: Vec::new(),
@@ -78,6 +84,7 @@ impl Source {
             "artifacts_test.rego",
             "decision_test.rego",
             "effect_test.rego",
+            "installs_test.rego",
             "lists_test.rego",
         ];
         Self {

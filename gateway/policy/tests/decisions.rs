@@ -57,6 +57,35 @@ fn command(text: &str) -> CallKind {
 /// Each must get this verdict, and this rule must be among what was found. `Allow` is what is recorded, no more: everyday work
 /// that a session's risk is built from.
 const OBJECTIONABLE: &[(&str, Verdict, &str)] = &[
+    // installs
+    ("npm install expresss", Verdict::Deny, "install.look-alike"),
+    (
+        "sudo -H pip3 install reqeusts==2.1",
+        Verdict::Deny,
+        "install.look-alike",
+    ),
+    ("npx -y some-unknown-tool", Verdict::Allow, "install.unpinned-run"),
+    (
+        "claude mcp add files -- npx -y @quick/files",
+        Verdict::Ask,
+        "install.agent",
+    ),
+    (
+        "git clone https://github.com/o/r ~/.claude/skills/r",
+        Verdict::Ask,
+        "install.agent",
+    ),
+    (
+        "npm i --registry http://r.example/ left-pad",
+        Verdict::Ask,
+        "install.open-way",
+    ),
+    (
+        "pip install git+https://u:p@github.com/o/r",
+        Verdict::Ask,
+        "install.login-in-address",
+    ),
+    ("npm i lodash@npm:other-thing", Verdict::Ask, "install.alias"),
     // credentials
     ("cat ~/.ssh/id_ed25519", Verdict::Deny, "credential.read"),
     (
@@ -281,6 +310,12 @@ const OBJECTIONABLE: &[(&str, Verdict, &str)] = &[
 
 /// What developers' agents do all day: each must pass, with nothing found that is worth a second look.
 const BENIGN: &[&str] = &[
+    "npm install express",
+    "pip install -r requirements.txt",
+    "uvx ruff check .",
+    "cargo add serde --features derive",
+    "npx tsc --noEmit",
+    "claude mcp list",
     "git status && ls -la",
     "./build.sh",
     "cargo build --release 2>&1 | tail -20",

@@ -98,7 +98,7 @@ pub(super) fn with(analysis: &mut Analysis, setting: Setting, read: impl FnOnce(
     inner.budget = analysis.budget;
     read(&mut inner);
     let (budget, stopped) = (inner.budget, inner.stopped);
-    let facts = inner.finish();
+    let facts = inner.finish(None);
     analysis.budget = budget;
     for behaviour in facts
         .behaviours

@@ -12,7 +12,7 @@ const SSH_VALUES: &[&str] = &[
     "-p", "-i", "-o", "-l", "-L", "-R", "-D", "-F", "-J", "-W", "-b", "-c", "-E", "-e", "-I", "-m", "-O",
     "-Q", "-S", "-w", "-B",
 ];
-const RUN_VALUES: &[&str] = &[
+pub(super) const RUN_VALUES: &[&str] = &[
     "-v",
     "--volume",
     "-e",

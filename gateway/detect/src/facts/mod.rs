@@ -15,6 +15,7 @@ mod flows;
 mod functions;
 mod groups;
 mod hosts;
+mod installs;
 mod normal;
 mod options;
 mod places;
@@ -104,7 +105,11 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
             analysis.unknown_input(&call.input, &scope);
         }
     }
-    analysis.finish()
+    let command = match &call.kind {
+        CallKind::Command { command, .. } => Some(command.as_str()),
+        _ => None,
+    };
+    analysis.finish(command)
 }
 
 /// What is done with a path.
@@ -138,6 +143,8 @@ struct Analysis {
     contents: contents::Contents,
     /// Whether the command that is being read stands behind a pipe.
     piped: bool,
+    /// Registries of packages that the environment names.
+    registries: Vec<installs::Registry>,
     /// Whether a compiler runs: what lies in a folder for temporary files may come from it.
     compiled: bool,
     budget: usize,
@@ -160,6 +167,7 @@ impl Analysis {
             made_executable: Vec::new(),
             contents: contents::Contents::default(),
             piped: false,
+            registries: Vec::new(),
             compiled: false,
             budget: BUDGET,
             stopped: false,
@@ -167,10 +175,13 @@ impl Analysis {
         }
     }
 
-    /// Draws what follows from the call as a whole.
-    fn finish(mut self) -> Facts {
+    /// Draws what follows from the call as a whole: the text of a command that is run, `None` for all else.
+    fn finish(mut self, command: Option<&str>) -> Facts {
         flows::draw(&mut self);
         behaviours::whole(&mut self);
+        if let Some(command) = command {
+            installs::settle(&mut self, command);
+        }
         self.facts
     }
 

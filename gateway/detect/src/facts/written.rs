@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
-use super::{Analysis, code, elsewhere, received, spelled};
+use super::{Analysis, code, elsewhere, installs, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -197,6 +197,7 @@ fn kind_of(path: &str, text: &str) -> Kind {
 
 fn content(analysis: &mut Analysis, path: &str, text: &str) {
     let place = Place::default();
+    installs::written(analysis, path, text);
     if !is_prose(path) {
         fetches(analysis, text, place);
     }

@@ -22,7 +22,7 @@ mod lines;
 mod markdown;
 mod mcp;
 pub(crate) mod pack;
-mod packages;
+pub(crate) mod packages;
 mod plugin;
 pub(crate) mod rules;
 mod skill;

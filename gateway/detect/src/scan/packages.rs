@@ -52,6 +52,10 @@ struct File {
     version: u32,
     pypi: Vec<String>,
     npm: Vec<String>,
+    crates: Vec<String>,
+    gem: Vec<String>,
+    others: Vec<String>,
+    agents: Vec<String>,
 }
 
 /// Well-known names.
@@ -59,6 +63,12 @@ struct File {
 pub(crate) struct Popular {
     pypi: HashSet<String>,
     npm: HashSet<String>,
+    pub(crate) crates: HashSet<String>,
+    pub(crate) gem: HashSet<String>,
+    /// Known, and neither a slip nor slipped from.
+    pub(crate) others: HashSet<String>,
+    /// What agents are extended by, from publishers that the harnesses' own documentation names; a `*` at the end.
+    pub(crate) agents: Vec<String>,
 }
 
 impl Popular {
@@ -78,15 +88,31 @@ impl Popular {
         Ok(Self {
             pypi: read.pypi.into_iter().collect(),
             npm: read.npm.into_iter().collect(),
+            crates: read.crates.into_iter().collect(),
+            gem: read.gem.into_iter().collect(),
+            others: read.others.into_iter().collect(),
+            agents: read.agents,
         })
+    }
+
+    /// The well-known names of a registry.
+    pub(crate) fn names(&self, registry: Registry) -> &HashSet<String> {
+        match registry {
+            Registry::Pypi => &self.pypi,
+            Registry::Npm => &self.npm,
+        }
     }
 
     /// The well-known name that `name` is a slip of.
     pub(crate) fn slip_of(&self, registry: Registry, name: &str) -> Option<&str> {
-        let known = match registry {
-            Registry::Pypi => &self.pypi,
-            Registry::Npm => &self.npm,
-        };
+        if self.others.contains(name) {
+            return None;
+        }
+        Self::slip_among(self.names(registry), name)
+    }
+
+    /// The name of `known` that `name` is a slip of.
+    pub(crate) fn slip_among<'k>(known: &'k HashSet<String>, name: &str) -> Option<&'k str> {
         if name.len() < LEAST_NAME || name.starts_with('@') || known.contains(name) {
             return None;
         }
@@ -102,6 +128,7 @@ impl Popular {
                 known.len() >= LEAST_NAME
                     && known.len().abs_diff(name.len()) <= most
                     && slips(known, name) <= most
+                    && !another_part(known, name)
             })
             .collect();
         near.sort_unstable();
@@ -158,6 +185,18 @@ fn finding(
         message,
         evidence: evidence.to_owned(),
         remedy: remedy.to_owned(),
+    }
+}
+
+/// Whether the two are of one family and differ in a short last part, which is another word then and no slip: `pytest-cov` and
+/// `pytest-env`, `faiss-cpu` and `faiss-gpu`.
+fn another_part(a: &str, b: &str) -> bool {
+    const SHORT: usize = 4;
+    match (a.rsplit_once('-'), b.rsplit_once('-')) {
+        (Some((family, one)), Some((same, other))) => {
+            family == same && one.len() <= SHORT && other.len() <= SHORT
+        }
+        _ => false,
     }
 }
 

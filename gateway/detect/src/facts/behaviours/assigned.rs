@@ -2,7 +2,7 @@
 
 use defenseclaw_model::facts::BehaviourKind::{Credential, Evasion, Persistence};
 
-use super::super::{Analysis, flows, hosts};
+use super::super::{Analysis, flows, hosts, installs};
 use crate::shell::{Assignment, Scope};
 
 /// Notes what setting a variable does.
@@ -10,7 +10,7 @@ pub(in super::super) fn assigned(analysis: &mut Analysis, assignment: &Assignmen
     // Only names in capitals mean something to a program.
     if !assignment
         .name
-        .starts_with(|c: char| c.is_ascii_uppercase() || c == 'h')
+        .starts_with(|c: char| c.is_ascii_uppercase() || matches!(c, 'h' | 'n'))
     {
         return;
     }
@@ -82,7 +82,13 @@ pub(super) fn environment(analysis: &mut Analysis, name: &str, value: &str) {
         "ANTHROPIC_BASE_URL" | "OPENAI_BASE_URL" | "OPENAI_API_BASE" | "GOOGLE_GEMINI_BASE_URL" => {
             base(analysis, value)
         }
-        "PIP_INDEX_URL" | "PIP_EXTRA_INDEX_URL" | "NPM_CONFIG_REGISTRY" | "UV_INDEX_URL" | "GOPROXY" => {}
+        "npm_config_registry" | "GOPROXY" => installs::variable(analysis, name, value),
+        _ if ["PIP", "UV_", "NPM_", "YARN_", "BUN_"]
+            .iter()
+            .any(|start| name.starts_with(start)) =>
+        {
+            installs::variable(analysis, name, value);
+        }
         _ if name.starts_with("DEFENSECLAW_") => analysis.behave(Evasion, "defenseclaw-tamper", name, None),
         _ => {}
     }

@@ -23,7 +23,7 @@ use std::sync::LazyLock;
 
 use defenseclaw_model::facts::BehaviourKind;
 
-use super::{Analysis, flows, hosts};
+use super::{Analysis, flows, hosts, installs};
 use crate::quick;
 use crate::shell::{Scope, Sink};
 
@@ -43,7 +43,7 @@ type Table = &'static [(&'static [&'static str], Handler)];
 type Handlers = quick::Table<&'static str, Vec<Handler>>;
 
 static HANDLERS: LazyLock<Handlers> = LazyLock::new(|| {
-    let tables: [Table; 11] = [
+    let tables: [Table; 12] = [
         abuse::TABLE,
         control::TABLE,
         credential::TABLE,
@@ -55,6 +55,7 @@ static HANDLERS: LazyLock<Handlers> = LazyLock::new(|| {
         persistence::TABLE,
         privilege::TABLE,
         remote::TABLE,
+        installs::TABLE,
     ];
     let mut handlers = Handlers::default();
     for (names, handler) in tables.into_iter().flatten() {

@@ -1,0 +1,253 @@
+# What a call would install: `input.facts.installs`, weighed.
+#
+# Packages of a project are everyday work: what is told here of them is recorded, unless a name is a slip from a well-known one
+# or what arrives can be changed on its way. What extends the agent itself (a server, a plugin, a skill) is asked about, unless it
+# was admitted already, the operator's lists allow it, or it comes from a publisher that the agents' own documentation names.
+#
+# Each rule gives one finding at most, about all that it fits. Hosts are data (`data.installs`).
+package defenseclaw.decision
+
+# What counts, the worst first, and what is told: exceptions take from the one, not from the other.
+installed := counted_installs if input.facts.installs
+
+installed := [] if not input.facts.installs
+
+counted_installs := [told.finding | some told in install_findings; count(told.waivers) == 0]
+
+told_installs := [] if not input.facts.installs
+
+told_installs := [finding |
+	some told in install_findings
+	by := [sprintf("set aside by %s: %s", [waiver.owner, waiver.reason]) | some waiver in told.waivers]
+	finding := object.union(told.finding, {"evidence": array.concat(told.finding.evidence, by)})
+] if {
+	input.facts.installs
+}
+
+# Packages that the lists allow are not weighed at all.
+weighed := [install | some install in input.facts.installs; not listed_package(install)]
+
+listed_package(install) if {
+	some entry in data.operator.allow
+	entry["package"]
+	live(entry)
+	of_this_call(entry)
+	all_programs(entry)
+	all_hosts(entry)
+	all_paths(entry)
+	like(entry["package"], package_name(install))
+}
+
+# How lists name it: `npm:left-pad`, `mcp:files`.
+package_name(install) := concat(":", [install.ecosystem, install.name])
+
+install_findings := [told |
+	some rule in install_rules
+	count(rule.fits) > 0
+	finding := {
+		"rule": rule.id,
+		"category": "trust-exploit",
+		"severity": rule.severity,
+		"message": rule.message,
+		"remedy": rule.remedy,
+		"evidence": [shown(install) | some install in rule.fits],
+		"confidence": rule.confidence,
+	}
+	told := {"finding": finding, "waivers": fitting(finding)}
+]
+
+shown(install) := package_name(install) if object.get(install, "from", "") == ""
+
+shown(install) := sprintf("%s from %s", [package_name(install), install.from]) if object.get(install, "from", "") != ""
+
+first_of(fits) := shown(fits[0]) if count(fits) > 0
+
+first_of(fits) := "" if count(fits) == 0
+
+install_rules := [
+	{
+		"id": "install.look-alike", "severity": "HIGH", "confidence": 88, "fits": look_alikes,
+		"message": look_alike_message,
+		"remedy": "Install the package that is meant, by its exact name",
+	},
+	{
+		"id": "install.agent", "severity": "MEDIUM", "confidence": 75, "fits": capabilities,
+		"message": sprintf("this would give the agent something new that nobody has admitted: %s", [first_of(capabilities)]),
+		"remedy": "Let the person look at it first; defenseclaw-cli scan shows what is in it",
+	},
+	{
+		"id": "install.open-way", "severity": "MEDIUM", "confidence": 75, "fits": open_ways,
+		"message": sprintf("what %s brings can be changed by anyone on its way: its address has no encryption", [first_of(open_ways)]),
+		"remedy": "Use an https address",
+	},
+	{
+		"id": "install.login-in-address", "severity": "MEDIUM", "confidence": 70, "fits": logins,
+		"message": sprintf("the address of %s carries a password or token", [first_of(logins)]),
+		"remedy": "Let git or the package manager log in by its own means",
+	},
+	{
+		"id": "install.unknown-address", "severity": "MEDIUM", "confidence": 70, "fits": addresses,
+		"message": sprintf("%s comes from an address where packages are not usually published", [first_of(addresses)]),
+		"remedy": "Install it from its registry",
+	},
+	{
+		"id": "install.alias", "severity": "MEDIUM", "confidence": 68, "fits": aliases,
+		"message": sprintf("under another package's name this would install %s", [first_of(aliases)]),
+		"remedy": "Install it by its own name",
+	},
+	{
+		"id": "install.agent-image", "severity": "MEDIUM", "confidence": 68, "fits": images,
+		"message": sprintf("this would run an image made for agents, from a publisher that nobody named: %s", [first_of(images)]),
+		"remedy": "Let the person look at the image first",
+	},
+	{
+		"id": "install.extra-registry", "severity": "MEDIUM", "confidence": 60, "fits": extras,
+		"message": sprintf("whoever has the higher version number decides where %s comes from", [first_of(extras)]),
+		"remedy": "Name one registry, or pin the versions",
+	},
+	{
+		"id": "install.unknown-registry", "severity": "LOW", "confidence": 60, "fits": registries,
+		"message": sprintf("%s comes from another registry than its own", [first_of(registries)]),
+		"remedy": "Make sure that the registry is the one that is meant",
+	},
+	{
+		"id": "install.unpinned-run", "severity": "LOW", "confidence": 60, "fits": unpinned,
+		"message": sprintf("whatever version of %s is the newest today runs at once", [first_of(unpinned)]),
+		"remedy": "Name one version",
+	},
+	{
+		"id": "install.agent-text", "severity": "LOW", "confidence": 60, "fits": texts,
+		"message": sprintf("this writes something that an agent follows: %s", [first_of(texts)]),
+		"remedy": "Read it before it is used",
+	},
+]
+
+# --- Names -------------------------------------------------------------------------------------------------------------------
+
+look_alikes := [install | some install in weighed; object.get(install, "like", "") != ""]
+
+look_alike_message := sprintf("%s is one slip away from the well-known %s", [package_name(look_alikes[0]), look_alikes[0].like]) if {
+	count(look_alikes) > 0
+}
+
+look_alike_message := "" if count(look_alikes) == 0
+
+# A well-known name in front of another package.
+aliases := [install |
+	some install in weighed
+	install.source == "alias"
+	not install.known
+	not contains(install.name, install.from)
+	not contains(install.from, install.name)
+]
+
+# --- Ways --------------------------------------------------------------------------------------------------------------------
+
+open_ways := [install |
+	some install in weighed
+	unencrypted(install)
+	not among(data.installs["private"], install)
+]
+
+unencrypted(install) if {
+	some address in [object.get(install, "from", ""), object.get(install, "registry", "")]
+	some start in ["http://", "git://", "ftp://"]
+	startswith(address, start)
+}
+
+logins := [install | some install in weighed; install.credentials]
+
+addresses := [install |
+	some install in weighed
+	install.source in {"url", "git"}
+	not install.ecosystem in {"script", "git"}
+	install.into != "agent"
+	not among(data.installs.forges, install)
+	not among(data.installs["private"], install)
+	not unencrypted(install)
+]
+
+extras := [install |
+	some install in weighed
+	install.extra_registry
+	not among(data.installs.registries, install)
+	not among(data.installs["private"], install)
+]
+
+registries := [install |
+	some install in weighed
+	install.registry
+	not install.extra_registry
+	not among(data.installs.registries, install)
+	not unencrypted(install)
+]
+
+among(patterns, install) if {
+	some pattern in patterns
+	like(pattern, install.host)
+}
+
+unpinned := [install |
+	some install in weighed
+	install.runs_now
+	install.source == "registry"
+	install.version != "exact"
+	not install.known
+	install.ecosystem in {"npm", "pypi", "go"}
+]
+
+# --- What the agent itself is given --------------------------------------------------------------------------------------------
+
+extends_agent(install) if {
+	install.into == "agent"
+	install.ecosystem in {"mcp", "plugin", "skill"}
+}
+
+# An editor's extension that is not the marketplace's.
+extends_agent(install) if {
+	install.ecosystem == "vscode"
+	install.source in {"url", "file"}
+}
+
+capabilities := [install |
+	some install in weighed
+	extends_agent(install)
+	install.source != "inline"
+	not install.known
+	not admitted(install)
+]
+
+texts := [install |
+	some install in weighed
+	install.into == "agent"
+	install.source == "inline"
+	not admitted(install)
+]
+
+# `input.admitted` is what the install gate has let pass of what the call names; absent where nobody asked it.
+admitted(install) if {
+	some artifact in input.admitted
+	artifact.kind == install.ecosystem
+	artifact.name == install.name
+}
+
+images := [install |
+	some install in weighed
+	install.ecosystem == "docker"
+	install.into != "agent"
+	not install.known
+	contains(lower(install.name), "mcp")
+]
+
+# What the packs say of the same addition does not count where every part of it was admitted or allowed.
+answered(finding) if {
+	input.facts.installs
+	finding.rule in data.installs.added_by
+	added := [install | some install in input.facts.installs; extends_agent(install)]
+	count(added) > 0
+	every install in added { settled(install) }
+}
+
+settled(install) if admitted(install)
+
+settled(install) if listed_package(install)
