@@ -22,6 +22,7 @@
 //! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
 //! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
 //! | [`scan`] | `scan skill`, `mcp`, `plugin` |
+//! | [`inventory`] | `inventory scan`, `list`, `show`, `diff`, `search`, `export`, `scans`; `aibom` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -41,6 +42,7 @@ pub mod explain;
 pub mod gateway;
 pub mod http;
 pub mod inspect;
+pub mod inventory;
 pub mod json;
 pub mod ledger;
 pub mod policy;
@@ -101,6 +103,8 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Artifact(command) => artifact::run(command, context),
         args::Command::Sandbox(command) => sandbox::run(command, context),
         args::Command::Scan(command) => scan::run(command, context),
+        args::Command::Inventory(command) => inventory::run(command, context),
+        args::Command::Aibom(options) => inventory::aibom(options, context),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;
