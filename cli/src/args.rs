@@ -13,12 +13,14 @@ use crate::{CliError, time, view::View};
 pub mod artifact;
 pub mod decide;
 pub mod gate;
+pub mod inventory;
 pub mod sandbox;
 pub mod scan;
 
 use artifact::ArtifactCommand;
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 use gate::GateCommand;
+use inventory::{AibomOptions, InventoryCommand};
 use sandbox::{RunOptions, SandboxCommand};
 use scan::ScanCommand;
 
@@ -35,6 +37,7 @@ Examples:
   defenseclaw-cli explain 42                 why the call of record 42 was decided as it was
   defenseclaw-cli run -- npm test            a command that writes only in its project
   defenseclaw-cli scan skill DIR             what is wrong with a skill, before it is used
+  defenseclaw-cli inventory scan             which agents, skills, plugins, servers and hooks are here
 
 Environment:
   DEFENSECLAW_CONFIG  configuration file (default /etc/defenseclaw/config.yaml)
@@ -102,6 +105,14 @@ Examples:
   defenseclaw-cli gate release q-3fa81c02bd10 --reason 'read in full'
   defenseclaw-cli gate block --kind skill --name 'pdf-*' --reason 'takes form data elsewhere'";
 
+const INVENTORY_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli inventory scan                     look, and keep the answer
+  defenseclaw-cli inventory list --kind mcp_server
+  defenseclaw-cli inventory show github
+  defenseclaw-cli inventory diff --since 7d          what was added, removed, changed
+  defenseclaw-cli aibom --output bom.json            the same as CycloneDX 1.6";
+
 /// What coding agents on this host said they would do, and what the kernel saw them do.
 #[derive(Debug, Parser)]
 #[command(name = "defenseclaw-cli", version, after_help = TOP_EXAMPLES, arg_required_else_help = true)]
@@ -156,6 +167,11 @@ pub enum Command {
     /// The scanner's worker: the install gate starts it, and speaks with it over standard input
     #[command(hide = true)]
     ScanWorker,
+    /// Say which harnesses, skills, plugins, MCP servers, tools, models, hooks and memory files are on this host
+    #[command(subcommand, after_help = INVENTORY_EXAMPLES)]
+    Inventory(InventoryCommand),
+    /// Print the bill of materials of what coding agents here are made of (CycloneDX 1.6)
+    Aibom(AibomOptions),
 }
 
 /// What to do with the ledger.

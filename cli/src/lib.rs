@@ -24,6 +24,7 @@
 //! | [`scan`] | `scan skill`, `mcp`, `plugin` |
 //! | [`worker`] | `scan-worker`: what the install gate starts to scan one artifact |
 //! | [`gate`] | `gate list`, `show`, `restore`, `release`, `delete`, `status`, `allow`, `block`, `lists`, `forget` |
+//! | [`inventory`] | `inventory scan`, `list`, `show`, `diff`, `search`, `export`, `scans`; `aibom` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -44,6 +45,7 @@ pub mod gate;
 pub mod gateway;
 pub mod http;
 pub mod inspect;
+pub mod inventory;
 pub mod json;
 pub mod ledger;
 pub mod policy;
@@ -107,6 +109,8 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Scan(command) => scan::run(command, context),
         args::Command::Gate(command) => gate::run(command, context),
         args::Command::ScanWorker => Err(CliError::Usage("`scan-worker` stands by itself".to_owned())),
+        args::Command::Inventory(command) => inventory::run(command, context),
+        args::Command::Aibom(options) => inventory::aibom(options, context),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;

@@ -127,7 +127,7 @@ fn a_file_that_is_no_ledger_exits_3() {
 }
 
 /// The command as a user without rights. Root would be let in everywhere, so a root test run steps down.
-fn as_nobody(host: &Host, arguments: &[&str]) -> Answer {
+pub(crate) fn as_nobody(host: &Host, arguments: &[&str]) -> Answer {
     use std::os::unix::process::CommandExt;
     let mut command = host.command(arguments);
     if nix::unistd::geteuid().is_root() {
