@@ -314,13 +314,6 @@ impl Daemon {
             ToAgent::Admitted { .. }
             | ToAgent::GateScope { .. }
             | ToAgent::Quarantine { .. }
-            | ToAgent::QuarantineNoted { .. } => {
-                tracing::debug!("this agent has no install gate: a frame of it was left alone");
-            }
-            ToAgent::Ack { batch } => self.outbox.acknowledged(batch),
-            ToAgent::Admitted { .. }
-            | ToAgent::GateScope { .. }
-            | ToAgent::Quarantine { .. }
             | ToAgent::QuarantineNoted { .. } => return self.for_gate(frame),
         }
         Ok(())
