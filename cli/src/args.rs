@@ -12,11 +12,13 @@ use crate::{CliError, time, view::View};
 
 pub mod artifact;
 pub mod decide;
+pub mod mcp;
 pub mod sandbox;
 pub mod scan;
 
 use artifact::ArtifactCommand;
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
+use mcp::McpCommand;
 use sandbox::{RunOptions, SandboxCommand};
 use scan::ScanCommand;
 
@@ -86,10 +88,16 @@ Examples:
   defenseclaw-cli sandbox show workspace
   defenseclaw-cli run --profile strict --explain     what is in force on this host";
 
+const MCP_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli mcp check                         all servers of the usual settings
+  defenseclaw-cli mcp pins diff notes               what is different since it was pinned
+  defenseclaw-cli mcp pins approve notes";
+
 const SCAN_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
-  defenseclaw-cli scan mcp .mcp.json --fail-on MEDIUM
+  defenseclaw-cli scan mcp .mcp.json --live         also asks its servers, in sandboxes
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif";
 
 /// What coding agents on this host said they would do, and what the kernel saw them do.
@@ -140,6 +148,9 @@ pub enum Command {
     /// Scan a skill, MCP servers' settings or a plugin, offline, before it is used
     #[command(subcommand, after_help = SCAN_EXAMPLES)]
     Scan(ScanCommand),
+    /// Ask MCP servers what they offer, in sandboxes, and see when one becomes another
+    #[command(subcommand, after_help = MCP_EXAMPLES)]
+    Mcp(McpCommand),
 }
 
 /// What to do with the ledger.

@@ -22,6 +22,7 @@
 //! | [`policy`] | `policy check`, `validate`, `test`, `reload` |
 //! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
 //! | [`scan`] | `scan skill`, `mcp`, `plugin` |
+//! | [`mcp`] | `scan mcp --live`, `mcp check`, `mcp pins` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -43,6 +44,7 @@ pub mod http;
 pub mod inspect;
 pub mod json;
 pub mod ledger;
+pub mod mcp;
 pub mod policy;
 pub mod sandbox;
 pub mod scan;
@@ -101,6 +103,7 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Artifact(command) => artifact::run(command, context),
         args::Command::Sandbox(command) => sandbox::run(command, context),
         args::Command::Scan(command) => scan::run(command, context),
+        args::Command::Mcp(command) => mcp::run(command, context),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;

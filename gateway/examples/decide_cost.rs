@@ -91,6 +91,7 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
         posture: &Posture::default(),
         binding: &Binding::Bound,
         sandbox: None,
+        mcp: None,
     })?;
     let decided = Instant::now();
     std::hint::black_box(connector.decided(&parsed.native, &decision));

@@ -7,14 +7,15 @@ use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::ScanKind;
 
 use super::decide::RuleChoice;
+use super::mcp::AskOptions;
 
 /// What to scan.
 #[derive(Debug, Subcommand)]
 pub enum ScanCommand {
     /// Scan a skill: a folder with SKILL.md and every file beside it, or an archive of one
     Skill(ScanOptions),
-    /// Scan settings of MCP servers (mcpServers), or an answer to tools/list, as JSON
-    Mcp(ScanOptions),
+    /// Scan settings of MCP servers (mcpServers), or an answer to tools/list; with --live what the servers say now
+    Mcp(McpScanOptions),
     /// Scan a plugin: its commands, agents, skills, hooks and servers
     Plugin(ScanOptions),
 }
@@ -60,12 +61,34 @@ pub struct ScanOptions {
     pub rules: RuleChoice,
 }
 
+/// Options of `scan mcp`.
+#[derive(Debug, Args)]
+pub struct McpScanOptions {
+    /// What is scanned
+    #[command(flatten)]
+    pub scan: ScanOptions,
+    /// Start each server in a sandbox (no network, no secrets), ask for its tools, prompts and resources, and scan these
+    #[arg(long)]
+    pub live: bool,
+    /// How servers are asked
+    #[command(flatten)]
+    pub ask: AskOptions,
+}
+
 impl ScanCommand {
+    /// How servers are asked, where that is wanted.
+    pub fn live(&self) -> Option<&AskOptions> {
+        match self {
+            Self::Mcp(options) if options.live => Some(&options.ask),
+            _ => None,
+        }
+    }
+
     /// What is scanned, and how.
     pub fn parts(&self) -> (ScanKind, &ScanOptions) {
         match self {
             Self::Skill(options) => (ScanKind::Skill, options),
-            Self::Mcp(options) => (ScanKind::Mcp, options),
+            Self::Mcp(options) => (ScanKind::Mcp, &options.scan),
             Self::Plugin(options) => (ScanKind::Plugin, options),
         }
     }

@@ -15,16 +15,18 @@ use crate::args::scan::{Format, ScanCommand};
 use crate::table::{Cell, left, right, whole};
 use crate::text::{counted, cut, safe};
 use crate::view::{Ink, View, severity_ink};
-use crate::{Answer, CliError, Context, json};
+use crate::{Answer, CliError, Context, json, mcp};
 
 /// Scans, and prints what was found.
 pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let (kind, options) = command.parts();
-    let scanner = Scanner::new(detector(&options.rules, &context.settings)?)
-        .map_err(|error| CliError::Usage(error.to_string()))?;
-    let report = scanner
+    let scanner = scanner(&options.rules, &context.settings)?;
+    let mut report = scanner
         .scan(kind, &options.path)
         .map_err(|error| CliError::Usage(error.to_string()))?;
+    if let Some(ask) = command.live() {
+        mcp::live(&mut report, &options.path, ask, &scanner, context.notes)?;
+    }
     let mut text = Vec::new();
     match options.format {
         Format::Json => json::line(&mut text, &report)?,
@@ -61,6 +63,11 @@ pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, C
         .iter()
         .any(|finding| finding.severity >= options.fail_on);
     Ok(if fails { Answer::No } else { Answer::Yes })
+}
+
+/// A scanner with the packs that the options and the configuration name.
+pub(crate) fn scanner(choice: &RuleChoice, settings: &Settings) -> Result<Scanner, CliError> {
+    Scanner::new(detector(choice, settings)?).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// The packs that the options and the configuration name.

@@ -19,13 +19,14 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const MAX_BODY_DEPTH: usize = 127;
 
 /// Every kind of record, in the order of [`RecordBody`].
-pub const KINDS: [&str; 15] = [
+pub const KINDS: [&str; 16] = [
     "session_start",
     "prompt",
     "tool_call",
     "approval",
     "harness",
     "sandbox",
+    "pin",
     "notice",
     "completion",
     "call_end",

@@ -195,6 +195,7 @@ impl Inspector {
             posture: &Posture::default(),
             binding: &Binding::NoAgent,
             sandbox: None,
+            mcp: None,
         })?;
         Ok(Considered {
             kind: call.kind,

@@ -5,6 +5,7 @@ use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::{Finding, Mode, Posture};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::pins::McpFact;
 use defenseclaw_model::record::Binding;
 use serde::Serialize;
 
@@ -37,6 +38,9 @@ pub struct DecideInput<'a> {
     /// command.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<&'a str>,
+    /// The MCP server whose tool is called, and how it compares with its pin. `None`: it is no server's tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<&'a McpFact>,
 }
 
 /// An activity to judge.

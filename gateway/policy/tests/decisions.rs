@@ -38,6 +38,7 @@ fn decide_with(policy: &Policy, tool: &str, kind: CallKind, binding: &Binding) -
         posture: &Posture::default(),
         binding,
         sandbox: None,
+        mcp: None,
     };
     policy.decide(&input).unwrap()
 }

@@ -146,6 +146,7 @@ fn verdict(policy: &Policy, command: &str) -> Verdict {
         posture: &Posture::default(),
         binding: &Binding::Bound,
         sandbox: None,
+        mcp: None,
     };
     policy.decide(&input).unwrap().verdict
 }

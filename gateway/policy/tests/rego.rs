@@ -142,6 +142,7 @@ fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
         posture: &Posture::default(),
         binding: &Binding::Bound,
         sandbox: None,
+        mcp: None,
     })
 }
 

@@ -14,6 +14,7 @@
 //! | [`records`] | decisions and records from the ledger |
 //! | [`events`] | new records as a stream |
 //! | [`people`] | approvals and grants |
+//! | [`pins`] | MCP servers compared with their pins |
 //! | [`questions`] | what supervised sandboxes ask |
 //! | [`rules`] | inspect, policy reload |
 //! | [`sandbox`] | in which room a harness's shell line runs |
@@ -38,6 +39,7 @@ pub mod hooks;
 pub mod openapi;
 pub mod owner;
 pub mod people;
+pub mod pins;
 pub mod problem;
 pub mod process;
 pub mod questions;

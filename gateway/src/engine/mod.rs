@@ -26,6 +26,7 @@ use crate::connector::{Contract, Fault, Parsed, Reply};
 use crate::counters::Counters;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
+use crate::pins::PinBook;
 use crate::redact;
 use crate::rooms::Tickets;
 use crate::rules::RulesInForce;
@@ -93,6 +94,8 @@ pub struct Parts {
     pub agent: Arc<AgentLink>,
     /// Calls that wait for a person.
     pub approvals: Arc<Approvals>,
+    /// What MCP servers were when somebody looked.
+    pub pins: Arc<PinBook>,
 }
 
 impl Engine {
@@ -128,6 +131,10 @@ impl Engine {
     /// Calls that wait for a person.
     pub fn approvals(&self) -> &Approvals {
         &self.parts.approvals
+    }
+
+    pub(crate) fn pins(&self) -> &Arc<PinBook> {
+        &self.parts.pins
     }
 
     pub(crate) fn counters(&self) -> &Counters {

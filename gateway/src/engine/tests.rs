@@ -47,6 +47,7 @@ fn with_config<F: Future<Output = ()>>(
             judge,
             agent: Arc::default(),
             approvals,
+            pins: Arc::new(PinBook::open(&folder.path().join("pins.db")).unwrap()),
         };
         test(Arc::new(Engine::new(config, parts))).await;
     });

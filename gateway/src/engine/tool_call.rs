@@ -23,6 +23,7 @@ use crate::connector::Reply;
 use crate::judge::Declared;
 use crate::late;
 use crate::ledger_writer::{AppendError, Bundle};
+use crate::pins::PinBook;
 use crate::redact;
 use crate::rules::Rules;
 
@@ -112,7 +113,12 @@ impl Engine {
             asked.home = self.homes.of(request.peer.uid).await;
         }
         let modifies = request.connector.can(&asked.native).modify;
-        let decider = self.decider(&asked.session, modifies, self.doors(request, &asked));
+        let decider = self.decider(
+            &asked.session,
+            request.peer.uid,
+            modifies,
+            self.doors(request, &asked),
+        );
         // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
         let expected = if self.parts.agent.connected() {
             Binding::Bound
@@ -269,7 +275,7 @@ impl Engine {
         Person::Answered
     }
 
-    pub(super) fn decider(&self, session: &SessionId, modifies: bool, doors: Doors) -> Decider {
+    pub(super) fn decider(&self, session: &SessionId, uid: u32, modifies: bool, doors: Doors) -> Decider {
         let rules = self.parts.rules.current();
         let posture = self
             .sessions()
@@ -282,6 +288,8 @@ impl Engine {
             fail_mode: self.config.fail_mode_of(connector),
             modifies,
             doors,
+            pins: Arc::clone(&self.parts.pins),
+            uid,
         }
     }
 
@@ -439,6 +447,10 @@ pub(super) struct Decider {
     modifies: bool,
     /// The ways into a room.
     doors: Doors,
+    /// What MCP servers were when somebody looked.
+    pins: Arc<PinBook>,
+    /// Whose session it is.
+    uid: u32,
 }
 
 impl Decider {
@@ -487,6 +499,7 @@ impl Decider {
         findings: &[Finding],
         binding: &Binding,
     ) -> Outcome {
+        let mcp = self.pins.fact(self.uid, asked.cwd.as_deref(), &asked.call.tool);
         let input = DecideInput {
             connector: asked.session.connector(),
             session: &asked.session,
@@ -500,6 +513,7 @@ impl Decider {
             posture: &self.posture,
             binding,
             sandbox: self.doors.own(&asked.call),
+            mcp: mcp.as_ref(),
         };
         let (mut decision, policy_failed) = match self.rules.policy.decide(&input) {
             Ok(decision) => (self.feasible(decision), false),
@@ -609,6 +623,8 @@ mod tests {
     #[test]
     fn a_policy_that_cannot_decide_is_answered_by_fail_mode() {
         let rules = broken();
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Arc::new(PinBook::open(&folder.path().join("pins.db")).unwrap());
         for (mode, fail_mode, effective) in [
             (Mode::Action, FailMode::Closed, Verdict::Deny),
             (Mode::Action, FailMode::Open, Verdict::Allow),
@@ -621,6 +637,8 @@ mod tests {
                 fail_mode,
                 modifies: false,
                 doors: Doors::closed("claude-code"),
+                pins: Arc::clone(&pins),
+                uid: 0,
             };
             let outcome = decider.outcome(
                 &asked(),

@@ -287,6 +287,7 @@ fn the_kinds_are_those_of_the_model() {
         json!({"kind": "sandbox", "uid": 0, "report": {
             "profile": "", "project": "", "landlock_abi": 0, "best_effort": false, "protections": [],
         }}),
+        json!({"kind": "pin", "pin": "", "server": "", "state": "", "digest": "", "by_uid": 0}),
         json!({"kind": "notice", "name": ""}),
         json!({"kind": "completion", "text": ""}),
         json!({"kind": "call_end", "tool": "", "failed": false}),
