@@ -69,8 +69,7 @@ fn number_text(number: &Number) -> String {
         return "0".to_owned();
     }
     let sign = if double < 0.0 { "-" } else { "" };
-    // The fewest digits that mean this double, as `d.ddde±x`.
-    let shortest = format!("{:e}", double.abs());
+    let shortest = shortest(double.abs());
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let exponent: i32 = exponent.parse().unwrap_or_default();
@@ -90,6 +89,20 @@ fn number_text(number: &Number) -> String {
         format!("{first}{point}{rest}e{exponent:+}")
     };
     format!("{sign}{plain}")
+}
+
+/// The fewest digits that mean `double`, as `d.ddde±x`; of several with so many, the nearest, and the even one of two that are
+/// equally near.
+fn shortest(double: f64) -> String {
+    let shortest = format!("{double:e}");
+    let digits = shortest.bytes().take_while(|byte| *byte != b'e');
+    let behind = digits.filter(u8::is_ascii_digit).count().saturating_sub(1);
+    let nearest = format!("{double:.behind$e}");
+    if nearest.parse() == Ok(double) {
+        nearest
+    } else {
+        shortest
+    }
 }
 
 #[cfg(test)]

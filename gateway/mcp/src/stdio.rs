@@ -388,7 +388,7 @@ mod tests {
             problem.trouble == Trouble::Ended && problem.evidence.contains("oops"),
             "{problem:?}"
         );
-        let mut running = started("exec sleep 600").unwrap();
+        let mut running = started("exec sleep 60").unwrap();
         assert_eq!(
             running.receive(Instant::now()).unwrap_err().trouble,
             Trouble::Silent
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_storm_of_processes_is_ended() {
-        let mut running = started("for i in $(seq 100); do sleep 600 & done; wait").unwrap();
+        let mut running = started("for i in $(seq 100); do sleep 60 & done; wait").unwrap();
         let problem = running
             .receive(Instant::now() + Duration::from_secs(60))
             .unwrap_err();
@@ -424,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_read_stops_nobody() {
-        let mut running = started("exec sleep 600").unwrap();
+        let mut running = started("exec sleep 60").unwrap();
         let message = Value::from("x".repeat(4_000));
         let sent = (0..BEHIND * 2).map(|_| running.send(&message, Instant::now()));
         let refused = sent.filter_map(Result::err).next().unwrap();

@@ -94,24 +94,20 @@ impl Tree {
             if members.is_empty() {
                 return true;
             }
-            for pid in members {
-                self.kill(pid);
+            // A descriptor means one process for good. Whether that is one of ours is looked at once all are held, and before
+            // the first is ended: children of what has ended are nobody's.
+            let held: Vec<_> = members
+                .into_iter()
+                .filter_map(|pid| Some((pid, pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?)))
+                .collect();
+            let ours: BTreeSet<i32> = self.members().into_iter().collect();
+            for (_, process) in held.iter().filter(|(pid, _)| ours.contains(pid)) {
+                // It may have ended by itself.
+                let _ = pidfd_send_signal(process, Signal::KILL);
             }
             std::thread::sleep(PAUSE);
         }
         self.members().is_empty()
-    }
-
-    fn kill(&self, pid: i32) {
-        let Some(number) = Pid::from_raw(pid) else { return };
-        // The descriptor means one process for good; whether that is one of ours is looked at behind it.
-        let Ok(process) = pidfd_open(number, PidfdFlags::empty()) else {
-            return;
-        };
-        if pid == self.root || self.in_namespace(pid) || self.members().contains(&pid) {
-            // It may have ended by itself.
-            let _ = pidfd_send_signal(&process, Signal::KILL);
-        }
     }
 }
 
@@ -138,9 +134,14 @@ mod tests {
 
     #[test]
     fn children_and_grandchildren_are_ended_and_a_stranger_is_not() {
-        let mut stranger = Command::new("sleep").arg("600").spawn().unwrap();
+        let mut stranger = Command::new("sleep")
+            .arg("60")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         let mut child = Command::new("sh")
-            .args(["-c", "sh -c 'sleep 600 & echo $!; wait' & wait"])
+            .args(["-c", "sh -c 'sleep 60 & echo $!; wait' & wait"])
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -156,11 +157,11 @@ mod tests {
         let (count, memory) = tree.weight();
         assert!(count >= 3 && memory > 0, "{count} {memory}");
         // The root stays a zombie until it is waited for, which is not alive.
-        assert!(tree.end());
-        child.wait().unwrap();
-        assert!(!alive(grandchild));
-        assert!(alive(i32::try_from(stranger.id()).unwrap()));
+        let ended = tree.end();
+        let lives = alive(i32::try_from(stranger.id()).unwrap());
         stranger.kill().unwrap();
+        child.wait().unwrap();
+        assert!(ended && lives && !alive(grandchild));
         stranger.wait().unwrap();
     }
 }
