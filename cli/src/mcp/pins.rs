@@ -136,7 +136,7 @@ fn show(pin: &Pin, context: &mut Context<'_>) -> std::io::Result<()> {
 
 /// What is different, in unified form.
 pub(super) fn differences(pin: &Pin, view: &View, out: &mut dyn Write) -> std::io::Result<()> {
-    let name = view.paint(Ink::Strong, &safe(&pin.server)).into_owned();
+    let name = view.paint(Ink::Strong, &safe(&pin.server));
     if pin.changes.is_empty() {
         let how = match pin.state {
             PinState::Changed => "it was another in between, and is held until it is approved",
