@@ -389,6 +389,7 @@ fn with_launcher(engine: &Arc<Engine>) -> Arc<Engine> {
         judge: engine.parts.judge.clone(),
         agent: Arc::clone(&engine.parts.agent),
         approvals: Arc::clone(&engine.parts.approvals),
+        pins: Arc::clone(&engine.parts.pins),
     };
     let mut engine = Engine::new(&config, parts);
     engine.launcher = Path::new(env!("CARGO_MANIFEST_DIR"))
