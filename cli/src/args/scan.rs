@@ -8,6 +8,7 @@ use defenseclaw_model::scan::ScanKind;
 
 use super::decide::RuleChoice;
 use super::mcp::AskOptions;
+use crate::CliError;
 
 /// What to scan.
 #[derive(Debug, Subcommand)]
@@ -77,10 +78,19 @@ pub struct McpScanOptions {
 
 impl ScanCommand {
     /// How servers are asked, where that is wanted.
-    pub fn live(&self) -> Option<&AskOptions> {
+    ///
+    /// # Errors
+    /// Where options say how, and none is to be asked.
+    pub fn live(&self) -> Result<Option<&AskOptions>, CliError> {
         match self {
-            Self::Mcp(options) if options.live => Some(&options.ask),
-            _ => None,
+            Self::Mcp(options) if options.live => Ok(Some(&options.ask)),
+            Self::Mcp(options) if options.ask.server.is_some() || options.ask.allow_network => {
+                Err(CliError::Usage(
+                    "no server is asked without --live: add it, or leave out --server and --allow-network"
+                        .to_owned(),
+                ))
+            }
+            _ => Ok(None),
         }
     }
 

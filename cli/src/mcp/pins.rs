@@ -25,7 +25,7 @@ pub(super) fn run(command: &PinsCommand, context: &mut Context<'_>) -> Result<An
             }
             Ok(Answer::Yes)
         }
-        PinsCommand::Show(options) => shown(options, context, |pin, context| show(pin, context)),
+        PinsCommand::Show(options) => shown(options, context),
         PinsCommand::Diff(options) => {
             let pin = one(&context.settings.socket, &options.pin)?;
             if options.json {
@@ -54,11 +54,7 @@ pub(super) fn run(command: &PinsCommand, context: &mut Context<'_>) -> Result<An
     }
 }
 
-fn shown(
-    options: &PinOptions,
-    context: &mut Context<'_>,
-    show: impl FnOnce(&Pin, &mut Context<'_>) -> std::io::Result<()>,
-) -> Result<Answer, CliError> {
+fn shown(options: &PinOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let pin = one(&context.settings.socket, &options.pin)?;
     if options.json {
         json::line(context.out, &pin)?;

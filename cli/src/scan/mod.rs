@@ -20,11 +20,12 @@ use crate::{Answer, CliError, Context, json, mcp};
 /// Scans, and prints what was found.
 pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let (kind, options) = command.parts();
+    let ask = command.live()?;
     let scanner = scanner(&options.rules, &context.settings)?;
     let mut report = scanner
         .scan(kind, &options.path)
         .map_err(|error| CliError::Usage(error.to_string()))?;
-    if let Some(ask) = command.live() {
+    if let Some(ask) = ask {
         mcp::live(&mut report, &options.path, ask, &scanner, context.notes)?;
     }
     let mut text = Vec::new();

@@ -6,6 +6,9 @@ use serde_json::json;
 use super::*;
 use crate::client::{Answers, ask};
 
+/// How an answer is written.
+type Shaped = Box<dyn Fn(&Value) -> String + Send>;
+
 /// A server on loopback: `play` turns a request (head and message) into a whole answer.
 fn asked(play: impl Fn(&str, &Value) -> String + Send + 'static) -> Answers {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -79,7 +82,7 @@ fn json_and_streams_of_events_in_every_shape_are_read() {
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
         )
     };
-    let shapes: [Box<dyn Fn(&Value) -> String + Send>; 3] = [
+    let shapes: [Shaped; 3] = [
         Box::new(|message| plain(&result_of(message).to_string())),
         Box::new(move |message| {
             format!(

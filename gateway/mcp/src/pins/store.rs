@@ -316,7 +316,7 @@ impl Store {
         let mut query = self.db.prepare(&format!(
             "SELECT {COLUMNS} FROM pin ORDER BY server, file, scope, uid"
         ))?;
-        query.query_map([], |row| kept(row))?.collect()
+        query.query_map([], kept)?.collect()
     }
 }
 
@@ -438,7 +438,7 @@ fn missing(db: &Connection, uid: u32, check: &PinCheck) -> rusqlite::Result<Vec<
         "SELECT {COLUMNS} FROM pin WHERE uid = ?1 AND state IN ('new', 'same')"
     ))?;
     let mut gone = Vec::new();
-    for row in query.query_map([uid], |row| kept(row))? {
+    for row in query.query_map([uid], kept)? {
         let row = row?;
         if check.files.contains(&row.pin.file) && !there(&row) {
             gone.push(row);
@@ -449,7 +449,7 @@ fn missing(db: &Connection, uid: u32, check: &PinCheck) -> rusqlite::Result<Vec<
 
 fn one(db: &Connection, id: &str) -> rusqlite::Result<Option<Kept>> {
     let query = format!("SELECT {COLUMNS} FROM pin WHERE id = ?1");
-    db.query_row(&query, [id], |row| kept(row)).optional()
+    db.query_row(&query, [id], kept).optional()
 }
 
 fn count(db: &Connection, uid: u32) -> rusqlite::Result<usize> {
