@@ -14,6 +14,7 @@ pub mod artifact;
 pub mod decide;
 pub mod gate;
 pub mod inventory;
+pub mod mcp;
 pub mod sandbox;
 pub mod scan;
 
@@ -21,6 +22,7 @@ use artifact::ArtifactCommand;
 use decide::{ApprovalsCommand, ExplainOptions, InspectOptions, PolicyCommand};
 use gate::GateCommand;
 use inventory::{AibomOptions, InventoryCommand};
+use mcp::McpCommand;
 use sandbox::{RunOptions, SandboxCommand};
 use scan::ScanCommand;
 
@@ -91,10 +93,16 @@ Examples:
   defenseclaw-cli sandbox show workspace
   defenseclaw-cli run --profile strict --explain     what is in force on this host";
 
+const MCP_EXAMPLES: &str = "\
+Examples:
+  defenseclaw-cli mcp check                         all servers of the usual settings
+  defenseclaw-cli mcp pins diff notes               what is different since it was pinned
+  defenseclaw-cli mcp pins approve notes";
+
 const SCAN_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
-  defenseclaw-cli scan mcp .mcp.json --fail-on MEDIUM
+  defenseclaw-cli scan mcp .mcp.json --live         also asks its servers, in sandboxes
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif
   defenseclaw-cli scan package npm:left-pad@1.3.0";
 

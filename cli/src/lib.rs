@@ -25,6 +25,7 @@
 //! | [`worker`] | `scan-worker`: what the install gate starts to scan one artifact |
 //! | [`gate`] | `gate list`, `show`, `restore`, `release`, `delete`, `status`, `allow`, `block`, `lists`, `forget` |
 //! | [`inventory`] | `inventory scan`, `list`, `show`, `diff`, `search`, `export`, `scans`; `aibom` |
+//! | [`mcp`] | `scan mcp --live`, `mcp check`, `mcp pins` |
 //! | [`ledger`] | opening, paging and following the ledger |
 //! | [`audit`] | `audit tail`, `query`, `show`, `verify`, `export` |
 //! | [`session`] | `session list`, `session show` |
@@ -48,6 +49,7 @@ pub mod inspect;
 pub mod inventory;
 pub mod json;
 pub mod ledger;
+pub mod mcp;
 pub mod policy;
 pub mod sandbox;
 pub mod scan;
@@ -111,6 +113,7 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::ScanWorker => Err(CliError::Usage("`scan-worker` stands by itself".to_owned())),
         args::Command::Inventory(command) => inventory::run(command, context),
         args::Command::Aibom(options) => inventory::aibom(options, context),
+        args::Command::Mcp(command) => mcp::run(command, context),
         // It becomes another program: `main` does that before anything is opened.
         args::Command::Run(_) => Err(CliError::Usage("`run` stands by itself".to_owned())),
     }?;

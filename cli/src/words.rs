@@ -137,6 +137,27 @@ pub fn summary(body: &RecordBody) -> String {
                 safe(text("reason"))
             )
         }
+        RecordBody::Pin {
+            pin,
+            server,
+            state,
+            by_uid,
+            detail,
+            ..
+        } => {
+            let more = if detail.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", safe(detail))
+            };
+            let held = if state == "changed" { ", held" } else { "" };
+            format!(
+                "MCP server {} {}{held} (pin {}, uid {by_uid}){more}",
+                safe(server),
+                safe(state),
+                safe(pin)
+            )
+        }
         RecordBody::Notice { name } => format!("the harness reported {}", safe(name)),
         RecordBody::Completion { text } => safe(text).into_owned(),
         RecordBody::CallEnd { tool, failed } => {

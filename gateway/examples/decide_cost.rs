@@ -92,6 +92,7 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
         binding: &Binding::Bound,
         sandbox: None,
         artifacts: &[],
+        mcp: None,
     })?;
     let decided = Instant::now();
     std::hint::black_box(connector.decided(&parsed.native, &decision));

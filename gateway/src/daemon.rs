@@ -21,6 +21,7 @@ use crate::error::GatewayError;
 use crate::judge::Judge;
 use crate::ledger_writer::{Ended, LedgerWriter};
 use crate::listen::{self, Socket};
+use crate::pins::PinBook;
 use crate::redact;
 use crate::rules::RulesInForce;
 use crate::server::Server;
@@ -31,6 +32,8 @@ use crate::watch::Watch;
 
 /// Where in the state folder lasting approvals are kept.
 const GRANTS: &str = "grants.json";
+/// Where in the state folder the pins of MCP servers are kept.
+const PINS: &str = "pins.db";
 /// Where the API's token is kept unless the configuration says otherwise.
 const TOKEN: &str = "api-token";
 /// How long requests in flight may take to finish at the end. A decision waits at most one second for the agent.
@@ -111,6 +114,8 @@ impl Gateway {
         let judge = Judge::new(Arc::clone(&rules), Arc::clone(&sessions), path);
         let grants = config.state.join(GRANTS);
         let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
+        // Behind the ledger's lock: one gateway has the state folder.
+        let pins = Arc::new(PinBook::open(&config.state.join(PINS))?);
         let link = Arc::new(AgentLink::default());
         let admissions = Arc::new(Admissions::start(
             config,
@@ -135,6 +140,7 @@ impl Gateway {
                 agent: Arc::clone(&link),
                 approvals,
                 admissions,
+                pins,
             },
         ));
         Ok(Self {

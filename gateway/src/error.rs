@@ -26,6 +26,9 @@ pub enum GatewayError {
         /// Why not, and what to do.
         why: String,
     },
+    /// The pins cannot be read.
+    #[error("{0}")]
+    Pins(#[from] defenseclaw_mcp::pins::PinError),
     /// Started as root.
     #[error(
         "the gateway parses what agents send and must not run as root. Start it as an unprivileged user (the package's \

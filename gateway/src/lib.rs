@@ -44,6 +44,7 @@ pub mod late;
 pub mod ledger_writer;
 pub mod listen;
 pub mod metrics;
+pub mod pins;
 mod posture;
 pub mod questions;
 pub mod redact;

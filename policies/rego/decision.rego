@@ -38,6 +38,7 @@ decision := {
 	not input.artifacts
 	count(data.operator.block) == 0
 	count(input.posture.taints) == 0
+	not held
 	not {"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
 }
 
@@ -92,6 +93,20 @@ else := {
 	"waived": [],
 } if {
 	input.artifacts
+}
+
+# An MCP server is another than the one that was approved. Nobody is asked call by call: what is asked is whether this server is
+# still the one that was meant, and that has an answer of its own.
+else := {
+	"verdict": "deny",
+	"severity": "HIGH",
+	"reason": refused(changed_server),
+	"rule": "mcp.pin-changed",
+	"clause": "held",
+	"findings": [changed_server],
+	"waived": [],
+} if {
+	held
 }
 
 # --- What the packs found --------------------------------------------------------------------------------------------------
@@ -272,6 +287,9 @@ sends if {
 	flow.to.kind == "network"
 }
 
+# The server whose tool is called says something else of itself, or is started otherwise, than when it was approved.
+held if input.mcp.pin == "changed"
+
 # --- What the policy itself finds -------------------------------------------------------------------------------------------
 
 forged := {
@@ -281,6 +299,16 @@ forged := {
 	"message": "this call was declared from inside another tool call's own processes, not by the agent product",
 	"remedy": "Hooks are called by the agent product alone; run the tool itself instead",
 	"evidence": [input.binding.caller],
+	"confidence": 95,
+}
+
+changed_server := {
+	"rule": "mcp.pin-changed",
+	"category": "tool-poisoning",
+	"severity": "HIGH",
+	"message": sprintf("the MCP server %s is held, because it is another than the one that was pinned", [input.mcp.server]),
+	"remedy": sprintf("Ask the person to look at it with `defenseclaw-cli mcp pins diff %s`, and to approve it there if the change is meant", [input.mcp.id]),
+	"evidence": [input.mcp.server, input.mcp.tool],
 	"confidence": 95,
 }
 

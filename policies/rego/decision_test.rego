@@ -38,6 +38,34 @@ in_mode(mode, findings) := object.union(call(findings), {"mode": mode})
 
 after(posture, findings) := object.union(call(findings), {"posture": object.union(calm, posture)})
 
+of_server(pin) := {"mcp": {"server": "notes", "tool": "add", "pin": pin, "id": "0a1b2c3d4e"}}
+
+test_a_changed_server_is_held_whatever_was_found if {
+	every mode in ["observe", "action", "hitl"] {
+		answer := decision.decision with input as object.union(in_mode(mode, []), of_server("changed"))
+		answer.verdict == "deny"
+		answer.clause == "held"
+		answer.rule == "mcp.pin-changed"
+		contains(answer.reason, "mcp pins diff 0a1b2c3d4e")
+	}
+	answer := decision.decision with input as object.union(call([found("MEDIUM", 90)]), of_server("changed"))
+	answer.clause == "held"
+}
+
+test_a_server_that_did_not_change_is_not_held if {
+	every pin in ["same", "unknown"] {
+		answer := decision.decision with input as object.union(call([]), of_server(pin))
+		answer.verdict == "allow"
+		answer.clause == "clear"
+	}
+}
+
+test_a_forged_call_of_a_held_server_is_refused_as_forged if {
+	forged := {"binding": {"state": "forged", "caller": "pid 7"}}
+	answer := decision.decision with input as object.union(object.union(call([]), of_server("changed")), forged)
+	answer.clause == "forged"
+}
+
 test_nothing_found_is_allowed if {
 	answer := decision.decision with input as call([])
 	answer.verdict == "allow"

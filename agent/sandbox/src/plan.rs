@@ -56,7 +56,7 @@ pub struct Setting {
     pub project: PathBuf,
     /// The user's home folder.
     pub home: Option<PathBuf>,
-    /// The gateway's socket, which stays within reach.
+    /// The gateway's socket, which stays within reach; `None`: no gateway does.
     pub gateway: Option<PathBuf>,
 }
 
@@ -133,6 +133,10 @@ impl Plan {
         plan.gateway.clone_from(&setting.gateway);
         if plan.bounds_sockets {
             (plan.sockets, plan.sockets_cut) = sockets::outside(|path| plan.keeps_socket(path));
+            if plan.gateway.is_none() {
+                // Also where none listens now: one that comes back has another socket in the same place.
+                plan.sockets.extend(existing([PathBuf::from(GATEWAY)]));
+            }
         }
         plan.tidy();
         plan.pin();
@@ -186,7 +190,7 @@ impl Plan {
     /// Whether a Unix socket at `path` stays within reach, or a folder with one that does.
     pub fn keeps_socket(&self, path: &Path) -> bool {
         path.starts_with(&self.project)
-            || path.starts_with(GATEWAY)
+            || self.gateway.is_some() && path.starts_with(GATEWAY)
             || self
                 .gateway
                 .as_ref()

@@ -96,7 +96,7 @@ pub fn prepare(options: &RunOptions) -> Result<Prepared, RunError> {
     let setting = Setting {
         project,
         home,
-        gateway: Some(settings.socket.clone()),
+        gateway: (!options.without_gateway).then(|| settings.socket.clone()),
     };
     let mut launch = Launch::new(profile, setting, options.best_effort, options.command.clone());
     launch.renew = renewal(options);

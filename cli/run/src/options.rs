@@ -49,6 +49,9 @@ pub struct RunOptions {
     /// The tool call that the command is: whoever sees this process can tell
     #[arg(long, value_name = "ID", hide = true)]
     pub call: Option<String>,
+    /// Keep the gateway out of reach, and tell it nothing: for what must not speak to it, or be a session of its own
+    #[arg(long, hide = true)]
+    pub without_gateway: bool,
     /// With --explain: print one JSON object
     #[arg(long, requires = "explain")]
     pub json: bool,

@@ -6,14 +6,16 @@ use clap::{Args, Subcommand, ValueEnum};
 use defenseclaw_model::decision::Severity;
 
 use super::decide::RuleChoice;
+use super::mcp::AskOptions;
+use crate::CliError;
 
 /// What to scan.
 #[derive(Debug, Subcommand)]
 pub enum ScanCommand {
     /// Scan a skill: a folder with SKILL.md and every file beside it, or an archive of one
     Skill(ScanOptions),
-    /// Scan settings of MCP servers (mcpServers), or an answer to tools/list, as JSON
-    Mcp(ScanOptions),
+    /// Scan settings of MCP servers (mcpServers), or an answer to tools/list; with --live what the servers say now
+    Mcp(McpScanOptions),
     /// Scan a plugin: its commands, agents, skills, hooks and servers
     Plugin(ScanOptions),
     /// Fetch a package from its registry into quarantine, and scan it there before anybody installs it
@@ -93,6 +95,39 @@ pub struct AnswerOptions {
     /// Which rules
     #[command(flatten)]
     pub rules: RuleChoice,
+}
+
+/// Options of `scan mcp`.
+#[derive(Debug, Args)]
+pub struct McpScanOptions {
+    /// What is scanned
+    #[command(flatten)]
+    pub scan: ScanOptions,
+    /// Start each server in a sandbox (no network, no secrets), ask for its tools, prompts and resources, and scan these
+    #[arg(long)]
+    pub live: bool,
+    /// How servers are asked
+    #[command(flatten)]
+    pub ask: AskOptions,
+}
+
+impl ScanCommand {
+    /// How servers are asked, where that is wanted.
+    ///
+    /// # Errors
+    /// Where options say how, and none is to be asked.
+    pub fn live(&self) -> Result<Option<&AskOptions>, CliError> {
+        match self {
+            Self::Mcp(options) if options.live => Ok(Some(&options.ask)),
+            Self::Mcp(options) if options.ask.server.is_some() || options.ask.allow_network => {
+                Err(CliError::Usage(
+                    "no server is asked without --live: add it, or leave out --server and --allow-network"
+                        .to_owned(),
+                ))
+            }
+            _ => Ok(None),
+        }
+    }
 }
 
 fn fails_on(text: &str) -> Result<Severity, String> {

@@ -15,26 +15,25 @@ use crate::args::scan::{AnswerOptions, Format, ScanCommand};
 use crate::table::{Cell, left, right, whole};
 use crate::text::{counted, cut, safe};
 use crate::view::{Ink, View, severity_ink};
-use crate::{Answer, CliError, Context, json};
+use crate::{Answer, CliError, Context, json, mcp};
 
 /// Scans, and prints what was found.
 pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let (kind, options) = match command {
         ScanCommand::Skill(options) => (ScanKind::Skill, options),
-        ScanCommand::Mcp(options) => (ScanKind::Mcp, options),
+        ScanCommand::Mcp(options) => (ScanKind::Mcp, &options.scan),
         ScanCommand::Plugin(options) => (ScanKind::Plugin, options),
         ScanCommand::Package(options) => return package::run(options, context),
     };
-    let scanner = scanner(&options.answer, context)?;
-    let report = scanner
+    let ask = command.live()?;
+    let scanner = scanner(&options.answer.rules, &context.settings)?;
+    let mut report = scanner
         .scan(kind, &options.path)
         .map_err(|error| CliError::Usage(error.to_string()))?;
+    if let Some(ask) = ask {
+        mcp::live(&mut report, &options.path, ask, &scanner, context.notes)?;
+    }
     answer(&report, &scanner, &options.answer, context)
-}
-
-fn scanner(options: &AnswerOptions, context: &Context<'_>) -> Result<Scanner, CliError> {
-    let detector = detector(&options.rules, &context.settings)?;
-    Scanner::new(detector).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// Prints a report, and says what it comes to.
@@ -80,6 +79,11 @@ fn answer(
         .iter()
         .any(|finding| finding.severity >= options.fail_on);
     Ok(if fails { Answer::No } else { Answer::Yes })
+}
+
+/// A scanner with the packs that the options and the configuration name.
+pub(crate) fn scanner(choice: &RuleChoice, settings: &Settings) -> Result<Scanner, CliError> {
+    Scanner::new(detector(choice, settings)?).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// The packs that the options and the configuration name.

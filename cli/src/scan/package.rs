@@ -14,7 +14,7 @@ use crate::{Answer, CliError, Context};
 pub(super) fn run(options: &PackageOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
     let wanted: Wanted = options.package.parse().map_err(|error| usage(&error))?;
-    let scanner = scanner(&options.answer, context)?;
+    let scanner = scanner(&options.answer.rules, &context.settings)?;
     let quarantine = quarantine(context);
     let fetched = fetch(&wanted, options.registry.as_deref(), &quarantine).map_err(|error| match error {
         // Somebody changed it: that is an answer, and it is no.

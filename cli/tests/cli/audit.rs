@@ -361,6 +361,18 @@ fn what_people_and_harnesses_did_is_found_by_its_kind_and_read_in_a_line() {
             detail: "our entry is gone".into(),
         },
     );
+    teller.add_to_none(
+        2,
+        RecordBody::Pin {
+            pin: "0a1b2c3d4e".into(),
+            server: "notes".into(),
+            scope: String::new(),
+            state: "changed".into(),
+            digest: String::new(),
+            by_uid: 1000,
+            detail: "tool add/description changed".into(),
+        },
+    );
     teller.add(
         3,
         None,
@@ -384,6 +396,10 @@ fn what_people_and_harnesses_did_is_found_by_its_kind_and_read_in_a_line() {
             "harness",
             "codex hook missing in /home/dev/.codex/hooks.json: our entry is gone",
         ),
+        (
+            "pin",
+            "MCP server notes changed, held (pin 0a1b2c3d4e, uid 1000): tool add/description changed",
+        ),
         ("notice", "the harness reported PreCompact"),
         ("completion", "All tests pass."),
     ] {
@@ -391,8 +407,8 @@ fn what_people_and_harnesses_did_is_found_by_its_kind_and_read_in_a_line() {
         assert_eq!(found.lines().count(), 1 + 1, "{found}");
         assert!(found.contains(words), "{found}");
     }
-    let tail = host.run(&["audit", "tail", "-n", "4"]).done();
-    for kind in ["approval", "harness", "notice", "completion"] {
+    let tail = host.run(&["audit", "tail", "-n", "5"]).done();
+    for kind in ["approval", "harness", "pin", "notice", "completion"] {
         assert!(tail.contains(kind), "{kind}: {tail}");
     }
 }

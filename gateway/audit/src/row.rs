@@ -19,7 +19,7 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const MAX_BODY_DEPTH: usize = 127;
 
 /// Every kind of record, in the order of [`RecordBody`].
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 19] = [
     "session_start",
     "prompt",
     "tool_call",
@@ -29,6 +29,7 @@ pub const KINDS: [&str; 18] = [
     "admission",
     "quarantine",
     "list_change",
+    "pin",
     "notice",
     "completion",
     "call_end",

@@ -98,6 +98,7 @@ impl Tally {
             RecordBody::CallEnd { .. }
             | RecordBody::Approval { .. }
             | RecordBody::Harness { .. }
+            | RecordBody::Pin { .. }
             | RecordBody::Sandbox { .. }
             | RecordBody::Admission { .. }
             | RecordBody::Quarantine { .. }

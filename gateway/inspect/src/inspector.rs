@@ -196,6 +196,7 @@ impl Inspector {
             binding: &Binding::NoAgent,
             sandbox: None,
             artifacts: &[],
+            mcp: None,
         })?;
         Ok(Considered {
             kind: call.kind,

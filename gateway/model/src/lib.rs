@@ -10,6 +10,7 @@
 //! | [`activity`] | one kernel-observed action and its attribution |
 //! | [`sandbox`] | the room that a tool call runs in |
 //! | [`scan`] | what a scan of an artifact says |
+//! | [`pins`] | what an MCP server was when somebody looked |
 //! | [`record`] | one row of the audit ledger |
 //! | [`wire`] | the frames that the agent and the gateway exchange |
 //! | [`api`] | what the gateway answers to the operator's tool |
@@ -28,6 +29,7 @@ pub mod decision;
 pub mod facts;
 pub mod gate;
 pub mod ids;
+pub mod pins;
 pub mod record;
 pub mod sandbox;
 pub mod scan;

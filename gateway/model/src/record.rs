@@ -40,6 +40,8 @@ impl Draft {
             RecordBody::Sandbox { report, .. } if report.protections.iter().any(SandboxProtection::lacks) => {
                 Severity::Low
             }
+            // A server that says something else than what was approved is held until somebody has looked at it.
+            RecordBody::Pin { state, .. } if state == "changed" => Severity::High,
             _ => Severity::None,
         }
     }
@@ -187,6 +189,25 @@ pub enum RecordBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by_uid: Option<u32>,
     },
+    /// An MCP server was compared with its pin, or somebody answered for one.
+    Pin {
+        /// The pin's id, as operators name it.
+        pin: String,
+        /// The server's name.
+        server: String,
+        /// The folder in which it is used; empty: everywhere.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        scope: String,
+        /// `new`, `changed` (it is held), `returned`, `gone`, `approved`, `withdrawn`, `forgotten`.
+        state: String,
+        /// SHA-256 over what was seen of it.
+        digest: String,
+        /// Who saw it, or who answered (user id).
+        by_uid: u32,
+        /// What is different, for a person.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
+    },
     /// Something that a harness reported and that is noted, no more.
     Notice {
         /// The harness's name of the event.
@@ -259,6 +280,7 @@ impl RecordBody {
             Self::Admission { .. } => "admission",
             Self::Quarantine { .. } => "quarantine",
             Self::ListChange { .. } => "list_change",
+            Self::Pin { .. } => "pin",
             Self::Notice { .. } => "notice",
             Self::Completion { .. } => "completion",
             Self::CallEnd { .. } => "call_end",

@@ -6,6 +6,7 @@ use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::{Finding, Mode, Posture};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::pins::McpFact;
 use defenseclaw_model::record::Binding;
 use serde::Serialize;
 
@@ -41,6 +42,9 @@ pub struct DecideInput<'a> {
     /// Artifacts that were refused and that the call would use, while nothing else keeps it from that.
     #[serde(skip_serializing_if = "<[RefusedArtifact]>::is_empty")]
     pub artifacts: &'a [RefusedArtifact],
+    /// The MCP server whose tool is called, and how it compares with its pin. `None`: it is no server's tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<&'a McpFact>,
 }
 
 /// An artifact whose last admission was a refusal.

@@ -39,6 +39,7 @@ fn decide_with(policy: &Policy, tool: &str, kind: CallKind, binding: &Binding) -
         binding,
         sandbox: None,
         artifacts: &[],
+        mcp: None,
     };
     policy.decide(&input).unwrap()
 }

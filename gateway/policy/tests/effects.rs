@@ -147,6 +147,7 @@ fn verdict(policy: &Policy, command: &str) -> Verdict {
         binding: &Binding::Bound,
         sandbox: None,
         artifacts: &[],
+        mcp: None,
     };
     policy.decide(&input).unwrap().verdict
 }

@@ -143,6 +143,7 @@ fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
         binding: &Binding::Bound,
         sandbox: None,
         artifacts: &[],
+        mcp: None,
     })
 }
 

@@ -15,6 +15,7 @@
 //! | [`events`] | new records as a stream |
 //! | [`people`] | approvals and grants |
 //! | [`gate`] | artifacts, quarantine, lists |
+//! | [`pins`] | MCP servers compared with their pins |
 //! | [`questions`] | what supervised sandboxes ask |
 //! | [`rules`] | inspect, policy reload |
 //! | [`sandbox`] | in which room a harness's shell line runs |
@@ -40,6 +41,7 @@ pub mod hooks;
 pub mod openapi;
 pub mod owner;
 pub mod people;
+pub mod pins;
 pub mod problem;
 pub mod process;
 pub mod questions;

@@ -11,11 +11,14 @@ use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
 use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
 use defenseclaw_model::gate::{ListEntry, ListVerb, QuarantineEntry, Release};
+use defenseclaw_model::pins::{Pin, PinApproval, PinCheck, Pins};
 use defenseclaw_model::record::Record;
 use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion, SandboxEntered, SandboxNoted};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{Api, Caller, Problem, events, gate, hooks, people, questions, records, rules, sandbox, state};
+use super::{
+    Api, Caller, Problem, events, gate, hooks, people, pins, questions, records, rules, sandbox, state,
+};
 use crate::approvals::Grant;
 
 /// Who may ask.
@@ -70,6 +73,7 @@ pub fn routes() -> Vec<Route> {
     let mut routes = about_the_gateway();
     routes.extend(about_records());
     routes.extend(about_people());
+    routes.extend(about_pins());
     routes.extend(about_rules());
     routes.extend(about_artifacts());
     routes
@@ -274,6 +278,59 @@ fn about_people() -> Vec<Route> {
             json::<SandboxAnswer>(),
             || get(questions::fetch),
         ),
+    ]
+}
+
+fn about_pins() -> Vec<Route> {
+    vec![
+        plain(
+            "/v1/pins",
+            "pins",
+            "The pins of MCP servers. Users who are no operators see their own",
+            json::<Pins>(),
+            || get(pins::list),
+        ),
+        plain(
+            "/v1/pins/{id}",
+            "pin",
+            "One pin, with what is different",
+            json::<Pin>(),
+            || get(pins::one),
+        ),
+        Route {
+            method: Method::POST,
+            body: json::<PinCheck>(),
+            ..plain(
+                "/v1/pins/check",
+                "check_pins",
+                "Compare what was seen of the caller's own servers with their pins; what changed is held from then on",
+                json::<Pins>(),
+                || post(pins::check),
+            )
+        },
+        Route {
+            method: Method::POST,
+            needs: Needs::Operator,
+            body: json::<PinApproval>(),
+            ..plain(
+                "/v1/pins/approve",
+                "approve_pin",
+                "Pin what was seen of a server last, if it is what was looked at",
+                json::<Pin>(),
+                || post(pins::approve),
+            )
+        },
+        Route {
+            method: Method::DELETE,
+            needs: Needs::Operator,
+            ..plain(
+                "/v1/pins/{id}",
+                "forget_pin",
+                "Forget a pin: when its server is seen again, it is new",
+                json::<Pin>(),
+                || delete(pins::forget),
+            )
+        },
     ]
 }
 

@@ -160,7 +160,7 @@ impl Engine {
             call,
             came: None,
         };
-        let mut decider = self.decider(session, false, Doors::none());
+        let mut decider = self.decider(session, peer.uid, false, Doors::none());
         decider.observe();
         consider(decider, asked, &Binding::Bound).await
     }

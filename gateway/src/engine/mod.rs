@@ -27,6 +27,7 @@ use crate::connector::{Contract, Fault, Parsed, Reply};
 use crate::counters::Counters;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
+use crate::pins::PinBook;
 use crate::redact;
 use crate::rooms::Tickets;
 use crate::rules::RulesInForce;
@@ -96,6 +97,8 @@ pub struct Parts {
     pub approvals: Arc<Approvals>,
     /// The install gate.
     pub admissions: Arc<Admissions>,
+    /// What MCP servers were when somebody looked.
+    pub pins: Arc<PinBook>,
 }
 
 impl Engine {
@@ -136,6 +139,10 @@ impl Engine {
     /// The install gate.
     pub fn admissions(&self) -> &Admissions {
         &self.parts.admissions
+    }
+
+    pub(crate) fn pins(&self) -> &Arc<PinBook> {
+        &self.parts.pins
     }
 
     pub(crate) fn counters(&self) -> &Counters {

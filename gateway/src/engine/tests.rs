@@ -54,6 +54,7 @@ fn with_config<F: Future<Output = ()>>(
             agent,
             approvals,
             admissions: Arc::new(admissions.unwrap()),
+            pins: Arc::new(PinBook::open(&folder.path().join("pins.db")).unwrap()),
         };
         test(Arc::new(Engine::new(config, parts))).await;
     });
@@ -450,6 +451,7 @@ fn with_launcher(engine: &Arc<Engine>) -> Arc<Engine> {
         agent: Arc::clone(&engine.parts.agent),
         approvals: Arc::clone(&engine.parts.approvals),
         admissions: Arc::clone(&engine.parts.admissions),
+        pins: Arc::clone(&engine.parts.pins),
     };
     let mut engine = Engine::new(&config, parts);
     engine.launcher = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -24,6 +24,7 @@ use crate::connector::Reply;
 use crate::judge::Declared;
 use crate::late;
 use crate::ledger_writer::{AppendError, Bundle};
+use crate::pins::PinBook;
 use crate::redact;
 use crate::rules::Rules;
 
@@ -113,7 +114,12 @@ impl Engine {
             asked.home = self.homes.of(request.peer.uid).await;
         }
         let modifies = request.connector.can(&asked.native).modify;
-        let decider = self.decider(&asked.session, modifies, self.doors(request, &asked));
+        let decider = self.decider(
+            &asked.session,
+            request.peer.uid,
+            modifies,
+            self.doors(request, &asked),
+        );
         // What the binding will be if nothing goes wrong; where it turns out otherwise, the policy is asked again.
         let expected = if self.parts.agent.connected() {
             Binding::Bound
@@ -270,7 +276,7 @@ impl Engine {
         Person::Answered
     }
 
-    pub(super) fn decider(&self, session: &SessionId, modifies: bool, doors: Doors) -> Decider {
+    pub(super) fn decider(&self, session: &SessionId, uid: u32, modifies: bool, doors: Doors) -> Decider {
         let rules = self.parts.rules.current();
         let posture = self
             .sessions()
@@ -284,6 +290,8 @@ impl Engine {
             modifies,
             doors,
             refused: self.parts.admissions.refused(),
+            pins: Arc::clone(&self.parts.pins),
+            uid,
         }
     }
 
@@ -443,6 +451,10 @@ pub(super) struct Decider {
     doors: Doors,
     /// Artifacts that were refused, where nothing else keeps calls from using them.
     refused: Arc<[RefusedArtifact]>,
+    /// What MCP servers were when somebody looked.
+    pins: Arc<PinBook>,
+    /// Whose session it is.
+    uid: u32,
 }
 
 impl Decider {
@@ -492,6 +504,7 @@ impl Decider {
         binding: &Binding,
     ) -> Outcome {
         let artifacts = admission::used(&self.refused, facts);
+        let mcp = self.pins.fact(self.uid, asked.cwd.as_deref(), &asked.call.tool);
         let input = DecideInput {
             connector: asked.session.connector(),
             session: &asked.session,
@@ -506,6 +519,7 @@ impl Decider {
             binding,
             sandbox: self.doors.own(&asked.call),
             artifacts: &artifacts,
+            mcp: mcp.as_ref(),
         };
         let (mut decision, policy_failed) = match self.rules.policy.decide(&input) {
             Ok(decision) => (self.feasible(decision), false),
@@ -615,6 +629,8 @@ mod tests {
     #[test]
     fn a_policy_that_cannot_decide_is_answered_by_fail_mode() {
         let rules = broken();
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Arc::new(PinBook::open(&folder.path().join("pins.db")).unwrap());
         for (mode, fail_mode, effective) in [
             (Mode::Action, FailMode::Closed, Verdict::Deny),
             (Mode::Action, FailMode::Open, Verdict::Allow),
@@ -628,6 +644,8 @@ mod tests {
                 modifies: false,
                 doors: Doors::closed("claude-code"),
                 refused: Arc::default(),
+                pins: Arc::clone(&pins),
+                uid: 0,
             };
             let outcome = decider.outcome(
                 &asked(),

@@ -15,6 +15,7 @@ mod harnesses;
 mod hooks;
 mod lifecycle;
 mod people;
+mod pins;
 mod sandbox;
 mod watch;
 mod world;

@@ -323,3 +323,19 @@ fn a_whole_agent_keeps_its_credentials_and_cannot_change_its_settings() {
         .collect();
     assert_eq!(names, ["OPENAI_API_KEY"]);
 }
+
+#[test]
+fn the_gateway_s_socket_stays_only_where_it_is_meant_to() {
+    let host = Host::new(&[]);
+    let profile = Profiles::embedded().get("mcp").expect("a profile");
+    for gateway in [Some(PathBuf::from("/srv/dc/gateway.sock")), None] {
+        let setting = Setting {
+            gateway: gateway.clone(),
+            ..host.setting()
+        };
+        let plan = Plan::new(&profile, &setting).expect("a plan");
+        for socket in ["/run/defenseclaw/gateway.sock", "/srv/dc/gateway.sock"] {
+            assert_eq!(plan.keeps_socket(Path::new(socket)), gateway.is_some(), "{socket}");
+        }
+    }
+}

@@ -330,6 +330,17 @@ fn body() -> impl Strategy<Value = RecordBody> {
             state,
             detail,
         }),
+        (text(), text(), text(), text(), any::<u32>()).prop_map(|(server, scope, state, detail, by_uid)| {
+            RecordBody::Pin {
+                pin: state.clone(),
+                server,
+                scope,
+                state,
+                digest: String::new(),
+                by_uid,
+                detail,
+            }
+        }),
         text().prop_map(|name| RecordBody::Notice { name }),
         text().prop_map(|text| RecordBody::Completion { text }),
         (text(), any::<bool>()).prop_map(|(tool, failed)| RecordBody::CallEnd { tool, failed }),

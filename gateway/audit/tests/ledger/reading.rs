@@ -297,6 +297,7 @@ fn the_kinds_are_those_of_the_model() {
             "id": "", "artifact": artifact, "time_ns": 0, "reason": "", "severity": "HIGH", "rules": [], "held_at": "",
         }}),
         json!({"kind": "list_change", "list": "allow", "state": "added", "entry": {}}),
+        json!({"kind": "pin", "pin": "", "server": "", "state": "", "digest": "", "by_uid": 0}),
         json!({"kind": "notice", "name": ""}),
         json!({"kind": "completion", "text": ""}),
         json!({"kind": "call_end", "tool": "", "failed": false}),

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::commands::Place;
 use super::content::{automatic, line_of};
 use super::rules::Shown;
-use super::{Pass, Told, packages};
+use super::{Offered, Pass, Told, packages};
 use crate::tools::command_line;
 
 /// Most texts of one tool's definition, and how deep they may lie.
@@ -232,16 +232,59 @@ impl Pass<'_> {
             self.judge_name(name, (path, line));
             let servers = seen.entry(name.to_owned()).or_default();
             servers.push(server.to_owned());
-            let description = tool
-                .get("description")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if description.len() > LONG {
-                let message = format!("The tool {name} describes itself in {} bytes", description.len());
-                self.tell(LONG_TEXT, (path, line), message, "");
-            }
+            self.judge_length(tool, name, (path, line));
             self.texts(tool, (path, line));
         }
+    }
+
+    fn judge_length(&mut self, tool: &Value, name: &str, at: (&str, u32)) {
+        let description = tool
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if description.len() > LONG {
+            let message = format!("The tool {name} describes itself in {} bytes", description.len());
+            self.tell(LONG_TEXT, at, message, "");
+        }
+    }
+
+    /// What a running server offers: judged as what settings and saved answers hold; findings name the field.
+    pub(super) fn offered(&mut self, offered: &Offered<'_>) {
+        let place = &offered.place;
+        if let Some(name) = offered.tool {
+            self.judge_name(name, (place, 0));
+            self.judge_length(offered.value, name, (place, 0));
+        }
+        let before = self.findings.len();
+        self.texts(offered.value, (place, 0));
+        if self.findings.len() == before {
+            return;
+        }
+        let mut fields = Vec::new();
+        pointers(offered.value, MAX_DEPTH, &mut String::new(), &mut fields);
+        // Which field is to blame: the first in which the rule finds the same by itself. What is only there in several
+        // together is the whole's.
+        let alone: Vec<Vec<String>> = fields.iter().map(|(_, text)| self.rules_in(text)).collect();
+        for finding in self.findings.iter_mut().skip(before) {
+            let field = alone.iter().position(|rules| rules.contains(&finding.rule));
+            if let Some((pointer, _)) = field.and_then(|field| fields.get(field)) {
+                finding.file = format!("{place}#{pointer}");
+            }
+        }
+    }
+
+    /// The rules that find something in one text by itself.
+    fn rules_in(&self, text: &str) -> Vec<String> {
+        let mut pass = Pass {
+            scanner: self.scanner,
+            artifact: self.artifact,
+            kind: self.kind,
+            findings: Vec::new(),
+            present: super::Present::default(),
+            identity: super::Identity::default(),
+        };
+        pass.texts(&Value::from(text), ("", 0));
+        pass.findings.into_iter().map(|finding| finding.rule).collect()
     }
 
     /// Every string of a value, names of fields too, as prose before a model's eyes.
@@ -267,6 +310,35 @@ impl Pass<'_> {
         for finding in self.findings.iter_mut().skip(before) {
             finding.line = line;
         }
+    }
+}
+
+/// The strings of a value with where they are; a field's name is where its value is.
+fn pointers<'v>(value: &'v Value, depth: usize, at: &mut String, found: &mut Vec<(String, &'v str)>) {
+    let Some(below) = depth.checked_sub(1) else { return };
+    if found.len() >= MAX_TEXTS {
+        return;
+    }
+    let long = at.len();
+    match value {
+        Value::String(text) => found.push((at.clone(), text)),
+        Value::Array(items) => {
+            for (place, item) in items.iter().enumerate() {
+                at.push_str(&format!("/{place}"));
+                pointers(item, below, at, found);
+                at.truncate(long);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                at.push('/');
+                at.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                found.push((at.clone(), name));
+                pointers(field, below, at, found);
+                at.truncate(long);
+            }
+        }
+        _ => {}
     }
 }
 

@@ -63,6 +63,17 @@ pub struct Scanner {
     popular: Popular,
 }
 
+/// One thing that a running server offers, as it said it.
+#[derive(Debug)]
+pub struct Offered<'v> {
+    /// Where findings about it are; what follows `#` there is a JSON pointer into its value.
+    pub place: String,
+    /// The name of the tool, where it is one.
+    pub tool: Option<&'v str>,
+    /// What was said.
+    pub value: &'v serde_json::Value,
+}
+
 /// What an artifact says of itself.
 #[derive(Debug, Default)]
 struct Identity {
@@ -106,6 +117,25 @@ impl Scanner {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
         Ok(self.scan_read(kind, &artifact, &path.display().to_string(), &name))
+    }
+
+    /// Scans what running servers say that they offer, each by itself: every text of it, names of fields too.
+    pub fn offered(&self, offered: &[Offered<'_>]) -> Vec<ScanFinding> {
+        let artifact = artifact::from_memory([]);
+        let mut findings = Vec::new();
+        for one in offered {
+            let mut pass = Pass {
+                scanner: self,
+                artifact: &artifact,
+                kind: ScanKind::Mcp,
+                findings: Vec::new(),
+                present: Present::default(),
+                identity: Identity::default(),
+            };
+            pass.offered(one);
+            findings.append(&mut pass.findings);
+        }
+        tidy(findings)
     }
 
     /// Scans files that were read. `name` is the artifact's where it says none itself.

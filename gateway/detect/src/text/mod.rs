@@ -53,6 +53,12 @@ pub const EMBEDDED: &[(&str, &str)] = &[
     ),
 ];
 
+/// A name as its reader takes it: two names that give the same text look the same. Lower case, look-alike letters of other
+/// scripts as what they look like, nothing that cannot be seen.
+pub fn looks_like(name: &str) -> String {
+    fold::fold(name).text
+}
+
 /// The text packs, ready to be asked from any thread.
 #[derive(Debug, Default)]
 pub struct TextRules {
