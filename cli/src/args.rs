@@ -90,7 +90,8 @@ const SCAN_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
   defenseclaw-cli scan mcp .mcp.json --fail-on MEDIUM
-  defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif";
+  defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif
+  defenseclaw-cli scan code ./my-server";
 
 /// What coding agents on this host said they would do, and what the kernel saw them do.
 #[derive(Debug, Parser)]

@@ -17,6 +17,8 @@ pub enum ScanCommand {
     Mcp(ScanOptions),
     /// Scan a plugin: its commands, agents, skills, hooks and servers
     Plugin(ScanOptions),
+    /// Scan source code: where data comes from and where it ends, across the files of a folder
+    Code(ScanOptions),
 }
 
 /// How the answer is written.
@@ -30,13 +32,14 @@ pub enum Format {
     Sarif,
 }
 
-/// Options of `scan skill`, `scan mcp`, `scan plugin`.
+/// Options of `scan skill`, `scan mcp`, `scan plugin`, `scan code`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
   defenseclaw-cli scan skill pdf-forms.skill --fail-on MEDIUM
   defenseclaw-cli scan mcp .mcp.json --format json | jq '.findings[] | {rule, severity, file, line}'
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif
+  defenseclaw-cli scan code ./my-server --fail-on MEDIUM
 
 Nothing of what is scanned is run, and nothing is asked of the network. Archives (.zip .skill .whl
 .vsix .mcpb .dxt .tar .tar.gz) are looked into, within bounds; what could not be looked at is a finding.
@@ -67,6 +70,7 @@ impl ScanCommand {
             Self::Skill(options) => (ScanKind::Skill, options),
             Self::Mcp(options) => (ScanKind::Mcp, options),
             Self::Plugin(options) => (ScanKind::Plugin, options),
+            Self::Code(options) => (ScanKind::Code, options),
         }
     }
 }

@@ -1,9 +1,10 @@
-//! `scan skill`, `scan mcp`, `scan plugin`.
+//! `scan skill`, `scan mcp`, `scan plugin`, `scan code`.
 
 mod sarif;
 
 use std::io::Write;
 
+use defenseclaw_code::CodeGuard;
 use defenseclaw_detect::Detector;
 use defenseclaw_detect::scan::Scanner;
 use defenseclaw_model::scan::{ScanFinding, ScanReport};
@@ -20,8 +21,10 @@ use crate::{Answer, CliError, Context, json};
 /// Scans, and prints what was found.
 pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let (kind, options) = command.parts();
+    let code = CodeGuard::embedded().map_err(|error| CliError::Usage(error.to_string()))?;
     let scanner = Scanner::new(detector(&options.rules, &context.settings)?)
-        .map_err(|error| CliError::Usage(error.to_string()))?;
+        .map_err(|error| CliError::Usage(error.to_string()))?
+        .with_code(Box::new(code));
     let report = scanner
         .scan(kind, &options.path)
         .map_err(|error| CliError::Usage(error.to_string()))?;
