@@ -140,8 +140,6 @@ pub(crate) enum How {
     SameFile,
     /// These are taken away.
     Without(Labels),
-    /// Only these go along.
-    Only(Labels),
 }
 
 impl How {
@@ -166,7 +164,6 @@ impl How {
             }
             Self::SameFile => labels & Label::Downloaded.bit(),
             Self::Without(gone) => labels & !gone.0,
-            Self::Only(kept) => labels & kept.0,
         };
         Labels(out)
     }

@@ -63,6 +63,8 @@ struct Syntax {
     loops: Vec<String>,
     decorators: Vec<String>,
     imports: Vec<String>,
+    /// Kinds that give a value to what stands before them.
+    early: Vec<String>,
     skips: Vec<String>,
 }
 
@@ -296,6 +298,7 @@ pub(crate) struct Tongue {
     pub(crate) branches: Vec<bool>,
     pub(crate) loops: Vec<bool>,
     pub(crate) patterns: Vec<bool>,
+    pub(crate) early: Vec<bool>,
     pub(crate) verbs: Vec<String>,
     pub(crate) own: Vec<String>,
     pub(crate) roots: Vec<String>,
@@ -398,6 +401,7 @@ impl Tongue {
             branches: vec![false; kinds],
             loops: vec![false; kinds],
             patterns: vec![false; kinds],
+            early: vec![false; kinds],
             verbs: Vec::new(),
             own: table.own,
             roots: table.roots,
@@ -460,17 +464,17 @@ impl Tongue {
             self.verbs.push(verb.clone());
             self.set(kind, Role::Verb(number))?;
         }
-        for kind in &syntax.branches {
-            self.ids(kind)?.into_iter().for_each(|id| mark(&mut self.branches, id));
-        }
-        for kind in &syntax.loops {
-            self.ids(kind)?.into_iter().for_each(|id| {
+        for kind in syntax.branches.iter().chain(&syntax.loops) {
+            for id in self.ids(kind)? {
                 mark(&mut self.branches, id);
-                mark(&mut self.loops, id);
-            });
+            }
         }
-        for kind in &syntax.patterns {
-            self.ids(kind)?.into_iter().for_each(|id| mark(&mut self.patterns, id));
+        for (kinds, marks) in [(&syntax.loops, 0), (&syntax.patterns, 1), (&syntax.early, 2)] {
+            for kind in kinds {
+                for id in self.ids(kind)? {
+                    mark([&mut self.loops, &mut self.patterns, &mut self.early][marks], id);
+                }
+            }
         }
         Ok(())
     }

@@ -14,8 +14,7 @@ impl Reading<'_, '_> {
             return self.plain(at);
         };
         let right = self.ast.part(at, right).filter(|&right| right != left);
-        let kind = self.ast.get(at).map_or(0, |item| item.kind);
-        let again = self.tongue.loops.get(usize::from(kind)) == Some(&true);
+        let again = self.is_marked(at, &self.tongue.loops);
         let through = if again { How::Whole } else { How::Keep };
         let Some(right) = right else {
             // Declared, and set elsewhere.
@@ -45,7 +44,7 @@ impl Reading<'_, '_> {
     fn elements(&self, at: u32) -> Option<Vec<u32>> {
         let at = self.inner(at);
         let item = self.ast.get(at)?;
-        let is_pattern = self.tongue.patterns.get(usize::from(item.kind)) == Some(&true);
+        let is_pattern = self.is_marked(at, &self.tongue.patterns);
         let is_list = item.role == Role::List || is_pattern;
         let text = self.ast.text(at);
         (is_list && !text.starts_with('{')).then(|| self.ast.children(at).take(MAX_NAMES).collect())

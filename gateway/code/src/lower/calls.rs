@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{GLOBALS, Reading, joined};
+use super::{GLOBALS, Reading, UNKNOWN, joined};
 use crate::constants::{Known, fold};
 use crate::graph::Node;
 use crate::labels::{How, Labels};
@@ -21,6 +21,8 @@ struct Called {
     placed: Vec<u32>,
     /// Arguments, and fields of objects among them, by name.
     keyed: Vec<(String, u32)>,
+    /// Functions that stand behind the arguments.
+    blocks: Vec<u32>,
 }
 
 impl Reading<'_, '_> {
@@ -33,7 +35,7 @@ impl Reading<'_, '_> {
             _ => None,
         };
         let arguments = self.ast.part(at, arguments);
-        let path = self.path(function).unwrap_or_else(|| Rc::from("?"));
+        let path = self.path(function).unwrap_or_else(|| Rc::from(UNKNOWN));
         self.called(at, path, receiver, arguments);
     }
 
@@ -45,7 +47,7 @@ impl Reading<'_, '_> {
         let name = self.ast.text(name).trim_start_matches('$');
         let path = match object {
             Some(object) if self.is_own(object) => joined("self", name),
-            Some(object) => joined(self.path(object).as_deref().unwrap_or("?"), name),
+            Some(object) => joined(self.path(object).as_deref().unwrap_or(UNKNOWN), name),
             None => self.imports.get(name).cloned().unwrap_or_else(|| Rc::from(name)),
         };
         let arguments = self.ast.part(at, arguments);
@@ -60,7 +62,7 @@ impl Reading<'_, '_> {
         };
         let name = self.path(class).unwrap_or_else(|| {
             let text = self.ast.text(class);
-            Rc::from(text.split('<').next().unwrap_or(text).trim_start_matches('\\'))
+            Rc::from(text.split('<').next().unwrap_or(text).trim_start_matches('\\').replace('\\', "."))
         });
         let arguments = self.ast.part(at, arguments);
         self.called(at, Rc::from(format!("{name}.new")), None, arguments);
@@ -79,6 +81,7 @@ impl Reading<'_, '_> {
             receiver: None,
             placed: if text { vec![at] } else { children },
             keyed: Vec::new(),
+            blocks: Vec::new(),
         };
         self.judge(&called);
     }
@@ -90,6 +93,11 @@ impl Reading<'_, '_> {
             receiver,
             placed: Vec::new(),
             keyed: Vec::new(),
+            blocks: self
+                .ast
+                .children(at)
+                .filter(|&child| matches!(self.ast.role(child), Role::Function(..)))
+                .collect(),
         };
         let list: Vec<u32> = match arguments.map(|arguments| (arguments, self.ast.role(arguments))) {
             Some((arguments, Role::Plain | Role::List)) => {
@@ -199,7 +207,7 @@ impl Reading<'_, '_> {
 
     /// What an answer goes into: the parameters of functions that are given along with it.
     fn give_to_functions(&mut self, called: &Called) {
-        for &argument in &called.placed {
+        for &argument in called.placed.iter().chain(&called.blocks) {
             let inner = self.inner(argument);
             let Some(&number) = self.functions.get(&inner) else {
                 continue;
@@ -305,7 +313,8 @@ impl Reading<'_, '_> {
     fn handler(&mut self, rule: &CallRule, called: &Called) {
         let labels = Labels::of(&rule.handler);
         let keyed = called.keyed.iter().map(|(_, value)| *value);
-        for argument in called.placed.iter().copied().chain(keyed) {
+        let given = called.placed.iter().chain(&called.blocks).copied();
+        for argument in given.chain(keyed) {
             let inner = self.inner(argument);
             if let Some(&number) = self.functions.get(&inner) {
                 if let Some(function) = self.world.functions.get_mut(number) {

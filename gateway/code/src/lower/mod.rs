@@ -30,6 +30,9 @@ use scope::{ScopeKind, Scopes};
 /// Longest path of a name (bytes); what is longer has none.
 const MAX_PATH: usize = 160;
 
+/// The path of what has no name: a literal, what stands in parentheses.
+const UNKNOWN: &str = "?";
+
 /// How many nodes of a pattern are looked through for names; patterns may lie in patterns.
 const MAX_PATTERN: u32 = 512;
 
@@ -163,13 +166,17 @@ impl Reading<'_, '_> {
 
     fn enter(&mut self, at: u32, role: Role) {
         let Some(item) = self.ast.get(at) else { return };
-        if let Some(parent) = self.ast.get(item.parent) {
-            let is = |marks: &[bool]| marks.get(usize::from(parent.kind)).copied().unwrap_or_default();
-            if is(&self.tongue.branches) {
-                self.scopes.enter_branch(item.end, is(&self.tongue.loops));
-            }
+        if self.is_marked(item.parent, &self.tongue.branches) {
+            let again = self.is_marked(item.parent, &self.tongue.loops);
+            self.scopes.enter_branch(item.end, again);
         }
         match role {
+            Role::Assign(left, right, how) if self.is_marked(at, &self.tongue.loops) => {
+                if !self.is_marked(at, &self.tongue.early) {
+                    self.assignment(at, left, right, how);
+                }
+            }
+            Role::Plain => self.early(at),
             Role::Function(name, parameters, _) => self.enter_function(at, name, parameters),
             Role::Class(name, _) => {
                 let name = self.ast.part(at, name).map_or("", |name| self.ast.text(name));
@@ -177,6 +184,26 @@ impl Reading<'_, '_> {
                 self.scopes.open(item.end, ScopeKind::Class(class));
             }
             _ => {}
+        }
+    }
+
+    fn is_marked(&self, at: u32, marks: &[bool]) -> bool {
+        let kind = self.ast.get(at).map(|item| usize::from(item.kind));
+        kind.is_some_and(|kind| marks.get(kind) == Some(&true))
+    }
+
+    /// Does what follows in the text and is done before: `f(x) for x in y`.
+    fn early(&mut self, at: u32) {
+        let ast = self.ast;
+        if !self.tongue.early.contains(&true) {
+            return;
+        }
+        for child in ast.children(at) {
+            if let Role::Assign(left, right, how) = ast.role(child)
+                && self.is_marked(child, &self.tongue.early)
+            {
+                self.assignment(child, left, right, how);
+            }
         }
     }
 
@@ -212,10 +239,7 @@ impl Reading<'_, '_> {
     /// Declares what a parameter names: one name, or all of a pattern.
     fn parameter(&mut self, function: usize, at: u32) {
         let end = self.ast.get(at).map_or(at, |item| item.end).min(at.saturating_add(MAX_PATTERN));
-        let is_pattern = |&number: &u32| {
-            let item = self.ast.get(number);
-            item.is_some_and(|item| self.tongue.patterns.get(usize::from(item.kind)) == Some(&true))
-        };
+        let is_pattern = |&number: &u32| self.is_marked(number, &self.tongue.patterns);
         let is_name = |&number: &u32| self.ast.role(number) == Role::Name;
         let Some(first) = (at..end).find(|number| is_pattern(number) || is_name(number)) else {
             return;
@@ -268,6 +292,8 @@ impl Reading<'_, '_> {
             Role::Method(object, name, arguments) => self.method(at, object, name, arguments),
             Role::Constructor(class, arguments) => self.constructor(at, class, arguments),
             Role::Verb(verb) => self.verb(at, verb),
+            // What a loop gives a value to has it before its body.
+            Role::Assign(..) if self.is_marked(at, &self.tongue.loops) => {}
             Role::Assign(left, right, how) => self.assignment(at, left, right, how),
             Role::Function(name, _, body) => self.leave_function(at, name, body),
             Role::Class(..) => {}
@@ -454,17 +480,15 @@ impl Reading<'_, '_> {
             return self.own_field(at, field);
         }
         let of = self.path(object);
-        let path = of.as_deref().map(|of| joined(of, field));
+        let path = joined(of.as_deref().unwrap_or(UNKNOWN), field);
         if self.single(at, of.as_deref(), field) {
             return;
         }
-        if let Some(path) = path {
-            if !self.source(at, &path) {
-                let here = self.value(at);
-                self.world.refs.push((self.file, Rc::clone(&path), here));
-            }
-            self.set_path(at, Some(path));
+        if !self.source(at, &path) {
+            let here = self.value(at);
+            self.world.refs.push((self.file, Rc::clone(&path), here));
         }
+        self.set_path(at, Some(path));
         self.flow(object, at, How::Keep);
     }
 
