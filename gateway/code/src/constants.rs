@@ -87,7 +87,10 @@ pub(crate) fn fold(fold: Fold, own: Option<&Known>, arguments: &[Option<&Known>]
                 .iter()
                 .flat_map(|one| one.map(Known::elements).unwrap_or_default())
                 .collect();
-            let letters: Option<String> = all.iter().map(|number| char::from_u32(integer(number)?)).collect();
+            let letters: Option<String> = all
+                .iter()
+                .map(|number| char::from_u32(integer(number)?))
+                .collect();
             assembled(letters.filter(|letters| !letters.is_empty())?)
         }
         Fold::Base64 => decoded(&subject?.text()?.text),
@@ -197,7 +200,9 @@ mod tests {
     use super::*;
 
     fn text(known: Option<Known>) -> String {
-        known.and_then(|known| known.text().map(|text| text.text.clone())).unwrap_or_default()
+        known
+            .and_then(|known| known.text().map(|text| text.text.clone()))
+            .unwrap_or_default()
     }
 
     #[test]
@@ -210,7 +215,12 @@ mod tests {
         let letters = Known::List(Rc::new(
             ["111", "0x73"]
                 .iter()
-                .map(|text| Rc::new(Constant { text: (*text).to_owned(), assembled: false }))
+                .map(|text| {
+                    Rc::new(Constant {
+                        text: (*text).to_owned(),
+                        assembled: false,
+                    })
+                })
                 .collect(),
         ));
         assert_eq!(text(fold(Fold::Characters, None, &[Some(&letters)])), "os");

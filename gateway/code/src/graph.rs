@@ -63,6 +63,11 @@ impl Graph {
         self.edges.push(Edge { to, how, next });
     }
 
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.spots.len()
+    }
+
     /// Whether nothing was left out.
     pub(crate) fn is_whole(&self) -> bool {
         self.edges.len() < MAX_EDGES
@@ -176,7 +181,11 @@ mod tests {
         graph.edge(nodes[3], nodes[0], How::Keep);
         graph.seed(nodes[1], Labels(Label::Secret.bit()));
         graph.run();
-        assert!(nodes.iter().all(|&node| graph.labels(node).0 == Label::Secret.bit()));
+        assert!(
+            nodes
+                .iter()
+                .all(|&node| graph.labels(node).0 == Label::Secret.bit())
+        );
         let lines: Vec<u32> = graph
             .way(nodes[0], Label::Secret.bit())
             .iter()

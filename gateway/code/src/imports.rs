@@ -34,7 +34,8 @@ pub(crate) fn module(name: &str) -> String {
 /// A file's name without its ending.
 pub(crate) fn stem(name: &str) -> &str {
     let last = name.rsplit('/').next().unwrap_or(name);
-    last.split_once('.').map_or(last, |(stem, _)| if stem.is_empty() { last } else { stem })
+    last.split_once('.')
+        .map_or(last, |(stem, _)| if stem.is_empty() { last } else { stem })
 }
 
 /// `a as b`: what it is, and what it is called.
@@ -57,7 +58,11 @@ fn python(text: &str) -> Vec<Import> {
         let items = names.split(',').map(named).filter(|(name, _)| !name.is_empty());
         return items
             .map(|(name, alias)| {
-                let path = if from.is_empty() { name.to_owned() } else { format!("{from}.{name}") };
+                let path = if from.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{from}.{name}")
+                };
                 (alias.to_owned(), path)
             })
             .collect();
@@ -92,7 +97,11 @@ fn javascript(text: &str) -> Vec<Import> {
     for item in inner.trim_end_matches('}').split(',') {
         let (name, alias) = named(item);
         if !name.is_empty() && name != "}" {
-            let path = if name == "default" { module.clone() } else { format!("{module}.{name}") };
+            let path = if name == "default" {
+                module.clone()
+            } else {
+                format!("{module}.{name}")
+            };
             found.push((alias.to_owned(), path));
         }
     }
@@ -173,7 +182,11 @@ mod tests {
 
     #[test]
     fn imports_of_each_language() {
-        says(Language::Python, "import os.path, sys as s", &[("os", "os"), ("s", "sys")]);
+        says(
+            Language::Python,
+            "import os.path, sys as s",
+            &[("os", "os"), ("s", "sys")],
+        );
         says(
             Language::Python,
             "from .lib.a import (b as c,\n d)",

@@ -19,9 +19,18 @@ const MAX_FINDINGS: usize = 1000;
 /// Most lines between source and end that are named.
 const MAX_STEPS: usize = 6;
 
+/// In an artifact of more values than this, a way of more places than that is no sure one: functions are joined whoever calls them,
+/// and a large library has a way from everywhere to everywhere. Some 400 KiB of text have so many values.
+const LARGE: usize = 200_000;
+const LONG_WAY: usize = 20;
+
 /// What is said of an artifact's code.
 pub(crate) fn judge(world: &World, rules: &Rules, sources: &[SourceFile<'_>]) -> Vec<ScanFinding> {
-    let judge = Judge { world, rules, sources };
+    let judge = Judge {
+        world,
+        rules,
+        sources,
+    };
     let mut findings = judge.unread();
     findings.extend(judge.hidden());
     findings.extend(judge.settings());
@@ -42,17 +51,28 @@ struct Judge<'w> {
 
 impl Judge<'_> {
     fn path(&self, spot: Spot) -> &str {
-        self.world.files.get(spot.file as usize).map_or("", |unit| &unit.path)
+        self.world
+            .files
+            .get(spot.file as usize)
+            .map_or("", |unit| &unit.path)
     }
 
     /// Files of which not all was read: what stands there is not known.
     fn unread(&self) -> Vec<ScanFinding> {
         let cut = self.world.files.iter().filter_map(|unit| Some((unit, unit.cut?)));
         let mut findings: Vec<ScanFinding> = cut
-            .map(|(unit, why)| unread(&unit.path, &format!("The syntax of this file was not read to its end: {why}")))
+            .map(|(unit, why)| {
+                unread(
+                    &unit.path,
+                    &format!("The syntax of this file was not read to its end: {why}"),
+                )
+            })
             .collect();
         if !self.world.graph.is_whole() {
-            findings.push(unread("", "Not every flow of data was followed: there are too many"));
+            findings.push(unread(
+                "",
+                "Not every flow of data was followed: there are too many",
+            ));
         }
         findings
     }
@@ -60,7 +80,10 @@ impl Judge<'_> {
     fn hidden(&self) -> Vec<ScanFinding> {
         let named = self.world.hidden.iter().filter(|(_, name)| {
             let last = name.rsplit('.').next().unwrap_or(name);
-            self.rules.hidden.iter().any(|hidden| hidden == name || hidden == last)
+            self.rules
+                .hidden
+                .iter()
+                .any(|hidden| hidden == name || hidden == last)
         });
         named
             .take(MAX_FINDINGS)
@@ -69,7 +92,8 @@ impl Judge<'_> {
                 let mut finding = self.finding("code.hidden-name", "obfuscation", spot);
                 finding.severity = Severity::High;
                 finding.confidence = 90;
-                finding.message = format!("A name is put together from pieces so that nobody reads it: {name}");
+                finding.message =
+                    format!("A name is put together from pieces so that nobody reads it: {name}");
                 "Write the name as it is, or remove it".clone_into(&mut finding.remedy);
                 finding
             })
@@ -81,13 +105,14 @@ impl Judge<'_> {
         for (node, key, value) in &self.world.settings {
             let fits = |known: &[String], said: &String| known.iter().any(|one| one == said);
             for rule in &self.rules.settings {
-                if findings.len() < MAX_FINDINGS
-                    && fits(&rule.keys, key)
-                    && fits(&rule.values, value)
-                {
+                if findings.len() < MAX_FINDINGS && fits(&rule.keys, key) && fits(&rule.values, value) {
                     let spot = self.world.graph.spot(*node);
                     let mut finding = self.finding(&rule.id, &rule.category, spot);
-                    finding.severity = if self.is_test(spot) { Severity::Low } else { rule.severity };
+                    finding.severity = if self.is_test(spot) {
+                        Severity::Low
+                    } else {
+                        rule.severity
+                    };
                     finding.confidence = rule.confidence;
                     finding.message = format!("{}: {key} is {value}", rule.message);
                     finding.remedy.clone_from(&rule.remedy);
@@ -107,7 +132,11 @@ impl Judge<'_> {
         if all == Labels::NONE {
             return Vec::new();
         }
-        let of_kind = self.rules.flows.iter().filter(|rule| rule.sinks.contains(&sink.kind));
+        let of_kind = self
+            .rules
+            .flows
+            .iter()
+            .filter(|rule| rule.sinks.contains(&sink.kind));
         of_kind
             .filter(|rule| rule.holds(all))
             .filter_map(|rule| self.flow(rule, sink))
@@ -127,6 +156,11 @@ impl Judge<'_> {
         finding.severity = self.severity(rule, end);
         finding.confidence = rule.confidence;
         finding.message = format!("{}: {}", rule.message, self.told(target, bit, sink));
+        if graph.len() > LARGE && graph.way(target, bit).len() > LONG_WAY {
+            finding.severity = finding.severity.min(Severity::Medium);
+            finding.confidence = finding.confidence.saturating_sub(30);
+            finding.message.push_str("; the way is long, and may be none");
+        }
         finding.remedy.clone_from(&rule.remedy);
         Some(finding)
     }
@@ -141,7 +175,11 @@ impl Judge<'_> {
                 _ => Severity::Critical,
             };
         }
-        if !rule.automatic && self.is_test(end) { Severity::Low } else { rule.severity }
+        if !rule.automatic && self.is_test(end) {
+            Severity::Low
+        } else {
+            rule.severity
+        }
     }
 
     fn is_test(&self, spot: Spot) -> bool {
@@ -181,7 +219,11 @@ impl Judge<'_> {
             false => format!(" through {}{more}", steps.join(", ")),
         };
         let callee = mask_text(&sink.callee, 80);
-        format!("{noun} ({}) reaches {callee} ({}){steps}", place(origin), place(end))
+        format!(
+            "{noun} ({}) reaches {callee} ({}){steps}",
+            place(origin),
+            place(end)
+        )
     }
 
     fn finding(&self, id: &str, category: &str, spot: Spot) -> ScanFinding {

@@ -71,7 +71,10 @@ impl Label {
     /// What a person calls it.
     pub(crate) fn noun(bit: u32) -> &'static str {
         const NOUNS: [(u32, &str); 14] = [
-            (Label::Tool.bit() | Label::ToolElement.bit(), "an argument of a tool"),
+            (
+                Label::Tool.bit() | Label::ToolElement.bit(),
+                "an argument of a tool",
+            ),
             (Label::Request.bit() | Label::RequestElement.bit(), "a request"),
             (
                 Label::Input.bit() | Label::InputElement.bit(),
@@ -152,14 +155,26 @@ impl How {
             Self::Piece => labels | (labels >> 8 & ORIGINS) | Label::Built.bit(),
             Self::Tail => (labels & !ORIGINS) | (labels & ORIGINS) << 8 | Label::Built.bit(),
             Self::Read => {
-                let read = if labels & Label::SecretPath.bit() == 0 { 0 } else { Label::Secret.bit() };
+                let read = if labels & Label::SecretPath.bit() == 0 {
+                    0
+                } else {
+                    Label::Secret.bit()
+                };
                 labels & (Label::Secret.bit() | Label::Startup.bit() | Label::Hook.bit()) | read
             }
             Self::WrittenTo => {
                 let net = Label::Net.bit() | Label::NetElement.bit();
-                let net = if labels & net == 0 { 0 } else { Label::Downloaded.bit() };
+                let net = if labels & net == 0 {
+                    0
+                } else {
+                    Label::Downloaded.bit()
+                };
                 let secret = Label::Secret.bit() | Label::Environment.bit();
-                let secret = if labels & secret == 0 { 0 } else { Label::SecretPath.bit() };
+                let secret = if labels & secret == 0 {
+                    0
+                } else {
+                    Label::SecretPath.bit()
+                };
                 net | secret
             }
             Self::SameFile => labels & Label::Downloaded.bit(),
@@ -192,7 +207,10 @@ mod tests {
         assert!(How::Whole.apply(element).has(tool));
         let path = Labels(Label::SecretPath.bit() | Label::Tool.bit());
         assert_eq!(How::Read.apply(path).0, Label::Secret.bit());
-        assert_eq!(How::Read.before(Label::Secret.bit(), path), Label::SecretPath.bit());
+        assert_eq!(
+            How::Read.before(Label::Secret.bit(), path),
+            Label::SecretPath.bit()
+        );
         let net = How::WrittenTo.apply(Labels(Label::NetElement.bit()));
         assert_eq!(net.0, Label::Downloaded.bit());
     }

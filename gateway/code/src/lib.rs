@@ -58,7 +58,11 @@ impl CodeGuard {
     pub fn embedded() -> Result<Self, TableError> {
         let tsx = tree_sitter_typescript::LANGUAGE_TSX;
         let languages = [
-            (Language::Python, table!("python.yaml"), tree_sitter_python::LANGUAGE),
+            (
+                Language::Python,
+                table!("python.yaml"),
+                tree_sitter_python::LANGUAGE,
+            ),
             (Language::JavaScript, table!("javascript.yaml"), tsx),
             (Language::Go, table!("go.yaml"), tree_sitter_go::LANGUAGE),
             (Language::Rust, table!("rust.yaml"), tree_sitter_rust::LANGUAGE),
@@ -93,7 +97,9 @@ impl CodeReader for CodeGuard {
         let mut world = World::default();
         let mut left = tree::MAX_ALL_NODES;
         for source in files {
-            let Some(tongue) = self.tongue(source) else { continue };
+            let Some(tongue) = self.tongue(source) else {
+                continue;
+            };
             let ast = tree::read(tongue, source.text, source.line, left);
             left = left.saturating_sub(ast.items.len());
             lower::file(&mut world, tongue, &self.rules, source, &ast);

@@ -325,7 +325,10 @@ impl<R> Named<R> {
             for name in names(rule) {
                 let last = last_of(name);
                 let last = if last.contains('*') { "*" } else { last };
-                by_last.entry(last.to_owned()).or_default().push((name.clone(), number));
+                by_last
+                    .entry(last.to_owned())
+                    .or_default()
+                    .push((name.clone(), number));
             }
         }
         Self { rules, by_last }
@@ -341,7 +344,10 @@ impl<R> Named<R> {
             .collect();
         numbers.sort_unstable();
         numbers.dedup();
-        numbers.iter().filter_map(|&number| self.rules.get(number)).collect()
+        numbers
+            .iter()
+            .filter_map(|&number| self.rules.get(number))
+            .collect()
     }
 }
 
@@ -442,9 +448,18 @@ impl Tongue {
             (&syntax.constructors, two(Role::Constructor)),
             (&syntax.classes, two(Role::Class)),
             (&syntax.pairs, two(Role::Pair)),
-            (&syntax.declares, two(|left, right| Role::Assign(left, right, New))),
-            (&syntax.assigns, two(|left, right| Role::Assign(left, right, Known))),
-            (&syntax.augments, two(|left, right| Role::Assign(left, right, More))),
+            (
+                &syntax.declares,
+                two(|left, right| Role::Assign(left, right, New)),
+            ),
+            (
+                &syntax.assigns,
+                two(|left, right| Role::Assign(left, right, Known)),
+            ),
+            (
+                &syntax.augments,
+                two(|left, right| Role::Assign(left, right, More)),
+            ),
         ] {
             for (kind, [a, b]) in kinds {
                 self.set(kind, make(self.slot(a)?, self.slot(b)?))?;
@@ -495,10 +510,14 @@ impl Tongue {
     fn ids(&self, kind: &str) -> Result<Vec<u16>, String> {
         let count = u16::try_from(self.grammar.node_kind_count()).unwrap_or(u16::MAX);
         let ids: Vec<u16> = (0..count)
-            .filter(|&id| self.grammar.node_kind_is_named(id) && self.grammar.node_kind_for_id(id) == Some(kind))
+            .filter(|&id| {
+                self.grammar.node_kind_is_named(id) && self.grammar.node_kind_for_id(id) == Some(kind)
+            })
             .collect();
         if ids.is_empty() {
-            return Err(format!("the grammar has no kind {kind:?}; see its node-types.json"));
+            return Err(format!(
+                "the grammar has no kind {kind:?}; see its node-types.json"
+            ));
         }
         Ok(ids)
     }
@@ -508,7 +527,9 @@ impl Tongue {
             return Ok(Slot::None);
         }
         if let Some(number) = name.strip_prefix('#') {
-            let number = number.parse().map_err(|_| format!("{name:?} is no number of a child"))?;
+            let number = number
+                .parse()
+                .map_err(|_| format!("{name:?} is no number of a child"))?;
             return Ok(Slot::Child(number));
         }
         let field = |name: &str| {

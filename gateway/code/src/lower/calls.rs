@@ -62,16 +62,29 @@ impl Reading<'_, '_> {
         };
         let name = self.path(class).unwrap_or_else(|| {
             let text = self.ast.text(class);
-            Rc::from(text.split('<').next().unwrap_or(text).trim_start_matches('\\').replace('\\', "."))
+            Rc::from(
+                text.split('<')
+                    .next()
+                    .unwrap_or(text)
+                    .trim_start_matches('\\')
+                    .replace('\\', "."),
+            )
         });
         let arguments = self.ast.part(at, arguments);
         self.called(at, Rc::from(format!("{name}.new")), None, arguments);
     }
 
     pub(super) fn verb(&mut self, at: u32, verb: u16) {
-        let name = self.tongue.verbs.get(usize::from(verb)).cloned().unwrap_or_default();
+        let name = self
+            .tongue
+            .verbs
+            .get(usize::from(verb))
+            .cloned()
+            .unwrap_or_default();
         let children: Vec<u32> = self.ast.children(at).collect();
-        let text = children.iter().any(|&child| matches!(self.ast.role(child), Role::Text | Role::Escape));
+        let text = children
+            .iter()
+            .any(|&child| matches!(self.ast.role(child), Role::Text | Role::Escape));
         if text {
             self.string(at);
         }
@@ -178,7 +191,10 @@ impl Reading<'_, '_> {
         let call = Call {
             file: self.file,
             path: Rc::clone(&called.path),
-            class: self.scopes.class().map_or_else(|| Rc::from(""), |(_, class)| class),
+            class: self
+                .scopes
+                .class()
+                .map_or_else(|| Rc::from(""), |(_, class)| class),
             arguments: arguments.chain(keyed).collect(),
             answer: self.value(called.at),
             known: !rules.is_empty(),
@@ -188,10 +204,16 @@ impl Reading<'_, '_> {
 
     fn applies(&self, rule: &CallRule, called: &Called) -> bool {
         rule.when.iter().all(|(key, values)| {
-            let place = key.strip_prefix('#').and_then(|place| place.parse::<usize>().ok());
+            let place = key
+                .strip_prefix('#')
+                .and_then(|place| place.parse::<usize>().ok());
             let said = match place {
                 Some(place) => called.placed.get(place).copied(),
-                None => called.keyed.iter().find(|(name, _)| name == key).map(|&(_, value)| value),
+                None => called
+                    .keyed
+                    .iter()
+                    .find(|(name, _)| name == key)
+                    .map(|&(_, value)| value),
             };
             let said = said.map_or_else(String::new, |at| self.said(at));
             values.iter().any(|value| fits(value, &said))
@@ -213,7 +235,11 @@ impl Reading<'_, '_> {
                 continue;
             };
             let answer = self.value(called.at);
-            let parameters = self.world.functions.get(number).map(|function| function.parameters.clone());
+            let parameters = self
+                .world
+                .functions
+                .get(number)
+                .map(|function| function.parameters.clone());
             for (_, parameter) in parameters.into_iter().flatten().flatten() {
                 self.world.graph.edge(answer, parameter, How::Keep);
             }

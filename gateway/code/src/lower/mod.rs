@@ -40,7 +40,13 @@ const MAX_PATTERN: u32 = 512;
 const GLOBALS: &str = "<globals>";
 
 /// Reads one file into the world.
-pub(crate) fn file(world: &mut World, tongue: &Tongue, rules: &Rules, source: &SourceFile<'_>, ast: &Ast<'_>) {
+pub(crate) fn file(
+    world: &mut World,
+    tongue: &Tongue,
+    rules: &Rules,
+    source: &SourceFile<'_>,
+    ast: &Ast<'_>,
+) {
     let number = u32::try_from(world.files.len()).unwrap_or(u32::MAX);
     world.files.push(Unit {
         path: source.path.to_owned(),
@@ -171,10 +177,10 @@ impl Reading<'_, '_> {
             self.scopes.enter_branch(item.end, again);
         }
         match role {
-            Role::Assign(left, right, how) if self.is_marked(at, &self.tongue.loops) => {
-                if !self.is_marked(at, &self.tongue.early) {
-                    self.assignment(at, left, right, how);
-                }
+            Role::Assign(left, right, how)
+                if self.is_marked(at, &self.tongue.loops) && !self.is_marked(at, &self.tongue.early) =>
+            {
+                self.assignment(at, left, right, how);
             }
             Role::Plain => self.early(at),
             Role::Function(name, parameters, _) => self.enter_function(at, name, parameters),
@@ -209,7 +215,10 @@ impl Reading<'_, '_> {
 
     fn enter_function(&mut self, at: u32, name: Slot, parameters: Slot) {
         let end = self.ast.get(at).map_or(at, |item| item.end);
-        let name = self.ast.part(at, name).map(|name| last_name(self.ast.text(name)).to_owned());
+        let name = self
+            .ast
+            .part(at, name)
+            .map(|name| last_name(self.ast.text(name)).to_owned());
         let class = match self.scopes.all.get(self.scopes.now).map(|scope| &scope.kind) {
             Some(ScopeKind::Class(class)) => Rc::clone(class),
             _ => Rc::from(""),
@@ -230,7 +239,11 @@ impl Reading<'_, '_> {
             return;
         };
         let single = self.ast.role(parameters) == Role::Name;
-        let list: Vec<u32> = if single { vec![parameters] } else { self.ast.children(parameters).collect() };
+        let list: Vec<u32> = if single {
+            vec![parameters]
+        } else {
+            self.ast.children(parameters).collect()
+        };
         for parameter in list {
             self.parameter(number, parameter);
         }
@@ -238,7 +251,11 @@ impl Reading<'_, '_> {
 
     /// Declares what a parameter names: one name, or all of a pattern.
     fn parameter(&mut self, function: usize, at: u32) {
-        let end = self.ast.get(at).map_or(at, |item| item.end).min(at.saturating_add(MAX_PATTERN));
+        let end = self
+            .ast
+            .get(at)
+            .map_or(at, |item| item.end)
+            .min(at.saturating_add(MAX_PATTERN));
         let is_pattern = |&number: &u32| self.is_marked(number, &self.tongue.patterns);
         let is_name = |&number: &u32| self.ast.role(number) == Role::Name;
         let Some(first) = (at..end).find(|number| is_pattern(number) || is_name(number)) else {
@@ -268,7 +285,9 @@ impl Reading<'_, '_> {
             for name in group {
                 let text = self.ast.text(name).trim_start_matches(['$', '&', '*']).to_owned();
                 let spot = self.spot(name);
-                let variable = self.scopes.of(self.scopes.now, &text, &mut self.world.graph, spot);
+                let variable = self
+                    .scopes
+                    .of(self.scopes.now, &text, &mut self.world.graph, spot);
                 if let Some(node) = self.scopes.assign(variable, &mut self.world.graph, spot) {
                     names.push((text, node));
                 }
@@ -387,7 +406,11 @@ impl Reading<'_, '_> {
             return;
         }
         let name = self.ast.text(at).trim_start_matches('$');
-        if let Some(node) = self.scopes.find(name).and_then(|variable| self.scopes.value(variable)) {
+        if let Some(node) = self
+            .scopes
+            .find(name)
+            .and_then(|variable| self.scopes.value(variable))
+        {
             self.world.graph.seed(node, Labels::of(&[Label::Checked]));
         }
     }
@@ -430,7 +453,9 @@ impl Reading<'_, '_> {
         let unset = known.is_none_or(|known| known.now == known.any);
         let own = known.and_then(|known| known.path.clone());
         let constant = known.and_then(|known| known.constant.clone());
-        let path = own.or(imported).unwrap_or_else(|| Rc::from(if name.starts_with('$') { name } else { plain }));
+        let path = own
+            .or(imported)
+            .unwrap_or_else(|| Rc::from(if name.starts_with('$') { name } else { plain }));
         if let Some(node) = variable.and_then(|variable| self.scopes.value(variable)) {
             self.world.graph.edge(node, here, How::Keep);
             self.world.graph.edge(here, node, How::SameFile);
@@ -459,14 +484,18 @@ impl Reading<'_, '_> {
     fn single(&mut self, at: u32, object: Option<&str>, field: &str) -> bool {
         const CREDENTIALS: [&str; 7] = ["key", "token", "secret", "passw", "credential", "auth", "cookie"];
         let node = self.value(at);
-        let rules = object.map(|object| self.tongue.values.find(object)).unwrap_or_default();
+        let rules = object
+            .map(|object| self.tongue.values.find(object))
+            .unwrap_or_default();
         let single = rules.iter().find_map(|rule| rule.single.as_ref());
         if let Some(single) = single {
             let lower = field.to_ascii_lowercase();
             let named = CREDENTIALS.iter().any(|part| lower.contains(part));
             let token = Labels::of(&[Label::Token]);
             let labels = Labels::of(single);
-            self.world.graph.seed(node, if named { labels.plus(token) } else { labels });
+            self.world
+                .graph
+                .seed(node, if named { labels.plus(token) } else { labels });
         }
         single.is_some()
     }
@@ -502,7 +531,9 @@ impl Reading<'_, '_> {
         let scope = self.scopes.class().map_or(0, |(scope, _)| scope);
         match self.scopes.held(scope, field) {
             Some(known) if scope != 0 => known,
-            _ => self.scopes.of(scope, &format!("self.{field}"), &mut self.world.graph, spot),
+            _ => self
+                .scopes
+                .of(scope, &format!("self.{field}"), &mut self.world.graph, spot),
         }
     }
 
@@ -510,7 +541,9 @@ impl Reading<'_, '_> {
         let spot = self.spot(at);
         let number = self.field(field, spot);
         let here = self.value(at);
-        let Some(variable) = self.scopes.get(number) else { return };
+        let Some(variable) = self.scopes.get(number) else {
+            return;
+        };
         let (any, path, constant) = (variable.any, variable.path.clone(), variable.constant.clone());
         self.world.graph.edge(any, here, How::Keep);
         self.set_path(at, Some(path.unwrap_or_else(|| joined("self", field))));
@@ -527,13 +560,21 @@ impl Reading<'_, '_> {
         let constant = index.and_then(|index| self.constant(index));
         let name = constant.as_ref().and_then(Known::text).cloned();
         let of = self.path(object);
-        if let Some(name) = &name {
+        if self.ast.text(at).ends_with("[::-1]") {
+            let turned = self.constant(object);
+            let turned = crate::constants::fold(crate::table::Fold::Reverse, turned.as_ref(), &[]);
+            self.know(at, turned);
+        } else if let Some(name) = &name {
             let is_name = !name.text.is_empty() && name.text.bytes().all(is_letter);
             if self.single(at, of.as_deref(), &name.text) {
                 return;
             }
             if let Some(of) = of.as_deref().filter(|_| is_name) {
-                let path = if of == GLOBALS { Rc::from(name.text.as_str()) } else { joined(of, &name.text) };
+                let path = if of == GLOBALS {
+                    Rc::from(name.text.as_str())
+                } else {
+                    joined(of, &name.text)
+                };
                 if name.assembled {
                     let here = self.value(at);
                     self.world.hidden.push((here, name.text.clone()));
@@ -541,20 +582,20 @@ impl Reading<'_, '_> {
                 self.source(at, &path);
                 self.set_path(at, Some(path));
             }
-        } else if self.ast.text(at).ends_with("[::-1]") {
-            let turned = self.constant(object);
-            let turned = crate::constants::fold(crate::table::Fold::Reverse, turned.as_ref(), &[]);
-            self.know(at, turned);
         }
         self.flow(object, at, How::Whole);
     }
 
     fn leave_function(&mut self, at: u32, name: Slot, body: Slot) {
-        let Some(&number) = self.functions.get(&at) else { return };
+        let Some(&number) = self.functions.get(&at) else {
+            return;
+        };
         if let Some(name) = self.ast.part(at, name) {
             self.set_path(at, Some(Rc::from(last_name(self.ast.text(name)))));
         }
-        let Some(body) = self.ast.part(at, body) else { return };
+        let Some(body) = self.ast.part(at, body) else {
+            return;
+        };
         let answer = self.world.functions.get(number).map(|function| function.answer);
         let Some(answer) = answer else { return };
         let kind = self
@@ -591,12 +632,20 @@ impl Reading<'_, '_> {
         let mut labels = Labels::NONE;
         let path = self.ast.children(at).find_map(|child| self.path(child));
         let text = self.ast.text(at).trim_start_matches(['@', '#', '[']);
-        let written = text.split(['(', ']', ' ', '\n']).next().unwrap_or_default().replace("::", ".");
+        let written = text
+            .split(['(', ']', ' ', '\n'])
+            .next()
+            .unwrap_or_default()
+            .replace("::", ".");
         let path = path.map_or(written, |path| path.trim_end_matches(ANSWER).to_owned());
         for rule in self.tongue.calls.find(&path) {
             labels = labels.plus(Labels::of(&rule.handler));
         }
-        let holder = self.ast.get(at).and_then(|item| self.ast.get(item.parent)).map(|item| item.parent);
+        let holder = self
+            .ast
+            .get(at)
+            .and_then(|item| self.ast.get(item.parent))
+            .map(|item| item.parent);
         match holder.and_then(|holder| self.functions.get(&holder)) {
             Some(&number) => {
                 if let Some(function) = self.world.functions.get_mut(number) {
@@ -610,7 +659,23 @@ impl Reading<'_, '_> {
 
 /// Operators that compare.
 const COMPARISONS: [&str; 18] = [
-    "==", "===", "!=", "!==", "<", ">", "<=", ">=", "in", "not in", "not", "is", "is not", "instanceof", "!", "<=>", "=~",
+    "==",
+    "===",
+    "!=",
+    "!==",
+    "<",
+    ">",
+    "<=",
+    ">=",
+    "in",
+    "not in",
+    "not",
+    "is",
+    "is not",
+    "instanceof",
+    "!",
+    "<=>",
+    "=~",
     "!~",
 ];
 
@@ -620,11 +685,18 @@ fn is_letter(byte: u8) -> bool {
 
 /// A field of what has a path.
 fn joined(of: &str, field: &str) -> Rc<str> {
-    if of == GLOBALS { Rc::from(field) } else { Rc::from(format!("{of}.{field}")) }
+    if of == GLOBALS {
+        Rc::from(field)
+    } else {
+        Rc::from(format!("{of}.{field}"))
+    }
 }
 
 /// The last part of a name that may be qualified.
 fn last_name(text: &str) -> &str {
     let text = text.split(['<', '(']).next().unwrap_or(text);
-    text.rsplit(['.', ':', '\\', ' ']).next().unwrap_or(text).trim_start_matches('$')
+    text.rsplit(['.', ':', '\\', ' '])
+        .next()
+        .unwrap_or(text)
+        .trim_start_matches('$')
 }

@@ -89,7 +89,10 @@ impl Reading<'_, '_> {
                     let how = if fixed { How::Tail } else { How::Piece };
                     self.flow(part, at, how);
                     let known = self.constant(part);
-                    known.as_ref().and_then(Known::text).map_or_else(String::new, |text| text.text.clone())
+                    known
+                        .as_ref()
+                        .and_then(Known::text)
+                        .map_or_else(String::new, |text| text.text.clone())
                 }
             };
             if number == 0 {
@@ -164,10 +167,16 @@ impl Reading<'_, '_> {
         if said.len() > LONGEST || name.is_empty() {
             return;
         }
-        let of_rules = self.rules.settings.iter().any(|rule| rule.keys.iter().any(|one| one == name));
+        let of_rules = self
+            .rules
+            .settings
+            .iter()
+            .any(|rule| rule.keys.iter().any(|one| one == name));
         if of_rules {
             let here = self.value(value);
-            self.world.settings.push((here, name.to_owned(), said.trim_matches(['"', '\'']).to_owned()));
+            self.world
+                .settings
+                .push((here, name.to_owned(), said.trim_matches(['"', '\'']).to_owned()));
         }
     }
 }
@@ -180,6 +189,8 @@ pub(super) fn both(one: Option<&Known>, other: Option<&Known>) -> Option<Known> 
 
 /// Whether a text begins with a whole host.
 fn has_host(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| rest.find('/').is_some_and(|at| at > 0))
 }

@@ -49,7 +49,11 @@ pub fn read(folder: &Path) -> Result<Vec<Skill>> {
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let programs: Vec<Program> =
             serde_saphyr::from_str(&text).with_context(|| format!("{} is not valid", path.display()))?;
-        let language = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let language = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         for program in &programs {
             skills.extend(program.twins(&language)?);
         }
@@ -63,11 +67,20 @@ impl Program {
     fn twins(&self, language: &str) -> Result<[Skill; 2]> {
         ensure!(!self.category.is_empty(), "{}: it has no category", self.id);
         let places = self.text.matches(HERE).count()
-            + self.more.values().map(|text| text.matches(HERE).count()).sum::<usize>();
-        ensure!(places == 1, "{}: {HERE} stands {places} times in it, not once", self.id);
+            + self
+                .more
+                .values()
+                .map(|text| text.matches(HERE).count())
+                .sum::<usize>();
+        ensure!(
+            places == 1,
+            "{}: {HERE} stands {places} times in it, not once",
+            self.id
+        );
         let make = |label: Label, end: &str, change: &str| {
             let change = change.trim_end_matches('\n');
-            let mut files = BTreeMap::from([(self.file.clone(), self.text.replace(HERE, change).into_bytes())]);
+            let mut files =
+                BTreeMap::from([(self.file.clone(), self.text.replace(HERE, change).into_bytes())]);
             files.extend(
                 self.more
                     .iter()
@@ -76,7 +89,11 @@ impl Program {
             let weak = self.wants == Some(Severity::Medium);
             Skill {
                 id: format!("{}-{end}", self.id),
-                category: if weak { WEAKNESS.to_owned() } else { language.to_owned() },
+                category: if weak {
+                    WEAKNESS.to_owned()
+                } else {
+                    language.to_owned()
+                },
                 label,
                 side: if self.seen {
                     super::collection::Split::Dev

@@ -23,7 +23,9 @@ pub(crate) enum Set {
 
 impl Set {
     pub(crate) fn of(name: &str) -> Option<Self> {
-        [Self::Artifacts, Self::Code].into_iter().find(|set| set.name() == name)
+        [Self::Artifacts, Self::Code]
+            .into_iter()
+            .find(|set| set.name() == name)
     }
 
     fn name(self) -> &'static str {
@@ -71,7 +73,11 @@ pub(crate) fn run(arguments: &Arguments, set: Set) -> Result<()> {
     for (skill, said) in skills.iter().zip(&answers) {
         let category = skill.category.as_str();
         // What is a weakness and no attack is not to be found at HIGH: it is counted by itself.
-        let rows_of = if category == code::WEAKNESS { vec![category] } else { vec![category, "*"] };
+        let rows_of = if category == code::WEAKNESS {
+            vec![category]
+        } else {
+            vec![category, "*"]
+        };
         for category in rows_of {
             rows.entry(category).or_default().add(skill, said);
         }
@@ -83,7 +89,11 @@ pub(crate) fn run(arguments: &Arguments, set: Set) -> Result<()> {
     }
     if arguments.misses {
         for (skill, said) in skills.iter().zip(&answers) {
-            let wanted = if skill.category == code::WEAKNESS { Severity::Medium } else { Severity::High };
+            let wanted = if skill.category == code::WEAKNESS {
+                Severity::Medium
+            } else {
+                Severity::High
+            };
             if (said.verdict.severity >= wanted) != (skill.label == Label::Attack) {
                 println!("{}", miss(skill, said));
             }
@@ -136,7 +146,11 @@ fn print_table(
     skills: usize,
     elapsed: Duration,
 ) {
-    println!("{:?} split of {}, {skills} artifacts", arguments.split, set.name());
+    println!(
+        "{:?} split of {}, {skills} artifacts",
+        arguments.split,
+        set.name()
+    );
     println!(
         "recall: artifacts that mean harm with a finding of HIGH, of MEDIUM or more; false: the same of benign ones"
     );
