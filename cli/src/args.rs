@@ -104,6 +104,7 @@ Examples:
   defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
   defenseclaw-cli scan mcp .mcp.json --live         also asks its servers, in sandboxes
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif
+  defenseclaw-cli scan code ./my-server
   defenseclaw-cli scan package npm:left-pad@1.3.0";
 
 const GATE_EXAMPLES: &str = "\
@@ -166,7 +167,7 @@ pub enum Command {
     /// List, show and check the profiles of `run`
     #[command(subcommand, after_help = SANDBOX_EXAMPLES)]
     Sandbox(SandboxCommand),
-    /// Scan a skill, MCP servers' settings, a plugin or a package before it is used
+    /// Scan a skill, MCP servers' settings, a plugin, code or a package before it is used
     #[command(subcommand, after_help = SCAN_EXAMPLES)]
     Scan(ScanCommand),
     /// Look at what the install gate took away; release it, allow and block artifacts

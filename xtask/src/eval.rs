@@ -14,12 +14,13 @@ use crate::host::{Host, run, step};
   cargo xtask eval                         rates on the development split
   cargo xtask eval --set pairs --misses    and every case that is judged wrongly
   cargo xtask eval --split holdout --json  the numbers to report
-  cargo xtask eval --set artifacts         skills, judged by scan skill")]
+  cargo xtask eval --set artifacts         skills, judged by scan skill
+  cargo xtask eval --set code              programs, judged by scan code")]
 pub(crate) struct Options {
     /// Which part: rules may be tuned with dev, the hold-out is only counted.
     #[arg(long, value_enum, default_value_t = Split::Dev)]
     split: Split,
-    /// Only this collection: pairs, techniques, everyday, text or artifacts (which is measured only when it is named).
+    /// Only this collection: pairs, techniques, everyday, text, or artifacts or code (which are measured only when they are named).
     #[arg(long)]
     set: Option<String>,
     /// One JSON object per row.

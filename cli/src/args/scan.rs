@@ -18,6 +18,8 @@ pub enum ScanCommand {
     Mcp(McpScanOptions),
     /// Scan a plugin: its commands, agents, skills, hooks and servers
     Plugin(ScanOptions),
+    /// Scan source code: where data comes from and where it ends, across the files of a folder
+    Code(ScanOptions),
     /// Fetch a package from its registry into quarantine, and scan it there before anybody installs it
     Package(PackageOptions),
 }
@@ -33,13 +35,14 @@ pub enum Format {
     Sarif,
 }
 
-/// Options of `scan skill`, `scan mcp`, `scan plugin`.
+/// Options of `scan skill`, `scan mcp`, `scan plugin`, `scan code`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   defenseclaw-cli scan skill ~/.claude/skills/pdf-forms
   defenseclaw-cli scan skill pdf-forms.skill --fail-on MEDIUM
   defenseclaw-cli scan mcp .mcp.json --format json | jq '.findings[] | {rule, severity, file, line}'
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif
+  defenseclaw-cli scan code ./my-server --fail-on MEDIUM
 
 Nothing of what is scanned is run, and nothing is asked of the network. Archives (.zip .skill .whl
 .vsix .mcpb .dxt .tar .tar.gz) are looked into, within bounds; what could not be looked at is a finding.

@@ -1,10 +1,11 @@
-//! `scan skill`, `scan mcp`, `scan plugin`, `scan package`.
+//! `scan skill`, `scan mcp`, `scan plugin`, `scan code`, `scan package`.
 
 mod package;
 mod sarif;
 
 use std::io::Write;
 
+use defenseclaw_code::CodeGuard;
 use defenseclaw_detect::Detector;
 use defenseclaw_detect::scan::Scanner;
 use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport};
@@ -23,6 +24,7 @@ pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, C
         ScanCommand::Skill(options) => (ScanKind::Skill, options),
         ScanCommand::Mcp(options) => (ScanKind::Mcp, &options.scan),
         ScanCommand::Plugin(options) => (ScanKind::Plugin, options),
+        ScanCommand::Code(options) => (ScanKind::Code, options),
         ScanCommand::Package(options) => return package::run(options, context),
     };
     let ask = command.live()?;
@@ -83,7 +85,10 @@ fn answer(
 
 /// A scanner with the packs that the options and the configuration name.
 pub(crate) fn scanner(choice: &RuleChoice, settings: &Settings) -> Result<Scanner, CliError> {
-    Scanner::new(detector(choice, settings)?).map_err(|error| CliError::Usage(error.to_string()))
+    let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
+    let code = CodeGuard::embedded().map_err(|error| usage(&error))?;
+    let scanner = Scanner::new(detector(choice, settings)?).map_err(|error| usage(&error))?;
+    Ok(scanner.with_code(Box::new(code)))
 }
 
 /// The packs that the options and the configuration name.

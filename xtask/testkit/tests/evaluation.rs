@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use defenseclaw_testkit::evaluation::artifacts;
+use defenseclaw_testkit::evaluation::code;
 use defenseclaw_testkit::evaluation::collection::{self, Label, Question, Split};
 use defenseclaw_testkit::evaluation::inspector;
 
@@ -69,6 +70,31 @@ fn the_skills_can_be_read_and_each_harm_has_its_twin() {
 }
 
 #[test]
+fn the_programs_can_be_read_and_each_language_has_eight_attacks_with_a_twin() {
+    let programs = code::read(&collections().join("code")).expect("valid programs");
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for attack in programs.iter().filter(|program| program.label == Label::Attack) {
+        let twin = attack.id.trim_end_matches('a').to_owned() + "b";
+        let twin = programs
+            .iter()
+            .find(|program| program.id == twin)
+            .expect("a twin");
+        assert!(
+            attack.side == twin.side && attack.files != twin.files,
+            "{}",
+            attack.id
+        );
+        *counts
+            .entry(attack.id.split('-').next().unwrap_or_default())
+            .or_default() += 1;
+    }
+    assert!(
+        counts.len() == 8 && counts.values().all(|&count| count >= 8),
+        "{counts:?}"
+    );
+}
+
+#[test]
 fn every_question_is_one_line_with_its_marks_filled_and_no_answer_in_it() {
     for case in collection::read(&collections()).expect("valid collections") {
         let line = inspector::question(&case).expect("a question");
@@ -114,7 +140,7 @@ fn no_file_holds_what_a_scanner_takes_for_a_secret() {
         ("dckr_pat_", 20),
         ("hvs.", 20),
     ];
-    let folders = [collections(), collections().join("artifacts")];
+    let folders = ["", "artifacts", "code"].map(|folder| collections().join(folder));
     let entries = folders
         .iter()
         .flat_map(|folder| fs::read_dir(folder).expect("the folder"));

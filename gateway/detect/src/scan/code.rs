@@ -1,15 +1,21 @@
 //! Source code of an artifact.
 //!
-//! [`Pass::scan_code`] is the seam: it is given all source files of an artifact at once, so that what looks at syntax and
-//! follows data across files can take its place. Here stands a pass over tokens: the packs' groups, and the rules for
-//! commands on what an interpreter would run.
+//! [`CodeReader`] is the seam: it is given all source files of an artifact at once, and looks at syntax. Grammars are large, so
+//! that only programs that scan carry them; the trait keeps them out of all others. Here stands a pass over tokens: the packs'
+//! groups, and the rules for commands on what an interpreter would run. It also sees what has no grammar.
 
+use std::collections::HashMap;
+
+use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::ScanFinding;
 
 use super::Pass;
 use super::commands;
 use super::lines::Lines;
 use super::rules::{Shown, Side};
+
+/// How far apart two findings of one category may stand and be about the same: what tokens see stands within some lines.
+const SAME_PLACE: u32 = 12;
 
 /// A programming language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +48,12 @@ pub struct SourceFile<'t> {
     pub language: Language,
     /// What it says.
     pub text: &'t str,
+}
+
+/// What reads source code by syntax.
+pub trait CodeReader: std::fmt::Debug + Send + Sync {
+    /// What is to be said of the source files of one artifact.
+    fn read(&self, files: &[SourceFile<'_>]) -> Vec<ScanFinding>;
 }
 
 impl Language {
@@ -108,6 +120,11 @@ impl Pass<'_> {
             ));
             findings.extend(self.tokens(file.text, at, Shown::Plainly));
         }
+        if let Some(reader) = &self.scanner.code {
+            let read = reader.read(files);
+            without_doubles(&mut findings, &read);
+            findings.extend(read);
+        }
         findings
     }
 
@@ -120,6 +137,29 @@ impl Pass<'_> {
             .artifact_rules()
             .find((Side::Code, shown), &lines, file, &mut self.present)
     }
+}
+
+/// Takes out what was seen by tokens where syntax says the same of the same lines, and how.
+fn without_doubles(findings: &mut Vec<ScanFinding>, read: &[ScanFinding]) {
+    let mut places: HashMap<(&str, &str), Vec<(u32, Severity)>> = HashMap::new();
+    for one in read {
+        let key = (one.file.as_str(), one.category.as_str());
+        places.entry(key).or_default().push((one.line, one.severity));
+    }
+    for of_file in places.values_mut() {
+        of_file.sort_unstable();
+    }
+    findings.retain(|finding| {
+        let of_file = places.get(&(finding.file.as_str(), finding.category.as_str()));
+        let lines = of_file.map(Vec::as_slice).unwrap_or_default();
+        let from = lines.partition_point(|&(line, _)| line.saturating_add(SAME_PLACE) < finding.line);
+        !lines
+            .get(from..)
+            .into_iter()
+            .flatten()
+            .take_while(|&&(line, _)| line <= finding.line.saturating_add(SAME_PLACE))
+            .any(|&(_, severity)| severity >= finding.severity)
+    });
 }
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport, ScanVerdict};
 
 use crate::detector::{Detector, PackError};
 use artifact::{Artifact, ReadError};
+use code::CodeReader;
 use packages::Popular;
 use rules::Present;
 
@@ -61,6 +62,7 @@ const MAX_FINDINGS: usize = 500;
 pub struct Scanner {
     detector: Detector,
     popular: Popular,
+    code: Option<Box<dyn CodeReader>>,
 }
 
 /// One thing that a running server offers, as it said it.
@@ -95,12 +97,23 @@ impl Scanner {
     /// A scanner with these rules.
     pub fn new(detector: Detector) -> Result<Self, PackError> {
         let popular = Popular::load(packages::EMBEDDED.0, packages::EMBEDDED.1)?;
-        Ok(Self { detector, popular })
+        Ok(Self {
+            detector,
+            popular,
+            code: None,
+        })
     }
 
     /// A scanner with the rules that this program was built with.
     pub fn embedded() -> Result<Self, PackError> {
         Self::new(Detector::embedded()?)
+    }
+
+    /// With what reads source code by syntax; without it, only its tokens are looked at.
+    #[must_use]
+    pub fn with_code(mut self, reader: Box<dyn CodeReader>) -> Self {
+        self.code = Some(reader);
+        self
     }
 
     /// The first 12 hex digits of the SHA-256 over the packs.

@@ -196,7 +196,12 @@ fn make(
 }
 
 fn side(group: &str) -> Split {
-    let digest = Sha256::digest(format!("{SPLIT_SEED}\n{group}"));
+    side_of(SPLIT_SEED, group)
+}
+
+/// The side of a split in halves.
+pub(super) fn side_of(seed: &str, group: &str) -> Split {
+    let digest = Sha256::digest(format!("{seed}\n{group}"));
     let number = digest
         .iter()
         .take(8)
@@ -312,8 +317,8 @@ pub fn write(skill: &Skill, folder: &Path) -> Result<std::path::PathBuf> {
     Ok(root)
 }
 
-/// Runs `program scan skill` on each skill. The answers are in the skills' order.
-pub fn ask(program: &Path, skills: &[&Skill]) -> Result<(Vec<Said>, Duration)> {
+/// Runs `program scan KIND` on each skill. The answers are in the skills' order.
+pub fn ask(program: &Path, kind: &str, skills: &[&Skill]) -> Result<(Vec<Said>, Duration)> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let roots: Vec<_> = skills
         .iter()
@@ -323,7 +328,7 @@ pub fn ask(program: &Path, skills: &[&Skill]) -> Result<(Vec<Said>, Duration)> {
     let mut answers = Vec::with_capacity(skills.len());
     for root in &roots {
         let output = Command::new(program)
-            .args(["scan", "skill", "--built-in", "--format", "json"])
+            .args(["scan", kind, "--built-in", "--format", "json"])
             .arg(root)
             .output()
             .with_context(|| format!("cannot start {}", program.display()))?;

@@ -1,10 +1,12 @@
-//! `eval --set artifacts`: recall and false alarms of `scan skill`.
+//! `eval --set artifacts`, `eval --set code`: recall and false alarms of `scan skill` and `scan code`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use defenseclaw_testkit::evaluation::artifacts::{self, Said, Skill};
+use defenseclaw_testkit::evaluation::code;
 use defenseclaw_testkit::evaluation::collection::Label;
 use defenseclaw_testkit::evaluation::inspector::Severity;
 use defenseclaw_testkit::evaluation::score::Rate;
@@ -12,8 +14,41 @@ use serde_json::json;
 
 use super::{Arguments, percent};
 
-/// The collection's name, and its folder's.
-pub(crate) const SET: &str = "artifacts";
+/// A collection's name, which is its folder's, and what it is scanned as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Set {
+    Artifacts,
+    Code,
+}
+
+impl Set {
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        [Self::Artifacts, Self::Code]
+            .into_iter()
+            .find(|set| set.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Artifacts => "artifacts",
+            Self::Code => "code",
+        }
+    }
+
+    fn read(self, folder: &Path) -> Result<Vec<Skill>> {
+        match self {
+            Self::Artifacts => artifacts::read(folder),
+            Self::Code => code::read(folder),
+        }
+    }
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Artifacts => "skill",
+            Self::Code => "code",
+        }
+    }
+}
 
 /// Counts of one category.
 #[derive(Debug, Default)]
@@ -26,28 +61,40 @@ struct Row {
     benign_medium: usize,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let all = artifacts::read(&arguments.collections.join(SET))?;
+pub(crate) fn run(arguments: &Arguments, set: Set) -> Result<()> {
+    let all = set.read(&arguments.collections.join(set.name()))?;
     let skills: Vec<&Skill> = all
         .iter()
         .filter(|skill| arguments.split.holds(skill.side))
         .collect();
     ensure!(!skills.is_empty(), "no skill of that part");
-    let (answers, elapsed) = artifacts::ask(&arguments.cli, &skills)?;
+    let (answers, elapsed) = artifacts::ask(&arguments.cli, set.kind(), &skills)?;
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for (skill, said) in skills.iter().zip(&answers) {
-        for category in [skill.category.as_str(), "*"] {
+        let category = skill.category.as_str();
+        // What is a weakness and no attack is not to be found at HIGH: it is counted by itself.
+        let rows_of = if category == code::WEAKNESS {
+            vec![category]
+        } else {
+            vec![category, "*"]
+        };
+        for category in rows_of {
             rows.entry(category).or_default().add(skill, said);
         }
     }
     if arguments.json {
-        print_json(arguments, &rows, skills.len(), elapsed);
+        print_json(arguments, set, &rows, skills.len(), elapsed);
     } else {
-        print_table(arguments, &rows, skills.len(), elapsed);
+        print_table(arguments, set, &rows, skills.len(), elapsed);
     }
     if arguments.misses {
         for (skill, said) in skills.iter().zip(&answers) {
-            if (said.verdict.severity >= Severity::High) != (skill.label == Label::Attack) {
+            let wanted = if skill.category == code::WEAKNESS {
+                Severity::Medium
+            } else {
+                Severity::High
+            };
+            if (said.verdict.severity >= wanted) != (skill.label == Label::Attack) {
                 println!("{}", miss(skill, said));
             }
         }
@@ -92,12 +139,22 @@ impl Row {
     }
 }
 
-fn print_table(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize, elapsed: Duration) {
-    println!("{:?} split of the artifacts, {skills} skills", arguments.split);
+fn print_table(
+    arguments: &Arguments,
+    set: Set,
+    rows: &BTreeMap<&str, Row>,
+    skills: usize,
+    elapsed: Duration,
+) {
     println!(
-        "recall: skills that mean harm with a finding of HIGH, of MEDIUM or more; false: the same of benign ones"
+        "{:?} split of {}, {skills} artifacts",
+        arguments.split,
+        set.name()
     );
-    println!("precision: of skills with HIGH, those that mean harm");
+    println!(
+        "recall: artifacts that mean harm with a finding of HIGH, of MEDIUM or more; false: the same of benign ones"
+    );
+    println!("precision: of artifacts with HIGH, those that mean harm");
     println!("Percent, Wilson 95 % interval in brackets.\n");
     println!(
         "{:<18} {:>6} {:>6}  {:<21} {:<21} {:<21} {:<21} precision HIGH",
@@ -121,15 +178,15 @@ fn print_table(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize,
         );
     }
     println!(
-        "\n{:.1} ms a skill, the program's start included",
+        "\n{:.1} ms an artifact, the program's start included",
         each(skills, elapsed)
     );
 }
 
-fn print_json(arguments: &Arguments, rows: &BTreeMap<&str, Row>, skills: usize, elapsed: Duration) {
+fn print_json(arguments: &Arguments, set: Set, rows: &BTreeMap<&str, Row>, skills: usize, elapsed: Duration) {
     for (category, row) in rows {
         let mut line = json!({
-            "split": arguments.split, "set": SET, "category": category, "attack": row.attacks, "benign": row.benign,
+            "split": arguments.split, "set": set.name(), "category": category, "attack": row.attacks, "benign": row.benign,
         });
         for (name, rate) in row.rates() {
             line[name] = json!(rate);

@@ -1,6 +1,6 @@
 //! `eval --cli PROGRAM --collections FOLDER [--split dev|holdout|all] [--set NAME] [--json] [--misses]`: how well
 //! `inspect` tells attacks from everyday work; with `--set artifacts`, how well `scan skill` tells skills that mean harm from
-//! those that do not. Started by `cargo xtask eval`.
+//! those that do not; with `--set code`, the same of `scan code` and programs. Started by `cargo xtask eval`.
 #![expect(clippy::print_stdout, reason = "the report is this program's product")]
 
 mod artifacts;
@@ -70,8 +70,8 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let arguments = Arguments::parse()?;
-    if arguments.set.as_deref() == Some(artifacts::SET) {
-        return artifacts::run(&arguments);
+    if let Some(set) = arguments.set.as_deref().and_then(artifacts::Set::of) {
+        return artifacts::run(&arguments, set);
     }
     let all = collection::read(&arguments.collections)?;
     let cases: Vec<&Case> = all
