@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::artifact::{ArtifactFile, Format, format_of};
 use super::code::{Language, SourceFile};
 use super::commands::{self, Place};
+use super::frames::Setting;
 use super::lines::{Lines, numbered};
 use super::markdown::{self, Passage};
 use super::rules::{Shown, Side, raised};
@@ -177,7 +178,10 @@ impl Pass<'_> {
         match kind {
             Kind::Document => self.document(path, text),
             Kind::Shell => self.script(text, Place::Script, (path, 1)),
-            Kind::Source(_) => self.passages(&markdown::hidden_in(text), path, true),
+            Kind::Source(_) => {
+                self.passages(&markdown::hidden_in(text), path, true);
+                self.spoken(path, text);
+            }
             Kind::Json => self.json(path, text),
             Kind::Requirements => {
                 let packages = packages::of_requirements(text);
@@ -284,22 +288,46 @@ impl Pass<'_> {
         let quoted = self.detector().artifact_rules().about_attacks(&read);
         for &(line, span) in &document.spans {
             if is_command(span) {
-                let place = if quoted.contains(&line) {
-                    Place::Quotation
-                } else {
-                    Place::Example
+                let by_itself = document
+                    .prose
+                    .binary_search_by_key(&line, |&(number, _)| number)
+                    .ok()
+                    .and_then(|at| document.prose.get(at))
+                    .is_some_and(|(_, text)| runs_by_itself(text, span));
+                let place = match quoted.contains(&line) {
+                    _ if by_itself => Place::Automatic,
+                    true => Place::Quotation,
+                    false => Place::Example,
                 };
+                let before = self.findings.len();
                 self.script(span, place, (path, line));
+                if by_itself {
+                    automatic(&mut self.findings, before);
+                }
             }
         }
     }
 
     /// Language for a person or a model.
     pub(super) fn prose(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown) {
+        self.language(path, lines, shown, false);
+    }
+
+    /// The same; `description` of what describes a tool to a model.
+    pub(super) fn language(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown, description: bool) {
         let read = Lines::prose(lines.iter().copied());
         let scanner = self.scanner;
         let rules = scanner.detector.artifact_rules();
         let found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        self.findings.extend(found);
+        let setting = Setting {
+            shown,
+            topic: &self.identity.topic,
+            description,
+        };
+        let found = rules
+            .frames
+            .find(&read, path, setting, || rules.about_attacks(&read));
         self.findings.extend(found);
         let plain: Vec<&str> = lines.iter().map(|&(_, line)| line).collect();
         let plain = plain.join("\n");
@@ -316,7 +344,10 @@ impl Pass<'_> {
     fn passages(&mut self, passages: &[Passage], path: &str, in_code: bool) {
         for passage in passages {
             // A comment in a program's text is an ordinary thing; what is encoded in it is not.
-            let encoded = matches!(passage.how, "base64" | "hexadecimal");
+            let encoded = matches!(
+                passage.how,
+                "base64" | "hexadecimal" | markdown::TURNED | markdown::FAR_RIGHT
+            );
             if in_code && !encoded && passage.how != "tag characters" {
                 continue;
             }
@@ -542,6 +573,12 @@ fn is_command(span: &str) -> bool {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_./~$({=\"".contains(&byte));
     span.len() >= 6 && span.contains(' ') && program && !first.ends_with(':')
+}
+
+/// Whether a harness runs a span of code before the model sees the text: it stands behind an exclamation mark.
+fn runs_by_itself(line: &str, span: &str) -> bool {
+    line.match_indices("!`")
+        .any(|(at, mark)| line.get(at + mark.len()..).is_some_and(|rest| rest.trim_start().starts_with(span)))
 }
 
 /// A shell's text without the prompts that documents show before each command.

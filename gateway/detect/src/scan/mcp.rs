@@ -159,6 +159,7 @@ impl Pass<'_> {
             }
             self.unpinned(&words, (path, line));
         }
+        self.judge_launch(server, (path, line));
         let url = ["url", "serverUrl", "httpUrl"]
             .iter()
             .find_map(|field| server.get(*field)?.as_str());
@@ -241,6 +242,7 @@ impl Pass<'_> {
                 self.tell(LONG_TEXT, (path, line), message, "");
             }
             self.texts(tool, (path, line));
+            self.judge_tool(tool, (path, line));
         }
     }
 
@@ -257,7 +259,7 @@ impl Pass<'_> {
             .flat_map(|text| text.lines())
             .map(|text| (line, text))
             .collect();
-        self.prose(path, &shown, Shown::Plainly);
+        self.language(path, &shown, Shown::Plainly, true);
         let all = texts.join("\n");
         let hidden = super::markdown::hidden_in(&all);
         for passage in hidden {
