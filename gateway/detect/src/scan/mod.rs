@@ -34,6 +34,8 @@ mod skill;
 mod spoken;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_settings;
 mod topic;
 
 use std::cmp::Reverse;

@@ -103,12 +103,12 @@ fn of_word(word: &str, topic: &str) -> Option<Host> {
     if bare || RISKY.iter().any(|risky| rest.contains(risky)) {
         return Some(Host::Risky);
     }
-    let within = |known: &&str| {
-        host.strip_suffix(**known)
+    let within = |known: &str| {
+        host.strip_suffix(known)
             .is_some_and(|before| before.is_empty() || before.ends_with('.'))
     };
     // A mailbox at a well-known host is anybody's.
-    if !mail && (KNOWN.iter().any(|known| within(&known)) || is_topic(host, topic)) {
+    if !mail && (KNOWN.iter().any(|known| within(known)) || is_topic(host, topic)) {
         return Some(Host::Known);
     }
     Some(Host::Other)

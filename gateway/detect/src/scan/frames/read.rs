@@ -144,8 +144,11 @@ impl Word {
                 break;
             }
             letters += 1;
-            if !self.goes_on || letters > MAX_ENDING {
+            if !self.goes_on {
                 return None;
+            }
+            if letters > MAX_ENDING {
+                break;
             }
             end += c.len_utf8();
         }
