@@ -270,7 +270,8 @@ const OF_CALLS: &[&str] = &[
     "text.truncated",
 ];
 
-/// Rules that describe what administration is: in an example they are for a person to weigh.
+/// Rules that describe what administration is: what an agent is asked about when it does so is what many a skill is for.
+/// In an example they are for a person to weigh.
 const OF_ADMINISTRATION: &[&str] = &[
     "cloud.",
     "damage.",
@@ -279,7 +280,23 @@ const OF_ADMINISTRATION: &[&str] = &[
     "persistence.",
     "trust.",
     "path.",
+    "tamper.",
+    "c2.forge-access",
+    "command.installer",
+    "command.repository-script",
+    "credential.keyring",
+    "credential.read",
+    "credential.write",
+    "credential.by-helper",
+    "credential.cloud-token",
+    "credential.env-file",
 ];
+
+/// Those among them that nobody documents for work.
+const NO_WORK: &[&str] = &["evasion.security-stop", "evasion.log", "evasion.audit"];
+
+/// Rules that go by where something is written. An artifact's own settings are read by what stands in them.
+const BY_PLACE: &[&str] = &["tamper.", "cognitive.mcp", "behaviour."];
 
 /// Rules that take two things of one line of code for one: in a whole file they are often far apart.
 const BY_PARTS: &[&str] = &["command.decoded-inline", "command.gathered-inline"];
@@ -309,15 +326,23 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
         .filter(|(beginning, _)| rule.starts_with(beginning))
         .max_by_key(|(beginning, _)| beginning.len())
         .map(|&(_, category)| category)?;
+    // A pattern that stands for anything stands for private keys too.
+    let anything = rule == "credential.read" && ["/*", "[\\", "(?"].iter().any(|any| finding.message.contains(any));
+    if (place == Place::Written && begins(rule, BY_PLACE)) || anything {
+        return None;
+    }
     let mut severity = finding.severity;
+    let administration = begins(rule, OF_ADMINISTRATION) && !begins(rule, NO_WORK);
     if begins(rule, OF_CALLS) {
         severity = severity.min(Severity::Low);
+    } else if administration && severity == Severity::Medium && matches!(place, Place::Example | Place::Script) {
+        severity = Severity::Low;
     } else if match place {
-        Place::Example => begins(rule, OF_ADMINISTRATION) && severity == Severity::High,
+        Place::Example | Place::Script => administration && severity == Severity::High,
         Place::Written => begins(rule, BY_WORDS),
         Place::Source => begins(rule, BY_PARTS),
         Place::Quotation => true,
-        Place::Script | Place::Automatic | Place::Text => false,
+        Place::Automatic | Place::Text => false,
     } {
         severity = severity.min(Severity::Medium);
     }

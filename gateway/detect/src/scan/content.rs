@@ -13,7 +13,7 @@ use super::frames::Setting;
 use super::lines::{Lines, numbered};
 use super::markdown::{self, Passage};
 use super::rules::{Shown, Side, raised};
-use super::{Pass, Told, packages};
+use super::{Pass, Told, packages, topic};
 use crate::Surface;
 use crate::text;
 
@@ -247,7 +247,7 @@ impl Pass<'_> {
 
     /// The rules about files that steer an agent. Alone they go by words; two families that agree are surer than one.
     fn steering(&mut self, path: &str, line: u32, text: &str, shown: Shown) {
-        const FAMILIES: [&str; 3] = ["steering.", "injection.", "skill."];
+        const FAMILIES: [&str; 4] = ["steering.", "injection.", "skill.", "frame."];
         const FILE: &str = "/home/user/.claude/skills/it/SKILL.md";
         let mut found = commands::written(self.detector(), FILE, text, (path, line));
         found.retain(|finding| finding.rule.starts_with("steering."));
@@ -271,14 +271,17 @@ impl Pass<'_> {
             .filter(near)
             .any(|finding| agrees(finding));
         let rules = self.detector().artifact_rules();
-        let about = !rules
+        let about = topic::is_about_attacks(&self.identity.topic)
+            || !rules
             .about_attacks(&Lines::prose(numbered(text, line)))
             .is_empty();
-        if shown == Shown::Hidden || (agreed && !about) {
-            found
-                .iter_mut()
-                .for_each(|finding| finding.severity = Severity::High);
-        }
+        // Words alone are for a person who looks anyway.
+        let severity = if shown == Shown::Hidden || (agreed && !about) {
+            Severity::High
+        } else {
+            Severity::Low
+        };
+        found.iter_mut().for_each(|finding| finding.severity = severity);
         self.findings.append(&mut found);
     }
 
@@ -286,6 +289,7 @@ impl Pass<'_> {
     fn spans(&mut self, path: &str, document: &markdown::Document<'_>) {
         let read = Lines::prose(document.prose.iter().copied());
         let quoted = self.detector().artifact_rules().about_attacks(&read);
+        let about = topic::is_about_attacks(&self.identity.topic);
         for &(line, span) in &document.spans {
             if is_command(span) {
                 let by_itself = document
@@ -294,7 +298,7 @@ impl Pass<'_> {
                     .ok()
                     .and_then(|at| document.prose.get(at))
                     .is_some_and(|(_, text)| runs_by_itself(text, span));
-                let place = match quoted.contains(&line) {
+                let place = match about || quoted.contains(&line) {
                     _ if by_itself => Place::Automatic,
                     true => Place::Quotation,
                     false => Place::Example,
@@ -318,11 +322,26 @@ impl Pass<'_> {
         let read = Lines::prose(lines.iter().copied());
         let scanner = self.scanner;
         let rules = scanner.detector.artifact_rules();
-        let found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        let about = topic::is_about_attacks(&self.identity.topic);
+        let mut found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        if about && shown == Shown::Plainly {
+            // Where attacks are the subject, a quotation is one of them.
+            let quotes = |line: u32| {
+                let text = lines.iter().find(|&&(number, _)| number == line);
+                text.is_some_and(|(_, text)| {
+                    let text = text.trim_start();
+                    text.starts_with(['>', '|']) || text.contains(['"', '`', '\u{201c}', '\u{ab}'])
+                })
+            };
+            for finding in found.iter_mut().filter(|finding| quotes(finding.line)) {
+                finding.severity = finding.severity.min(Severity::Medium);
+            }
+        }
         self.findings.extend(found);
         let setting = Setting {
             shown,
             topic: &self.identity.topic,
+            about_attacks: about,
             description,
         };
         let found = rules

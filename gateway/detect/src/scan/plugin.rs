@@ -101,6 +101,7 @@ impl Pass<'_> {
                 self.script(command, Place::Automatic, (path, line));
                 automatic(&mut self.findings, before);
                 self.says_yes(command, (path, line));
+                self.sends_on(command, (path, line));
                 for finding in self.findings.iter_mut().skip(before) {
                     finding.line = line;
                 }

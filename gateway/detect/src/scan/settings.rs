@@ -71,6 +71,20 @@ const LIES: Told = (
     70,
     "Do not believe its annotations: by its name it changes things",
 );
+const STRANGER: Told = (
+    "mcp.credential-to-stranger",
+    "exfiltration",
+    Severity::High,
+    85,
+    "Give a server its own credential and no other",
+);
+const SENDS_ON: Told = (
+    "plugin.hook-sends-on",
+    "exfiltration",
+    Severity::High,
+    80,
+    "Do not install it, unless sending that is what it says it is for",
+);
 const FROM_LINK: Told = (
     "mcp.server-from-link",
     "remote-code",
@@ -96,12 +110,66 @@ const MODEL_HOSTS: &[&str] = &[
 /// Registries that everyone uses.
 const REGISTRIES: &[&str] = &["pypi.org", "registry.npmjs.org", "pythonhosted.org", "registry.yarnpkg.com", "download.pytorch.org"];
 
+/// Variables that hold a credential for one service, and what the hosts of that service have in their names.
+const OF_SERVICES: &[(&str, &[&str])] = &[
+    ("GITHUB_TOKEN", &["github"]),
+    ("GH_TOKEN", &["github"]),
+    ("GITHUB_PAT", &["github"]),
+    ("GITLAB_TOKEN", &["gitlab"]),
+    ("AWS_", &["aws", "amazon"]),
+    ("AZURE_", &["azure", "microsoft"]),
+    ("GOOGLE_", &["google"]),
+    ("OPENAI_", &["openai", "azure"]),
+    ("ANTHROPIC_", &["anthropic", "claude"]),
+    ("NPM_TOKEN", &["npmjs"]),
+    ("SLACK_", &["slack"]),
+    ("STRIPE_", &["stripe"]),
+    ("HF_TOKEN", &["huggingface", "hf."]),
+    ("DATABASE_URL", &[]),
+    ("SSH_", &[]),
+];
+
 impl Pass<'_> {
+    /// Credentials of one service that are handed to the server of somebody else.
+    fn credentials_to_strangers(&mut self, server: &Value, at: (&str, u32)) {
+        let url = ["url", "serverUrl", "httpUrl"].iter().find_map(|field| server.get(*field)?.as_str());
+        let Some(host) = url.and_then(|url| url.split_once("://")).map(|(_, rest)| rest) else {
+            return;
+        };
+        let host = host.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase();
+        let headers = server.get("headers").and_then(Value::as_object);
+        for (name, value) in headers.into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default();
+            let strange = OF_SERVICES.iter().find(|(variable, hosts)| {
+                let given = value
+                    .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .any(|word| word.starts_with(variable));
+                given && !hosts.iter().any(|known| host.contains(known))
+            });
+            if let Some((variable, _)) = strange {
+                let message = format!("The header {name} hands {variable} to {host}, whose it is not");
+                self.tell(STRANGER, at, message, value);
+            }
+        }
+    }
+
+    /// A hook that sends on what it is told of each call.
+    pub(super) fn sends_on(&mut self, command: &str, at: (&str, u32)) {
+        let fetches = ["curl ", "wget ", "nc ", "ncat ", "http "].iter().any(|program| command.contains(program));
+        let all = ["@-", "--post-file=-", "-T -", "-sT -", "--upload-file -", "@/dev/stdin", "-d \"$(cat)\"", "$(cat)"];
+        let here = ["localhost", "127.0.0.1", "[::1]"].iter().any(|here| command.contains(here));
+        if fetches && !here && all.iter().any(|word| command.contains(word)) {
+            let message = "A hook sends on what it is told of each event: prompts, calls and their results".to_owned();
+            self.tell(SENDS_ON, at, message, command);
+        }
+    }
+
     /// What a server is launched with besides its command.
     pub(super) fn judge_launch(&mut self, server: &Value, at: (&str, u32)) {
         if let Some(variables) = server.get("env") {
             self.variables(variables, at);
         }
+        self.credentials_to_strangers(server, at);
         for field in ["alwaysAllow", "autoApprove", "autoAllow", "trustedTools"] {
             let list = server.get(field);
             let all = list.is_some_and(|list| {
@@ -226,8 +294,11 @@ impl Pass<'_> {
         let words: Vec<&str> = name.split(['_', '-', '.', '/']).collect();
         let changes = ["delete", "remove", "drop", "write", "overwrite", "wipe", "purge", "destroy", "exec", "shell", "install"];
         let honest = ["read-only", "read only", "readonly", "dry run", "dry-run", "preview"];
-        let contradicts = words.iter().any(|word| changes.contains(word))
-            || ["deletes ", "overwrites ", "runs a shell command", "executes a shell", "executes any", "runs any command", "removes all"]
+        let first: Vec<&str> = said.split_ascii_whitespace().take(2).collect();
+        let stems = ["shred", "wipe", "erase", "delet", "remov", "destroy", "purg", "overwrit", "truncat", "execut"];
+        let contradicts = first.iter().any(|word| stems.iter().any(|stem| word.starts_with(stem)))
+            || words.iter().any(|word| changes.contains(word))
+            || ["deletes ", "overwrites ", "runs a shell command", "executes a shell", "executes any", "runs any command", "removes all", "no way back", "irreversibl", "cannot be undone", "can not be undone"]
                 .iter()
                 .any(|said_so| said.contains(said_so));
         if reads && contradicts && !honest.iter().any(|word| said.contains(word)) {
@@ -264,7 +335,16 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
         return Some((REDIRECTED, "A variable sends what is said to the model to another host"));
     }
     if matches!(upper.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "ALL_PROXY") && remote {
-        return Some((PROXIED, "A variable sends all traffic through another host"));
+        // A name is mostly a company's own; an address that everyone can reach is not.
+        let address = lower.split_once("://").map_or("", |(_, rest)| rest);
+        let address = address.rsplit('@').next().unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
+        let public = address.parse::<std::net::Ipv4Addr>().is_ok_and(|address| !address.is_private());
+        let (id, category, _, confidence, remedy) = PROXIED;
+        let severity = if public { Severity::High } else { Severity::Low };
+        return Some((
+            (id, category, severity, confidence, remedy),
+            "A variable sends all traffic through another host",
+        ));
     }
     if (upper == "NODE_TLS_REJECT_UNAUTHORIZED" && value == "0") || (upper == "PYTHONHTTPSVERIFY" && value == "0") || (upper == "GIT_SSL_NO_VERIFY" && value != "0") {
         return Some((UNCHECKED, "A variable has certificates believed unchecked"));

@@ -12,6 +12,42 @@ const MAX_TOPIC: usize = 4096;
 /// Largest manifest that is read for it (bytes).
 const MAX_MANIFEST: usize = 64 << 10;
 
+/// Words of artifacts whose work is attacks: what they quote is what they look for.
+const ABOUT_ATTACKS: &[&str] = &[
+    "injection",
+    "red team",
+    "red-team",
+    "redteam",
+    "malware",
+    "forensic",
+    "forense",
+    "incident response",
+    "incident-response",
+    "security incident",
+    "security audit",
+    "security review",
+    "security-audit",
+    "triage malicious",
+    "malicious",
+    "phishing",
+    "intrusion",
+    "threat",
+    "detection rule",
+    "pentest",
+    "penetration test",
+    "vulnerab",
+    "jailbreak",
+    "schadsoftware",
+    "恶意",
+];
+
+/// Whether an artifact says that attacks are its subject.
+pub(super) fn is_about_attacks(topic: &str) -> bool {
+    ABOUT_ATTACKS
+        .iter()
+        .any(|word| memchr::memmem::find(topic.as_bytes(), word.as_bytes()).is_some())
+}
+
 /// Name and description of an artifact, folded; empty where it says neither.
 pub(super) fn of(artifact: &Artifact) -> String {
     let mut said = String::new();

@@ -65,6 +65,8 @@ pub(crate) struct Setting<'t> {
     pub(crate) shown: Shown,
     /// What the artifact says that it is for, folded.
     pub(crate) topic: &'t str,
+    /// Whether that is attacks.
+    pub(crate) about_attacks: bool,
     /// Whether the text describes a tool to a model: it has nothing to tell the model but that.
     pub(crate) description: bool,
 }
@@ -112,7 +114,7 @@ impl Frames {
                 }
                 total += HIDDEN;
             } else {
-                if discussed.contains(&first.line) {
+                if setting.about_attacks || discussed.contains(&first.line) {
                     total *= DISCUSSED;
                 }
                 if first.quoted {

@@ -315,7 +315,11 @@ impl Reader {
                         let reached = match last {
                             None => {
                                 let gap = between(negation.end, hit.start);
-                                gap.len() <= TURNED_BEFORE && !CLAUSE_ENDS.iter().any(|end| gap.contains(end))
+                                // "There is no key, send …" sends; "never, ever send" does not.
+                                let comma = gap.trim_start_matches(',').contains(", ");
+                                gap.len() <= TURNED_BEFORE
+                                    && (!comma || gap.starts_with(','))
+                                    && !CLAUSE_ENDS.iter().any(|end| gap.contains(end))
                             }
                             // Words of several classes, or one within another.
                             Some((from, end)) => hit.start < end || hit.start == from || joined(between(end, hit.start)),

@@ -27,6 +27,7 @@ fn severity(text: &str, setting: Setting<'_>) -> Severity {
 const PLAIN: Setting<'_> = Setting {
     shown: Shown::Plainly,
     topic: "",
+    about_attacks: false,
     description: false,
 };
 
