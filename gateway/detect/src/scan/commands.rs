@@ -281,6 +281,7 @@ const OF_ADMINISTRATION: &[&str] = &[
     "trust.",
     "path.",
     "tamper.",
+    "cognitive.mcp-added",
     "c2.forge-access",
     "command.installer",
     "command.repository-script",
@@ -293,13 +294,18 @@ const OF_ADMINISTRATION: &[&str] = &[
 ];
 
 /// Those among them that nobody documents for work.
-const NO_WORK: &[&str] = &["evasion.security-stop", "evasion.log", "evasion.audit"];
+const NO_WORK: &[&str] = &[
+    "evasion.security-stop",
+    "evasion.log",
+    "evasion.audit",
+    "persistence.git-hooks-elsewhere",
+];
 
 /// Rules that go by where something is written. An artifact's own settings are read by what stands in them.
 const BY_PLACE: &[&str] = &["tamper.", "cognitive.mcp", "behaviour."];
 
 /// Rules that take two things of one line of code for one: in a whole file they are often far apart.
-const BY_PARTS: &[&str] = &["command.decoded-inline", "command.gathered-inline"];
+const BY_PARTS: &[&str] = &["command.decoded-inline", "command.gathered-inline", "command.assembled-code"];
 
 /// Rules that go by words alone when a text is written: a list of patterns to look for has the same words.
 const BY_WORDS: &[&str] = &["credential.", "c2.", "steering."];
@@ -335,16 +341,17 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     let administration = begins(rule, OF_ADMINISTRATION) && !begins(rule, NO_WORK);
     if begins(rule, OF_CALLS) {
         severity = severity.min(Severity::Low);
-    } else if administration && severity == Severity::Medium && matches!(place, Place::Example | Place::Script) {
-        severity = Severity::Low;
-    } else if match place {
-        Place::Example | Place::Script => administration && severity == Severity::High,
-        Place::Written => begins(rule, BY_WORDS),
-        Place::Source => begins(rule, BY_PARTS),
-        Place::Quotation => true,
-        Place::Automatic | Place::Text => false,
-    } {
-        severity = severity.min(Severity::Medium);
+    } else {
+        severity = severity.min(match place {
+            // A document explains administration, a script does it; both only say that somebody should look.
+            Place::Example if administration && severity <= Severity::High => Severity::Low,
+            Place::Script if administration && severity == Severity::Medium => Severity::Low,
+            Place::Script if administration && severity == Severity::High => Severity::Medium,
+            Place::Written if begins(rule, BY_WORDS) => Severity::Low,
+            Place::Source if begins(rule, BY_PARTS) => Severity::Medium,
+            Place::Quotation => Severity::Low,
+            _ => severity,
+        });
     }
     if severity == Severity::None {
         return None;

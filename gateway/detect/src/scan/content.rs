@@ -334,7 +334,7 @@ impl Pass<'_> {
                 })
             };
             for finding in found.iter_mut().filter(|finding| quotes(finding.line)) {
-                finding.severity = finding.severity.min(Severity::Medium);
+                finding.severity = finding.severity.min(Severity::Low);
             }
         }
         self.findings.extend(found);
@@ -413,6 +413,11 @@ impl Pass<'_> {
             finding.severity = raised(finding.severity).min(Severity::Critical);
         } else if ordinary {
             finding.severity = finding.severity.min(Severity::Low);
+        } else if topic::is_about_attacks(&self.identity.topic) {
+            finding.severity = match finding.severity {
+                Severity::High | Severity::Critical => Severity::Medium,
+                lower => lower.min(Severity::Low),
+            };
         }
         finding.message = finding.message.replace("The prompt holds", "The text holds");
         self.findings.push(finding);
@@ -429,7 +434,7 @@ impl Pass<'_> {
         if place == Place::Quotation {
             found
                 .iter_mut()
-                .for_each(|finding| finding.severity = finding.severity.min(Severity::Medium));
+                .for_each(|finding| finding.severity = finding.severity.min(Severity::Low));
         }
         self.findings.extend(found);
     }

@@ -77,6 +77,15 @@ impl Lines {
         item.is_some_and(|&(start, row)| row && self.paragraph(start) == self.paragraph(at))
     }
 
+    /// Whether a place stands between quotation marks or in a span of code that its line has opened.
+    pub(crate) fn is_quoted(&self, at: usize) -> bool {
+        let behind = self.starts.partition_point(|&(start, _)| start <= at);
+        let start = behind.checked_sub(1).and_then(|index| self.starts.get(index));
+        let before = start.and_then(|&(start, _)| self.text.as_bytes().get(start..at));
+        let open = |mark: u8| memchr::memchr_iter(mark, before.unwrap_or_default()).count() % 2 == 1;
+        open(b'"') || open(b'`')
+    }
+
     /// The text.
     pub(crate) fn text(&self) -> &str {
         &self.text

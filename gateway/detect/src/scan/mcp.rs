@@ -32,7 +32,7 @@ const PLAIN_HTTP: Told = (
 const UNPINNED: Told = (
     "mcp.unpinned-server",
     "remote-code",
-    Severity::Medium,
+    Severity::Low,
     75,
     "Name one version of the package, so that it is the one that was scanned",
 );
@@ -183,6 +183,10 @@ impl Pass<'_> {
             let entries = server.get(list).and_then(Value::as_object);
             for (name, value) in entries.into_iter().flatten() {
                 let Some(value) = value.as_str() else { continue };
+                // What stands there is put in by whoever starts it.
+                if value.contains("${") || value.contains("{{") || value.contains('<') {
+                    continue;
+                }
                 let masked = crate::mask::mask_value(&serde_json::json!({ name: value }), 256);
                 let secret = masked
                     .get(name)

@@ -13,7 +13,7 @@ const MAX_HOOKS: usize = 500;
 const NO_PLUGIN: Told = (
     "plugin.missing",
     "artifact",
-    Severity::Medium,
+    Severity::Low,
     80,
     "Name the folder that holds .claude-plugin/plugin.json",
 );

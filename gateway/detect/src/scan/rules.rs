@@ -415,7 +415,8 @@ impl Rule {
                 .message
                 .push_str(", in a place that its reader does not see");
         } else if discussed {
-            finding.severity = finding.severity.min(Severity::Medium);
+            let most = if lines.is_quoted(start) { Severity::Low } else { Severity::Medium };
+            finding.severity = finding.severity.min(most);
             finding.confidence = finding.confidence.saturating_sub(25);
         }
         finding

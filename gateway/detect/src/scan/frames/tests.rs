@@ -92,3 +92,18 @@ proptest! {
         prop_assert!(found.iter().all(|finding| finding.line <= last.max(1)));
     }
 }
+
+#[test]
+#[ignore]
+fn zz_debug() {
+    let text = std::fs::read_to_string(std::env::var("DBG").unwrap()).unwrap();
+    let folder = std::path::Path::new("/tmp/wt/rules/policies/rules");
+    let detector = Detector::from_dir(folder).unwrap();
+    let frames = &detector.artifact_rules().frames;
+    let names: Vec<String> = std::fs::read_to_string("/tmp/wt/rules/target/names").unwrap().lines().map(str::to_owned).collect();
+    let lines = Lines::prose(numbered(&text, 1));
+    for one in frames.reader.read(&lines, "") {
+        let say = |bits: u128| names.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(" ");
+        println!("{}: {:?}\n   + {}\n   - {}  q={}", one.line, &lines.text()[one.start..one.end], say(one.words.plain), say(one.words.turned), one.quoted);
+    }
+}
