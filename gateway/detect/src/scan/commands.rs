@@ -348,6 +348,7 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
             Place::Script if administration && severity == Severity::Medium => Severity::Low,
             Place::Script if administration && severity == Severity::High => Severity::Medium,
             Place::Written if begins(rule, BY_WORDS) => Severity::Low,
+            Place::Written if rule.starts_with("persistence.") => severity.min(Severity::Medium),
             Place::Source if begins(rule, BY_PARTS) => Severity::Medium,
             Place::Quotation => Severity::Low,
             _ => severity,

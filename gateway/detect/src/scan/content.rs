@@ -236,7 +236,14 @@ impl Pass<'_> {
                     self.findings.extend(found);
                 }
                 // Nobody says what it is: commands are told by what they do.
-                None => self.script(block.text, Place::Example, (path, block.line)),
+                None => {
+                    self.script(block.text, Place::Example, (path, block.line));
+                    // Or a text that is to be written somewhere.
+                    if matches!(block.language, "" | "text" | "txt" | "md" | "markdown" | "mdc" | "yaml" | "prompt") {
+                        let lines: Vec<(u32, &str)> = numbered(block.text, block.line).collect();
+                        self.prose(path, &lines, Shown::Plainly);
+                    }
+                }
             }
         }
         self.spans(path, &document);

@@ -29,7 +29,7 @@ const TURNED_BEHIND: usize = 44;
 const MAX_ENDING: usize = 14;
 
 /// What ends the reach of a negation.
-const CLAUSE_ENDS: [&str; 8] = ["; ", " but ", " then ", " aber ", " mais ", " pero ", " mas ", " instead"];
+const CLAUSE_ENDS: [&str; 9] = ["; ", ": ", " but ", " then ", " aber ", " mais ", " pero ", " mas ", " instead"];
 
 /// What joins acts that one negation turns round all: "never read, copy or send".
 const JOINS: [&str; 12] = [" or ", ", ", " nor ", " and ", "/", " oder ", " ou ", " o ", " и ", " und ", " et ", " e "];
@@ -379,8 +379,9 @@ fn bounds(lines: &Lines) -> Vec<(usize, usize)> {
     let mut found = Vec::new();
     let mut start = 0;
     let mut add = |start: usize, end: usize| {
-        // What is too long is cut between words.
-        let mut from = start;
+        // What is too long is cut between words. Blanks before a paragraph belong to none.
+        let blanks = bytes.iter().skip(start).take_while(|&&byte| byte == b' ').count();
+        let mut from = start + blanks;
         while from < end {
             let mut to = text.floor_char_boundary(end.min(from + MAX_SENTENCE));
             if to < end {
