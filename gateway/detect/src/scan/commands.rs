@@ -305,7 +305,23 @@ const NO_WORK: &[&str] = &[
 const BY_PLACE: &[&str] = &["tamper.", "cognitive.mcp", "behaviour."];
 
 /// Rules that take two things of one line of code for one: in a whole file they are often far apart.
-const BY_PARTS: &[&str] = &["command.decoded-inline", "command.gathered-inline", "command.assembled-code"];
+const BY_PARTS: &[&str] = &[
+    "command.decoded",
+    "command.gathered-inline",
+    "command.assembled-code",
+    "command.network-to-interpreter",
+    "command.fetched",
+    "credential.",
+    "damage.",
+    "c2.names",
+    "evasion.",
+    "persistence.",
+    "privilege.",
+    "trust.",
+    "tamper.",
+    "cloud.",
+    "path.",
+];
 
 /// Rules that go by words alone when a text is written: a list of patterns to look for has the same words.
 const BY_WORDS: &[&str] = &["credential.", "c2.", "steering."];
@@ -344,6 +360,7 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     } else {
         severity = severity.min(match place {
             // A document explains administration, a script does it; both only say that somebody should look.
+            Place::Example | Place::Source if rule == "command.assembled-code" => Severity::Low,
             Place::Example if administration && severity <= Severity::High => Severity::Low,
             Place::Script if administration && severity == Severity::Medium => Severity::Low,
             Place::Script if administration && severity == Severity::High => Severity::Medium,

@@ -30,12 +30,20 @@ const MARKS: &[&str] = &[
 /// Fewest bytes of a text that can instruct.
 const LEAST: usize = 24;
 
+/// Bytes of an average line from which on code was packed for machines.
+const PACKED: usize = 300;
+
 /// Most that is read of one file (bytes): what tools say is a small part of their code.
 const MAX_SPOKEN: usize = 256 << 10;
 
 impl Pass<'_> {
     /// The texts of code that defines tools, as their reader takes them.
     pub(super) fn spoken(&mut self, path: &str, text: &str) {
+        // What was packed for machines holds no texts in their places, and was read where it was written.
+        let lines = memchr::memchr_iter(b'\n', text.as_bytes()).count() + 1;
+        if text.len() / lines > PACKED {
+            return;
+        }
         if !MARKS
             .iter()
             .any(|mark| memchr::memmem::find(text.as_bytes(), mark.as_bytes()).is_some())

@@ -47,6 +47,9 @@ pub(crate) struct PackPair {
     then: String,
     /// Most bytes between them.
     gap: usize,
+    /// Whether the second may also stand before the first.
+    #[serde(default)]
+    either: bool,
 }
 
 /// What several words in a sentence mean together.
@@ -152,7 +155,11 @@ impl Frames {
         let mut words = Vec::new();
         let mut reader = Reader::default();
         for class in parts.classes {
-            let bit = names.add(&class.name)?;
+            // What turns other words round means nothing by itself.
+            let bit = match class.turns {
+                Some(_) => 0,
+                None => names.add(&class.name)?,
+            };
             if class.act {
                 reader.acts |= 1 << bit;
             }
@@ -177,6 +184,7 @@ impl Frames {
                 first,
                 then,
                 gap: pair.gap,
+                either: pair.either,
                 bit,
             });
         }

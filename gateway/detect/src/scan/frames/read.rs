@@ -59,6 +59,7 @@ pub(super) struct Pair {
     pub(super) first: Term,
     pub(super) then: Term,
     pub(super) gap: usize,
+    pub(super) either: bool,
     pub(super) bit: usize,
 }
 
@@ -253,7 +254,7 @@ impl Reader {
         }
         self.turn(said, start, hits);
         let mut words = Words::default();
-        for hit in hits.iter() {
+        for hit in hits.iter().filter(|hit| hit.role == Role::Plain) {
             let bit = 1_u128 << hit.bit;
             if hit.turned {
                 words.turned |= bit;
@@ -300,7 +301,7 @@ impl Reader {
             said.get(from.saturating_sub(start)..to.saturating_sub(start))
                 .unwrap_or_default()
         };
-        let is_act = |hit: &Hit| self.acts >> hit.bit & 1 == 1;
+        let is_act = |hit: &Hit| hit.role == Role::Plain && self.acts >> hit.bit & 1 == 1;
         for number in 0..hits.len() {
             let Some(&negation) = hits.get(number) else { break };
             match negation.role {
@@ -360,16 +361,19 @@ fn joined(between: &str) -> bool {
 fn stands(pair: &Pair, hits: &[Hit]) -> bool {
     let holds = |term: &Term, hit: &Hit| {
         let bit = 1_u128 << hit.bit;
-        if hit.turned { term.turned & bit != 0 } else { term.plain & bit != 0 }
+        hit.role == Role::Plain && if hit.turned { term.turned & bit != 0 } else { term.plain & bit != 0 }
     };
-    hits.iter().enumerate().any(|(number, first)| {
-        holds(&pair.first, first)
+    let in_order = |first_is: &Term, then_is: &Term, hits: &[Hit]| {
+        hits.iter().enumerate().any(|(number, first)| {
+        holds(first_is, first)
             && hits
                 .iter()
                 .skip(number + 1)
                 .take_while(|then| then.start <= first.end + pair.gap)
-                .any(|then| then.start >= first.end && holds(&pair.then, then))
-    })
+                .any(|then| then.start >= first.end && holds(then_is, then))
+        })
+    };
+    in_order(&pair.first, &pair.then, hits) || (pair.either && in_order(&pair.then, &pair.first, hits))
 }
 
 /// Where sentences begin and end.
