@@ -360,7 +360,7 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     } else {
         severity = severity.min(match place {
             // A document explains administration, a script does it; both only say that somebody should look.
-            Place::Example | Place::Source if rule == "command.assembled-code" => Severity::Low,
+            Place::Example | Place::Source | Place::Written if rule == "command.assembled-code" => Severity::Low,
             Place::Example if administration && severity <= Severity::High => Severity::Low,
             Place::Script if administration && severity == Severity::Medium => Severity::Low,
             Place::Script if administration && severity == Severity::High => Severity::Medium,

@@ -157,6 +157,10 @@ impl Pass<'_> {
                 if HARMLESS.contains(&ending.as_str()) {
                     let message = format!("{what} that calls itself .{ending}");
                     self.tell(DISGUISED, at, message, "");
+                } else if ending == "pyc" && self.has_source(&file.path) {
+                    let (id, category, _, confidence, remedy) = PROGRAM;
+                    let told = (id, category, Severity::Low, confidence, remedy);
+                    self.tell(told, at, format!("{message}; its source lies beside it"), "");
                 } else {
                     self.tell(PROGRAM, at, message, "");
                 }
@@ -171,6 +175,16 @@ impl Pass<'_> {
             self.tell(MACROS, at, "The document holds macros".to_owned(), "");
         }
         None
+    }
+
+    /// Whether what Python kept of a module lies where its source does: it is made anew from that where they differ.
+    fn has_source(&self, path: &str) -> bool {
+        let Some((folder, name)) = path.split_once("__pycache__/") else {
+            return false;
+        };
+        let module = name.split('.').next().unwrap_or_default();
+        let source = format!("{folder}{module}.py");
+        self.artifact.files.iter().any(|file| file.path == source)
     }
 
     fn one(&mut self, kind: Kind, path: &str, text: &str) {
@@ -254,7 +268,7 @@ impl Pass<'_> {
 
     /// The rules about files that steer an agent. Alone they go by words; two families that agree are surer than one.
     fn steering(&mut self, path: &str, line: u32, text: &str, shown: Shown) {
-        const FAMILIES: [&str; 4] = ["steering.", "injection.", "skill.", "frame."];
+        const FAMILIES: [&str; 3] = ["steering.", "injection.", "skill."];
         const FILE: &str = "/home/user/.claude/skills/it/SKILL.md";
         let mut found = commands::written(self.detector(), FILE, text, (path, line));
         found.retain(|finding| finding.rule.starts_with("steering."));

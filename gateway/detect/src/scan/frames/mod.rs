@@ -39,7 +39,8 @@ const HIDDEN: f32 = 3.0;
 /// Weight that what is hidden must have by itself.
 const LEAST_HIDDEN: f32 = 2.0;
 
-/// What is left of the weight in a text about attacks, and of what is quoted.
+/// What is left of the weight where attacks are the artifact's subject, in a text about attacks, and of what is quoted.
+const SUBJECT: f32 = 0.45;
 const DISCUSSED: f32 = 0.6;
 const QUOTED: f32 = 0.6;
 
@@ -114,7 +115,9 @@ impl Frames {
                 }
                 total += HIDDEN;
             } else {
-                if setting.about_attacks || discussed.contains(&first.line) {
+                if setting.about_attacks {
+                    total *= SUBJECT;
+                } else if discussed.contains(&first.line) {
                     total *= DISCUSSED;
                 }
                 if first.quoted {

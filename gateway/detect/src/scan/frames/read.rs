@@ -319,11 +319,16 @@ impl Reader {
                                 // "There is no key, send …" sends; "never, ever send" does not.
                                 let comma = gap.trim_start_matches(',').contains(", ");
                                 gap.len() <= TURNED_BEFORE
-                                    && (!comma || gap.starts_with(','))
+                                    && (!comma || gap.starts_with(',') || in_list(said, hit.end - start))
                                     && !CLAUSE_ENDS.iter().any(|end| gap.contains(end))
                             }
                             // Words of several classes, or one within another.
-                            Some((from, end)) => hit.start < end || hit.start == from || joined(between(end, hit.start)),
+                            Some((from, end)) => {
+                                let gap = between(end, hit.start);
+                                hit.start < end
+                                    || hit.start == from
+                                    || (joined(gap) && (gap != ", " || in_list(said, hit.end - start)))
+                            }
                         };
                         if !reached {
                             break;
@@ -350,6 +355,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// Whether what stands at a place goes on as a list that ends with "or": "never print, log or send".
+fn in_list(said: &str, at: usize) -> bool {
+    const AHEAD: usize = 40;
+    let ahead = said.get(at..said.ceil_char_boundary((at + AHEAD).min(said.len())));
+    ahead.is_some_and(|ahead| ["or ", " nor ", " oder ", " ou ", " o ", " или "].iter().any(|or| ahead.contains(or)))
 }
 
 /// Whether what stands between two acts joins them.
