@@ -1,5 +1,9 @@
 //! Prints one JSON report for each line `KIND PATH` of the standard input, and how long all took.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "an example for people at a terminal")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example for people at a terminal"
+)]
 
 use std::io::BufRead as _;
 use std::path::Path;

@@ -349,7 +349,10 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
         .max_by_key(|(beginning, _)| beginning.len())
         .map(|&(_, category)| category)?;
     // A pattern that stands for anything stands for private keys too.
-    let anything = rule == "credential.read" && ["/*", "[\\", "(?"].iter().any(|any| finding.message.contains(any));
+    let anything = rule == "credential.read"
+        && ["/*", "[\\", "(?"]
+            .iter()
+            .any(|any| finding.message.contains(any));
     if (place == Place::Written && begins(rule, BY_PLACE)) || anything {
         return None;
     }
@@ -360,13 +363,15 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
     } else {
         severity = severity.min(match place {
             // A document explains administration, a script does it; both only say that somebody should look.
-            Place::Example | Place::Source | Place::Written if rule == "command.assembled-code" => Severity::Low,
+            Place::Example | Place::Source | Place::Written if rule == "command.assembled-code" => {
+                Severity::Low
+            }
             Place::Example if administration && severity <= Severity::High => Severity::Low,
             Place::Script if administration && severity == Severity::Medium => Severity::Low,
             Place::Script if administration && severity == Severity::High => Severity::Medium,
             Place::Written if begins(rule, BY_WORDS) => Severity::Low,
             Place::Written if rule.starts_with("persistence.") => severity.min(Severity::Medium),
-            Place::Source if begins(rule, BY_PARTS) => Severity::Medium,
+            Place::Source | Place::Written if begins(rule, BY_PARTS) => Severity::Medium,
             Place::Quotation => Severity::Low,
             _ => severity,
         });

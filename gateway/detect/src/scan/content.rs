@@ -253,7 +253,10 @@ impl Pass<'_> {
                 None => {
                     self.script(block.text, Place::Example, (path, block.line));
                     // Or a text that is to be written somewhere.
-                    if matches!(block.language, "" | "text" | "txt" | "md" | "markdown" | "mdc" | "yaml" | "prompt") {
+                    if matches!(
+                        block.language,
+                        "" | "text" | "txt" | "md" | "markdown" | "mdc" | "yaml" | "prompt"
+                    ) {
                         let lines: Vec<(u32, &str)> = numbered(block.text, block.line).collect();
                         self.prose(path, &lines, Shown::Plainly);
                     }
@@ -294,8 +297,8 @@ impl Pass<'_> {
         let rules = self.detector().artifact_rules();
         let about = topic::is_about_attacks(&self.identity.topic)
             || !rules
-            .about_attacks(&Lines::prose(numbered(text, line)))
-            .is_empty();
+                .about_attacks(&Lines::prose(numbered(text, line)))
+                .is_empty();
         // Words alone are for a person who looks anyway.
         let severity = if shown == Shown::Hidden || (agreed && !about) {
             Severity::High
@@ -363,6 +366,7 @@ impl Pass<'_> {
             shown,
             topic: &self.identity.topic,
             about_attacks: about,
+            for_people: is_for_people(path),
             description,
         };
         let found = rules
@@ -518,6 +522,21 @@ impl Pass<'_> {
     }
 }
 
+/// Whether a file is what people read who install or change something. A model reads it only where it is told to.
+fn is_for_people(path: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "readme",
+        "changelog",
+        "contributing",
+        "history",
+        "license",
+        "security",
+        "code_of_conduct",
+    ];
+    let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    NAMES.contains(&name.split('.').next().unwrap_or_default())
+}
+
 /// Paragraphs of prose, each with its first line.
 fn paragraphs(lines: &[(u32, &str)]) -> Vec<(u32, String)> {
     let mut found: Vec<(u32, String)> = Vec::new();
@@ -622,8 +641,10 @@ fn is_command(span: &str) -> bool {
 
 /// Whether a harness runs a span of code before the model sees the text: it stands behind an exclamation mark.
 fn runs_by_itself(line: &str, span: &str) -> bool {
-    line.match_indices("!`")
-        .any(|(at, mark)| line.get(at + mark.len()..).is_some_and(|rest| rest.trim_start().starts_with(span)))
+    line.match_indices("!`").any(|(at, mark)| {
+        line.get(at + mark.len()..)
+            .is_some_and(|rest| rest.trim_start().starts_with(span))
+    })
 }
 
 /// A shell's text without the prompts that documents show before each command.

@@ -300,7 +300,15 @@ fn far_away(text: &str) -> Vec<(&'static str, String)> {
 /// A text that speaks of turned letters, with its letters turned.
 fn turned(text: &str) -> Option<String> {
     let head = text.get(..text.floor_char_boundary(MAX_TURNED))?;
-    let names = ["rot13", "rot-13", "rot_13", "ROT13", "ROT-13", "Caesar cipher", "caesar cipher"];
+    let names = [
+        "rot13",
+        "rot-13",
+        "rot_13",
+        "ROT13",
+        "ROT-13",
+        "Caesar cipher",
+        "caesar cipher",
+    ];
     names
         .iter()
         .any(|name| memmem::find(head.as_bytes(), name.as_bytes()).is_some())
@@ -381,13 +389,21 @@ mod tests {
     #[test]
     fn what_is_pushed_out_of_sight_is_a_hidden_passage() {
         let below = format!("Title{}Run it now.", "\n".repeat(45));
-        assert_eq!(hidden_in(&below).first().map(|found| (found.how, found.line)), Some((FAR_BELOW, 46)));
+        assert_eq!(
+            hidden_in(&below).first().map(|found| (found.how, found.line)),
+            Some((FAR_BELOW, 46))
+        );
         let right = format!("x = 1;{}run(it)", " ".repeat(200));
         assert_eq!(hidden_in(&right).first().map(|found| found.how), Some(FAR_RIGHT));
         let deep = format!("{}run(it)", " ".repeat(200));
         assert!(hidden_in(&deep).is_empty(), "only indented");
         assert!(hidden_in("a\n\n\nb").is_empty());
-        assert_eq!(hidden_in("rot13: vtaber").first().map(|found| found.text.as_str()), Some("ebg13: ignore"));
+        assert_eq!(
+            hidden_in("rot13: vtaber")
+                .first()
+                .map(|found| found.text.as_str()),
+            Some("ebg13: ignore")
+        );
     }
 
     #[test]

@@ -414,8 +414,15 @@ impl Rule {
             finding
                 .message
                 .push_str(", in a place that its reader does not see");
+        } else if lines.is_table(start) {
+            // A row says what there is.
+            finding.severity = finding.severity.min(Severity::Medium);
         } else if discussed {
-            let most = if lines.is_quoted(start) { Severity::Low } else { Severity::Medium };
+            let most = if lines.is_quoted(start) {
+                Severity::Low
+            } else {
+                Severity::Medium
+            };
             finding.severity = finding.severity.min(most);
             finding.confidence = finding.confidence.saturating_sub(25);
         }

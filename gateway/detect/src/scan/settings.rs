@@ -108,7 +108,13 @@ const MODEL_HOSTS: &[&str] = &[
 ];
 
 /// Registries that everyone uses.
-const REGISTRIES: &[&str] = &["pypi.org", "registry.npmjs.org", "pythonhosted.org", "registry.yarnpkg.com", "download.pytorch.org"];
+const REGISTRIES: &[&str] = &[
+    "pypi.org",
+    "registry.npmjs.org",
+    "pythonhosted.org",
+    "registry.yarnpkg.com",
+    "download.pytorch.org",
+];
 
 /// Variables that hold a credential for one service, and what the hosts of that service have in their names.
 const OF_SERVICES: &[(&str, &[&str])] = &[
@@ -132,11 +138,17 @@ const OF_SERVICES: &[(&str, &[&str])] = &[
 impl Pass<'_> {
     /// Credentials of one service that are handed to the server of somebody else.
     fn credentials_to_strangers(&mut self, server: &Value, at: (&str, u32)) {
-        let url = ["url", "serverUrl", "httpUrl"].iter().find_map(|field| server.get(*field)?.as_str());
+        let url = ["url", "serverUrl", "httpUrl"]
+            .iter()
+            .find_map(|field| server.get(*field)?.as_str());
         let Some(host) = url.and_then(|url| url.split_once("://")).map(|(_, rest)| rest) else {
             return;
         };
-        let host = host.split(['/', '?']).next().unwrap_or_default().to_ascii_lowercase();
+        let host = host
+            .split(['/', '?'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let headers = server.get("headers").and_then(Value::as_object);
         for (name, value) in headers.into_iter().flatten() {
             let value = value.as_str().unwrap_or_default();
@@ -155,11 +167,25 @@ impl Pass<'_> {
 
     /// A hook that sends on what it is told of each call.
     pub(super) fn sends_on(&mut self, command: &str, at: (&str, u32)) {
-        let fetches = ["curl ", "wget ", "nc ", "ncat ", "http "].iter().any(|program| command.contains(program));
-        let all = ["@-", "--post-file=-", "-T -", "-sT -", "--upload-file -", "@/dev/stdin", "-d \"$(cat)\"", "$(cat)"];
-        let here = ["localhost", "127.0.0.1", "[::1]"].iter().any(|here| command.contains(here));
+        let fetches = ["curl ", "wget ", "nc ", "ncat ", "http "]
+            .iter()
+            .any(|program| command.contains(program));
+        let all = [
+            "@-",
+            "--post-file=-",
+            "-T -",
+            "-sT -",
+            "--upload-file -",
+            "@/dev/stdin",
+            "-d \"$(cat)\"",
+            "$(cat)",
+        ];
+        let here = ["localhost", "127.0.0.1", "[::1]"]
+            .iter()
+            .any(|here| command.contains(here));
         if fetches && !here && all.iter().any(|word| command.contains(word)) {
-            let message = "A hook sends on what it is told of each event: prompts, calls and their results".to_owned();
+            let message =
+                "A hook sends on what it is told of each event: prompts, calls and their results".to_owned();
             self.tell(SENDS_ON, at, message, command);
         }
     }
@@ -185,14 +211,22 @@ impl Pass<'_> {
         let words = server.get("args").and_then(Value::as_array);
         for word in words.into_iter().flatten().filter_map(Value::as_str) {
             let link = word.strip_prefix("git+").unwrap_or(word);
-            let known = ["https://github.com/", "https://gitlab.com/", "https://registry.npmjs.org/", "https://files.pythonhosted.org/"];
-            let archive = [".tgz", ".tar.gz", ".zip", ".whl", ".git", ".js", ".mjs", ".ts", ".py", ".sh"];
+            let known = [
+                "https://github.com/",
+                "https://gitlab.com/",
+                "https://registry.npmjs.org/",
+                "https://files.pythonhosted.org/",
+            ];
+            let archive = [
+                ".tgz", ".tar.gz", ".zip", ".whl", ".git", ".js", ".mjs", ".ts", ".py", ".sh",
+            ];
             let program = link.split(['#', '?', '@']).next().unwrap_or_default();
             if link.starts_with("http")
                 && !known.iter().any(|known| link.starts_with(known))
                 && archive.iter().any(|ending| program.ends_with(ending))
             {
-                let message = "Each start fetches the server from a link, and runs what lies there then".to_owned();
+                let message =
+                    "Each start fetches the server from a link, and runs what lies there then".to_owned();
                 self.tell(FROM_LINK, at, message, word);
             }
         }
@@ -218,7 +252,13 @@ impl Pass<'_> {
             .filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '\\'))
             .collect::<String>()
             .to_ascii_lowercase();
-        let yes = ["permissiondecision:allow", "decision:approve", "decision:allow", "behavior:allow", "permission:allow"];
+        let yes = [
+            "permissiondecision:allow",
+            "decision:approve",
+            "decision:allow",
+            "behavior:allow",
+            "permission:allow",
+        ];
         let no = ["deny", "block", ":ask"];
         if yes.iter().any(|word| plain.contains(word)) && !no.iter().any(|word| plain.contains(word)) {
             let message = "A hook approves whatever it is asked about".to_owned();
@@ -231,26 +271,62 @@ impl Pass<'_> {
         let at = |name: &str| (path, line_of(text, name));
         let is = |field: &str, wanted: bool| value.pointer(field).and_then(Value::as_bool) == Some(wanted);
         let taken = [
-            (is("/enableAllProjectMcpServers", true), "enableAllProjectMcpServers", "Every MCP server of a project starts without asking"),
+            (
+                is("/enableAllProjectMcpServers", true),
+                "enableAllProjectMcpServers",
+                "Every MCP server of a project starts without asking",
+            ),
             (is("/sandbox/enabled", false), "sandbox", "The sandbox is off"),
-            (is("/sandbox/autoAllowBashIfSandboxed", true) && is("/sandbox/allowUnsandboxedCommands", true), "sandbox", "Commands run outside the sandbox without asking"),
-            (is("/disableAllHooks", true), "disableAllHooks", "Every hook is off, those of guards too"),
-            (is("/chat.tools.autoApprove", true) || is("/chat.tools.global.autoApprove", true), "chat.tools.autoApprove", "Every tool call is approved by itself"),
-            (is("/security.workspace.trust.enabled", false), "security.workspace.trust.enabled", "Every folder is trusted"),
-            (is("/skipDangerousModePermissionPrompt", true), "skipDangerousModePermissionPrompt", "The warning before the mode without questions is off"),
-            (value.get("autoApprove").and_then(Value::as_bool) == Some(true), "autoApprove", "Everything is approved by itself"),
+            (
+                is("/sandbox/autoAllowBashIfSandboxed", true)
+                    && is("/sandbox/allowUnsandboxedCommands", true),
+                "sandbox",
+                "Commands run outside the sandbox without asking",
+            ),
+            (
+                is("/disableAllHooks", true),
+                "disableAllHooks",
+                "Every hook is off, those of guards too",
+            ),
+            (
+                is("/chat.tools.autoApprove", true) || is("/chat.tools.global.autoApprove", true),
+                "chat.tools.autoApprove",
+                "Every tool call is approved by itself",
+            ),
+            (
+                is("/security.workspace.trust.enabled", false),
+                "security.workspace.trust.enabled",
+                "Every folder is trusted",
+            ),
+            (
+                is("/skipDangerousModePermissionPrompt", true),
+                "skipDangerousModePermissionPrompt",
+                "The warning before the mode without questions is off",
+            ),
+            (
+                value.get("autoApprove").and_then(Value::as_bool) == Some(true),
+                "autoApprove",
+                "Everything is approved by itself",
+            ),
         ];
         for (stands, name, message) in taken {
             if stands {
                 self.tell(GUARD_OFF, at(name), message.to_owned(), name);
             }
         }
-        if (value.get("permissions").is_some() || value.get("hooks").is_some() || path.ends_with("settings.json"))
+        if (value.get("permissions").is_some()
+            || value.get("hooks").is_some()
+            || path.ends_with("settings.json"))
             && let Some(variables) = value.get("env")
         {
             self.variables(variables, at("env"));
         }
-        for field in ["apiKeyHelper", "awsAuthRefresh", "awsCredentialExport", "otelHeadersHelper"] {
+        for field in [
+            "apiKeyHelper",
+            "awsAuthRefresh",
+            "awsCredentialExport",
+            "otelHeadersHelper",
+        ] {
             if let Some(command) = value.get(field).and_then(Value::as_str) {
                 self.by_itself(command, at(field));
             }
@@ -263,7 +339,13 @@ impl Pass<'_> {
             let command = task.get("command").and_then(Value::as_str).filter(|_| opens);
             if let Some(command) = command {
                 let words: Vec<&str> = std::iter::once(command)
-                    .chain(task.get("args").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str))
+                    .chain(
+                        task.get("args")
+                            .and_then(Value::as_array)
+                            .into_iter()
+                            .flatten()
+                            .filter_map(Value::as_str),
+                    )
                     .collect();
                 self.by_itself(&words.join(" "), at("folderOpen"));
             }
@@ -279,30 +361,83 @@ impl Pass<'_> {
     /// What a tool's definition asks for, and whether its annotations fit its name.
     pub(super) fn judge_tool(&mut self, tool: &Value, at: (&str, u32)) {
         let schema = tool.get("inputSchema").or_else(|| tool.get("input_schema"));
-        let parameters = schema.and_then(|schema| schema.get("properties")).and_then(Value::as_object);
+        let parameters = schema
+            .and_then(|schema| schema.get("properties"))
+            .and_then(Value::as_object);
         for (name, parameter) in parameters.into_iter().flatten() {
-            let said = parameter.get("description").and_then(Value::as_str).unwrap_or_default();
+            let said = parameter
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             if let Some(what) = asks_for(name, said) {
                 let message = format!("The parameter {name} asks for {what}");
                 self.tell(ASKS_FOR_ALL, at, message, said);
             }
         }
-        let name = tool.get("name").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
-        let said = tool.get("description").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+        let name = tool
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let said = tool
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let reads = tool.pointer("/annotations/readOnlyHint").and_then(Value::as_bool) == Some(true)
-            || tool.pointer("/annotations/destructiveHint").and_then(Value::as_bool) == Some(false);
+            || tool
+                .pointer("/annotations/destructiveHint")
+                .and_then(Value::as_bool)
+                == Some(false);
         let words: Vec<&str> = name.split(['_', '-', '.', '/']).collect();
-        let changes = ["delete", "remove", "drop", "write", "overwrite", "wipe", "purge", "destroy", "exec", "shell", "install"];
-        let honest = ["read-only", "read only", "readonly", "dry run", "dry-run", "preview"];
+        let changes = [
+            "delete",
+            "remove",
+            "drop",
+            "write",
+            "overwrite",
+            "wipe",
+            "purge",
+            "destroy",
+            "exec",
+            "shell",
+            "install",
+        ];
+        let honest = [
+            "read-only",
+            "read only",
+            "readonly",
+            "dry run",
+            "dry-run",
+            "preview",
+        ];
         let first: Vec<&str> = said.split_ascii_whitespace().take(2).collect();
-        let stems = ["shred", "wipe", "erase", "delet", "remov", "destroy", "purg", "overwrit", "truncat", "execut"];
-        let contradicts = first.iter().any(|word| stems.iter().any(|stem| word.starts_with(stem)))
+        let stems = [
+            "shred", "wipe", "erase", "delet", "remov", "destroy", "purg", "overwrit", "truncat", "execut",
+        ];
+        let contradicts = first
+            .iter()
+            .any(|word| stems.iter().any(|stem| word.starts_with(stem)))
             || words.iter().any(|word| changes.contains(word))
-            || ["deletes ", "overwrites ", "runs a shell command", "executes a shell", "executes any", "runs any command", "removes all", "no way back", "irreversibl", "cannot be undone", "can not be undone"]
-                .iter()
-                .any(|said_so| said.contains(said_so));
+            || [
+                "deletes ",
+                "overwrites ",
+                "runs a shell command",
+                "executes a shell",
+                "executes any",
+                "runs any command",
+                "removes all",
+                "no way back",
+                "irreversibl",
+                "cannot be undone",
+                "can not be undone",
+            ]
+            .iter()
+            .any(|said_so| said.contains(said_so));
         if reads && contradicts && !honest.iter().any(|word| said.contains(word)) {
-            let message = "Its annotations say that it changes nothing; its name or description says that it does".to_owned();
+            let message =
+                "Its annotations say that it changes nothing; its name or description says that it does"
+                    .to_owned();
             self.tell(LIES, at, message, &name);
         }
     }
@@ -312,33 +447,85 @@ impl Pass<'_> {
 fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
     let upper = name.to_ascii_uppercase();
     let lower = value.to_ascii_lowercase();
-    let remote = lower.contains("://") && !["localhost", "127.0.0.1", "[::1]", "host.docker.internal", "://$"].iter().any(|here| lower.contains(here));
+    let remote = lower.contains("://")
+        && !["localhost", "127.0.0.1", "[::1]", "host.docker.internal", "://$"]
+            .iter()
+            .any(|here| lower.contains(here));
     let at_one_of = |hosts: &[&str]| {
         let host = lower.split_once("://").map_or("", |(_, rest)| rest);
         let host = host.split(['/', ':']).next().unwrap_or_default();
-        hosts
-            .iter()
-            .any(|known| host.strip_suffix(known).is_some_and(|before| before.is_empty() || before.ends_with('.')))
+        hosts.iter().any(|known| {
+            host.strip_suffix(known)
+                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        })
     };
     let code = match upper.as_str() {
-        "LD_PRELOAD" | "LD_AUDIT" | "DYLD_INSERT_LIBRARIES" | "BASH_ENV" | "ENV" | "PYTHONSTARTUP" | "PERL5OPT" | "RUBYOPT" | "PROMPT_COMMAND"
-        | "GIT_SSH_COMMAND" | "GIT_ASKPASS" | "NODE_REPL_EXTERNAL_MODULE" | "JAVA_TOOL_OPTIONS" => upper != "ENV" || lower.contains('/'),
-        "NODE_OPTIONS" => ["--require", "-r ", "--import", "--loader", "--experimental-loader"].iter().any(|flag| lower.contains(flag)),
+        "LD_PRELOAD"
+        | "LD_AUDIT"
+        | "DYLD_INSERT_LIBRARIES"
+        | "BASH_ENV"
+        | "ENV"
+        | "PYTHONSTARTUP"
+        | "PERL5OPT"
+        | "RUBYOPT"
+        | "PROMPT_COMMAND"
+        | "GIT_SSH_COMMAND"
+        | "GIT_ASKPASS"
+        | "NODE_REPL_EXTERNAL_MODULE"
+        | "JAVA_TOOL_OPTIONS" => upper != "ENV" || lower.contains('/'),
+        "NODE_OPTIONS" => [
+            "--require",
+            "-r ",
+            "--import",
+            "--loader",
+            "--experimental-loader",
+        ]
+        .iter()
+        .any(|flag| lower.contains(flag)),
         "LD_LIBRARY_PATH" | "PYTHONPATH" => lower.contains("/tmp") || lower.contains("/."),
         _ => false,
     };
     if code {
-        return Some((INJECTED, "A variable puts code into the programs that are started"));
+        return Some((
+            INJECTED,
+            "A variable puts code into the programs that are started",
+        ));
     }
-    let model = ["ANTHROPIC", "OPENAI", "CLAUDE", "GEMINI", "GOOGLE_GEMINI", "CODEX", "MISTRAL", "OLLAMA"].iter().any(|maker| upper.starts_with(maker));
-    if model && (upper.ends_with("BASE_URL") || upper.ends_with("API_BASE") || upper.ends_with("ENDPOINT")) && remote && !at_one_of(MODEL_HOSTS) {
-        return Some((REDIRECTED, "A variable sends what is said to the model to another host"));
+    let model = [
+        "ANTHROPIC",
+        "OPENAI",
+        "CLAUDE",
+        "GEMINI",
+        "GOOGLE_GEMINI",
+        "CODEX",
+        "MISTRAL",
+        "OLLAMA",
+    ]
+    .iter()
+    .any(|maker| upper.starts_with(maker));
+    if model
+        && (upper.ends_with("BASE_URL") || upper.ends_with("API_BASE") || upper.ends_with("ENDPOINT"))
+        && remote
+        && !at_one_of(MODEL_HOSTS)
+    {
+        return Some((
+            REDIRECTED,
+            "A variable sends what is said to the model to another host",
+        ));
     }
     if matches!(upper.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "ALL_PROXY") && remote {
         // A name is mostly a company's own; an address that everyone can reach is not.
         let address = lower.split_once("://").map_or("", |(_, rest)| rest);
-        let address = address.rsplit('@').next().unwrap_or_default().split(['/', ':']).next().unwrap_or_default();
-        let public = address.parse::<std::net::Ipv4Addr>().is_ok_and(|address| !address.is_private());
+        let address = address
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .split(['/', ':'])
+            .next()
+            .unwrap_or_default();
+        let public = address
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|address| !address.is_private());
         let (id, category, _, confidence, remedy) = PROXIED;
         let severity = if public { Severity::High } else { Severity::Low };
         return Some((
@@ -346,12 +533,26 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
             "A variable sends all traffic through another host",
         ));
     }
-    if (upper == "NODE_TLS_REJECT_UNAUTHORIZED" && value == "0") || (upper == "PYTHONHTTPSVERIFY" && value == "0") || (upper == "GIT_SSL_NO_VERIFY" && value != "0") {
+    if (upper == "NODE_TLS_REJECT_UNAUTHORIZED" && value == "0")
+        || (upper == "PYTHONHTTPSVERIFY" && value == "0")
+        || (upper == "GIT_SSL_NO_VERIFY" && value != "0")
+    {
         return Some((UNCHECKED, "A variable has certificates believed unchecked"));
     }
-    let registry = matches!(upper.as_str(), "NPM_CONFIG_REGISTRY" | "PIP_INDEX_URL" | "PIP_EXTRA_INDEX_URL" | "UV_INDEX_URL" | "UV_EXTRA_INDEX_URL" | "UV_DEFAULT_INDEX");
+    let registry = matches!(
+        upper.as_str(),
+        "NPM_CONFIG_REGISTRY"
+            | "PIP_INDEX_URL"
+            | "PIP_EXTRA_INDEX_URL"
+            | "UV_INDEX_URL"
+            | "UV_EXTRA_INDEX_URL"
+            | "UV_DEFAULT_INDEX"
+    );
     if registry && remote && !at_one_of(REGISTRIES) {
-        return Some((OTHER_SOURCE, "A variable has packages taken from another registry"));
+        return Some((
+            OTHER_SOURCE,
+            "A variable has packages taken from another registry",
+        ));
     }
     None
 }
@@ -360,26 +561,88 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
 fn asks_for(name: &str, said: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let said = said.to_lowercase();
-    if matches!(name.as_str(), "sidenote" | "side_note" | "full_conversation" | "conversation_so_far" | "full_context" | "session_transcript") {
+    if matches!(
+        name.as_str(),
+        "sidenote"
+            | "side_note"
+            | "full_conversation"
+            | "conversation_so_far"
+            | "full_context"
+            | "session_transcript"
+    ) {
         return Some("what was said");
     }
     // "The conversation whose history is fetched" is a channel of some chat; "the full conversation" is this one.
-    let whole = ["full ", "entire ", "whole ", "complete ", "this ", "your ", "current ", "our "];
-    let talk = ["conversation", "chat", "transcript", "dialogue", "message history", "session context", "context window"];
+    let whole = [
+        "full ",
+        "entire ",
+        "whole ",
+        "complete ",
+        "this ",
+        "your ",
+        "current ",
+        "our ",
+    ];
+    let talk = [
+        "conversation",
+        "chat",
+        "transcript",
+        "dialogue",
+        "message history",
+        "session context",
+        "context window",
+    ];
     let adjacent = whole.iter().any(|whole| {
-        said.match_indices(whole)
-            .any(|(at, _)| talk.iter().any(|talk| said.get(at + whole.len()..).is_some_and(|rest| rest.starts_with(talk))))
+        said.match_indices(whole).any(|(at, _)| {
+            talk.iter().any(|talk| {
+                said.get(at + whole.len()..)
+                    .is_some_and(|rest| rest.starts_with(talk))
+            })
+        })
     });
-    let behind = ["conversation so far", "chat so far", "conversation up to", "conversation with the user", "previous messages in this", "all previous messages", "every message the user", "what the user said so far", "conversation verbatim"];
+    let behind = [
+        "conversation so far",
+        "chat so far",
+        "conversation up to",
+        "conversation with the user",
+        "previous messages in this",
+        "all previous messages",
+        "every message the user",
+        "what the user said so far",
+        "conversation verbatim",
+    ];
     if (adjacent && !said.contains(" id")) || behind.iter().any(|word| said.contains(word)) {
         return Some("the conversation");
     }
-    let orders = ["your system prompt", "the system prompt", "your instructions", "system message you", "your hidden instructions", "developer message"];
+    let orders = [
+        "your system prompt",
+        "the system prompt",
+        "your instructions",
+        "system message you",
+        "your hidden instructions",
+        "developer message",
+    ];
     if orders.iter().any(|word| said.contains(word)) {
         return Some("the model's instructions");
     }
-    let files = ["contents of the files you", "content of files you", "file contents that were", "files that were read", "files you have read", "every file you have", "environment variables", "contents of ~/", "content of ~/", ".env file", "credentials found", "api keys found"];
-    files.iter().any(|word| said.contains(word)).then_some("files or variables that are not its business")
+    let files = [
+        "contents of the files you",
+        "content of files you",
+        "file contents that were",
+        "files that were read",
+        "files you have read",
+        "every file you have",
+        "environment variables",
+        "contents of ~/",
+        "content of ~/",
+        ".env file",
+        "credentials found",
+        "api keys found",
+    ];
+    files
+        .iter()
+        .any(|word| said.contains(word))
+        .then_some("files or variables that are not its business")
 }
 
 #[cfg(test)]

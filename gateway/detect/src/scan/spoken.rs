@@ -95,7 +95,10 @@ fn literals(text: &str) -> Vec<(u32, &str)> {
         let many_lines = mark == 3 || byte == b'`';
         let start = at + mark;
         let (end, breaks) = end_of(bytes, start, byte, mark, many_lines);
-        if let Some(said) = text.get(start..end).filter(|said| said.len() >= LEAST && said.contains(' ')) {
+        if let Some(said) = text
+            .get(start..end)
+            .filter(|said| said.len() >= LEAST && said.contains(' '))
+        {
             kept += said.len();
             if kept > MAX_SPOKEN {
                 break;
@@ -103,7 +106,11 @@ fn literals(text: &str) -> Vec<(u32, &str)> {
             found.push((line, said));
         }
         line += breaks;
-        at = if bytes.get(end) == Some(&b'\n') { end } else { end + mark };
+        at = if bytes.get(end) == Some(&b'\n') {
+            end
+        } else {
+            end + mark
+        };
     }
     found
 }

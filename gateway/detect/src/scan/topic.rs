@@ -54,14 +54,20 @@ pub(super) fn of(artifact: &Artifact) -> String {
     let depth = |file: &&ArtifactFile| file.path.matches('/').count();
     let main = artifact.files.iter().filter(|file| skill::is_skill(&file.path));
     if let Some(file) = main.min_by_key(depth) {
-        let head = file.bytes.get(..file.bytes.len().min(MAX_MANIFEST)).unwrap_or_default();
+        let head = file
+            .bytes
+            .get(..file.bytes.len().min(MAX_MANIFEST))
+            .unwrap_or_default();
         if let Some((front, _)) = markdown::front_of(&String::from_utf8_lossy(head)) {
             said.push_str(&front);
         }
     }
     for file in &artifact.files {
         let name = file.path.rsplit('/').next().unwrap_or_default();
-        let manifest = matches!(name, "plugin.json" | "package.json" | "manifest.json" | "gemini-extension.json");
+        let manifest = matches!(
+            name,
+            "plugin.json" | "package.json" | "manifest.json" | "gemini-extension.json"
+        );
         if !manifest || file.bytes.len() > MAX_MANIFEST || said.len() >= MAX_TOPIC {
             continue;
         }

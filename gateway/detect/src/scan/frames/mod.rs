@@ -66,6 +66,8 @@ pub(crate) struct Setting<'t> {
     pub(crate) shown: Shown,
     /// What the artifact says that it is for, folded.
     pub(crate) topic: &'t str,
+    /// Whether the file is for people who install and change it.
+    pub(crate) for_people: bool,
     /// Whether that is attacks.
     pub(crate) about_attacks: bool,
     /// Whether the text describes a tool to a model: it has nothing to tell the model but that.
@@ -120,7 +122,7 @@ impl Frames {
                 } else if discussed.contains(&first.line) {
                     total *= DISCUSSED;
                 }
-                if first.quoted {
+                if first.quoted || setting.for_people {
                     total *= QUOTED;
                 }
                 if setting.description && total >= 3.0 {
@@ -260,11 +262,18 @@ impl Frames {
                     // A frame stands, or a heavier one that says the same.
                     found.frames.iter().any(|&other| {
                         other == number
-                            || self.frames.get(other).is_some_and(|other| other.kind == frame.kind)
+                            || self
+                                .frames
+                                .get(other)
+                                .is_some_and(|other| other.kind == frame.kind)
                     })
                 });
                 if stands != wanted {
-                    let what = if wanted { "not found in its positive" } else { "found in its negative" };
+                    let what = if wanted {
+                        "not found in its positive"
+                    } else {
+                        "found in its negative"
+                    };
                     failures.push(format!("{}: {what} test {text:?}", frame.id));
                 }
             }

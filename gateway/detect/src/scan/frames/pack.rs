@@ -169,8 +169,12 @@ impl Frames {
                 Some(Turns::Behind) => Role::TurnsBefore,
             };
             for word in class.any {
-                let word = Word::new(&word, bit, role)
-                    .ok_or_else(|| names.refuse(format!("the word {word:?} of {:?} has fewer than three bytes", class.name)))?;
+                let word = Word::new(&word, bit, role).ok_or_else(|| {
+                    names.refuse(format!(
+                        "the word {word:?} of {:?} has fewer than three bytes",
+                        class.name
+                    ))
+                })?;
                 words.push(word);
             }
         }
@@ -235,7 +239,9 @@ impl Names<'_> {
     fn add(&mut self, name: &str) -> Result<usize, PackError> {
         let bit = self.known.len();
         if bit >= MAX_CLASSES {
-            return Err(self.refuse(format!("it has more than {MAX_CLASSES} classes, pairs and concepts")));
+            return Err(self.refuse(format!(
+                "it has more than {MAX_CLASSES} classes, pairs and concepts"
+            )));
         }
         match self.known.insert(name.to_owned(), bit) {
             Some(_) => Err(self.refuse(format!("{name:?} is there twice; give one of them another name"))),
@@ -251,10 +257,11 @@ impl Names<'_> {
                 Some(name) => (true, name.trim()),
                 None => (false, one),
             };
-            let bit = *self
-                .known
-                .get(name)
-                .ok_or_else(|| self.refuse(format!("there is no class, pair or concept {name:?}; what is used stands above its use")))?;
+            let bit = *self.known.get(name).ok_or_else(|| {
+                self.refuse(format!(
+                    "there is no class, pair or concept {name:?}; what is used stands above its use"
+                ))
+            })?;
             if turned {
                 term.turned |= 1 << bit;
             } else {

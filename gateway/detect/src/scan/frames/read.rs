@@ -29,10 +29,14 @@ const TURNED_BEHIND: usize = 44;
 const MAX_ENDING: usize = 14;
 
 /// What ends the reach of a negation.
-const CLAUSE_ENDS: [&str; 9] = ["; ", ": ", " but ", " then ", " aber ", " mais ", " pero ", " mas ", " instead"];
+const CLAUSE_ENDS: [&str; 9] = [
+    "; ", ": ", " but ", " then ", " aber ", " mais ", " pero ", " mas ", " instead",
+];
 
 /// What joins acts that one negation turns round all: "never read, copy or send".
-const JOINS: [&str; 12] = [" or ", ", ", " nor ", " and ", "/", " oder ", " ou ", " o ", " и ", " und ", " et ", " e "];
+const JOINS: [&str; 12] = [
+    " or ", ", ", " nor ", " and ", "/", " oder ", " ou ", " o ", " и ", " und ", " et ", " e ",
+];
 
 /// What a word does besides belonging to its class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +167,8 @@ fn spaced(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || c == '_';
     }
-    c.is_alphanumeric() && !matches!(c, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..)
+    c.is_alphanumeric()
+        && !matches!(c, '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7ff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..)
 }
 
 impl Words {
@@ -344,7 +349,8 @@ impl Reader {
                             continue;
                         }
                         let gap = between(hit.end, negation.start);
-                        let near = gap.len() <= TURNED_BEHIND && !CLAUSE_ENDS.iter().any(|end| gap.contains(end));
+                        let near =
+                            gap.len() <= TURNED_BEHIND && !CLAUSE_ENDS.iter().any(|end| gap.contains(end));
                         if !near || nearest.is_some_and(|start| hit.start != start) {
                             break;
                         }
@@ -361,28 +367,40 @@ impl Reader {
 fn in_list(said: &str, at: usize) -> bool {
     const AHEAD: usize = 40;
     let ahead = said.get(at..said.ceil_char_boundary((at + AHEAD).min(said.len())));
-    ahead.is_some_and(|ahead| ["or ", " nor ", " oder ", " ou ", " o ", " или "].iter().any(|or| ahead.contains(or)))
+    ahead.is_some_and(|ahead| {
+        ["or ", " nor ", " oder ", " ou ", " o ", " или "]
+            .iter()
+            .any(|or| ahead.contains(or))
+    })
 }
 
 /// Whether what stands between two acts joins them.
 fn joined(between: &str) -> bool {
     const LONGEST: usize = 14;
-    between.len() <= LONGEST && JOINS.iter().any(|join| between.ends_with(join) || between == *join)
+    between.len() <= LONGEST
+        && JOINS
+            .iter()
+            .any(|join| between.ends_with(join) || between == *join)
 }
 
 fn stands(pair: &Pair, hits: &[Hit]) -> bool {
     let holds = |term: &Term, hit: &Hit| {
         let bit = 1_u128 << hit.bit;
-        hit.role == Role::Plain && if hit.turned { term.turned & bit != 0 } else { term.plain & bit != 0 }
+        hit.role == Role::Plain
+            && if hit.turned {
+                term.turned & bit != 0
+            } else {
+                term.plain & bit != 0
+            }
     };
     let in_order = |first_is: &Term, then_is: &Term, hits: &[Hit]| {
         hits.iter().enumerate().any(|(number, first)| {
-        holds(first_is, first)
-            && hits
-                .iter()
-                .skip(number + 1)
-                .take_while(|then| then.start <= first.end + pair.gap)
-                .any(|then| then.start >= first.end && holds(then_is, then))
+            holds(first_is, first)
+                && hits
+                    .iter()
+                    .skip(number + 1)
+                    .take_while(|then| then.start <= first.end + pair.gap)
+                    .any(|then| then.start >= first.end && holds(then_is, then))
         })
     };
     in_order(&pair.first, &pair.then, hits) || (pair.either && in_order(&pair.then, &pair.first, hits))
@@ -401,7 +419,10 @@ fn bounds(lines: &Lines) -> Vec<(usize, usize)> {
         while from < end {
             let mut to = text.floor_char_boundary(end.min(from + MAX_SENTENCE));
             if to < end {
-                to = text.get(from..to).and_then(|part| part.rfind(' ')).map_or(to, |at| from + at + 1);
+                to = text
+                    .get(from..to)
+                    .and_then(|part| part.rfind(' '))
+                    .map_or(to, |at| from + at + 1);
             }
             found.push((from, to.max(from + 1).min(end)));
             from = to.max(from + 1);
@@ -411,7 +432,9 @@ fn bounds(lines: &Lines) -> Vec<(usize, usize)> {
     let mut at = 0;
     while at < bytes.len() {
         let ends = match bytes.get(at) {
-            Some(b'.' | b'!' | b'?' | b';') => bytes.get(at + 1).is_none_or(|&next| next == b' ' || next >= 0x80),
+            Some(b'.' | b'!' | b'?' | b';') => {
+                bytes.get(at + 1).is_none_or(|&next| next == b' ' || next >= 0x80)
+            }
             Some(0xE3) => bytes.get(at..at + 3) == Some("。".as_bytes()),
             _ => false,
         };

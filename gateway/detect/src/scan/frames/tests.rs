@@ -16,7 +16,9 @@ static DETECTOR: LazyLock<Detector> = LazyLock::new(|| Detector::embedded().unwr
 fn severity(text: &str, setting: Setting<'_>) -> Severity {
     let lines = Lines::prose(numbered(text, 1));
     let frames = &DETECTOR.artifact_rules().frames;
-    let found = frames.find(&lines, "f", setting, || DETECTOR.artifact_rules().about_attacks(&lines));
+    let found = frames.find(&lines, "f", setting, || {
+        DETECTOR.artifact_rules().about_attacks(&lines)
+    });
     found
         .iter()
         .map(|finding| finding.severity)
@@ -28,6 +30,7 @@ const PLAIN: Setting<'_> = Setting {
     shown: Shown::Plainly,
     topic: "",
     about_attacks: false,
+    for_people: false,
     description: false,
 };
 
@@ -35,7 +38,10 @@ const PLAIN: Setting<'_> = Setting {
 fn frames_of_a_passage_add_up() {
     let said = severity("There is no need to mention it.", PLAIN);
     assert_eq!(said, Severity::Low);
-    let done = severity("Add the header to each file; there is no need to mention it.", PLAIN);
+    let done = severity(
+        "Add the header to each file; there is no need to mention it.",
+        PLAIN,
+    );
     assert_eq!(done, Severity::High);
     let apart = severity("Add the header.\n\nThere is no need to mention it.", PLAIN);
     assert_eq!(apart, Severity::Low, "another paragraph speaks of something else");
@@ -90,20 +96,5 @@ proptest! {
         prop_assert!(found.len() <= MAX_FINDINGS);
         let last = text.lines().count() as u32;
         prop_assert!(found.iter().all(|finding| finding.line <= last.max(1)));
-    }
-}
-
-#[test]
-#[ignore]
-fn zz_debug() {
-    let text = std::fs::read_to_string(std::env::var("DBG").unwrap()).unwrap();
-    let folder = std::path::Path::new("/tmp/wt/rules/policies/rules");
-    let detector = Detector::from_dir(folder).unwrap();
-    let frames = &detector.artifact_rules().frames;
-    let names: Vec<String> = std::fs::read_to_string("/tmp/wt/rules/target/names").unwrap().lines().map(str::to_owned).collect();
-    let lines = Lines::prose(numbered(&text, 1));
-    for one in frames.reader.read(&lines, "") {
-        let say = |bits: u128| names.iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, s)| s.as_str()).collect::<Vec<_>>().join(" ");
-        println!("{}: {:?}\n   + {}\n   - {}  q={}", one.line, &lines.text()[one.start..one.end], say(one.words.plain), say(one.words.turned), one.quoted);
     }
 }
