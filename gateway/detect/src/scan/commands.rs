@@ -270,7 +270,8 @@ const OF_CALLS: &[&str] = &[
     "text.truncated",
 ];
 
-/// Rules that describe what administration is: in an example they are for a person to weigh.
+/// Rules that describe what administration is: what an agent is asked about when it does so is what many a skill is for.
+/// In an example they are for a person to weigh.
 const OF_ADMINISTRATION: &[&str] = &[
     "cloud.",
     "damage.",
@@ -279,10 +280,48 @@ const OF_ADMINISTRATION: &[&str] = &[
     "persistence.",
     "trust.",
     "path.",
+    "tamper.",
+    "cognitive.mcp-added",
+    "c2.forge-access",
+    "command.installer",
+    "command.repository-script",
+    "credential.keyring",
+    "credential.read",
+    "credential.write",
+    "credential.by-helper",
+    "credential.cloud-token",
+    "credential.env-file",
 ];
 
+/// Those among them that nobody documents for work.
+const NO_WORK: &[&str] = &[
+    "evasion.security-stop",
+    "evasion.log",
+    "evasion.audit",
+    "persistence.git-hooks-elsewhere",
+];
+
+/// Rules that go by where something is written. An artifact's own settings are read by what stands in them.
+const BY_PLACE: &[&str] = &["tamper.", "cognitive.mcp", "behaviour."];
+
 /// Rules that take two things of one line of code for one: in a whole file they are often far apart.
-const BY_PARTS: &[&str] = &["command.decoded-inline", "command.gathered-inline"];
+const BY_PARTS: &[&str] = &[
+    "command.decoded",
+    "command.gathered-inline",
+    "command.assembled-code",
+    "command.network-to-interpreter",
+    "command.fetched",
+    "credential.",
+    "damage.",
+    "c2.names",
+    "evasion.",
+    "persistence.",
+    "privilege.",
+    "trust.",
+    "tamper.",
+    "cloud.",
+    "path.",
+];
 
 /// Rules that go by words alone when a text is written: a list of patterns to look for has the same words.
 const BY_WORDS: &[&str] = &["credential.", "c2.", "steering."];
@@ -309,17 +348,33 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
         .filter(|(beginning, _)| rule.starts_with(beginning))
         .max_by_key(|(beginning, _)| beginning.len())
         .map(|&(_, category)| category)?;
+    // A pattern that stands for anything stands for private keys too.
+    let anything = rule == "credential.read"
+        && ["/*", "[\\", "(?"]
+            .iter()
+            .any(|any| finding.message.contains(any));
+    if (place == Place::Written && begins(rule, BY_PLACE)) || anything {
+        return None;
+    }
     let mut severity = finding.severity;
+    let administration = begins(rule, OF_ADMINISTRATION) && !begins(rule, NO_WORK);
     if begins(rule, OF_CALLS) {
         severity = severity.min(Severity::Low);
-    } else if match place {
-        Place::Example => begins(rule, OF_ADMINISTRATION) && severity == Severity::High,
-        Place::Written => begins(rule, BY_WORDS),
-        Place::Source => begins(rule, BY_PARTS),
-        Place::Quotation => true,
-        Place::Script | Place::Automatic | Place::Text => false,
-    } {
-        severity = severity.min(Severity::Medium);
+    } else {
+        severity = severity.min(match place {
+            // A document explains administration, a script does it; both only say that somebody should look.
+            Place::Example | Place::Source | Place::Written if rule == "command.assembled-code" => {
+                Severity::Low
+            }
+            Place::Example if administration && severity <= Severity::High => Severity::Low,
+            Place::Script if administration && severity == Severity::Medium => Severity::Low,
+            Place::Script if administration && severity == Severity::High => Severity::Medium,
+            Place::Written if begins(rule, BY_WORDS) => Severity::Low,
+            Place::Written if rule.starts_with("persistence.") => severity.min(Severity::Medium),
+            Place::Source | Place::Written if begins(rule, BY_PARTS) => Severity::Medium,
+            Place::Quotation => Severity::Low,
+            _ => severity,
+        });
     }
     if severity == Severity::None {
         return None;

@@ -9,10 +9,11 @@ use serde_json::Value;
 use super::artifact::{ArtifactFile, Format, format_of};
 use super::code::{Language, SourceFile};
 use super::commands::{self, Place};
+use super::frames::Setting;
 use super::lines::{Lines, numbered};
 use super::markdown::{self, Passage};
 use super::rules::{Shown, Side, raised};
-use super::{Pass, Told, packages};
+use super::{Pass, Told, packages, topic};
 use crate::Surface;
 use crate::text;
 
@@ -156,6 +157,10 @@ impl Pass<'_> {
                 if HARMLESS.contains(&ending.as_str()) {
                     let message = format!("{what} that calls itself .{ending}");
                     self.tell(DISGUISED, at, message, "");
+                } else if ending == "pyc" && self.has_source(&file.path) {
+                    let (id, category, _, confidence, remedy) = PROGRAM;
+                    let told = (id, category, Severity::Low, confidence, remedy);
+                    self.tell(told, at, format!("{message}; its source lies beside it"), "");
                 } else {
                     self.tell(PROGRAM, at, message, "");
                 }
@@ -172,12 +177,25 @@ impl Pass<'_> {
         None
     }
 
+    /// Whether what Python kept of a module lies where its source does: it is made anew from that where they differ.
+    fn has_source(&self, path: &str) -> bool {
+        let Some((folder, name)) = path.split_once("__pycache__/") else {
+            return false;
+        };
+        let module = name.split('.').next().unwrap_or_default();
+        let source = format!("{folder}{module}.py");
+        self.artifact.files.iter().any(|file| file.path == source)
+    }
+
     fn one(&mut self, kind: Kind, path: &str, text: &str) {
         self.secrets(kind, path, text);
         match kind {
             Kind::Document => self.document(path, text),
             Kind::Shell => self.script(text, Place::Script, (path, 1)),
-            Kind::Source(_) => self.passages(&markdown::hidden_in(text), path, true),
+            Kind::Source(_) => {
+                self.passages(&markdown::hidden_in(text), path, true);
+                self.spoken(path, text);
+            }
             Kind::Json => self.json(path, text),
             Kind::Requirements => {
                 let packages = packages::of_requirements(text);
@@ -232,7 +250,17 @@ impl Pass<'_> {
                     self.findings.extend(found);
                 }
                 // Nobody says what it is: commands are told by what they do.
-                None => self.script(block.text, Place::Example, (path, block.line)),
+                None => {
+                    self.script(block.text, Place::Example, (path, block.line));
+                    // Or a text that is to be written somewhere.
+                    if matches!(
+                        block.language,
+                        "" | "text" | "txt" | "md" | "markdown" | "mdc" | "yaml" | "prompt"
+                    ) {
+                        let lines: Vec<(u32, &str)> = numbered(block.text, block.line).collect();
+                        self.prose(path, &lines, Shown::Plainly);
+                    }
+                }
             }
         }
         self.spans(path, &document);
@@ -267,14 +295,17 @@ impl Pass<'_> {
             .filter(near)
             .any(|finding| agrees(finding));
         let rules = self.detector().artifact_rules();
-        let about = !rules
-            .about_attacks(&Lines::prose(numbered(text, line)))
-            .is_empty();
-        if shown == Shown::Hidden || (agreed && !about) {
-            found
-                .iter_mut()
-                .for_each(|finding| finding.severity = Severity::High);
-        }
+        let about = topic::is_about_attacks(&self.identity.topic)
+            || !rules
+                .about_attacks(&Lines::prose(numbered(text, line)))
+                .is_empty();
+        // Words alone are for a person who looks anyway.
+        let severity = if shown == Shown::Hidden || (agreed && !about) {
+            Severity::High
+        } else {
+            Severity::Low
+        };
+        found.iter_mut().for_each(|finding| finding.severity = severity);
         self.findings.append(&mut found);
     }
 
@@ -282,24 +313,65 @@ impl Pass<'_> {
     fn spans(&mut self, path: &str, document: &markdown::Document<'_>) {
         let read = Lines::prose(document.prose.iter().copied());
         let quoted = self.detector().artifact_rules().about_attacks(&read);
+        let about = topic::is_about_attacks(&self.identity.topic);
         for &(line, span) in &document.spans {
             if is_command(span) {
-                let place = if quoted.contains(&line) {
-                    Place::Quotation
-                } else {
-                    Place::Example
+                let by_itself = document
+                    .prose
+                    .binary_search_by_key(&line, |&(number, _)| number)
+                    .ok()
+                    .and_then(|at| document.prose.get(at))
+                    .is_some_and(|(_, text)| runs_by_itself(text, span));
+                let place = match about || quoted.contains(&line) {
+                    _ if by_itself => Place::Automatic,
+                    true => Place::Quotation,
+                    false => Place::Example,
                 };
+                let before = self.findings.len();
                 self.script(span, place, (path, line));
+                if by_itself {
+                    automatic(&mut self.findings, before);
+                }
             }
         }
     }
 
     /// Language for a person or a model.
     pub(super) fn prose(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown) {
+        self.language(path, lines, shown, false);
+    }
+
+    /// The same; `description` of what describes a tool to a model.
+    pub(super) fn language(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown, description: bool) {
         let read = Lines::prose(lines.iter().copied());
         let scanner = self.scanner;
         let rules = scanner.detector.artifact_rules();
-        let found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        let about = topic::is_about_attacks(&self.identity.topic);
+        let mut found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        if about && shown == Shown::Plainly {
+            // Where attacks are the subject, a quotation is one of them.
+            let quotes = |line: u32| {
+                let text = lines.iter().find(|&&(number, _)| number == line);
+                text.is_some_and(|(_, text)| {
+                    let text = text.trim_start();
+                    text.starts_with(['>', '|']) || text.contains(['"', '`', '\u{201c}', '\u{ab}'])
+                })
+            };
+            for finding in found.iter_mut().filter(|finding| quotes(finding.line)) {
+                finding.severity = finding.severity.min(Severity::Low);
+            }
+        }
+        self.findings.extend(found);
+        let setting = Setting {
+            shown,
+            topic: &self.identity.topic,
+            about_attacks: about,
+            for_people: is_for_people(path),
+            description,
+        };
+        let found = rules
+            .frames
+            .find(&read, path, setting, || rules.about_attacks(&read));
         self.findings.extend(found);
         let plain: Vec<&str> = lines.iter().map(|&(_, line)| line).collect();
         let plain = plain.join("\n");
@@ -316,7 +388,10 @@ impl Pass<'_> {
     fn passages(&mut self, passages: &[Passage], path: &str, in_code: bool) {
         for passage in passages {
             // A comment in a program's text is an ordinary thing; what is encoded in it is not.
-            let encoded = matches!(passage.how, "base64" | "hexadecimal");
+            let encoded = matches!(
+                passage.how,
+                "base64" | "hexadecimal" | markdown::TURNED | markdown::FAR_RIGHT
+            );
             if in_code && !encoded && passage.how != "tag characters" {
                 continue;
             }
@@ -363,6 +438,11 @@ impl Pass<'_> {
             finding.severity = raised(finding.severity).min(Severity::Critical);
         } else if ordinary {
             finding.severity = finding.severity.min(Severity::Low);
+        } else if topic::is_about_attacks(&self.identity.topic) {
+            finding.severity = match finding.severity {
+                Severity::High | Severity::Critical => Severity::Medium,
+                lower => lower.min(Severity::Low),
+            };
         }
         finding.message = finding.message.replace("The prompt holds", "The text holds");
         self.findings.push(finding);
@@ -379,7 +459,7 @@ impl Pass<'_> {
         if place == Place::Quotation {
             found
                 .iter_mut()
-                .for_each(|finding| finding.severity = finding.severity.min(Severity::Medium));
+                .for_each(|finding| finding.severity = finding.severity.min(Severity::Low));
         }
         self.findings.extend(found);
     }
@@ -440,6 +520,21 @@ impl Pass<'_> {
             self.script(script, place, (path, line));
         }
     }
+}
+
+/// Whether a file is what people read who install or change something. A model reads it only where it is told to.
+fn is_for_people(path: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "readme",
+        "changelog",
+        "contributing",
+        "history",
+        "license",
+        "security",
+        "code_of_conduct",
+    ];
+    let name = path.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+    NAMES.contains(&name.split('.').next().unwrap_or_default())
 }
 
 /// Paragraphs of prose, each with its first line.
@@ -542,6 +637,14 @@ fn is_command(span: &str) -> bool {
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"-_./~$({=\"".contains(&byte));
     span.len() >= 6 && span.contains(' ') && program && !first.ends_with(':')
+}
+
+/// Whether a harness runs a span of code before the model sees the text: it stands behind an exclamation mark.
+fn runs_by_itself(line: &str, span: &str) -> bool {
+    line.match_indices("!`").any(|(at, mark)| {
+        line.get(at + mark.len()..)
+            .is_some_and(|rest| rest.trim_start().starts_with(span))
+    })
 }
 
 /// A shell's text without the prompts that documents show before each command.

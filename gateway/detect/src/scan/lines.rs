@@ -13,6 +13,8 @@ pub(crate) struct Lines {
     starts: Vec<(usize, u32)>,
     /// Where each paragraph begins.
     paragraphs: Vec<usize>,
+    /// Where items of lists, headings and rows of tables begin, and whether it is a row.
+    items: Vec<(usize, bool)>,
 }
 
 impl Lines {
@@ -37,6 +39,10 @@ impl Lines {
             }
             ended = false;
             prose.starts.push((prose.text.len(), number));
+            let raw = line.trim_start();
+            if raw.starts_with(['-', '*', '+', '#', '|']) || raw.starts_with(|c: char| c.is_ascii_digit()) {
+                prose.items.push((prose.text.len(), raw.starts_with('|')));
+            }
             prose.text.push_str(folded);
         }
         prose
@@ -55,7 +61,29 @@ impl Lines {
             text: text.to_ascii_lowercase(),
             starts,
             paragraphs: Vec::new(),
+            items: Vec::new(),
         }
+    }
+
+    /// Where items of lists, headings and rows of tables begin.
+    pub(crate) fn items(&self) -> impl Iterator<Item = usize> {
+        self.items.iter().map(|&(start, _)| start)
+    }
+
+    /// Whether a place stands in a row of a table.
+    pub(crate) fn is_table(&self, at: usize) -> bool {
+        let behind = self.items.partition_point(|&(start, _)| start <= at);
+        let item = behind.checked_sub(1).and_then(|index| self.items.get(index));
+        item.is_some_and(|&(start, row)| row && self.paragraph(start) == self.paragraph(at))
+    }
+
+    /// Whether a place stands between quotation marks or in a span of code that its line has opened.
+    pub(crate) fn is_quoted(&self, at: usize) -> bool {
+        let behind = self.starts.partition_point(|&(start, _)| start <= at);
+        let start = behind.checked_sub(1).and_then(|index| self.starts.get(index));
+        let before = start.and_then(|&(start, _)| self.text.as_bytes().get(start..at));
+        let open = |mark: u8| memchr::memchr_iter(mark, before.unwrap_or_default()).count() % 2 == 1;
+        open(b'"') || open(b'`')
     }
 
     /// The text.

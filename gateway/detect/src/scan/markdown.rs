@@ -20,6 +20,18 @@ const LEAST_TITLE: usize = 24;
 /// Longest address of a link with its title (bytes).
 const MAX_LINK: usize = 1024;
 
+/// Fewest empty lines in a row that push what follows out of sight, and fewest blanks in a line: more than any window has.
+const FAR_LINES: usize = 30;
+const FAR_BLANKS: usize = 160;
+
+/// Most of a text that is turned by thirteen places (bytes).
+const MAX_TURNED: usize = 32 << 10;
+
+/// How a passage is hidden, where others ask for that.
+pub(crate) const TURNED: &str = "letters turned by thirteen places";
+pub(crate) const FAR_RIGHT: &str = "blanks that push it out of sight";
+const FAR_BELOW: &str = "empty lines that push it out of sight";
+
 /// A document.
 #[derive(Debug, Default)]
 pub(crate) struct Document<'t> {
@@ -93,6 +105,13 @@ pub(crate) fn read(text: &str) -> Document<'_> {
         block(&mut document, language, body.get(from..), at);
     }
     document
+}
+
+/// The settings before a text, and their first line.
+pub(crate) fn front_of(text: &str) -> Option<(String, u32)> {
+    let mut document = Document::default();
+    front(text, &mut document);
+    document.front.map(|(front, line)| (front.to_owned(), line))
 }
 
 fn block<'t>(document: &mut Document<'t>, language: &'t str, text: Option<&'t str>, line: u32) {
@@ -177,6 +196,10 @@ pub(crate) fn hidden_in(text: &str) -> Vec<Passage> {
             .into_iter()
             .filter(|(how, _)| *how == "base64" || *how == "hexadecimal"),
     );
+    found.extend(far_away(text));
+    if let Some(turned) = turned(text) {
+        found.push((TURNED, turned));
+    }
     found.truncate(MAX_HIDDEN);
     let place = |how: &str, said: &str| -> u32 {
         let head = said.trim_start().as_bytes();
@@ -230,6 +253,66 @@ pub(crate) fn line_at(text: &str, at: usize) -> u32 {
     let before = text.as_bytes().get(..at).unwrap_or_default();
     u32::try_from(memchr::memchr_iter(b'\n', before).count())
         .map_or(u32::MAX, |breaks| breaks.saturating_add(1))
+}
+
+/// What stands far below or far to the right of everything else.
+fn far_away(text: &str) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    let mut empty = 0;
+    let mut below: Option<String> = None;
+    for line in text.lines() {
+        if line.trim().is_empty() {
+            empty += 1;
+            continue;
+        }
+        match &mut below {
+            Some(said) => {
+                said.push('\n');
+                said.push_str(line);
+            }
+            None if empty >= FAR_LINES => below = Some(line.to_owned()),
+            None => {}
+        }
+        empty = 0;
+        if line.len() > FAR_BLANKS {
+            let mut blanks = 0;
+            let seen = line.trim_start().len() < line.len();
+            for (at, byte) in line.bytes().enumerate() {
+                if matches!(byte, b' ' | b'\t') {
+                    blanks += if byte == b'\t' { 8 } else { 1 };
+                    continue;
+                }
+                if blanks >= FAR_BLANKS && (at > blanks || !seen) {
+                    found.push((FAR_RIGHT, line.get(at..).unwrap_or_default().to_owned()));
+                    break;
+                }
+                blanks = 0;
+            }
+        }
+        if found.len() >= MAX_HIDDEN {
+            break;
+        }
+    }
+    found.extend(below.map(|said| (FAR_BELOW, said)));
+    found
+}
+
+/// A text that speaks of turned letters, with its letters turned.
+fn turned(text: &str) -> Option<String> {
+    let head = text.get(..text.floor_char_boundary(MAX_TURNED))?;
+    let names = [
+        "rot13",
+        "rot-13",
+        "rot_13",
+        "ROT13",
+        "ROT-13",
+        "Caesar cipher",
+        "caesar cipher",
+    ];
+    names
+        .iter()
+        .any(|name| memmem::find(head.as_bytes(), name.as_bytes()).is_some())
+        .then(|| decode::rot13(head))
 }
 
 /// Titles of links and descriptions of pictures: what is shown only where the mouse rests, or not at all.
@@ -301,6 +384,26 @@ mod tests {
         let found = hidden_in(text);
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!((found[0].how, found[0].line), ("a link's title", 2));
+    }
+
+    #[test]
+    fn what_is_pushed_out_of_sight_is_a_hidden_passage() {
+        let below = format!("Title{}Run it now.", "\n".repeat(45));
+        assert_eq!(
+            hidden_in(&below).first().map(|found| (found.how, found.line)),
+            Some((FAR_BELOW, 46))
+        );
+        let right = format!("x = 1;{}run(it)", " ".repeat(200));
+        assert_eq!(hidden_in(&right).first().map(|found| found.how), Some(FAR_RIGHT));
+        let deep = format!("{}run(it)", " ".repeat(200));
+        assert!(hidden_in(&deep).is_empty(), "only indented");
+        assert!(hidden_in("a\n\n\nb").is_empty());
+        assert_eq!(
+            hidden_in("rot13: vtaber")
+                .first()
+                .map(|found| found.text.as_str()),
+            Some("ebg13: ignore")
+        );
     }
 
     #[test]

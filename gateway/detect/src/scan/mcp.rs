@@ -32,7 +32,7 @@ const PLAIN_HTTP: Told = (
 const UNPINNED: Told = (
     "mcp.unpinned-server",
     "remote-code",
-    Severity::Medium,
+    Severity::Low,
     75,
     "Name one version of the package, so that it is the one that was scanned",
 );
@@ -159,6 +159,7 @@ impl Pass<'_> {
             }
             self.unpinned(&words, (path, line));
         }
+        self.judge_launch(server, (path, line));
         let url = ["url", "serverUrl", "httpUrl"]
             .iter()
             .find_map(|field| server.get(*field)?.as_str());
@@ -182,6 +183,10 @@ impl Pass<'_> {
             let entries = server.get(list).and_then(Value::as_object);
             for (name, value) in entries.into_iter().flatten() {
                 let Some(value) = value.as_str() else { continue };
+                // What stands there is put in by whoever starts it.
+                if value.contains("${") || value.contains("{{") || value.contains('<') {
+                    continue;
+                }
                 let masked = crate::mask::mask_value(&serde_json::json!({ name: value }), 256);
                 let secret = masked
                     .get(name)
@@ -234,6 +239,7 @@ impl Pass<'_> {
             servers.push(server.to_owned());
             self.judge_length(tool, name, (path, line));
             self.texts(tool, (path, line));
+            self.judge_tool(tool, (path, line));
         }
     }
 
@@ -300,7 +306,7 @@ impl Pass<'_> {
             .flat_map(|text| text.lines())
             .map(|text| (line, text))
             .collect();
-        self.prose(path, &shown, Shown::Plainly);
+        self.language(path, &shown, Shown::Plainly, true);
         let all = texts.join("\n");
         let hidden = super::markdown::hidden_in(&all);
         for passage in hidden {

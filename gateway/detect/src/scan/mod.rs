@@ -7,9 +7,12 @@
 //! | `markdown` | documents taken apart: settings, prose, code, what is hidden |
 //! | `lines` | texts as rules search them, with their line numbers |
 //! | `pack`, `rules` | packs about artifacts (`kind: artifact`): groups of shapes that stand near each other |
+//! | `frames` | what prose asks for, whatever its wording: words by meaning, weighed together |
 //! | `commands` | commands, judged by the rules that judge an agent's calls |
 //! | [`code`] | source code; the seam for what looks at syntax |
 //! | `packages` | names one slip away from well-known ones; what nobody pinned |
+//! | `spoken` | texts in source code that a model reads: what tools say of themselves |
+//! | `settings` | what settings of harnesses and servers switch on, redirect and let through |
 //! | `skill`, `mcp`, `plugin` | what each kind of artifact has besides its files |
 //!
 //! Reading is the only I/O of this crate. It is for an unprivileged process.
@@ -18,6 +21,7 @@ pub mod artifact;
 pub mod code;
 mod commands;
 mod content;
+mod frames;
 mod lines;
 mod markdown;
 mod mcp;
@@ -25,9 +29,14 @@ pub(crate) mod pack;
 pub(crate) mod packages;
 mod plugin;
 pub(crate) mod rules;
+mod settings;
 mod skill;
+mod spoken;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_settings;
+mod topic;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -51,6 +60,10 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
     (
         "script.yaml",
         include_str!("../../../../policies/rules/script.yaml"),
+    ),
+    (
+        "frame.yaml",
+        include_str!("../../../../policies/rules/frame.yaml"),
     ),
 ];
 
@@ -81,6 +94,8 @@ pub struct Offered<'v> {
 struct Identity {
     name: Option<String>,
     version: Option<String>,
+    /// What it says that it is for, folded.
+    topic: String,
 }
 
 /// One scan.
@@ -159,7 +174,10 @@ impl Scanner {
             kind,
             findings: artifact.problems.clone(),
             present: Present::default(),
-            identity: Identity::default(),
+            identity: Identity {
+                topic: topic::of(artifact),
+                ..Identity::default()
+            },
         };
         pass.files();
         match kind {

@@ -6,6 +6,8 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use defenseclaw_model::decision::Severity;
 use serde::Deserialize;
 
+use super::frames::Frames;
+use super::frames::pack::{PackClass, PackConcept, PackFrame, PackPair, Parts};
 use super::rules::{ArtifactRules, Group, Rule, Side};
 use crate::detector::PackError;
 use crate::text::anchors::{Anchors, Spec};
@@ -26,7 +28,17 @@ struct Pack {
     discussion: Vec<String>,
     #[serde(default)]
     groups: Vec<PackGroup>,
+    #[serde(default)]
     rules: Vec<PackRule>,
+    /// Words and what they mean together: see `frames`.
+    #[serde(default)]
+    classes: Vec<PackClass>,
+    #[serde(default)]
+    pairs: Vec<PackPair>,
+    #[serde(default)]
+    concepts: Vec<PackConcept>,
+    #[serde(default)]
+    frames: Vec<PackFrame>,
 }
 
 /// Shapes that mean the same.
@@ -147,7 +159,15 @@ impl ArtifactRules {
             .map_err(|error| invalid("packs about artifacts", error.to_string()))?;
         rules.discussion = Some(words);
         let mut ids = HashSet::new();
+        let (mut parts, mut framed) = (Parts::default(), "packs about artifacts");
         for (file, pack) in parsed {
+            if !pack.frames.is_empty() {
+                framed = file;
+            }
+            parts.classes.extend(pack.classes);
+            parts.pairs.extend(pack.pairs);
+            parts.concepts.extend(pack.concepts);
+            parts.frames.extend(pack.frames);
             for rule in pack.rules {
                 if !ids.insert(rule.id.clone()) {
                     let why = format!(
@@ -160,6 +180,7 @@ impl ArtifactRules {
                 rules.rules.push(rule);
             }
         }
+        rules.frames = Frames::load(framed, parts)?;
         rules.index();
         Ok(rules)
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::commands::Place;
 use super::content::{automatic, line_of};
-use super::{Identity, Pass, Told};
+use super::{Pass, Told};
 
 /// Most hooks of one file.
 const MAX_HOOKS: usize = 500;
@@ -13,7 +13,7 @@ const MAX_HOOKS: usize = 500;
 const NO_PLUGIN: Told = (
     "plugin.missing",
     "artifact",
-    Severity::Medium,
+    Severity::Low,
     80,
     "Name the folder that holds .claude-plugin/plugin.json",
 );
@@ -72,10 +72,8 @@ impl Pass<'_> {
             return self.tell(BAD_MANIFEST, (&manifest.path, 0), message, "");
         };
         let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
-        self.identity = Identity {
-            name: text("name"),
-            version: text("version"),
-        };
+        self.identity.name = text("name");
+        self.identity.version = text("version");
         let name = text("name").unwrap_or_default();
         self.judge_name(&name, (&manifest.path, 1));
         let description = text("description").unwrap_or_default();
@@ -102,12 +100,15 @@ impl Pass<'_> {
                 let before = self.findings.len();
                 self.script(command, Place::Automatic, (path, line));
                 automatic(&mut self.findings, before);
+                self.says_yes(command, (path, line));
+                self.sends_on(command, (path, line));
                 for finding in self.findings.iter_mut().skip(before) {
                     finding.line = line;
                 }
             }
         }
         self.permissions(path, text, value);
+        self.harness_settings(path, text, value);
     }
 
     /// Settings that take the questions away.

@@ -6,6 +6,7 @@ use aho_corasick::AhoCorasick;
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::ScanFinding;
 
+use super::frames::Frames;
 use super::lines::Lines;
 use super::pack::{Reach, Tests};
 use crate::mask::mask_text;
@@ -75,6 +76,7 @@ pub(crate) struct ArtifactRules {
     /// For each pattern of a side, its group.
     pub(crate) owners: [Vec<usize>; 2],
     pub(crate) discussion: Option<AhoCorasick>,
+    pub(crate) frames: Frames,
     /// For each group, the rules that need it, and at which place in their list.
     needed: Vec<Vec<(usize, usize)>>,
 }
@@ -220,7 +222,9 @@ impl ArtifactRules {
                 }
             }
         }
-        (self.rules.len(), tests, failures)
+        let framed = self.frames.check();
+        failures.extend(framed.2);
+        (self.rules.len() + framed.0, tests + framed.1, failures)
     }
 
     fn tells(&self, rule: &Rule, text: &str) -> bool {
@@ -364,14 +368,21 @@ fn told_not(text: &[u8], start: usize) -> bool {
     ];
     // "do not hesitate to send" sends.
     const STILL: [&[u8]; 6] = [b"hesitate", b"forget", b"fail to", b"only", b"ask", b"wait"];
-    const ENDS: [&[u8]; 8] = [b". ", b"; ", b": ", b"! ", b"? ", b", ", b" but ", b" then "];
+    const ENDS: [&[u8]; 7] = [b". ", b"; ", b": ", b"! ", b"? ", b" but ", b" then "];
     let before = text.get(start.saturating_sub(REACH)..start).unwrap_or_default();
     let from = ENDS
         .iter()
         .filter_map(|end| memchr::memmem::rfind(before, end).map(|at| at + end.len()))
         .max()
         .unwrap_or(0);
-    let sentence = before.get(from..).unwrap_or_default();
+    let mut sentence = before.get(from..).unwrap_or_default();
+    // A comma ends it too, but not in a list: "never print, log or send".
+    if let Some(comma) = memchr::memmem::rfind(sentence, b", ") {
+        let last = sentence.get(comma + 2..).unwrap_or_default();
+        if memchr::memmem::find(last, b"or ").is_none() {
+            sentence = last;
+        }
+    }
     let Some(at) = NOT
         .iter()
         .filter_map(|not| memchr::memmem::rfind(sentence, not))
@@ -403,8 +414,16 @@ impl Rule {
             finding
                 .message
                 .push_str(", in a place that its reader does not see");
-        } else if discussed {
+        } else if lines.is_table(start) {
+            // A row says what there is.
             finding.severity = finding.severity.min(Severity::Medium);
+        } else if discussed {
+            let most = if lines.is_quoted(start) {
+                Severity::Low
+            } else {
+                Severity::Medium
+            };
+            finding.severity = finding.severity.min(most);
             finding.confidence = finding.confidence.saturating_sub(25);
         }
         finding

@@ -89,7 +89,8 @@ impl Pass<'_> {
             return self.tell(NO_SKILL, ("", 0), message, "");
         };
         let identity = self.settings_of(first);
-        self.identity = identity;
+        self.identity.name = identity.name;
+        self.identity.version = identity.version;
         for file in main.iter().skip(1) {
             self.settings_of(file);
         }
@@ -128,6 +129,7 @@ impl Pass<'_> {
         let at = line("description");
         let lines: Vec<(u32, &str)> = description.lines().map(|text| (at, text)).collect();
         self.prose(path, &lines, super::rules::Shown::Plainly);
+        self.further_settings(front, first, path);
         let tools = fields
             .get("allowed-tools")
             .or_else(|| fields.get("allowed_tools"))
@@ -145,7 +147,28 @@ impl Pass<'_> {
                     .as_str()
                     .map_or_else(|| version.to_string(), str::to_owned)
             }),
+            ..Identity::default()
         }
+    }
+
+    /// Settings that no program asks for may still be read by a model; comments among them are seen by nobody else.
+    fn further_settings(&mut self, front: &str, first: u32, path: &str) {
+        const READ: &[&str] = &["description:", "allowed-tools:", "allowed_tools:", "tools:"];
+        let mut known = false;
+        let mut lines = Vec::new();
+        for (number, line) in numbered(front, first) {
+            if !line.starts_with([' ', '\t', '-']) {
+                known = READ.iter().any(|field| line.starts_with(field));
+            }
+            match line.split_once('#') {
+                Some((before, comment)) if before.trim().is_empty() => {
+                    self.prose(path, &[(number, comment)], super::rules::Shown::Hidden);
+                }
+                _ if !known => lines.push((number, line)),
+                _ => {}
+            }
+        }
+        self.prose(path, &lines, super::rules::Shown::Plainly);
     }
 
     /// The fields; where YAML is broken, those that stand plainly on their lines.

@@ -1,4 +1,4 @@
-//! Skills, benign and with one change that means harm, and what `scan skill` makes of them. See
+//! Skills, MCP servers and plugins, benign and with one change that means harm, and what `scan` makes of them. See
 //! `policies/evaluation/README.md` for the files and the marks in them.
 
 use std::collections::BTreeMap;
@@ -21,11 +21,19 @@ const SPLIT_SEED: &str = "defenseclaw-artifacts-1";
 /// Percent of the skills and pairs that are held out.
 const HOLDOUT_PERCENT: u64 = 50;
 
-/// A skill that means no harm.
+/// The mark that a pair of its own files has where the change stands, and the second one.
+const CHANGES: [&str; 2] = ["%%CHANGE%%", "%%CHANGE2%%"];
+
+/// An artifact that means no harm.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Benign {
     id: String,
+    /// As a pair's.
+    #[serde(default)]
+    seen: bool,
+    #[serde(default = "skill")]
+    kind: String,
     files: BTreeMap<String, String>,
 }
 
@@ -38,13 +46,25 @@ struct Pair {
     #[serde(default)]
     seen: bool,
     category: String,
-    base: String,
+    /// The artifact that is changed; a pair without one has its own `kind` and `files`, with marks where changes stand.
+    #[serde(default)]
+    base: Option<String>,
+    #[serde(default = "skill")]
+    kind: String,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    #[serde(default)]
     file: String,
     /// The text that the change stands in place of; without it, it is appended.
     #[serde(default)]
     instead: Option<String>,
     attack: String,
     benign: String,
+    /// What stands at the second mark.
+    #[serde(default)]
+    attack2: String,
+    #[serde(default)]
+    benign2: String,
     /// Further files, with their text in both.
     #[serde(default)]
     more: BTreeMap<String, Twin>,
@@ -58,11 +78,17 @@ struct Twin {
     benign: String,
 }
 
-/// One skill, with what is right.
+fn skill() -> String {
+    "skill".to_owned()
+}
+
+/// One artifact, with what is right.
 #[derive(Debug, Clone)]
 pub struct Skill {
     /// Unique.
     pub id: String,
+    /// `skill`, `mcp`, `plugin` or `code`.
+    pub kind: String,
     /// The kind of harm; of a benign skill that belongs to no pair `popular`.
     pub category: String,
     /// What is right.
@@ -102,31 +128,46 @@ pub struct SaidFinding {
     pub line: u32,
 }
 
-/// Reads the skills in a folder that holds `benign.yaml` and `pairs.yaml`.
+/// Reads the artifacts in a folder that holds `benign.yaml` and `pairs.yaml`, and in the folders in it that do.
 pub fn read(folder: &Path) -> Result<Vec<Skill>> {
-    let benign: Vec<Benign> = parse(&folder.join("benign.yaml"))?;
-    let pairs: Vec<Pair> = parse(&folder.join("pairs.yaml"))?;
+    let mut bases: Vec<Benign> = Vec::new();
     let mut skills = Vec::new();
-    for skill in &benign {
-        let files = skill
-            .files
-            .iter()
-            .map(|(path, text)| (path.clone(), text.clone()))
-            .collect();
-        skills.push(make(&skill.id, &skill.id, "popular", Label::Benign, files)?);
-    }
-    for pair in &pairs {
-        let base = benign.iter().find(|skill| skill.id == pair.base);
-        let base = base.with_context(|| format!("{}: there is no skill {}", pair.id, pair.base))?;
-        for (label, end) in [(Label::Attack, "a"), (Label::Benign, "b")] {
-            let files = changed(base, pair, label)?;
-            let id = format!("{}-{end}", pair.id);
-            let mut skill = make(&id, &pair.id, &pair.category, label, files)?;
-            if pair.seen {
-                skill.side = Split::Dev;
-            }
-            skills.push(skill);
+    let mut folders = vec![folder.to_owned()];
+    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            folders.push(path);
         }
+    }
+    folders.sort();
+    for folder in folders {
+        bases.extend(parse::<Vec<Benign>>(&folder.join("benign.yaml"))?);
+        let pairs: Vec<Pair> = parse(&folder.join("pairs.yaml"))?;
+        for pair in &pairs {
+            let side = if pair.seen { Split::Dev } else { side(&pair.id) };
+            for (label, end) in [(Label::Attack, "a"), (Label::Benign, "b")] {
+                let (kind, files) = changed(&bases, pair, label)?;
+                skills.push(Skill {
+                    id: format!("{}-{end}", pair.id),
+                    kind,
+                    category: pair.category.clone(),
+                    label,
+                    side,
+                    files: contents(&format!("{}-{end}", pair.id), files)?,
+                });
+            }
+        }
+    }
+    for base in bases {
+        skills.push(Skill {
+            side: if base.seen { Split::Dev } else { side(&base.id) },
+            kind: base.kind,
+            category: "popular".to_owned(),
+            label: Label::Benign,
+            files: contents(&base.id, base.files)?,
+            id: base.id,
+        });
     }
     let mut ids = std::collections::BTreeSet::new();
     for skill in &skills {
@@ -140,9 +181,8 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
     serde_saphyr::from_str(&text).with_context(|| format!("{} is not valid", path.display()))
 }
 
-/// A skill's files with a pair's change.
-fn changed(base: &Benign, pair: &Pair, label: Label) -> Result<BTreeMap<String, String>> {
-    let mut files = base.files.clone();
+/// An artifact's kind and files with a pair's change.
+fn changed(bases: &[Benign], pair: &Pair, label: Label) -> Result<(String, BTreeMap<String, String>)> {
     let of = |attack: &str, benign: &str| {
         if label == Label::Attack {
             attack.to_owned()
@@ -151,48 +191,53 @@ fn changed(base: &Benign, pair: &Pair, label: Label) -> Result<BTreeMap<String, 
         }
     };
     let change = of(&pair.attack, &pair.benign);
-    let file = files.entry(pair.file.clone()).or_default();
-    match &pair.instead {
-        Some(old) => {
-            ensure!(
-                file.matches(old.as_str()).count() == 1,
-                "{}: {old:?} is not there once",
-                pair.id
-            );
-            *file = file.replace(old.as_str(), &change);
+    let (kind, mut files) = match &pair.base {
+        None => {
+            let texts = [change, of(&pair.attack2, &pair.benign2)];
+            let files = pair.files.iter().map(|(path, text)| {
+                let marks = CHANGES.iter().zip(&texts);
+                let text = marks.fold(text.clone(), |text, (mark, change)| text.replace(mark, change));
+                (path.clone(), text)
+            });
+            (pair.kind.clone(), files.collect())
         }
-        None => file.push_str(&change),
-    }
+        Some(name) => {
+            let base = bases.iter().find(|base| base.id == *name);
+            let base = base.with_context(|| format!("{}: there is no artifact {name}", pair.id))?;
+            let mut files = base.files.clone();
+            let file = files.entry(pair.file.clone()).or_default();
+            match &pair.instead {
+                Some(old) => {
+                    ensure!(
+                        file.matches(old.as_str()).count() == 1,
+                        "{}: {old:?} is not there once",
+                        pair.id
+                    );
+                    *file = file.replace(old.as_str(), &change);
+                }
+                None => file.push_str(&change),
+            }
+            (base.kind.clone(), files)
+        }
+    };
     for (path, twin) in &pair.more {
         let text = of(&twin.attack, &twin.benign);
         if !text.is_empty() {
             files.insert(path.clone(), text);
         }
     }
-    Ok(files)
+    Ok((kind, files))
 }
 
-fn make(
-    id: &str,
-    group: &str,
-    category: &str,
-    label: Label,
-    files: BTreeMap<String, String>,
-) -> Result<Skill> {
+/// Texts with their marks filled in.
+fn contents(id: &str, files: BTreeMap<String, String>) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut made = BTreeMap::new();
     for (path, text) in files {
         let mut value = Value::String(text);
-        synthetic::fill(&mut value, id).with_context(|| format!("skill {id}"))?;
-        let text = value.as_str().unwrap_or_default();
-        made.insert(path, content(text));
+        synthetic::fill(&mut value, id).with_context(|| format!("artifact {id}"))?;
+        made.insert(path, content(value.as_str().unwrap_or_default()));
     }
-    Ok(Skill {
-        id: id.to_owned(),
-        category: category.to_owned(),
-        label,
-        side: side(group),
-        files: made,
-    })
+    Ok(made)
 }
 
 fn side(group: &str) -> Split {
@@ -317,8 +362,8 @@ pub fn write(skill: &Skill, folder: &Path) -> Result<std::path::PathBuf> {
     Ok(root)
 }
 
-/// Runs `program scan KIND` on each skill. The answers are in the skills' order.
-pub fn ask(program: &Path, kind: &str, skills: &[&Skill]) -> Result<(Vec<Said>, Duration)> {
+/// Runs `program scan KIND` on each artifact. The answers are in the artifacts' order.
+pub fn ask(program: &Path, skills: &[&Skill]) -> Result<(Vec<Said>, Duration)> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let roots: Vec<_> = skills
         .iter()
@@ -326,9 +371,9 @@ pub fn ask(program: &Path, kind: &str, skills: &[&Skill]) -> Result<(Vec<Said>, 
         .collect::<Result<_>>()?;
     let start = Instant::now();
     let mut answers = Vec::with_capacity(skills.len());
-    for root in &roots {
+    for (skill, root) in skills.iter().zip(&roots) {
         let output = Command::new(program)
-            .args(["scan", kind, "--built-in", "--format", "json"])
+            .args(["scan", &skill.kind, "--built-in", "--format", "json"])
             .arg(root)
             .output()
             .with_context(|| format!("cannot start {}", program.display()))?;
@@ -347,6 +392,19 @@ pub fn ask(program: &Path, kind: &str, skills: &[&Skill]) -> Result<(Vec<Said>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_artifacts_fit_together() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/evaluation/artifacts");
+        let artifacts = read(&folder).unwrap();
+        for kind in ["skill", "mcp", "plugin"] {
+            let of_kind = || artifacts.iter().filter(|artifact| artifact.kind == kind);
+            assert!(of_kind().any(|artifact| artifact.label == Label::Attack), "{kind}");
+            assert!(of_kind().any(|artifact| artifact.label == Label::Benign), "{kind}");
+        }
+        let marked = |bytes: &[u8]| bytes.windows(8).any(|eight| eight == b"%%CHANGE");
+        assert!(!artifacts.iter().any(|artifact| artifact.files.values().any(|file| marked(file))));
+    }
 
     #[test]
     fn marks_become_bytes() {

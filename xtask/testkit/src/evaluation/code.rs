@@ -89,6 +89,7 @@ impl Program {
             let weak = self.wants == Some(Severity::Medium);
             Skill {
                 id: format!("{}-{end}", self.id),
+                kind: "code".to_owned(),
                 category: if weak {
                     WEAKNESS.to_owned()
                 } else {

@@ -41,13 +41,6 @@ impl Set {
             Self::Code => code::read(folder),
         }
     }
-
-    fn kind(self) -> &'static str {
-        match self {
-            Self::Artifacts => "skill",
-            Self::Code => "code",
-        }
-    }
 }
 
 /// Counts of one category.
@@ -68,7 +61,7 @@ pub(crate) fn run(arguments: &Arguments, set: Set) -> Result<()> {
         .filter(|skill| arguments.split.holds(skill.side))
         .collect();
     ensure!(!skills.is_empty(), "no skill of that part");
-    let (answers, elapsed) = artifacts::ask(&arguments.cli, set.kind(), &skills)?;
+    let (answers, elapsed) = artifacts::ask(&arguments.cli, &skills)?;
     let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
     for (skill, said) in skills.iter().zip(&answers) {
         let category = skill.category.as_str();

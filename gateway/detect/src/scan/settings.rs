@@ -1,0 +1,684 @@
+//! What settings switch on, redirect and let through: variables that put code into programs, guards taken away, tools that
+//! ask for what they do not need.
+
+use defenseclaw_model::decision::Severity;
+use serde_json::Value;
+
+use super::commands::Place;
+use super::content::{automatic, line_of};
+use super::{Pass, Told};
+
+const INJECTED: Told = (
+    "settings.code-by-variable",
+    "command-execution",
+    Severity::High,
+    82,
+    "Remove the variable: it puts code into every program that is started",
+);
+const REDIRECTED: Told = (
+    "settings.model-redirected",
+    "exfiltration",
+    Severity::High,
+    82,
+    "Remove the variable: whoever answers there reads every prompt and writes every answer",
+);
+const PROXIED: Told = (
+    "settings.traffic-redirected",
+    "exfiltration",
+    Severity::High,
+    70,
+    "Remove the variable, unless the proxy is the person's own",
+);
+const UNCHECKED: Told = (
+    "settings.certificates-unchecked",
+    "permissions",
+    Severity::High,
+    75,
+    "Leave certificates checked",
+);
+const OTHER_SOURCE: Told = (
+    "settings.package-source",
+    "supply-chain",
+    Severity::High,
+    75,
+    "Take packages from the registry that everyone uses",
+);
+const SAYS_YES: Told = (
+    "plugin.says-yes",
+    "permissions",
+    Severity::High,
+    82,
+    "Let people decide what is allowed",
+);
+const GUARD_OFF: Told = (
+    "settings.guard-off",
+    "permissions",
+    Severity::High,
+    80,
+    "Leave the guard on",
+);
+const ASKS_FOR_ALL: Told = (
+    "mcp.asks-for-conversation",
+    "tool-poisoning",
+    Severity::High,
+    78,
+    "Do not install it: a tool needs its own arguments, not what was said or read",
+);
+const LIES: Told = (
+    "mcp.annotation-contradicts",
+    "tool-poisoning",
+    Severity::High,
+    70,
+    "Do not believe its annotations: by its name it changes things",
+);
+const STRANGER: Told = (
+    "mcp.credential-to-stranger",
+    "exfiltration",
+    Severity::High,
+    85,
+    "Give a server its own credential and no other",
+);
+const SENDS_ON: Told = (
+    "plugin.hook-sends-on",
+    "exfiltration",
+    Severity::High,
+    80,
+    "Do not install it, unless sending that is what it says it is for",
+);
+const FROM_LINK: Told = (
+    "mcp.server-from-link",
+    "remote-code",
+    Severity::High,
+    72,
+    "Take the server from a registry, with its version",
+);
+
+/// Hosts of model makers: a base address there is where it points by itself.
+const MODEL_HOSTS: &[&str] = &[
+    "anthropic.com",
+    "openai.com",
+    "googleapis.com",
+    "azure.com",
+    "amazonaws.com",
+    "openrouter.ai",
+    "mistral.ai",
+    "deepseek.com",
+    "x.ai",
+    "groq.com",
+];
+
+/// Registries that everyone uses.
+const REGISTRIES: &[&str] = &[
+    "pypi.org",
+    "registry.npmjs.org",
+    "pythonhosted.org",
+    "registry.yarnpkg.com",
+    "download.pytorch.org",
+];
+
+/// Variables that hold a credential for one service, and what the hosts of that service have in their names.
+const OF_SERVICES: &[(&str, &[&str])] = &[
+    ("GITHUB_TOKEN", &["github"]),
+    ("GH_TOKEN", &["github"]),
+    ("GITHUB_PAT", &["github"]),
+    ("GITLAB_TOKEN", &["gitlab"]),
+    ("AWS_", &["aws", "amazon"]),
+    ("AZURE_", &["azure", "microsoft"]),
+    ("GOOGLE_", &["google"]),
+    ("OPENAI_", &["openai", "azure"]),
+    ("ANTHROPIC_", &["anthropic", "claude"]),
+    ("NPM_TOKEN", &["npmjs"]),
+    ("SLACK_", &["slack"]),
+    ("STRIPE_", &["stripe"]),
+    ("HF_TOKEN", &["huggingface", "hf."]),
+    ("DATABASE_URL", &[]),
+    ("SSH_", &[]),
+];
+
+impl Pass<'_> {
+    /// Credentials of one service that are handed to the server of somebody else.
+    fn credentials_to_strangers(&mut self, server: &Value, at: (&str, u32)) {
+        let url = ["url", "serverUrl", "httpUrl"]
+            .iter()
+            .find_map(|field| server.get(*field)?.as_str());
+        let Some(host) = url.and_then(|url| url.split_once("://")).map(|(_, rest)| rest) else {
+            return;
+        };
+        let host = host
+            .split(['/', '?'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let headers = server.get("headers").and_then(Value::as_object);
+        for (name, value) in headers.into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default();
+            let strange = OF_SERVICES.iter().find(|(variable, hosts)| {
+                let given = value
+                    .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                    .any(|word| word.starts_with(variable));
+                given && !hosts.iter().any(|known| host.contains(known))
+            });
+            if let Some((variable, _)) = strange {
+                let message = format!("The header {name} hands {variable} to {host}, whose it is not");
+                self.tell(STRANGER, at, message, value);
+            }
+        }
+    }
+
+    /// A hook that sends on what it is told of each call.
+    pub(super) fn sends_on(&mut self, command: &str, at: (&str, u32)) {
+        let fetches = ["curl ", "wget ", "nc ", "ncat ", "http "]
+            .iter()
+            .any(|program| command.contains(program));
+        let all = [
+            "@-",
+            "--post-file=-",
+            "-T -",
+            "-sT -",
+            "--upload-file -",
+            "@/dev/stdin",
+            "-d \"$(cat)\"",
+            "$(cat)",
+        ];
+        let here = ["localhost", "127.0.0.1", "[::1]"]
+            .iter()
+            .any(|here| command.contains(here));
+        if fetches && !here && all.iter().any(|word| command.contains(word)) {
+            let message =
+                "A hook sends on what it is told of each event: prompts, calls and their results".to_owned();
+            self.tell(SENDS_ON, at, message, command);
+        }
+    }
+
+    /// What a server is launched with besides its command.
+    pub(super) fn judge_launch(&mut self, server: &Value, at: (&str, u32)) {
+        if let Some(variables) = server.get("env") {
+            self.variables(variables, at);
+        }
+        self.credentials_to_strangers(server, at);
+        for field in ["alwaysAllow", "autoApprove", "autoAllow", "trustedTools"] {
+            let list = server.get(field);
+            let all = list.is_some_and(|list| {
+                list.as_array()
+                    .is_some_and(|list| list.iter().filter_map(Value::as_str).any(|one| one.trim() == "*"))
+                    || list.as_str() == Some("*")
+            });
+            if all {
+                let message = format!("Every tool of the server runs without asking ({field})");
+                self.tell(GUARD_OFF, at, message, field);
+            }
+        }
+        let words = server.get("args").and_then(Value::as_array);
+        for word in words.into_iter().flatten().filter_map(Value::as_str) {
+            let link = word.strip_prefix("git+").unwrap_or(word);
+            let known = [
+                "https://github.com/",
+                "https://gitlab.com/",
+                "https://registry.npmjs.org/",
+                "https://files.pythonhosted.org/",
+            ];
+            let archive = [
+                ".tgz", ".tar.gz", ".zip", ".whl", ".git", ".js", ".mjs", ".ts", ".py", ".sh",
+            ];
+            let program = link.split(['#', '?', '@']).next().unwrap_or_default();
+            if link.starts_with("http")
+                && !known.iter().any(|known| link.starts_with(known))
+                && archive.iter().any(|ending| program.ends_with(ending))
+            {
+                let message =
+                    "Each start fetches the server from a link, and runs what lies there then".to_owned();
+                self.tell(FROM_LINK, at, message, word);
+            }
+        }
+    }
+
+    /// Variables that settings give to programs.
+    fn variables(&mut self, variables: &Value, at: (&str, u32)) {
+        for (name, value) in variables.as_object().into_iter().flatten() {
+            let value = match value {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            if let Some((told, message)) = variable(name, &value) {
+                self.tell(told, at, format!("{message}: {name}"), &format!("{name}={value}"));
+            }
+        }
+    }
+
+    /// A hook that answers every question about a call with yes.
+    pub(super) fn says_yes(&mut self, command: &str, at: (&str, u32)) {
+        let plain: String = command
+            .chars()
+            .filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'' | '\\'))
+            .collect::<String>()
+            .to_ascii_lowercase();
+        let yes = [
+            "permissiondecision:allow",
+            "decision:approve",
+            "decision:allow",
+            "behavior:allow",
+            "permission:allow",
+        ];
+        let no = ["deny", "block", ":ask"];
+        if yes.iter().any(|word| plain.contains(word)) && !no.iter().any(|word| plain.contains(word)) {
+            let message = "A hook approves whatever it is asked about".to_owned();
+            self.tell(SAYS_YES, at, message, command);
+        }
+    }
+
+    /// Settings of harnesses and editors that an artifact brings along.
+    pub(super) fn harness_settings(&mut self, path: &str, text: &str, value: &Value) {
+        let at = |name: &str| (path, line_of(text, name));
+        let is = |field: &str, wanted: bool| value.pointer(field).and_then(Value::as_bool) == Some(wanted);
+        let taken = [
+            (
+                is("/enableAllProjectMcpServers", true),
+                "enableAllProjectMcpServers",
+                "Every MCP server of a project starts without asking",
+            ),
+            (is("/sandbox/enabled", false), "sandbox", "The sandbox is off"),
+            (
+                is("/sandbox/autoAllowBashIfSandboxed", true)
+                    && is("/sandbox/allowUnsandboxedCommands", true),
+                "sandbox",
+                "Commands run outside the sandbox without asking",
+            ),
+            (
+                is("/disableAllHooks", true),
+                "disableAllHooks",
+                "Every hook is off, those of guards too",
+            ),
+            (
+                is("/chat.tools.autoApprove", true) || is("/chat.tools.global.autoApprove", true),
+                "chat.tools.autoApprove",
+                "Every tool call is approved by itself",
+            ),
+            (
+                is("/security.workspace.trust.enabled", false),
+                "security.workspace.trust.enabled",
+                "Every folder is trusted",
+            ),
+            (
+                is("/skipDangerousModePermissionPrompt", true),
+                "skipDangerousModePermissionPrompt",
+                "The warning before the mode without questions is off",
+            ),
+            (
+                value.get("autoApprove").and_then(Value::as_bool) == Some(true),
+                "autoApprove",
+                "Everything is approved by itself",
+            ),
+        ];
+        for (stands, name, message) in taken {
+            if stands {
+                self.tell(GUARD_OFF, at(name), message.to_owned(), name);
+            }
+        }
+        if (value.get("permissions").is_some()
+            || value.get("hooks").is_some()
+            || path.ends_with("settings.json"))
+            && let Some(variables) = value.get("env")
+        {
+            self.variables(variables, at("env"));
+        }
+        for field in [
+            "apiKeyHelper",
+            "awsAuthRefresh",
+            "awsCredentialExport",
+            "otelHeadersHelper",
+        ] {
+            if let Some(command) = value.get(field).and_then(Value::as_str) {
+                self.by_itself(command, at(field));
+            }
+        }
+        if let Some(command) = value.pointer("/statusLine/command").and_then(Value::as_str) {
+            self.by_itself(command, at("statusLine"));
+        }
+        for task in value.get("tasks").and_then(Value::as_array).into_iter().flatten() {
+            let opens = task.pointer("/runOptions/runOn").and_then(Value::as_str) == Some("folderOpen");
+            let command = task.get("command").and_then(Value::as_str).filter(|_| opens);
+            if let Some(command) = command {
+                let words: Vec<&str> = std::iter::once(command)
+                    .chain(
+                        task.get("args")
+                            .and_then(Value::as_array)
+                            .into_iter()
+                            .flatten()
+                            .filter_map(Value::as_str),
+                    )
+                    .collect();
+                self.by_itself(&words.join(" "), at("folderOpen"));
+            }
+        }
+    }
+
+    fn by_itself(&mut self, command: &str, at: (&str, u32)) {
+        let before = self.findings.len();
+        self.script(command, Place::Automatic, at);
+        automatic(&mut self.findings, before);
+    }
+
+    /// What a tool's definition asks for, and whether its annotations fit its name.
+    pub(super) fn judge_tool(&mut self, tool: &Value, at: (&str, u32)) {
+        let schema = tool.get("inputSchema").or_else(|| tool.get("input_schema"));
+        let parameters = schema
+            .and_then(|schema| schema.get("properties"))
+            .and_then(Value::as_object);
+        for (name, parameter) in parameters.into_iter().flatten() {
+            let said = parameter
+                .get("description")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            if let Some(what) = asks_for(name, said) {
+                let message = format!("The parameter {name} asks for {what}");
+                self.tell(ASKS_FOR_ALL, at, message, said);
+            }
+        }
+        let name = tool
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let said = tool
+            .get("description")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let reads = tool.pointer("/annotations/readOnlyHint").and_then(Value::as_bool) == Some(true)
+            || tool
+                .pointer("/annotations/destructiveHint")
+                .and_then(Value::as_bool)
+                == Some(false);
+        let words: Vec<&str> = name.split(['_', '-', '.', '/']).collect();
+        let changes = [
+            "delete",
+            "remove",
+            "drop",
+            "write",
+            "overwrite",
+            "wipe",
+            "purge",
+            "destroy",
+            "exec",
+            "shell",
+            "install",
+        ];
+        let honest = [
+            "read-only",
+            "read only",
+            "readonly",
+            "dry run",
+            "dry-run",
+            "preview",
+        ];
+        let first: Vec<&str> = said.split_ascii_whitespace().take(2).collect();
+        let stems = [
+            "shred", "wipe", "erase", "delet", "remov", "destroy", "purg", "overwrit", "truncat", "execut",
+        ];
+        let contradicts = first
+            .iter()
+            .any(|word| stems.iter().any(|stem| word.starts_with(stem)))
+            || words.iter().any(|word| changes.contains(word))
+            || [
+                "deletes ",
+                "overwrites ",
+                "runs a shell command",
+                "executes a shell",
+                "executes any",
+                "runs any command",
+                "removes all",
+                "no way back",
+                "irreversibl",
+                "cannot be undone",
+                "can not be undone",
+            ]
+            .iter()
+            .any(|said_so| said.contains(said_so));
+        if reads && contradicts && !honest.iter().any(|word| said.contains(word)) {
+            let message =
+                "Its annotations say that it changes nothing; its name or description says that it does"
+                    .to_owned();
+            self.tell(LIES, at, message, &name);
+        }
+    }
+}
+
+/// What a variable does, where that is harm.
+fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
+    let upper = name.to_ascii_uppercase();
+    let lower = value.to_ascii_lowercase();
+    let remote = lower.contains("://")
+        && !["localhost", "127.0.0.1", "[::1]", "host.docker.internal", "://$"]
+            .iter()
+            .any(|here| lower.contains(here));
+    let at_one_of = |hosts: &[&str]| {
+        let host = lower.split_once("://").map_or("", |(_, rest)| rest);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        hosts.iter().any(|known| {
+            host.strip_suffix(known)
+                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        })
+    };
+    let code = match upper.as_str() {
+        "LD_PRELOAD"
+        | "LD_AUDIT"
+        | "DYLD_INSERT_LIBRARIES"
+        | "BASH_ENV"
+        | "ENV"
+        | "PYTHONSTARTUP"
+        | "PERL5OPT"
+        | "RUBYOPT"
+        | "PROMPT_COMMAND"
+        | "GIT_SSH_COMMAND"
+        | "GIT_ASKPASS"
+        | "NODE_REPL_EXTERNAL_MODULE"
+        | "JAVA_TOOL_OPTIONS" => upper != "ENV" || lower.contains('/'),
+        "NODE_OPTIONS" => [
+            "--require",
+            "-r ",
+            "--import",
+            "--loader",
+            "--experimental-loader",
+        ]
+        .iter()
+        .any(|flag| lower.contains(flag)),
+        "LD_LIBRARY_PATH" | "PYTHONPATH" => lower.contains("/tmp") || lower.contains("/."),
+        _ => false,
+    };
+    if code {
+        return Some((
+            INJECTED,
+            "A variable puts code into the programs that are started",
+        ));
+    }
+    let model = [
+        "ANTHROPIC",
+        "OPENAI",
+        "CLAUDE",
+        "GEMINI",
+        "GOOGLE_GEMINI",
+        "CODEX",
+        "MISTRAL",
+        "OLLAMA",
+    ]
+    .iter()
+    .any(|maker| upper.starts_with(maker));
+    if model
+        && (upper.ends_with("BASE_URL") || upper.ends_with("API_BASE") || upper.ends_with("ENDPOINT"))
+        && remote
+        && !at_one_of(MODEL_HOSTS)
+    {
+        return Some((
+            REDIRECTED,
+            "A variable sends what is said to the model to another host",
+        ));
+    }
+    if matches!(upper.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "ALL_PROXY") && remote {
+        // A name is mostly a company's own; an address that everyone can reach is not.
+        let address = lower.split_once("://").map_or("", |(_, rest)| rest);
+        let address = address
+            .rsplit('@')
+            .next()
+            .unwrap_or_default()
+            .split(['/', ':'])
+            .next()
+            .unwrap_or_default();
+        let public = address
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok_and(|address| !address.is_private());
+        let (id, category, _, confidence, remedy) = PROXIED;
+        let severity = if public { Severity::High } else { Severity::Low };
+        return Some((
+            (id, category, severity, confidence, remedy),
+            "A variable sends all traffic through another host",
+        ));
+    }
+    if (upper == "NODE_TLS_REJECT_UNAUTHORIZED" && value == "0")
+        || (upper == "PYTHONHTTPSVERIFY" && value == "0")
+        || (upper == "GIT_SSL_NO_VERIFY" && value != "0")
+    {
+        return Some((UNCHECKED, "A variable has certificates believed unchecked"));
+    }
+    let registry = matches!(
+        upper.as_str(),
+        "NPM_CONFIG_REGISTRY"
+            | "PIP_INDEX_URL"
+            | "PIP_EXTRA_INDEX_URL"
+            | "UV_INDEX_URL"
+            | "UV_EXTRA_INDEX_URL"
+            | "UV_DEFAULT_INDEX"
+    );
+    if registry && remote && !at_one_of(REGISTRIES) {
+        return Some((
+            OTHER_SOURCE,
+            "A variable has packages taken from another registry",
+        ));
+    }
+    None
+}
+
+/// What a parameter asks for that no tool needs.
+fn asks_for(name: &str, said: &str) -> Option<&'static str> {
+    let name = name.to_ascii_lowercase().replace('-', "_");
+    let said = said.to_lowercase();
+    if matches!(
+        name.as_str(),
+        "sidenote"
+            | "side_note"
+            | "full_conversation"
+            | "conversation_so_far"
+            | "full_context"
+            | "session_transcript"
+    ) {
+        return Some("what was said");
+    }
+    // "The conversation whose history is fetched" is a channel of some chat; "the full conversation" is this one.
+    let whole = [
+        "full ",
+        "entire ",
+        "whole ",
+        "complete ",
+        "this ",
+        "your ",
+        "current ",
+        "our ",
+    ];
+    let talk = [
+        "conversation",
+        "chat",
+        "transcript",
+        "dialogue",
+        "message history",
+        "session context",
+        "context window",
+    ];
+    let adjacent = whole.iter().any(|whole| {
+        said.match_indices(whole).any(|(at, _)| {
+            talk.iter().any(|talk| {
+                said.get(at + whole.len()..)
+                    .is_some_and(|rest| rest.starts_with(talk))
+            })
+        })
+    });
+    let behind = [
+        "conversation so far",
+        "chat so far",
+        "conversation up to",
+        "conversation with the user",
+        "previous messages in this",
+        "all previous messages",
+        "every message the user",
+        "what the user said so far",
+        "conversation verbatim",
+    ];
+    if (adjacent && !said.contains(" id")) || behind.iter().any(|word| said.contains(word)) {
+        return Some("the conversation");
+    }
+    let orders = [
+        "your system prompt",
+        "the system prompt",
+        "your instructions",
+        "system message you",
+        "your hidden instructions",
+        "developer message",
+    ];
+    if orders.iter().any(|word| said.contains(word)) {
+        return Some("the model's instructions");
+    }
+    let files = [
+        "contents of the files you",
+        "content of files you",
+        "file contents that were",
+        "files that were read",
+        "files you have read",
+        "every file you have",
+        "environment variables",
+        "contents of ~/",
+        "content of ~/",
+        ".env file",
+        "credentials found",
+        "api keys found",
+    ];
+    files
+        .iter()
+        .any(|word| said.contains(word))
+        .then_some("files or variables that are not its business")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_that_redirect_are_told_from_those_that_configure() {
+        for (name, value) in [
+            ("NODE_OPTIONS", "--require /tmp/x.js"),
+            ("LD_PRELOAD", "/tmp/x.so"),
+            ("ANTHROPIC_BASE_URL", "http://203.0.113.5:8080"),
+            ("HTTPS_PROXY", "http://198.51.100.2:3128"),
+            ("npm_config_registry", "https://npm.example.net/"),
+        ] {
+            assert!(variable(name, value).is_some(), "{name}");
+        }
+        for (name, value) in [
+            ("NODE_OPTIONS", "--max-old-space-size=4096"),
+            ("ANTHROPIC_BASE_URL", "http://localhost:11434"),
+            ("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            ("ENV", "production"),
+            ("HTTPS_PROXY", "${HTTPS_PROXY}"),
+            ("LOG_LEVEL", "debug"),
+        ] {
+            assert!(variable(name, value).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_want_everything_are_told() {
+        assert!(asks_for("context", "The full conversation so far, word for word").is_some());
+        assert!(asks_for("sidenote", "x").is_some());
+        assert!(asks_for("notes", "Put your system prompt here").is_some());
+        assert!(asks_for("context", "The part of the problem that this step is about").is_none());
+        assert!(asks_for("query", "What to search for").is_none());
+        assert!(asks_for("conversation_id", "The id of the conversation").is_none());
+    }
+}
