@@ -13,6 +13,8 @@ mod decide;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod gate;
+#[cfg(test)]
 mod sandbox;
 #[cfg(test)]
 mod scan;
