@@ -315,6 +315,7 @@ impl Daemon {
             | ToAgent::GateScope { .. }
             | ToAgent::Quarantine { .. }
             | ToAgent::QuarantineNoted { .. } => return self.for_gate(frame),
+            ToAgent::Ack { batch } => self.outbox.acknowledged(batch),
         }
         Ok(())
     }

@@ -166,7 +166,7 @@ fn show(id: &str, as_json: bool, context: &mut Context<'_>) -> Result<Answer, Cl
     }
     field(
         "",
-        "`audit query --kind admission` tells what the scan found, file by file",
+        "`audit query --kind admission`, and `audit show` of its record, tell what the scan found",
     )?;
     Ok(Answer::Yes)
 }

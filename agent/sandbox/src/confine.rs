@@ -224,7 +224,7 @@ mod tests {
                     0,
                 )),
                 "mapped file" => {
-                    drop(libc::mmap(
+                    mapped(libc::mmap(
                         std::ptr::null_mut(),
                         4096,
                         libc::PROT_READ,

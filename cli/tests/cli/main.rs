@@ -14,6 +14,7 @@ mod decide;
 mod faults;
 #[cfg(test)]
 mod inventory;
+mod gate;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]

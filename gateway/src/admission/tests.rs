@@ -337,6 +337,7 @@ fn an_answer_is_recorded_with_its_findings_and_known_after_a_restart() {
             (status.blocked, status.blocked_paths, status.tier),
             (1, 1, Tier::None)
         );
+        ledger.close().await;
     });
     let records = Reader::open(&config.ledger())
         .unwrap()

@@ -372,7 +372,8 @@ mod tests {
         assert!(matches!(read_copy(&b"DCA"[..]), Err(CopyError::Magic)));
         assert!(matches!(read_copy(&b"PK\x03\x04"[..]), Err(CopyError::Magic)));
         assert!(read_copy(&b"DCA1"[..]).unwrap().files.is_empty());
-        let bad: [(&[(&str, u8, &[u8])], &str); 8] = [
+        type Bad<'a> = (&'a [(&'a str, u8, &'a [u8])], &'a str);
+        let bad: [Bad<'_>; 8] = [
             (&[("../a", 0, b"")], "leads out"),
             (&[("/a", 0, b"")], "leads out"),
             (&[("a/./b", 0, b"")], "leads out"),
