@@ -201,25 +201,8 @@ impl Jobs {
         // A fifth of the time is the gateway's.
         let scan_by = deadline - deadline.saturating_duration_since(begun) / 5;
         let program = proc::executable(u32::try_from(opener).unwrap_or_default());
-        let mut restless = None;
-        let copied = loop {
-            match (copy::copy(&which.physical, scan_by), restless.take()) {
-                (Err(CopyError::Unquiet(path)), _) | (Err(CopyError::Time(_)), Some(path))
-                    if Instant::now() >= scan_by || self.shared.stopping() =>
-                {
-                    let path = path.display();
-                    return self.failed(
-                        which,
-                        &format!("{path} did not come to rest: somebody keeps it open for writing"),
-                    );
-                }
-                (Err(CopyError::Unquiet(path)), _) => {
-                    restless = Some(path);
-                    std::thread::sleep(AGAIN);
-                }
-                (Err(CopyError::Gone(_)), _) => return Outcome::Failed,
-                (other, _) => break other,
-            }
+        let Some(copied) = self.copied(which, scan_by) else {
+            return Outcome::Failed;
         };
         let artifact = artifact(which, copied.as_ref().ok());
         let (scan, known) = match &copied {
@@ -264,6 +247,32 @@ impl Jobs {
         }
         let scanned = report.is_some();
         self.judged(which, copied.ok(), artifact, answer, revision, scanned)
+    }
+
+    /// A copy, or why none can be made of it, as soon as nobody writes there; `None` if that does not come, or
+    /// there is nothing.
+    fn copied(&self, which: &Which, scan_by: Instant) -> Option<Result<Copy, CopyError>> {
+        let mut restless = None;
+        loop {
+            match (copy::copy(&which.physical, scan_by), restless.take()) {
+                (Err(CopyError::Unquiet(path)), _) | (Err(CopyError::Time(_)), Some(path))
+                    if Instant::now() >= scan_by || self.shared.stopping() =>
+                {
+                    let path = path.display();
+                    self.failed(
+                        which,
+                        &format!("{path} did not come to rest: somebody keeps it open for writing"),
+                    );
+                    return None;
+                }
+                (Err(CopyError::Unquiet(path)), _) => {
+                    restless = Some(path);
+                    std::thread::sleep(AGAIN);
+                }
+                (Err(CopyError::Gone(_)), _) => return None,
+                (other, _) => return Some(other),
+            }
+        }
     }
 
     fn judged(
