@@ -181,6 +181,9 @@ pub enum Command {
     Inventory(InventoryCommand),
     /// Print the bill of materials of what coding agents here are made of (CycloneDX 1.6)
     Aibom(AibomOptions),
+    /// Ask MCP servers what they offer, in sandboxes, and see when one becomes another
+    #[command(subcommand, after_help = MCP_EXAMPLES)]
+    Mcp(McpCommand),
 }
 
 /// What to do with the ledger.

@@ -15,6 +15,7 @@ use std::io::{IoSliceMut, Seek};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
+use defenseclaw_code::CodeGuard;
 use defenseclaw_detect::scan::Scanner;
 use defenseclaw_detect::scan::artifact::{CopyError, from_memory, read_copy};
 use defenseclaw_model::admission::ArtifactKind;
@@ -70,7 +71,10 @@ pub fn run() -> ExitCode {
 }
 
 fn work() -> Result<(), WorkerError> {
-    let scanner = Scanner::embedded().map_err(|error| WorkerError::Rules(error.to_string()))?;
+    let rules = |error: &dyn std::fmt::Display| WorkerError::Rules(error.to_string());
+    let code = CodeGuard::embedded().map_err(|error| rules(&error))?;
+    let scanner = Scanner::embedded().map_err(|error| rules(&error))?;
+    let scanner = scanner.with_code(Box::new(code));
     // What is made at first use is made now, while nobody waits.
     let warm = from_memory([("SKILL.md".to_owned(), WARM_UP.as_bytes().to_vec())]);
     let _ = scanner.scan_read(ScanKind::Skill, &warm, "", "");

@@ -82,6 +82,8 @@ pub struct Copy {
     pub memory: OwnedFd,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
+    /// SHA-256 over all that was scanned, the signature file too, which `digest` leaves out: a report is about these very bytes.
+    pub scanned: [u8; 32],
     /// Files in it.
     pub files: u64,
     /// Their bytes.
@@ -460,9 +462,12 @@ impl<'a> Writer<'a> {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
+        let mut scanned = Sha256::new();
+        self.lines.iter().for_each(|(line, _)| scanned.update(line));
         Ok(Copy {
             memory: memory.into(),
             digest: format!("sha256:{hex}"),
+            scanned: scanned.finalize().into(),
             files: self.files,
             bytes: self.bytes,
             uid: stat.st_uid,

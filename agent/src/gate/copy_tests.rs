@@ -44,6 +44,18 @@ fn bytes(copy: &Copy) -> Vec<u8> {
 }
 
 #[test]
+fn a_signature_file_that_changes_is_scanned_anew_under_the_same_digest() {
+    let folder = skill();
+    let root = folder.path().join("skill");
+    let (before, again) = (settled(&root).unwrap(), settled(&root).unwrap());
+    assert_eq!((before.scanned, &before.digest), (again.scanned, &again.digest));
+    fs::write(root.join("defenseclaw.sig.json"), "{\"read this\":1}").unwrap();
+    let after = settled(&root).unwrap();
+    assert_eq!(after.digest, before.digest);
+    assert_ne!(after.scanned, before.scanned);
+}
+
+#[test]
 fn the_digest_is_that_of_the_artifact_crate() {
     let folder = skill();
     let root = folder.path().join("skill");

@@ -81,7 +81,7 @@ pub(crate) struct Jobs {
     scanner: Scanner,
     state: PathBuf,
     quarantine: Mutex<Option<Quarantine>>,
-    kept: Mutex<HashMap<(String, PathBuf), Kept>>,
+    kept: Mutex<HashMap<([u8; 32], PathBuf), Kept>>,
     recorded: Mutex<HashMap<PathBuf, Instant>>,
     request: AtomicU64,
 }
@@ -212,7 +212,7 @@ impl Jobs {
                 },
                 None,
             ),
-            Ok(copied) => match self.known(which, &copied.digest) {
+            Ok(copied) => match self.known(which, copied.scanned) {
                 Some((json, answer)) => (
                     GateScan::Report {
                         json: json.to_string(),
@@ -242,8 +242,8 @@ impl Jobs {
                 }
             }
         };
-        if let Some(json) = &report {
-            self.keep(which, &artifact.digest, json, &answer, revision);
+        if let (Some(json), Ok(copied)) = (&report, &copied) {
+            self.keep(which, copied.scanned, json, &answer, revision);
         }
         let scanned = report.is_some();
         self.judged(which, copied.ok(), artifact, answer, revision, scanned)
@@ -326,14 +326,14 @@ impl Jobs {
     }
 
     /// The report about this content at this place, and its answer if that still holds.
-    fn known(&self, which: &Which, digest: &str) -> Option<(Arc<str>, Option<GateAnswer>)> {
+    fn known(&self, which: &Which, scanned: [u8; 32]) -> Option<(Arc<str>, Option<GateAnswer>)> {
         let kept = lock(&self.kept);
-        let kept = kept.get(&(digest.to_owned(), which.path.clone()))?;
+        let kept = kept.get(&(scanned, which.path.clone()))?;
         let holds = kept.revision == self.shared.revision();
         Some((kept.json.clone(), holds.then(|| kept.answer.clone())))
     }
 
-    fn keep(&self, which: &Which, digest: &str, json: &Arc<str>, answer: &GateAnswer, revision: u64) {
+    fn keep(&self, which: &Which, scanned: [u8; 32], json: &Arc<str>, answer: &GateAnswer, revision: u64) {
         let mut kept = lock(&self.kept);
         let bytes: usize = kept.values().map(|kept| kept.json.len()).sum();
         if bytes + json.len() > MAX_KEPT {
@@ -344,7 +344,7 @@ impl Jobs {
             answer: answer.clone(),
             revision,
         };
-        kept.insert((digest.to_owned(), which.path.clone()), new);
+        kept.insert((scanned, which.path.clone()), new);
     }
 
     fn ask(

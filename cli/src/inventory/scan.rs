@@ -81,9 +81,8 @@ fn judge(at: &Where, context: &Context<'_>) -> Result<Option<Judge>, CliError> {
         return Ok(None);
     }
     let rules = load(&at.rules, &context.settings)?;
-    let judge =
-        Judge::new(rules.detector, rules.policy).map_err(|error| CliError::Usage(error.to_string()))?;
-    Ok(Some(judge))
+    let scanner = crate::scan::with_code(rules.detector)?;
+    Ok(Some(Judge::new(scanner, rules.policy)))
 }
 
 /// The homes and projects that the options name; without any, one's own home and the folder one stands in.

@@ -85,9 +85,14 @@ fn answer(
 
 /// A scanner with the packs that the options and the configuration name.
 pub(crate) fn scanner(choice: &RuleChoice, settings: &Settings) -> Result<Scanner, CliError> {
+    with_code(detector(choice, settings)?)
+}
+
+/// A scanner with these packs that reads source code by syntax.
+pub(crate) fn with_code(detector: Detector) -> Result<Scanner, CliError> {
     let usage = |error: &dyn std::fmt::Display| CliError::Usage(error.to_string());
     let code = CodeGuard::embedded().map_err(|error| usage(&error))?;
-    let scanner = Scanner::new(detector(choice, settings)?).map_err(|error| usage(&error))?;
+    let scanner = Scanner::new(detector).map_err(|error| usage(&error))?;
     Ok(scanner.with_code(Box::new(code)))
 }
 

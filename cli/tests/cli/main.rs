@@ -13,8 +13,9 @@ mod decide;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
-mod inventory;
 mod gate;
+#[cfg(test)]
+mod inventory;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::path::Path;
 use defenseclaw_artifact::{Identity, signature_path, verify};
 use defenseclaw_detect::scan::Scanner;
 use defenseclaw_detect::scan::artifact::{self, Artifact};
-use defenseclaw_detect::{Detector, PackError};
 use defenseclaw_model::admission::{AdmissionInput, ArtifactKind, ScannerVerdict, Trust};
 use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport, ScanVerdict};
 use defenseclaw_policy::Policy;
@@ -21,12 +20,9 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// With these rules and this policy.
-    pub fn new(detector: Detector, policy: Policy) -> Result<Self, PackError> {
-        Ok(Self {
-            scanner: Scanner::new(detector)?,
-            policy,
-        })
+    /// With this scanner and this policy.
+    pub fn new(scanner: Scanner, policy: Policy) -> Self {
+        Self { scanner, policy }
     }
 
     /// The revision of rules and policy.

@@ -335,7 +335,11 @@ fn the_gateway_s_socket_stays_only_where_it_is_meant_to() {
         };
         let plan = Plan::new(&profile, &setting).expect("a plan");
         for socket in ["/run/defenseclaw/gateway.sock", "/srv/dc/gateway.sock"] {
-            assert_eq!(plan.keeps_socket(Path::new(socket)), gateway.is_some(), "{socket}");
+            assert_eq!(
+                plan.keeps_socket(Path::new(socket)),
+                gateway.is_some(),
+                "{socket}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use defenseclaw_detect::Detector;
+use defenseclaw_detect::scan::Scanner;
 use defenseclaw_inventory::item::Details;
 use defenseclaw_inventory::{Base, Inventory, Item, ItemKind, Judge, Survey};
 use defenseclaw_policy::Policy;
@@ -13,7 +13,7 @@ pub(crate) const NOW: u64 = 1_795_255_200_000_000_000;
 
 /// The rules that this program was built with.
 pub(crate) static JUDGE: LazyLock<Judge> =
-    LazyLock::new(|| Judge::new(Detector::embedded().unwrap(), Policy::embedded().unwrap()).unwrap());
+    LazyLock::new(|| Judge::new(Scanner::embedded().unwrap(), Policy::embedded().unwrap()));
 
 /// A folder with `etc`, `home/ada` and `src/app`.
 pub(crate) struct Host {

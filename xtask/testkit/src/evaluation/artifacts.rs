@@ -399,11 +399,21 @@ mod tests {
         let artifacts = read(&folder).unwrap();
         for kind in ["skill", "mcp", "plugin"] {
             let of_kind = || artifacts.iter().filter(|artifact| artifact.kind == kind);
-            assert!(of_kind().any(|artifact| artifact.label == Label::Attack), "{kind}");
-            assert!(of_kind().any(|artifact| artifact.label == Label::Benign), "{kind}");
+            assert!(
+                of_kind().any(|artifact| artifact.label == Label::Attack),
+                "{kind}"
+            );
+            assert!(
+                of_kind().any(|artifact| artifact.label == Label::Benign),
+                "{kind}"
+            );
         }
         let marked = |bytes: &[u8]| bytes.windows(8).any(|eight| eight == b"%%CHANGE");
-        assert!(!artifacts.iter().any(|artifact| artifact.files.values().any(|file| marked(file))));
+        assert!(
+            !artifacts
+                .iter()
+                .any(|artifact| artifact.files.values().any(|file| marked(file)))
+        );
     }
 
     #[test]
