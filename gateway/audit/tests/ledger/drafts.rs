@@ -160,6 +160,7 @@ fn facts() -> impl Strategy<Value = Facts> {
                 opaque,
                 flows: Vec::new(),
                 behaviours: Vec::new(),
+                installs: Vec::new(),
             },
         )
 }
