@@ -47,7 +47,8 @@ impl Host {
         folder.parent().is_none() || home.is_some_and(|home| home.starts_with(folder))
     }
 
-    /// The folder that `program` needs beside itself: the tree that it was installed in.
+    /// What `program` needs beside itself: the tree that it was installed in, or its folder; where that would be the home
+    /// folder, nothing but itself.
     pub(crate) fn root_of(&self, program: &Path) -> Option<PathBuf> {
         let folder = program.parent()?;
         let above = folder
@@ -55,7 +56,8 @@ impl Host {
             .filter(|_| folder.file_name().is_some_and(|name| name == "bin"));
         let tree = above
             .filter(|above| !self.too_much(above) && above.parent().is_some_and(|up| up.parent().is_some()));
-        Some(tree.unwrap_or(folder).to_owned()).filter(|folder| !self.too_much(folder))
+        let root = tree.unwrap_or(folder);
+        Some(if self.too_much(root) { program } else { root }.to_owned())
     }
 }
 

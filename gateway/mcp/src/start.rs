@@ -142,7 +142,7 @@ pub(crate) fn start(
         }
     }
     if let Some(script) = script(&words, folder) {
-        read.extend(root_above(&script, host));
+        read.push(root_above(&script, host));
     }
     // Folders and files that its settings name as its arguments.
     for word in words.iter().skip(1) {
@@ -186,8 +186,8 @@ fn script(words: &[String], folder: Option<&Path>) -> Option<PathBuf> {
         .find_map(|path| path.canonicalize().ok())
 }
 
-/// The root of the package that `script` belongs to, else its folder.
-fn root_above(script: &Path, host: &Host) -> Option<PathBuf> {
+/// The root of the package that `script` belongs to, else its folder, else itself.
+fn root_above(script: &Path, host: &Host) -> PathBuf {
     let above = script
         .ancestors()
         .skip(1)
@@ -200,7 +200,9 @@ fn root_above(script: &Path, host: &Host) -> Option<PathBuf> {
             .iter()
             .any(|name| fs::symlink_metadata(folder.join(name)).is_ok())
     };
-    above.find(is_root).map(Path::to_owned).or(nearest)
+    let root = above.find(is_root).map(Path::to_owned).or(nearest);
+    // In the home folder itself: then nothing but the script.
+    root.unwrap_or_else(|| script.to_owned())
 }
 
 /// What settings of the known products may leave to be filled in.
@@ -302,6 +304,21 @@ mod tests {
             "{:?}",
             started.read
         );
+    }
+
+    #[test]
+    fn what_lies_in_the_home_folder_is_read_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().canonicalize().unwrap();
+        let (script, program) = (home.join("server.py"), home.join("server"));
+        for file in [&script, &program] {
+            fs::write(file, "").unwrap();
+            fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        let line = format!("{} {}", program.display(), script.display());
+        let started = start(&words(&line), None, &host(&home), false).unwrap();
+        assert!(started.read.contains(&script) && started.read.contains(&program));
+        assert!(!started.read.contains(&home), "{:?}", started.read);
     }
 
     #[test]
