@@ -70,8 +70,8 @@ fn own(http: &Http, base: &str, wanted: &Wanted) -> Result<Release, FetchError> 
     let project: Project = http.json(&url, "application/json")?;
     let files = project.urls.into_iter().map(|mut file| Candidate {
         sha256: file.digests.remove("sha256"),
+        url: absolute(&url, &file.url),
         filename: file.filename,
-        url: file.url,
     });
     chosen(project.info.version, files.collect(), &url, wanted, base)
 }
@@ -124,14 +124,28 @@ fn version_of(filename: &str, name: &str) -> Option<String> {
 
 /// A file's address is often given relative to the list's.
 fn absolute(list: &str, url: &str) -> String {
+    let url = url.split('#').next().unwrap_or_default();
     if url.contains("://") {
-        return url.split('#').next().unwrap_or_default().to_owned();
+        return url.to_owned();
     }
     let origin = list.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-    match url.strip_prefix('/') {
-        Some(path) => format!("{origin}/{path}"),
-        None => format!("{list}{url}"),
+    if let Some(path) = url.strip_prefix('/') {
+        return format!("{origin}/{path}");
     }
+    let folder = list.get(origin.len()..).unwrap_or_default();
+    let mut parts: Vec<&str> = folder.split('/').skip(1).collect();
+    // What stands behind the last slash is no folder.
+    parts.pop();
+    for part in url.split('/') {
+        match part {
+            ".." => {
+                parts.pop();
+            }
+            "." => {}
+            _ => parts.push(part),
+        }
+    }
+    format!("{origin}/{}", parts.join("/"))
 }
 
 /// What pip would take: a wheel for every platform, then one for this kind of system, then the sources.
