@@ -133,7 +133,7 @@ const MAIN: &str =
 
 #[test]
 fn code_is_followed_from_file_to_file() {
-    let files = |place| {
+    let files = |place: &str| {
         [
             ("store.py", STORE.replace("PLACE", place)),
             ("main.py", MAIN.to_owned()),

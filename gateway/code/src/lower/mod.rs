@@ -75,7 +75,7 @@ pub(crate) fn file(
         paths: vec![None; count],
         constants: vec![None; count],
         functions: HashMap::new(),
-        scopes: Scopes::new(u32::try_from(count + 1).unwrap_or(u32::MAX)),
+        scopes: Scopes::new(),
         imports: HashMap::new(),
         handles: Labels::NONE,
     };
@@ -157,16 +157,8 @@ impl Reading<'_, '_> {
                 break;
             };
             open.pop();
-            let end = item.end;
             self.leave(last, item.role);
-            let next_ends = open
-                .last()
-                .and_then(|&outer| self.ast.get(outer))
-                .map_or(u32::MAX, |outer| outer.end);
-            // Frames that end with this node, but not those that end with the one around it.
-            if next_ends > end {
-                self.scopes.leave(end, &mut self.world.graph, self.file);
-            }
+            self.scopes.leave(last, &mut self.world.graph, self.file);
         }
     }
 
@@ -174,7 +166,7 @@ impl Reading<'_, '_> {
         let Some(item) = self.ast.get(at) else { return };
         if self.is_marked(item.parent, &self.tongue.branches) {
             let again = self.is_marked(item.parent, &self.tongue.loops);
-            self.scopes.enter_branch(item.end, again);
+            self.scopes.enter_branch(at, again);
         }
         match role {
             Role::Assign(left, right, how)
@@ -187,7 +179,7 @@ impl Reading<'_, '_> {
             Role::Class(name, _) => {
                 let name = self.ast.part(at, name).map_or("", |name| self.ast.text(name));
                 let class = Rc::from(last_name(name));
-                self.scopes.open(item.end, ScopeKind::Class(class));
+                self.scopes.open(at, ScopeKind::Class(class));
             }
             _ => {}
         }
@@ -214,7 +206,6 @@ impl Reading<'_, '_> {
     }
 
     fn enter_function(&mut self, at: u32, name: Slot, parameters: Slot) {
-        let end = self.ast.get(at).map_or(at, |item| item.end);
         let name = self
             .ast
             .part(at, name)
@@ -234,7 +225,7 @@ impl Reading<'_, '_> {
             handles: std::mem::take(&mut self.handles),
         });
         self.functions.insert(at, number);
-        self.scopes.open(end, ScopeKind::Function(number));
+        self.scopes.open(at, ScopeKind::Function(number));
         let Some(parameters) = self.ast.part(at, parameters) else {
             return;
         };
@@ -360,7 +351,7 @@ impl Reading<'_, '_> {
         for _ in 0..DEEPEST {
             let mut children = self.ast.children(at);
             match (self.ast.role(at), children.next(), children.next()) {
-                (Role::Plain, Some(only), None) => at = only,
+                (Role::Plain, Some(only), None) if !self.is_marked(at, &self.tongue.patterns) => at = only,
                 _ => break,
             }
         }
