@@ -485,6 +485,11 @@ impl Tongue {
             self.verbs.push(verb.clone());
             self.set(kind, Role::Verb(number))?;
         }
+        self.marks(&syntax)
+    }
+
+    /// Notes of kinds what they are besides.
+    fn marks(&mut self, syntax: &Syntax) -> Result<(), String> {
         for kind in syntax.branches.iter().chain(&syntax.loops) {
             for id in self.ids(kind)? {
                 mark(&mut self.branches, id);
