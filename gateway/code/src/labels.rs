@@ -58,6 +58,10 @@ pub(crate) enum Label {
     Command,
     /// One variable of the environment.
     Variable,
+    /// Names a project's own file of settings, in which its credentials lie.
+    SettingsPath,
+    /// The content of such a file: a program may send it to whom it belongs.
+    Settings,
 }
 
 /// The labels that say from whom a value came.
@@ -70,7 +74,7 @@ impl Label {
 
     /// What a person calls it.
     pub(crate) fn noun(bit: u32) -> &'static str {
-        const NOUNS: [(u32, &str); 14] = [
+        const NOUNS: [(u32, &str); 15] = [
             (
                 Label::Tool.bit() | Label::ToolElement.bit(),
                 "an argument of a tool",
@@ -93,6 +97,10 @@ impl Label {
             (Label::Startup.bit(), "the path of a start-up file"),
             (Label::Hook.bit(), "the path of a git hook"),
             (Label::Downloaded.bit(), "a downloaded file"),
+            (
+                Label::SettingsPath.bit() | Label::Settings.bit(),
+                "a file of credentials of the project",
+            ),
             (Label::Variable.bit(), "a variable of the environment"),
         ];
         NOUNS
@@ -155,12 +163,17 @@ impl How {
             Self::Piece => labels | (labels >> 8 & ORIGINS) | Label::Built.bit(),
             Self::Tail => (labels & !ORIGINS) | (labels & ORIGINS) << 8 | Label::Built.bit(),
             Self::Read => {
-                let read = if labels & Label::SecretPath.bit() == 0 {
-                    0
-                } else {
-                    Label::Secret.bit()
+                let read = |path: Label, content: Label| {
+                    if labels & path.bit() == 0 {
+                        0
+                    } else {
+                        content.bit()
+                    }
                 };
-                labels & (Label::Secret.bit() | Label::Startup.bit() | Label::Hook.bit()) | read
+                let kept = [Label::Secret, Label::Settings, Label::Startup, Label::Hook];
+                labels & Labels::of(&kept).0
+                    | read(Label::SecretPath, Label::Secret)
+                    | read(Label::SettingsPath, Label::Settings)
             }
             Self::WrittenTo => {
                 let net = Label::Net.bit() | Label::NetElement.bit();

@@ -28,6 +28,9 @@ struct LanguageFile {
     /// Whether files of one folder see each other's names without importing them.
     #[serde(default)]
     package: bool,
+    /// Names of fields of a tool's description that hold the function to call.
+    #[serde(default)]
+    handlers: Vec<String>,
     #[serde(default)]
     values: Vec<ValueRule>,
     calls: Vec<CallRule>,
@@ -90,7 +93,7 @@ pub(crate) struct CallRule {
     pub(crate) gives: Vec<Label>,
     /// What data ends here.
     pub(crate) sink: Option<String>,
-    /// Which argument that is; `all`, `receiver`; or a number.
+    /// Which argument that is: `all`, `receiver`, `answer`, or a number.
     pub(crate) at: At,
     /// The keywords that may stand for that argument.
     pub(crate) keys: Vec<String>,
@@ -121,6 +124,7 @@ pub(crate) enum At {
     #[default]
     All,
     Receiver,
+    Answer,
     #[serde(rename = "0")]
     First,
     #[serde(rename = "1")]
@@ -302,6 +306,7 @@ pub(crate) struct Tongue {
     pub(crate) verbs: Vec<String>,
     pub(crate) own: Vec<String>,
     pub(crate) roots: Vec<String>,
+    pub(crate) handlers: Vec<String>,
     pub(crate) tail: bool,
     pub(crate) package: bool,
     pub(crate) values: Named<ValueRule>,
@@ -411,6 +416,7 @@ impl Tongue {
             verbs: Vec::new(),
             own: table.own,
             roots: table.roots,
+            handlers: table.handlers,
             tail: table.tail,
             package: table.package,
             values: Named::new(table.values, |rule| &rule.names),
@@ -479,6 +485,11 @@ impl Tongue {
             self.verbs.push(verb.clone());
             self.set(kind, Role::Verb(number))?;
         }
+        self.marks(&syntax)
+    }
+
+    /// Notes of kinds what they are besides.
+    fn marks(&mut self, syntax: &Syntax) -> Result<(), String> {
         for kind in syntax.branches.iter().chain(&syntax.loops) {
             for id in self.ids(kind)? {
                 mark(&mut self.branches, id);

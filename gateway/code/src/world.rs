@@ -130,6 +130,14 @@ impl World {
                 }
             }
         }
+        for places in self.places.values() {
+            for pair in places.windows(2) {
+                if let &[one, other] = pair {
+                    self.graph.edge(one, other, How::SameFile);
+                    self.graph.edge(other, one, How::SameFile);
+                }
+            }
+        }
         for (path, content) in &self.written {
             for &place in self.places.get(path).into_iter().flatten().take(MAX_PLACES) {
                 self.graph.edge(*content, place, How::WrittenTo);

@@ -35,7 +35,15 @@ impl Reading<'_, '_> {
             _ => None,
         };
         let arguments = self.ast.part(at, arguments);
-        let path = self.path(function).unwrap_or_else(|| Rc::from(UNKNOWN));
+        let mut path = self.path(function).unwrap_or_else(|| Rc::from(UNKNOWN));
+        // PHP calls what a text names.
+        let named = (self.ast.role(function) == Role::Name)
+            .then(|| self.constant(function))
+            .flatten();
+        if let Some(name) = named.as_ref().and_then(Known::text) {
+            self.note_hidden(at, name);
+            path = Rc::from(name.text.as_str());
+        }
         self.called(at, path, receiver, arguments);
     }
 
@@ -168,7 +176,7 @@ impl Reading<'_, '_> {
             }
         }
         // What a method is given is in its object from then on: `list.append(x)`, `url.searchParams.set(k, v)`.
-        if rules.is_empty()
+        if rules.iter().all(|rule| rule.folds.is_some())
             && let Some(holder) = called.receiver.and_then(|receiver| self.holder_of(receiver))
         {
             for &argument in &called.placed {
@@ -301,6 +309,7 @@ impl Reading<'_, '_> {
         let named = called.keyed.iter().filter(|(key, _)| keys.contains(key));
         let mut targets: Vec<u32> = named.map(|(_, value)| *value).collect();
         match at {
+            At::Answer => targets.push(called.at),
             At::Receiver => targets.extend(called.receiver),
             At::First => targets.extend(called.placed.first()),
             At::Second => targets.extend(called.placed.get(1)),

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | `scope` | variables |
 //! | `assign` | what gets a value |
+//! | `names` | what a name, a field, an element is |
 //! | `calls` | what tables say of calls |
 //! | `texts` | constants: written, joined, folded |
 
 mod assign;
 mod calls;
+mod names;
 mod scope;
 mod texts;
 
@@ -75,7 +77,7 @@ pub(crate) fn file(
         paths: vec![None; count],
         constants: vec![None; count],
         functions: HashMap::new(),
-        scopes: Scopes::new(u32::try_from(count + 1).unwrap_or(u32::MAX)),
+        scopes: Scopes::new(),
         imports: HashMap::new(),
         handles: Labels::NONE,
     };
@@ -157,16 +159,8 @@ impl Reading<'_, '_> {
                 break;
             };
             open.pop();
-            let end = item.end;
             self.leave(last, item.role);
-            let next_ends = open
-                .last()
-                .and_then(|&outer| self.ast.get(outer))
-                .map_or(u32::MAX, |outer| outer.end);
-            // Frames that end with this node, but not those that end with the one around it.
-            if next_ends > end {
-                self.scopes.leave(end, &mut self.world.graph, self.file);
-            }
+            self.scopes.leave(last, &mut self.world.graph, self.file);
         }
     }
 
@@ -174,7 +168,7 @@ impl Reading<'_, '_> {
         let Some(item) = self.ast.get(at) else { return };
         if self.is_marked(item.parent, &self.tongue.branches) {
             let again = self.is_marked(item.parent, &self.tongue.loops);
-            self.scopes.enter_branch(item.end, again);
+            self.scopes.enter_branch(at, again);
         }
         match role {
             Role::Assign(left, right, how)
@@ -187,7 +181,7 @@ impl Reading<'_, '_> {
             Role::Class(name, _) => {
                 let name = self.ast.part(at, name).map_or("", |name| self.ast.text(name));
                 let class = Rc::from(last_name(name));
-                self.scopes.open(item.end, ScopeKind::Class(class));
+                self.scopes.open(at, ScopeKind::Class(class));
             }
             _ => {}
         }
@@ -214,7 +208,6 @@ impl Reading<'_, '_> {
     }
 
     fn enter_function(&mut self, at: u32, name: Slot, parameters: Slot) {
-        let end = self.ast.get(at).map_or(at, |item| item.end);
         let name = self
             .ast
             .part(at, name)
@@ -234,7 +227,7 @@ impl Reading<'_, '_> {
             handles: std::mem::take(&mut self.handles),
         });
         self.functions.insert(at, number);
-        self.scopes.open(end, ScopeKind::Function(number));
+        self.scopes.open(at, ScopeKind::Function(number));
         let Some(parameters) = self.ast.part(at, parameters) else {
             return;
         };
@@ -360,7 +353,7 @@ impl Reading<'_, '_> {
         for _ in 0..DEEPEST {
             let mut children = self.ast.children(at);
             match (self.ast.role(at), children.next(), children.next()) {
-                (Role::Plain, Some(only), None) => at = only,
+                (Role::Plain, Some(only), None) if !self.is_marked(at, &self.tongue.patterns) => at = only,
                 _ => break,
             }
         }
@@ -413,177 +406,6 @@ impl Reading<'_, '_> {
         {
             self.world.graph.seed(node, Labels::of(&[Label::Checked]));
         }
-    }
-
-    /// Whether a name only names a part of what stands around it.
-    fn is_label(&self, at: u32) -> bool {
-        let Some(parent) = self.ast.get(at).map(|item| item.parent) else {
-            return true;
-        };
-        let slot = match self.ast.role(parent) {
-            Role::Member(_, name) | Role::Method(_, name, _) => name,
-            Role::Function(name, _, _) | Role::Class(name, _) => name,
-            Role::Pair(key, _) => key,
-            _ => return false,
-        };
-        self.ast.part(parent, slot) == Some(at)
-    }
-
-    fn name(&mut self, at: u32) {
-        if self.is_label(at) {
-            return;
-        }
-        let name = self.ast.text(at);
-        if let Some(field) = name.strip_prefix('@') {
-            return self.own_field(at, field);
-        }
-        let plain = name.trim_start_matches(['$', '&']);
-        let here = self.value(at);
-        let spot = self.spot(at);
-        let imported = self.imports.get(plain).cloned();
-        let mut variable = self.scopes.find(plain);
-        if variable.is_none() && imported.is_none() && !plain.is_empty() {
-            // A variable that is set further down, or a name of the language.
-            variable = Some(self.scopes.of(0, plain, &mut self.world.graph, spot));
-        }
-        if let (None, Some(path)) = (variable, &imported) {
-            self.world.refs.push((self.file, Rc::clone(path), here));
-        }
-        let known = variable.and_then(|variable| self.scopes.get(variable));
-        let unset = known.is_none_or(|known| known.now == known.any);
-        let own = known.and_then(|known| known.path.clone());
-        let constant = known.and_then(|known| known.constant.clone());
-        let path = own
-            .or(imported)
-            .unwrap_or_else(|| Rc::from(if name.starts_with('$') { name } else { plain }));
-        if let Some(node) = variable.and_then(|variable| self.scopes.value(variable)) {
-            self.world.graph.edge(node, here, How::Keep);
-            self.world.graph.edge(here, node, How::SameFile);
-        }
-        if unset {
-            self.source(at, &path);
-        }
-        let is_root = unset && self.tongue.roots.iter().any(|root| *root == *path);
-        self.set_path(at, Some(if is_root { Rc::from(GLOBALS) } else { path }));
-        if let Some(slot) = self.constants.get_mut(at as usize) {
-            *slot = constant;
-        }
-    }
-
-    /// Marks a value that is a source by its name. Says whether it is one.
-    fn source(&mut self, at: u32, path: &str) -> bool {
-        let node = self.value(at);
-        let found = self.tongue.values.find(path);
-        for rule in &found {
-            self.world.graph.seed(node, Labels::of(&rule.gives));
-        }
-        !found.is_empty()
-    }
-
-    /// One field of a source that is none as a whole. Says whether it was that.
-    fn single(&mut self, at: u32, object: Option<&str>, field: &str) -> bool {
-        const CREDENTIALS: [&str; 7] = ["key", "token", "secret", "passw", "credential", "auth", "cookie"];
-        let node = self.value(at);
-        let rules = object
-            .map(|object| self.tongue.values.find(object))
-            .unwrap_or_default();
-        let single = rules.iter().find_map(|rule| rule.single.as_ref());
-        if let Some(single) = single {
-            let lower = field.to_ascii_lowercase();
-            let named = CREDENTIALS.iter().any(|part| lower.contains(part));
-            let token = Labels::of(&[Label::Token]);
-            let labels = Labels::of(single);
-            self.world
-                .graph
-                .seed(node, if named { labels.plus(token) } else { labels });
-        }
-        single.is_some()
-    }
-
-    fn member(&mut self, at: u32, object: Slot, name: Slot) {
-        let (Some(object), Some(name)) = (self.ast.part(at, object), self.ast.part(at, name)) else {
-            return self.plain(at);
-        };
-        let field = self.ast.text(name).trim_start_matches(['$', '#']);
-        if self.is_own(object) {
-            return self.own_field(at, field);
-        }
-        let of = self.path(object);
-        let path = joined(of.as_deref().unwrap_or(UNKNOWN), field);
-        if self.single(at, of.as_deref(), field) {
-            return;
-        }
-        if !self.source(at, &path) {
-            let here = self.value(at);
-            self.world.refs.push((self.file, Rc::clone(&path), here));
-        }
-        self.set_path(at, Some(path));
-        self.flow(object, at, How::Keep);
-    }
-
-    fn is_own(&self, at: u32) -> bool {
-        let text = self.ast.text(at).trim_start_matches('$');
-        text.len() <= 8 && self.tongue.own.iter().any(|own| own == text)
-    }
-
-    /// The variable of a field of this object.
-    fn field(&mut self, field: &str, spot: Spot) -> usize {
-        let scope = self.scopes.class().map_or(0, |(scope, _)| scope);
-        match self.scopes.held(scope, field) {
-            Some(known) if scope != 0 => known,
-            _ => self
-                .scopes
-                .of(scope, &format!("self.{field}"), &mut self.world.graph, spot),
-        }
-    }
-
-    fn own_field(&mut self, at: u32, field: &str) {
-        let spot = self.spot(at);
-        let number = self.field(field, spot);
-        let here = self.value(at);
-        let Some(variable) = self.scopes.get(number) else {
-            return;
-        };
-        let (any, path, constant) = (variable.any, variable.path.clone(), variable.constant.clone());
-        self.world.graph.edge(any, here, How::Keep);
-        self.set_path(at, Some(path.unwrap_or_else(|| joined("self", field))));
-        if let Some(slot) = self.constants.get_mut(at as usize) {
-            *slot = constant;
-        }
-    }
-
-    fn index(&mut self, at: u32, object: Slot, index: Slot) {
-        let Some(object) = self.ast.part(at, object) else {
-            return self.plain(at);
-        };
-        let index = self.ast.part(at, index).map(|index| self.inner(index));
-        let constant = index.and_then(|index| self.constant(index));
-        let name = constant.as_ref().and_then(Known::text).cloned();
-        let of = self.path(object);
-        if self.ast.text(at).ends_with("[::-1]") {
-            let turned = self.constant(object);
-            let turned = crate::constants::fold(crate::table::Fold::Reverse, turned.as_ref(), &[]);
-            self.know(at, turned);
-        } else if let Some(name) = &name {
-            let is_name = !name.text.is_empty() && name.text.bytes().all(is_letter);
-            if self.single(at, of.as_deref(), &name.text) {
-                return;
-            }
-            if let Some(of) = of.as_deref().filter(|_| is_name) {
-                let path = if of == GLOBALS {
-                    Rc::from(name.text.as_str())
-                } else {
-                    joined(of, &name.text)
-                };
-                if name.assembled {
-                    let here = self.value(at);
-                    self.world.hidden.push((here, name.text.clone()));
-                }
-                self.source(at, &path);
-                self.set_path(at, Some(path));
-            }
-        }
-        self.flow(object, at, How::Whole);
     }
 
     fn leave_function(&mut self, at: u32, name: Slot, body: Slot) {

@@ -23,8 +23,8 @@ pub(crate) struct Variable {
 #[derive(Debug)]
 pub(crate) struct Scope {
     pub(crate) parent: Option<usize>,
-    /// The node that it ends with.
-    pub(crate) end: u32,
+    /// The node that it is; a file is none.
+    node: u32,
     pub(crate) kind: ScopeKind,
 }
 
@@ -39,7 +39,7 @@ pub(crate) enum ScopeKind {
 /// A part of a function that may be left out, or be run again.
 #[derive(Debug)]
 struct Frame {
-    end: u32,
+    node: u32,
     again: bool,
     /// Variables that get a value in it, and the one that they had before.
     before: HashMap<usize, Node>,
@@ -62,11 +62,11 @@ const MAX_DEPTH: usize = 64;
 const MAX_BRANCHES: usize = 24;
 
 impl Scopes {
-    pub(crate) fn new(end: u32) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             all: vec![Scope {
                 parent: None,
-                end,
+                node: u32::MAX,
                 kind: ScopeKind::File,
             }],
             now: 0,
@@ -76,10 +76,10 @@ impl Scopes {
         }
     }
 
-    pub(crate) fn open(&mut self, end: u32, kind: ScopeKind) {
+    pub(crate) fn open(&mut self, node: u32, kind: ScopeKind) {
         self.all.push(Scope {
             parent: Some(self.now),
-            end,
+            node,
             kind,
         });
         self.now = self.all.len() - 1;
@@ -185,29 +185,24 @@ impl Scopes {
         Some(node)
     }
 
-    pub(crate) fn enter_branch(&mut self, end: u32, again: bool) {
+    pub(crate) fn enter_branch(&mut self, node: u32, again: bool) {
         if self.frames.len() >= MAX_BRANCHES {
             return;
         }
         self.frames.push(Frame {
-            end,
+            node,
             again,
             before: HashMap::new(),
         });
     }
 
-    /// Ends what ends before node `at`.
-    pub(crate) fn leave(&mut self, at: u32, graph: &mut Graph, file: u32) {
-        while self.frames.last().is_some_and(|frame| frame.end <= at) {
-            if let Some(frame) = self.frames.pop() {
-                self.merge(frame, graph, file);
-            }
+    /// Ends what began with that node.
+    pub(crate) fn leave(&mut self, node: u32, graph: &mut Graph, file: u32) {
+        if let Some(scope) = self.all.get(self.now).filter(|scope| scope.node == node) {
+            self.now = scope.parent.unwrap_or(self.now);
         }
-        while let Some(scope) = self.all.get(self.now).filter(|scope| scope.end <= at) {
-            match scope.parent {
-                Some(parent) => self.now = parent,
-                None => break,
-            }
+        if let Some(frame) = self.frames.pop_if(|frame| frame.node == node) {
+            self.merge(frame, graph, file);
         }
     }
 

@@ -157,6 +157,14 @@ impl Reading<'_, '_> {
         self.setting(key, value);
         let inner = self.inner(value);
         self.name_function(key, inner);
+        let name = self.ast.text(key).trim_matches(['"', '\'']);
+        if self.tongue.handlers.iter().any(|handler| handler == name)
+            && let Some(function) = self.functions.get(&inner)
+            && let Some(function) = self.world.functions.get_mut(*function)
+        {
+            let tool = crate::labels::Labels::of(&[crate::labels::Label::Tool]);
+            function.handles = function.handles.plus(tool);
+        }
     }
 
     /// Notes what is set to something that a rule may speak of.

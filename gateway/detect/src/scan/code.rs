@@ -181,4 +181,29 @@ mod tests {
         assert_eq!(Language::of_first_line("#!/usr/bin/env -S uv run\n"), None);
         assert_eq!(Language::of_first_line("x"), None);
     }
+
+    #[test]
+    fn what_syntax_says_of_the_same_lines_is_said_once() {
+        let finding = |rule: &str, category: &str, line, severity| ScanFinding {
+            rule: rule.to_owned(),
+            category: category.to_owned(),
+            severity,
+            confidence: 80,
+            file: "a.py".to_owned(),
+            line,
+            message: String::new(),
+            evidence: String::new(),
+            remedy: String::new(),
+        };
+        let read = [finding("code.x", "exfiltration", 20, Severity::High)];
+        let mut seen = vec![
+            finding("near", "exfiltration", 9, Severity::High),
+            finding("worse", "exfiltration", 20, Severity::Critical),
+            finding("far", "exfiltration", 40, Severity::High),
+            finding("other", "persistence", 20, Severity::High),
+        ];
+        without_doubles(&mut seen, &read);
+        let rules: Vec<&str> = seen.iter().map(|one| one.rule.as_str()).collect();
+        assert_eq!(rules, ["worse", "far", "other"]);
+    }
 }
