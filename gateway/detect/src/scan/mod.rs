@@ -28,7 +28,6 @@ mod markdown;
 mod mcp;
 pub(crate) mod pack;
 pub(crate) mod packages;
-mod packages;
 mod pieces;
 mod plugin;
 pub(crate) mod rules;
