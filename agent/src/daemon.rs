@@ -275,6 +275,9 @@ impl Daemon {
                 if let Binding::Failed { reason } | Binding::Forged { caller: reason } = &binding {
                     tracing::warn!(%session, reason, "not bound");
                 }
+                if let (Some(gate), Some(harness)) = (&self.gate, self.attributor.harness(&session)) {
+                    gate.program(Path::new(harness));
+                }
                 if let Some(link) = self.link.as_mut() {
                     link.send(&ToGateway::Registered { request, binding })?;
                 }

@@ -256,6 +256,12 @@ impl Attributor {
         attribution
     }
 
+    /// The executable of a session's harness, once it is bound.
+    pub fn harness(&self, id: &SessionId) -> Option<&str> {
+        let session = self.sessions.get(&id.key())?;
+        session.root.map(|_| session.program.as_str())
+    }
+
     fn insert_session(&mut self, id: &SessionId) -> SessionKey {
         let key = id.key();
         if !self.sessions.contains_key(&key) {

@@ -22,6 +22,7 @@ use nix::sys::statfs::{FUSE_SUPER_MAGIC, fstatfs};
 
 use super::copy::{MAX_DEPTH, MAX_ENTRIES, kind, open_plain};
 use super::places::{Governed, Look};
+use super::programs;
 use super::shared::{Shared, Tell, Tells};
 use super::tree;
 
@@ -42,6 +43,10 @@ const NEVER: [&str; 14] = [
 pub(crate) enum Request {
     /// An open of that folder waits.
     Folder(u64, PathBuf),
+    /// A harness is about to run in these folders.
+    Projects(u64, Vec<PathBuf>),
+    /// A harness's program.
+    Program(PathBuf),
     /// The places changed.
     Scope(Governed, SyncSender<()>),
     /// Enough.
@@ -73,7 +78,57 @@ impl Marker {
     /// Takes the calling thread as its own, before anything is marked.
     pub(crate) fn begin(&mut self, events: &Tells) {
         self.shared.is_own_thread();
+        self.programs();
         self.all(events);
+    }
+
+    /// Marks the harnesses' programs that are there: they come and go with updates.
+    fn programs(&self) {
+        for program in programs::found(&self.shared.sources.homes) {
+            self.program(&program);
+        }
+    }
+
+    fn program(&self, program: &Path) {
+        let Ok(meta) = program.symlink_metadata() else {
+            return;
+        };
+        if !meta.is_file() || programs::is_interpreter(program) {
+            return;
+        }
+        let file = (meta.dev(), meta.ino());
+        if self.shared.is_program(file) {
+            return;
+        }
+        let flags = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_DONT_FOLLOW;
+        let marked = self.shared.fan.mark(
+            flags,
+            MaskFlags::FAN_OPEN_EXEC_PERM,
+            nix::fcntl::AT_FDCWD,
+            Some(program),
+        );
+        match marked {
+            Ok(()) => self.shared.program(file),
+            Err(error) => {
+                tracing::warn!(program = %program.display(), %error, "a harness is not held when it starts")
+            }
+        }
+    }
+
+    /// Governs the folders that a harness is about to run in.
+    fn projects(&mut self, projects: &[PathBuf], events: &Tells) {
+        let new: Vec<&PathBuf> = projects
+            .iter()
+            .filter(|project| !self.shared.sources.start(project))
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        let governed = self.shared.sources.governed();
+        self.shared.governed_mut().renew(governed);
+        for project in new {
+            self.visit(project, project, 0, events);
+        }
     }
 
     /// Marks until it is told to stop.
@@ -95,7 +150,17 @@ impl Marker {
                         self.folder(&path, events);
                         events.send(Tell::Marked(token));
                     }
+                    Request::Projects(token, projects) => {
+                        self.projects(&projects, events);
+                        events.send(Tell::Marked(token));
+                    }
+                    Request::Program(program) => {
+                        if programs::is_harness(&program) {
+                            self.program(&program);
+                        }
+                    }
                     Request::Scope(governed, done) => {
+                        self.programs();
                         *self.shared.governed_mut() = governed;
                         self.all(events);
                         let _ = done.send(()); // Nobody has to wait for it.

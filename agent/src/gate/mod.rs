@@ -17,6 +17,7 @@ mod jobs;
 mod marks;
 mod opens;
 pub mod places;
+pub mod programs;
 pub mod quarantine;
 pub mod scanner;
 mod shared;
@@ -25,16 +26,15 @@ mod tree;
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use defenseclaw_model::config::{Config, GatePlace};
+use defenseclaw_model::config::Config;
 use defenseclaw_model::gate::{GateAnswer, GateScope, QuarantineVerb};
 use defenseclaw_model::wire::{FamilyStatus, Tier};
-use defenseclaw_places::Place;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -43,9 +43,8 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use jobs::{Job, Jobs, THREADS};
 use marks::{Marker, Request};
 use opens::Opens;
-use places::Governed;
 use scanner::Scanner;
-use shared::{Settings, Shared, Tell, Tells};
+use shared::{Settings, Shared, Sources, Tell, Tells};
 
 pub use shared::Outgoing;
 
@@ -95,10 +94,6 @@ pub struct Setup {
 pub struct Gate {
     shared: Arc<Shared>,
     jobs: Arc<Jobs>,
-    table: Vec<Place>,
-    own: Vec<GatePlace>,
-    homes: Vec<PathBuf>,
-    scope: Mutex<GateScope>,
     marker: Sender<Request>,
     marker_wake: Arc<EventFd>,
     tells: Tells,
@@ -127,8 +122,10 @@ impl Gate {
         let fan = group()?;
         canary::prove(&fan, &setup.config.state).map_err(GateError::Unproven)?;
         prepare();
-        let shared =
-            Arc::new(Shared::new(fan, Settings::of(&setup.config)).map_err(system("an event descriptor"))?);
+        let sources = Sources::new(table, setup.config.gate.places.clone(), setup.homes);
+        let shared = Arc::new(
+            Shared::new(fan, Settings::of(&setup.config), sources).map_err(system("an event descriptor"))?,
+        );
         let scanner = Scanner::new(
             setup.scanners,
             setup.config.gate.scanner_user.clone(),
@@ -141,10 +138,6 @@ impl Gate {
         let mut gate = Self {
             shared,
             jobs,
-            table,
-            own: setup.config.gate.places.clone(),
-            homes: setup.homes,
-            scope: Mutex::default(),
             marker,
             marker_wake: wake()?,
             tells: Tells::new(tells, told_wake.clone()),
@@ -190,8 +183,7 @@ impl Gate {
 
     /// What is governed changed; the receiver hears when all of it is marked.
     fn govern(&self) -> Receiver<()> {
-        let scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let governed = Governed::new(&self.table, &self.own, &self.homes, &scope);
+        let governed = self.shared.sources.governed();
         let (done, marked) = sync_channel(1);
         if self.marker.send(Request::Scope(governed, done)).is_ok() {
             let _ = self.marker_wake.write(1); // It fails only when 2^64 wakes wait.
@@ -221,6 +213,13 @@ impl Gate {
         self.shared.asked().clear();
     }
 
+    /// This program is a harness's: one like it is held from now on when it starts.
+    pub fn program(&self, program: &Path) {
+        if self.marker.send(Request::Program(program.to_owned())).is_ok() {
+            let _ = self.marker_wake.write(1); // It fails only when 2^64 wakes wait.
+        }
+    }
+
     /// The gateway's answer.
     pub fn admitted(&self, request: u64, answer: GateAnswer) {
         if let Some(sender) = self.shared.asked().remove(&request) {
@@ -231,10 +230,7 @@ impl Gate {
     /// The gateway says what is governed.
     pub fn scope(&self, scope: GateScope) {
         self.shared.revision.store(scope.revision, Ordering::Release);
-        let before = std::mem::replace(
-            &mut *self.scope.lock().unwrap_or_else(PoisonError::into_inner),
-            scope.clone(),
-        );
+        let before = self.shared.sources.replace(scope.clone());
         if (before.homes, before.projects) != (scope.homes, scope.projects) {
             drop(self.govern()); // Nobody waits for it.
         }

@@ -21,6 +21,7 @@ use super::intent;
 use super::jobs::{Job, Jobs};
 use super::marks::Request;
 use super::places::{HIDDEN, Which};
+use super::programs;
 use super::shared::{Done, Judged, Outcome, Shared, Tell};
 
 /// Most opens that are held at once: each holds a descriptor. Beyond, the fail mode answers.
@@ -162,6 +163,9 @@ impl Opens {
             _ => {}
         }
         let stamp = Stamp::of(&stat);
+        if event.mask().contains(MaskFlags::FAN_OPEN_EXEC_PERM) && self.shared.is_program(stamp.file) {
+            return self.harness(event);
+        }
         let Some(path) = path_of(file) else {
             return self.answer(&event, false);
         };
@@ -320,6 +324,27 @@ impl Opens {
         let until = Instant::now() + self.shared.settings.timeout;
         self.folders.insert(self.next_folder, (event, until));
         let _ = self.marker_wake.write(1); // It fails only when 2^64 wakes wait.
+    }
+
+    /// A harness is about to run: what it will read of its project is governed first.
+    fn harness(&mut self, event: FanotifyEvent) {
+        let projects = programs::projects_of(event.pid(), &self.shared.sources.homes);
+        self.next_folder += 1;
+        if projects.is_empty()
+            || self.folders.len() >= MAX_HELD
+            || self
+                .marker
+                .send(Request::Projects(self.next_folder, projects))
+                .is_err()
+        {
+            return self.answer(&event, true);
+        }
+        let _ = self.marker_wake.write(1); // It fails only when 2^64 wakes wait.
+        if self.shared.settings.observes("") {
+            return self.answer(&event, true);
+        }
+        let until = Instant::now() + self.shared.settings.timeout;
+        self.folders.insert(self.next_folder, (event, until));
     }
 
     fn tell(&mut self, tell: Tell) {

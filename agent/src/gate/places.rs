@@ -140,6 +140,11 @@ impl Governed {
         bases
     }
 
+    /// Governs what `new` governs; where links lead is known from before.
+    pub fn renew(&mut self, new: Self) {
+        self.grounds = new.grounds;
+    }
+
     /// Notes where a link in a place leads.
     pub fn link(&mut self, target: PathBuf, stands: PathBuf) {
         self.links.entry(target).or_insert(stands);

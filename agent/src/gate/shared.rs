@@ -7,16 +7,18 @@ use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
-use defenseclaw_model::config::{Config, FailMode};
+use defenseclaw_model::config::{Config, FailMode, GatePlace};
 use defenseclaw_model::decision::Mode;
-use defenseclaw_model::gate::{GateAnswer, GateQuestion};
+use defenseclaw_model::gate::{GateAnswer, GateQuestion, GateScope};
 use defenseclaw_model::record::RecordBody;
 use defenseclaw_model::wire::ToGateway;
+use defenseclaw_places::Place;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::fanotify::Fanotify;
 
 use super::copy::Stamp;
 use super::places::{Governed, Inodes, Which};
+use super::programs;
 
 /// Most messages that wait for the agent's loop. It takes them within milliseconds; beyond, records are counted and questions fail.
 const MAX_OUTGOING: usize = 4_096;
@@ -157,8 +159,71 @@ pub enum Outgoing {
     Record(Box<RecordBody>),
 }
 
+/// What is governed comes from these.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    table: Vec<Place>,
+    own: Vec<GatePlace>,
+    /// Homes, besides those that the gateway names.
+    pub(crate) homes: Vec<PathBuf>,
+    scope: Mutex<GateScope>,
+    /// Projects in which a harness was started; the gateway has not named them yet.
+    started: Mutex<VecDeque<PathBuf>>,
+}
+
+impl Sources {
+    /// Without a word of the gateway yet.
+    pub(crate) fn new(table: Vec<Place>, own: Vec<GatePlace>, homes: Vec<PathBuf>) -> Self {
+        Self {
+            table,
+            own,
+            homes,
+            scope: Mutex::default(),
+            started: Mutex::default(),
+        }
+    }
+
+    /// All that is governed now.
+    pub(crate) fn governed(&self) -> Governed {
+        let mut scope = self.scope.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = started.iter().map(|path| path.to_string_lossy().into_owned());
+        // The newest last: those of the gateway's are never crowded out.
+        scope.projects = texts.chain(scope.projects).collect();
+        Governed::new(&self.table, &self.own, &self.homes, &scope)
+    }
+
+    /// The gateway's word; the one before.
+    pub(crate) fn replace(&self, scope: GateScope) -> GateScope {
+        std::mem::replace(
+            &mut *self.scope.lock().unwrap_or_else(PoisonError::into_inner),
+            scope,
+        )
+    }
+
+    /// Notes a project in which a harness starts; whether it was governed before.
+    pub(crate) fn start(&self, project: &Path) -> bool {
+        let named = self.scope.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if named.projects.iter().any(|known| Path::new(known) == project)
+            || started.iter().any(|known| known == project)
+        {
+            return true;
+        }
+        if started.len() >= programs::MAX_PROJECTS {
+            started.pop_front();
+        }
+        started.push_back(project.to_owned());
+        false
+    }
+}
+
 /// What is shared.
 pub(crate) struct Shared {
+    /// Where what is governed comes from.
+    pub(crate) sources: Sources,
+    /// Programs of harnesses, by device and inode.
+    programs: RwLock<HashSet<(u64, u64)>>,
     /// The group.
     pub(crate) fan: Fanotify,
     /// The configuration's word.
@@ -189,8 +254,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// For a group.
-    pub(crate) fn new(fan: Fanotify, settings: Settings) -> Result<Self, nix::Error> {
+    pub(crate) fn new(fan: Fanotify, settings: Settings, sources: Sources) -> Result<Self, nix::Error> {
         Ok(Self {
+            sources,
+            programs: RwLock::default(),
             fan,
             settings,
             outgoing_ready: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
@@ -219,6 +286,18 @@ impl Shared {
     pub(crate) fn governed_mut(&self) -> RwLockWriteGuard<'_, Governed> {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.governed.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is a harness's program.
+    pub(crate) fn is_program(&self, file: (u64, u64)) -> bool {
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        programs.contains(&file)
+    }
+
+    /// Notes a harness's program.
+    pub(crate) fn program(&self, file: (u64, u64)) {
+        let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
+        programs.insert(file);
     }
 
     /// Marked files.

@@ -18,6 +18,9 @@ use serde_json::{Value, json};
 use crate::responses;
 use crate::script::{Script, Turn};
 
+/// Most requests that are kept whole: a session holds its history in each.
+const MAX_REQUESTS: usize = 64;
+
 /// A running model server. It ends with the process.
 #[derive(Debug)]
 pub struct ModelServer {
@@ -30,6 +33,8 @@ pub struct ModelServer {
 struct Seen {
     results: BTreeMap<String, ToolResult>,
     turns: usize,
+    /// The requests about the session, whole.
+    requests: Vec<String>,
 }
 
 /// What the client told the model of one call.
@@ -72,6 +77,12 @@ impl ModelServer {
             .unwrap_or_else(PoisonError::into_inner)
             .results
             .clone()
+    }
+
+    /// Whether a request held this text: what the client has read into its context.
+    pub fn was_told(&self, text: &str) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.requests.iter().any(|request| request.contains(text))
     }
 
     /// How many turns of the script were asked for.
@@ -151,6 +162,9 @@ fn answer(request: &Value, turns: &[Turn], seen: &Mutex<Seen>) -> (&'static str,
         .filter_map(|tool| tool["name"].as_str())
         .collect();
     let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+    if seen.requests.len() < MAX_REQUESTS {
+        seen.requests.push(request.to_string());
+    }
     for message in messages {
         for block in message["content"].as_array().unwrap_or(&none) {
             if let (Some("tool_result"), Some(id)) = (block["type"].as_str(), block["tool_use_id"].as_str()) {
