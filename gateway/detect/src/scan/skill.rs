@@ -74,6 +74,12 @@ pub(super) fn is_skill(path: &str) -> bool {
         .is_some_and(|name| name.eq_ignore_ascii_case("SKILL.md"))
 }
 
+/// Whether a file stands by itself and is a text that models are given.
+fn is_document(path: &str) -> bool {
+    let ending = path.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+    !path.contains('/') && ["md", "mdc", "markdown", "txt", "toml"].contains(&ending.as_str())
+}
+
 impl Pass<'_> {
     /// The skill's own file: the one that lies least deep.
     pub(super) fn skill(&mut self) {
@@ -85,6 +91,13 @@ impl Pass<'_> {
             .collect();
         main.sort_by_key(|file| (file.path.matches('/').count(), file.path.as_str()));
         let Some(first) = main.first() else {
+            // A command or an agent of a harness: one document, which is a skill in all but its name.
+            if let [file] = artifact.files.as_slice()
+                && !artifact.packed
+                && is_document(&file.path)
+            {
+                return;
+            }
             let message = "There is no SKILL.md: this is no skill".to_owned();
             return self.tell(NO_SKILL, ("", 0), message, "");
         };
