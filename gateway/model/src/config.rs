@@ -58,7 +58,7 @@ pub struct Config {
     pub gate: GateConfig,
 }
 
-/// The install gate: artifacts in governed places wait until they were scanned and admitted. In observe mode nothing waits; what
+/// The install gate: artifacts in governed places wait until they were scanned and admitted. In observe mode no file waits; what
 /// would have been refused is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
