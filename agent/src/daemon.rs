@@ -1,6 +1,8 @@
 //! The agent's loop: rings, gateway and clock, one thread.
 
 mod gated;
+mod programs;
+mod service;
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,6 @@ use std::time::{Duration, Instant};
 use defenseclaw_model::config::Config;
 use defenseclaw_model::ids::SessionId;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
-use defenseclaw_model::sandbox::{LAUNCHER, SHELL, WHOLE_TOOL};
 use defenseclaw_model::wire::{
     AgentStatus, Counters, Cursor, FamilyStatus, Tier, ToAgent, ToGateway, WIRE_VERSION, Whose,
 };
@@ -18,7 +19,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::attribution::{Attributor, Hook, Own};
+use crate::attribution::Attributor;
 use crate::canary;
 use crate::gate::Gate;
 use crate::host::LiveHost;
@@ -27,6 +28,8 @@ use crate::link::{Link, LinkError};
 use crate::outbox::Outbox;
 use crate::sensor::record::Event;
 use crate::sensor::{Sensor, SensorError};
+use programs::{hooks, own};
+use service::Service;
 
 /// How often counters are looked at and a lost gateway is tried again.
 const TICK: Duration = Duration::from_millis(500);
@@ -72,11 +75,17 @@ pub struct Daemon {
     gate: Option<Gate>,
     /// What is said of the gate where there is none.
     no_gate: FamilyStatus,
+    service: Service,
+    /// Whether the kernel programs stay when this agent ends.
+    leave_sensor: bool,
 }
 
 impl Daemon {
     /// Starts the sensor and proves it.
     pub fn start(config: &Config) -> Result<Self, DaemonError> {
+        // Before the gate's threads are there, which take the mask over: a signal that one of them did not block would end the
+        // process on the spot, with its last records and its programs left where they are.
+        signals().thread_block().map_err(system("block signals"))?;
         let instance = instance_name(config);
         let mut sensor = Sensor::start(&instance)?;
         let took_over = sensor.was_adopted();
@@ -108,19 +117,22 @@ impl Daemon {
             last_status: None,
             gate,
             no_gate,
+            service: Service::from_environment(),
+            leave_sensor: false,
         })
     }
 
-    /// Runs until SIGTERM or SIGINT; then the sensor is unloaded.
+    /// The kernel programs stay when this agent ends: the next one takes them over, with every process still in its session.
+    pub fn leaving_sensor(self, leave_sensor: bool) -> Self {
+        Self { leave_sensor, ..self }
+    }
+
+    /// Runs until SIGTERM or SIGINT; then the sensor is unloaded, or left for the next agent.
     pub fn run(mut self) -> Result<(), DaemonError> {
-        let system = |what| move |error| DaemonError::System { what, error };
-        let mut signals = SigSet::empty();
-        signals.add(Signal::SIGTERM);
-        signals.add(Signal::SIGINT);
-        signals.thread_block().map_err(system("block signals"))?;
-        let signal_fd = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        let signal_fd = SignalFd::with_flags(&signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(system("open a signal descriptor"))?;
         let mut next_tick = Instant::now();
+        self.say_ready();
         loop {
             self.wait(&signal_fd, next_tick)
                 .map_err(system("wait for events"))?;
@@ -137,6 +149,7 @@ impl Daemon {
                 next_tick = Instant::now() + TICK;
                 self.tick();
             }
+            self.turn_done();
         }
     }
 
@@ -509,8 +522,9 @@ impl Daemon {
         }
     }
 
-    /// Brings the last records to the gateway and unloads the sensor.
+    /// Brings the last records to the gateway and unloads the sensor, unless it is to stay.
     fn stop(mut self) -> Result<(), DaemonError> {
+        self.say_stopping();
         self.serve_gate();
         if let Some(gate) = self.gate.take() {
             gate.stop();
@@ -527,10 +541,33 @@ impl Daemon {
                 "records that the gateway did not take are lost"
             );
         }
+        if self.leave_sensor {
+            tracing::info!(
+                "stopped: the sensor goes on labelling and collecting until the next agent takes it over"
+            );
+            return Ok(());
+        }
         self.sensor.stop()?;
         tracing::info!("stopped: the sensor is unloaded");
         Ok(())
     }
+}
+
+fn system(what: &'static str) -> impl Fn(nix::Error) -> DaemonError {
+    move |error| DaemonError::System { what, error }
+}
+
+/// The signals that end the agent in order.
+fn signals() -> SigSet {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals
+}
+
+/// Unloads what agents with this configuration left. Gives how many sensors that were.
+pub fn unload(config: &Config) -> Result<usize, DaemonError> {
+    Ok(Sensor::unload(&instance_name(config))?)
 }
 
 /// Keeps instances with different state folders apart.
@@ -538,38 +575,6 @@ fn instance_name(config: &Config) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(config.state.as_os_str().as_encoded_bytes());
     digest[..6].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A program of ours: beside the agent, or where packages put it.
-fn places(name: &str) -> impl Iterator<Item = PathBuf> {
-    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(name));
-    beside.into_iter().chain([Path::new("/usr/bin").join(name)])
-}
-
-/// Our hook client.
-fn hooks() -> Vec<Hook> {
-    places("defenseclaw-hook")
-        .filter_map(|path| {
-            proc::file_id(&path).map(|file| Hook {
-                path: path.to_string_lossy().into_owned(),
-                file,
-            })
-        })
-        .collect()
-}
-
-/// Our shell and our launcher.
-fn own() -> Own {
-    let files = |name| places(name).filter_map(|path| proc::file_id(&path)).collect();
-    Own {
-        shells: files(SHELL),
-        launchers: files(LAUNCHER),
-        tools: places(LAUNCHER)
-            .filter_map(|launcher| launcher.parent().map(Path::to_owned))
-            .flat_map(|folder| WHOLE_TOOL.map(|tool| folder.join(tool)))
-            .filter_map(|path| proc::file_id(&path))
-            .collect(),
-    }
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

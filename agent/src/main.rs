@@ -1,27 +1,32 @@
 //! `defenseclaw-agent`: the root daemon.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::{Parser, Subcommand};
 use defenseclaw_agent::canary;
-use defenseclaw_agent::daemon::Daemon;
+use defenseclaw_agent::daemon::{self, Daemon};
 use defenseclaw_agent::sensor::Sensor;
-use defenseclaw_model::config::{Config, DEFAULT_CONFIG, MAX_CONFIG_BYTES};
+use defenseclaw_model::config::{Config, files};
+use defenseclaw_service::journal;
 
 /// Watches the process trees of AI coding agents through the kernel and tells the gateway what they did.
 ///
-/// Runs in the foreground as root. SIGTERM unloads the kernel programs; after a crash they go on, and the next start takes
-/// them over.
+/// Runs in the foreground as root. SIGTERM unloads the kernel programs, unless they are to be left; after a crash they go on. The
+/// next start takes over what is there.
 #[derive(Parser)]
 #[command(
     version,
     after_help = "Examples:\n  defenseclaw-agent             run with /etc/defenseclaw/config.yaml\n  \
-    DEFENSECLAW_CONFIG=./c.yaml defenseclaw-agent\n  defenseclaw-agent selftest    load the kernel programs, prove them, unload"
+    DEFENSECLAW_CONFIG=./c.yaml defenseclaw-agent\n  defenseclaw-agent selftest    load the kernel programs, prove them, unload\n  \
+    defenseclaw-agent unload      take away what an agent left in the kernel"
 )]
 struct Arguments {
+    /// When told to stop, leave the kernel programs for the next start: every process stays in its session
+    #[arg(long)]
+    leave_sensor: bool,
     #[command(subcommand)]
     command: Option<Task>,
 }
@@ -30,6 +35,8 @@ struct Arguments {
 enum Task {
     /// Loads the kernel programs, proves each family by a canary and unloads them. Exit status 0 if all was seen.
     Selftest,
+    /// Takes away the kernel programs that an agent with this configuration left. Stop the agent first.
+    Unload,
     /// The canary itself.
     #[command(hide = true, name = canary::ARGUMENT)]
     Canary,
@@ -43,28 +50,39 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DEFENSECLAW_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,aya=error,aya_obj=error"));
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(colour)
-        .with_writer(std::io::stderr)
-        .init();
+        .with_writer(std::io::stderr);
+    if journal::is_stderr() {
+        log.with_ansi(false).event_format(journal::Lines).init();
+    } else {
+        log.with_ansi(colour).init();
+    }
     let result = match arguments.command {
         Some(Task::Selftest) => selftest(),
-        _ => run(),
+        Some(Task::Unload) => unload(),
+        _ => run(arguments.leave_sensor),
     };
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("defenseclaw-agent: {error:#}");
+            journal::complain("defenseclaw-agent", &format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run() -> anyhow::Result<ExitCode> {
+fn run(leave_sensor: bool) -> anyhow::Result<ExitCode> {
     require_root()?;
     let config = load_config()?;
-    Daemon::start(&config)?.run()?;
+    Daemon::start(&config)?.leaving_sensor(leave_sensor).run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unload() -> anyhow::Result<ExitCode> {
+    require_root()?;
+    let sensors = daemon::unload(&load_config()?)?;
+    tracing::info!(sensors, "unloaded");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,15 +116,10 @@ fn selftest() -> anyhow::Result<ExitCode> {
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The configuration file, with the environment's overrides.
+/// The configuration's files, with the environment's overrides.
 fn load_config() -> anyhow::Result<Config> {
     let named = std::env::var_os("DEFENSECLAW_CONFIG").map(PathBuf::from);
-    let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_CONFIG));
-    let mut config = match read_config(&path)? {
-        Some(text) => Config::from_yaml(&path, &text)?,
-        None if named.is_some() => bail!("{}: no such file (named by DEFENSECLAW_CONFIG)", path.display()),
-        None => Config::default(),
-    };
+    let mut config = files::load(named.as_deref())?;
     if let Some(socket) = std::env::var_os("DEFENSECLAW_SOCKET") {
         config.socket = socket.into();
     }
@@ -114,21 +127,4 @@ fn load_config() -> anyhow::Result<Config> {
         config.state = state.into();
     }
     Ok(config)
-}
-
-fn read_config(path: &Path) -> anyhow::Result<Option<String>> {
-    let meta = match path.metadata() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.with_context(|| path.display().to_string())?,
-    };
-    if meta.len() > MAX_CONFIG_BYTES {
-        bail!(
-            "{}: {} bytes; a configuration has at most {MAX_CONFIG_BYTES}",
-            path.display(),
-            meta.len()
-        );
-    }
-    std::fs::read_to_string(path)
-        .map(Some)
-        .with_context(|| path.display().to_string())
 }

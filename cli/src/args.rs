@@ -11,6 +11,7 @@ use defenseclaw_model::ids::CallId;
 use crate::{CliError, time, view::View};
 
 pub mod artifact;
+pub mod bundle;
 pub mod decide;
 pub mod gate;
 pub mod inventory;
@@ -29,7 +30,7 @@ use scan::ScanCommand;
 const TOP_EXAMPLES: &str = "\
 Examples:
   defenseclaw-cli setup claude-code          have that agent's tool calls decided
-  defenseclaw-cli doctor                     check the installation, each hook by a canary call
+  defenseclaw-cli doctor                     what does not hold here, and what to do
   defenseclaw-cli status                     what is in force on this host, and what was lost
   defenseclaw-cli session show last          what the newest session said it would do, and did
   defenseclaw-cli audit tail -f              every record as it is written
@@ -141,7 +142,7 @@ pub enum Command {
     Setup(SetupOptions),
     /// Take a harness's hooks away again
     Teardown(TeardownOptions),
-    /// Check the installation: the gateway, each hook, and each contract by a call that must be denied
+    /// Find what does not hold on this host, and say what to do: kernel, daemons, files, each hook by a call that must be denied
     Doctor(DoctorOptions),
     /// Read and check the audit ledger
     #[command(subcommand, after_help = AUDIT_EXAMPLES)]
@@ -176,6 +177,9 @@ pub enum Command {
     /// The scanner's worker: the install gate starts it, and speaks with it over standard input
     #[command(hide = true)]
     ScanWorker,
+    /// Fetches one package and has it scanned: the gateway starts it, and speaks with it over its standard streams
+    #[command(hide = true)]
+    FetchWorker,
     /// Say which harnesses, skills, plugins, MCP servers, tools, models, hooks and memory files are on this host
     #[command(subcommand, after_help = INVENTORY_EXAMPLES)]
     Inventory(InventoryCommand),
@@ -276,6 +280,9 @@ pub struct SetupOptions {
     /// The hook client that the harness is to run; by default the one beside this program
     #[arg(long, value_name = "PATH")]
     pub client: Option<PathBuf>,
+    /// Look into the home of who runs this alone, and start none of its programs
+    #[arg(long, hide = true)]
+    pub only_own: bool,
     /// Print JSON, one object per line
     #[arg(long)]
     pub json: bool,
@@ -287,13 +294,26 @@ pub struct SetupOptions {
   defenseclaw-cli teardown claude-code --dry-run
   defenseclaw-cli teardown claude-code
   sudo defenseclaw-cli teardown codex --system
+  sudo defenseclaw-cli teardown --all --dry-run    every harness of every user, and of the host
 
 A file that nobody changed since set-up becomes, byte for byte, what it was. From another one only
 our entries are taken. Refused to every process that belongs to an agent's session.")]
 pub struct TeardownOptions {
     /// The harness
-    #[arg(value_name = "CONNECTOR")]
-    pub connector: String,
+    #[arg(value_name = "CONNECTOR", required_unless_present = "all")]
+    pub connector: Option<String>,
+    /// Every harness: as root of every user and of the host, else your own
+    #[arg(long, conflicts_with_all = ["connector", "system"])]
+    pub all: bool,
+    /// What the host's manifest names for that home
+    #[arg(long, value_name = "HOME", hide = true, requires = "all")]
+    pub kept_for: Option<PathBuf>,
+    /// The home of who runs this alone
+    #[arg(long, hide = true, requires = "all")]
+    pub only_own: bool,
+    /// Say nothing where nothing was found
+    #[arg(long, hide = true, requires = "all")]
+    pub quiet: bool,
     /// Whose hooks
     #[command(flatten)]
     pub whose: Whose,
@@ -312,16 +332,25 @@ fn parse_sandbox(text: &str) -> Result<SandboxDefault, String> {
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:
   defenseclaw-cli doctor
+  sudo defenseclaw-cli doctor                      also what only root may look at
   defenseclaw-cli doctor --json | jq 'select(.state != \"ok\")'
+  sudo defenseclaw-cli doctor bundle --output support.tar.gz
+
+Results: ok; note (as it may be, or not to be seen by you); warning (less is protected than could
+be); problem (it does not hold). Below each that is not ok stands what to do.
 
 Each installed hook is run, as its harness would run it, with a call that the policy always denies
 (defenseclaw-canary-denied). The hook is proven only if what comes back blocks the call in the
 harness's own words. In mode observe nothing is blocked, so nothing can be proven.
 
-Exit status: 0 nothing failed, 1 something did.")]
+Exit status: 0 no problem, 1 problems found.")]
 pub struct DoctorOptions {
+    /// What to do in place of printing
+    #[command(subcommand)]
+    pub command: Option<DoctorCommand>,
     /// Where the host's files begin
     #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
     pub root: PathBuf,
@@ -331,6 +360,38 @@ pub struct DoctorOptions {
     /// Print one JSON object per check
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `doctor` can do besides printing.
+#[derive(Debug, Subcommand)]
+pub enum DoctorCommand {
+    /// Pack the checks, versions, settings and facts of this host for whoever helps, without secrets
+    Bundle(BundleOptions),
+}
+
+/// Options of `doctor bundle`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  sudo defenseclaw-cli doctor bundle --output support.tar.gz
+  tar -tzf support.tar.gz && tar -xzOf support.tar.gz defenseclaw/README.txt
+
+It holds the checks, the gateway's status, versions, the configuration, facts of the kernel, the
+services' last log lines, and of the last records number, time, kind and verdict. It holds no
+prompt, command, path of a record or content of any file; what looks like a secret is masked.
+Names of users and folders are in it. Look at it before you send it.")]
+pub struct BundleOptions {
+    /// The file to make; one that is there is not overwritten
+    #[arg(short, long, value_name = "FILE.tar.gz")]
+    pub output: PathBuf,
+    /// How many of the last records and log lines to tell of
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u16).range(0..=5_000))]
+    pub last: u16,
+    /// Where the host's files begin
+    #[arg(long, value_name = "DIR", default_value = "/", hide = true)]
+    pub root: PathBuf,
+    /// Do not run the installed hooks
+    #[arg(long)]
+    pub no_canary: bool,
 }
 
 fn parse_mode(text: &str) -> Result<Mode, String> {

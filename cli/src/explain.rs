@@ -6,7 +6,7 @@ use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::{Decision, Finding, Posture};
 use defenseclaw_model::facts::{Facts, FlowEnd};
 use defenseclaw_model::record::{Binding, Record, RecordBody};
-use defenseclaw_policy::clause_at;
+use defenseclaw_policy::clause_in;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -113,11 +113,12 @@ pub fn run(options: &ExplainOptions, context: &mut Context<'_>) -> Result<Answer
 /// shown only where the rules at hand are the ones that decided.
 fn clause(decision: &Decision, context: &Context<'_>) -> Option<String> {
     let folder = context.settings.policies.as_deref();
-    let rules = defenseclaw_inspect::Rules::load(folder).ok()?;
+    let bundle = crate::inspect::bundle(&context.settings).ok()?;
+    let rules = defenseclaw_inspect::Rules::load_layers(bundle.as_ref(), folder, &[]).ok()?;
     if rules.revision() != decision.policy {
         return None;
     }
-    clause_at(folder, &decision.line).ok().flatten()
+    clause_in(bundle.as_ref(), folder, &decision.line).ok().flatten()
 }
 
 fn print(

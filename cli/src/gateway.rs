@@ -26,6 +26,17 @@ pub fn post<T: DeserializeOwned>(socket: &Path, path: &str, body: &impl Serializ
     ask(socket, "POST", path, Some(&body), PATIENT)
 }
 
+/// The same for what takes its time.
+pub fn post_within<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+    body: &impl Serialize,
+    limit: Duration,
+) -> Result<T, CliError> {
+    let body = serde_json::to_vec(body).map_err(io::Error::from)?;
+    ask(socket, "POST", path, Some(&body), limit)
+}
+
 /// The answer to `DELETE path`.
 pub fn delete<T: DeserializeOwned>(socket: &Path, path: &str) -> Result<T, CliError> {
     ask(socket, "DELETE", path, None, PATIENT)

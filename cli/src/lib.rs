@@ -2,6 +2,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`program`] | from the arguments of a process to its exit status |
 //! | [`args`] | the command line |
 //! | [`view`] | how people see things: colour, width, time zone |
 //! | [`text`] | making foreign text safe for a terminal; cutting and padding |
@@ -23,6 +24,7 @@
 //! | [`sandbox`] | `run`, `sandbox list`, `show`, `validate` |
 //! | [`scan`] | `scan skill`, `mcp`, `plugin` |
 //! | [`worker`] | `scan-worker`: what the install gate starts to scan one artifact |
+//! | [`fetcher`] | `fetch-worker`: what the gateway starts to fetch one package and have it scanned |
 //! | [`gate`] | `gate list`, `show`, `restore`, `release`, `delete`, `status`, `allow`, `block`, `lists`, `forget` |
 //! | [`inventory`] | `inventory scan`, `list`, `show`, `diff`, `search`, `export`, `scans`; `aibom` |
 //! | [`mcp`] | `scan mcp --live`, `mcp check`, `mcp pins` |
@@ -42,6 +44,7 @@ pub mod audit;
 pub mod doctor;
 pub mod error;
 pub mod explain;
+pub mod fetcher;
 pub mod gate;
 pub mod gateway;
 pub mod http;
@@ -51,6 +54,7 @@ pub mod json;
 pub mod ledger;
 pub mod mcp;
 pub mod policy;
+pub mod program;
 pub mod sandbox;
 pub mod scan;
 pub mod session;
@@ -88,6 +92,14 @@ pub struct Context<'a> {
     pub notes_are_terminal: bool,
 }
 
+/// The settings that a command works with.
+///
+/// # Errors
+/// When the configuration cannot be read. `doctor` goes on without it and says what is wrong.
+pub fn settings(command: &args::Command) -> Result<defenseclaw_run::settings::Settings, CliError> {
+    doctor::settings(command)
+}
+
 /// Runs one command.
 pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let answer = match command {
@@ -110,6 +122,7 @@ pub fn run(command: &args::Command, context: &mut Context<'_>) -> Result<Answer,
         args::Command::Sandbox(command) => sandbox::run(command, context),
         args::Command::Scan(command) => scan::run(command, context),
         args::Command::Gate(command) => gate::run(command, context),
+        args::Command::FetchWorker => Err(CliError::Usage("`fetch-worker` stands by itself".to_owned())),
         args::Command::ScanWorker => Err(CliError::Usage("`scan-worker` stands by itself".to_owned())),
         args::Command::Inventory(command) => inventory::run(command, context),
         args::Command::Aibom(options) => inventory::aibom(options, context),

@@ -1,5 +1,6 @@
 //! `scan mcp --live`, `mcp check`, `mcp pins`: servers asked in sandboxes, and their pins in the gateway.
 
+mod person;
 mod pins;
 
 use std::io::Write;
@@ -139,7 +140,10 @@ fn check(options_given: &CheckOptions, context: &mut Context<'_>) -> Result<Answ
     let socket = context.settings.socket.clone();
     // Before anything is started: without a gateway there is nothing to compare with.
     let _: Pins = gateway::get(&socket, "/v1/pins", gateway::QUICK)?;
-    let host = Host::here();
+    let mut host = Host::here();
+    if let Some(home) = person::become_caller(context.notes)? {
+        host.home = Some(home);
+    }
     let here = std::env::current_dir().ok();
     let files = match options_given.paths.as_slice() {
         [] => settings::usual(host.home.as_deref(), here.as_deref()),

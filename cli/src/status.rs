@@ -3,7 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use defenseclaw_model::api::{GateStatus, SandboxStatus, Status};
+use defenseclaw_model::api::{GateStatus, PackagesStatus, SandboxStatus, Status};
+use defenseclaw_model::config::InstallFetch;
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::wire::{AgentStatus, Counters, Tier};
 
@@ -79,6 +80,16 @@ pub fn print(status: &Status, view: &View, out: &mut (impl Write + ?Sized)) -> i
             field(if i == 0 { "gate" } else { "" }, line)?;
         }
     }
+    if let Some(bundle) = &status.bundle {
+        for (i, line) in crate::policy::bundle::lines(bundle, view).iter().enumerate() {
+            field(if i == 0 { "bundle" } else { "" }, line)?;
+        }
+    }
+    if let Some(packages) = &status.packages {
+        for (i, line) in package_lines(packages, view).iter().enumerate() {
+            field(if i == 0 { "packages" } else { "" }, line)?;
+        }
+    }
     match &status.agent {
         Some(agent) => print_agent(agent, view, out),
         None => {
@@ -123,6 +134,25 @@ fn gate_lines(gate: &GateStatus, view: &View) -> Vec<String> {
         counted(gate.listed, "entry", "entries"),
         counted(gate.projects, "project", "projects")
     ));
+    lines
+}
+
+/// What becomes of packages that calls would install.
+fn package_lines(packages: &PackagesStatus, view: &View) -> Vec<String> {
+    if packages.fetch == InstallFetch::Off {
+        let off = "not fetched before they are installed (installs.fetch in the configuration)";
+        return vec![view.paint(Ink::Faint, off)];
+    }
+    let mut lines = vec![format!(
+        "{} fetched and scanned, {} of them with findings that refuse an installation, {} waiting, {} not scanned",
+        count(packages.scanned),
+        count(packages.found),
+        count(packages.pending),
+        count(packages.failed)
+    )];
+    if !packages.last_failure.is_empty() {
+        lines.push(view.paint(Ink::Warn, &safe(&packages.last_failure)));
+    }
     lines
 }
 

@@ -7,6 +7,7 @@ use defenseclaw_model::admission::AdmissionAction;
 use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::Decision;
 use defenseclaw_model::gate::GateAnswer;
+use defenseclaw_model::package::PackageState;
 use defenseclaw_model::record::{Binding, RecordBody};
 use defenseclaw_model::sandbox::{Sandbox, SandboxReport, SandboxRoute, SeenOutside};
 use serde_json::Value;
@@ -120,6 +121,31 @@ pub fn summary(body: &RecordBody) -> String {
                 safe(&entry.artifact.path)
             )
         }
+        RecordBody::Package {
+            package,
+            state,
+            release,
+            severity,
+            findings,
+            detail,
+            ..
+        } => {
+            let which = release
+                .as_ref()
+                .map(|release| format!(" {} ({})", safe(&release.version), safe(&release.integrity)));
+            let outcome = match state {
+                PackageState::Scanned if *findings == 0 => "fetched and scanned, nothing found".to_owned(),
+                PackageState::Scanned => {
+                    format!("fetched and scanned, {}, {findings} findings", severity.as_str())
+                }
+                state => format!("not scanned ({}) — {}", state.as_str(), safe(detail)),
+            };
+            format!(
+                "package {}{}: {outcome}",
+                safe(package),
+                which.unwrap_or_default()
+            )
+        }
         RecordBody::ListChange {
             list,
             state,
@@ -135,6 +161,32 @@ pub fn summary(body: &RecordBody) -> String {
                 safe(state),
                 listed(entry),
                 safe(text("reason"))
+            )
+        }
+        RecordBody::Bundle {
+            state,
+            source,
+            group,
+            revision,
+            signer,
+            detail,
+            by_uid,
+            ..
+        } => {
+            let revision = revision.map(|number| format!(" {number}")).unwrap_or_default();
+            let signer = signer.as_deref().map(|id| format!(", signed by {}", safe(id)));
+            let by = by_uid.map(|uid| format!(" by uid {uid}")).unwrap_or_default();
+            let detail = if detail.is_empty() {
+                String::new()
+            } else {
+                format!(" — {}", safe(detail))
+            };
+            format!(
+                "policy bundle{revision} {}{by}: for {} from {}{}{detail}",
+                safe(&state.replace('_', " ")),
+                safe(group),
+                safe(source),
+                signer.unwrap_or_default()
             )
         }
         RecordBody::Pin {

@@ -1,8 +1,8 @@
-//! `scan-worker`: scans one artifact for the install gate, closed in.
+//! `scan-worker`: scans one artifact for the install gate, or one package from a registry, closed in.
 //!
 //! ```text
 //! agent ─ starts ─> worker: loads its rules, closes itself in ─> "ready"
-//!       ─ {"kind", "name", "path", "connector"} and the copy's descriptor ─>
+//!       ─ {"kind", "name", "path", "connector"[, "package"]} and the copy's descriptor ─>
 //!       <─ {"bytes": N}, then N bytes of JSON (a `WorkerReport`) in messages of at most 64 KiB ─
 //! ```
 //!
@@ -18,6 +18,8 @@ use std::process::ExitCode;
 use defenseclaw_code::CodeGuard;
 use defenseclaw_detect::scan::Scanner;
 use defenseclaw_detect::scan::artifact::{CopyError, from_memory, read_copy};
+use defenseclaw_fetch::Wanted;
+use defenseclaw_fetch::wanted::NoPackage;
 use defenseclaw_model::admission::ArtifactKind;
 use defenseclaw_model::gate::{WORKER_MESSAGE, WORKER_REPORT, WorkerReport, WorkerTask};
 use defenseclaw_model::scan::ScanKind;
@@ -49,6 +51,8 @@ enum WorkerError {
     Socket(Errno),
     #[error("the task is not understood: {0}")]
     Task(String),
+    #[error(transparent)]
+    Package(#[from] NoPackage),
     #[error(transparent)]
     Copy(#[from] CopyError),
     #[error("the report cannot be sent: {0}")]
@@ -89,7 +93,13 @@ fn work() -> Result<(), WorkerError> {
     // Whoever wrote it may have left its position at the end.
     copy.rewind().map_err(CopyError::Read)?;
     let artifact = read_copy(copy)?;
-    let report = scanner.scan_read(kind(task.kind), &artifact, &task.path, &task.name);
+    let report = match &task.package {
+        None => scanner.scan_read(kind(task.kind), &artifact, &task.path, &task.name),
+        Some(package) => {
+            let wanted: Wanted = package.package.parse()?;
+            defenseclaw_fetch::scan_read(&wanted, &package.version, &artifact, &scanner)
+        }
+    };
     let signature = artifact.signature.clone();
     drop(artifact);
     let json = bounded(WorkerReport { report, signature })?;

@@ -93,6 +93,7 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
         sandbox: None,
         artifacts: &[],
         mcp: None,
+        packages: &[],
     })?;
     let decided = Instant::now();
     std::hint::black_box(connector.decided(&parsed.native, &decision));

@@ -1,36 +1,25 @@
 //! Finds and reads the configuration.
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use defenseclaw_model::config::{Config, ConfigError, DEFAULT_CONFIG, MAX_CONFIG_BYTES};
+use defenseclaw_model::config::{Config, ConfigError, DEFAULT_CONFIG, files};
 
 /// The configuration in force: the file that `DEFENSECLAW_CONFIG` names (else the default one, if it is there), with
-/// `DEFENSECLAW_SOCKET` and `DEFENSECLAW_STATE` in place of its socket and state folder.
+/// the files of the folder beside it, and `DEFENSECLAW_SOCKET` and `DEFENSECLAW_STATE` in place of its socket and state folder.
 pub fn load() -> Result<Config, ConfigError> {
-    load_with(|name| std::env::var_os(name), Path::new(DEFAULT_CONFIG))
+    load_with(|name| std::env::var_os(name))
 }
 
-fn load_with(variable: impl Fn(&str) -> Option<OsString>, default: &Path) -> Result<Config, ConfigError> {
+fn load_with(variable: impl Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
     let path = |name| {
         variable(name)
             .filter(|value| !value.is_empty())
             .map(PathBuf::from)
     };
     let named = path("DEFENSECLAW_CONFIG");
-    let file = named.as_deref().unwrap_or(default);
-    let mut config = match read(file)? {
-        Some(text) => Config::from_yaml(file, &text)?,
-        None if named.is_none() => Config::default(),
-        None => {
-            let message = "there is no such file; DEFENSECLAW_CONFIG names it".to_owned();
-            return Err(ConfigError::Unreadable {
-                file: file.to_owned(),
-                message,
-            });
-        }
-    };
+    let file = named.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+    let mut config = files::load(named.as_deref())?;
     let (mut socket_from, mut state_from) = ("socket", "state");
     if let Some(socket) = path("DEFENSECLAW_SOCKET") {
         (config.socket, socket_from) = (socket, "DEFENSECLAW_SOCKET");
@@ -50,32 +39,10 @@ fn load_with(variable: impl Fn(&str) -> Option<OsString>, default: &Path) -> Res
     Ok(config)
 }
 
-/// The file's text; `None` if there is no such file.
-fn read(file: &Path) -> Result<Option<String>, ConfigError> {
-    let unreadable = |message: String| ConfigError::Unreadable {
-        file: file.to_owned(),
-        message,
-    };
-    let opened = match std::fs::File::open(file) {
-        Ok(opened) => opened,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(format!("cannot be opened: {error}"))),
-    };
-    let mut text = String::new();
-    opened
-        .take(MAX_CONFIG_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| unreadable(format!("cannot be read: {error}")))?;
-    if text.len() as u64 > MAX_CONFIG_BYTES {
-        return Err(unreadable(format!(
-            "is over {MAX_CONFIG_BYTES} bytes; that is no configuration of ours"
-        )));
-    }
-    Ok(Some(text))
-}
-
 #[cfg(test)]
 mod tests {
+    use defenseclaw_model::config::MAX_CONFIG_BYTES;
+
     use super::*;
 
     fn load_from(file: &Path, more: &[(&str, &str)]) -> Result<Config, String> {
@@ -86,7 +53,7 @@ mod tests {
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| value.into()),
         };
-        load_with(variable, Path::new("/nowhere")).map_err(|error| error.to_string())
+        load_with(variable).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -112,11 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_default_file_may_be_missing() {
-        assert_eq!(
-            load_with(|_| None, Path::new("/nowhere/c.yaml")).unwrap(),
-            Config::default()
-        );
+    fn a_named_file_must_be_there() {
         let error = load_from(Path::new("/nowhere/c.yaml"), &[]).unwrap_err();
         assert!(error.contains("no such file"), "{error}");
     }
@@ -138,7 +101,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("c.yaml");
         std::fs::write(&file, vec![b'#'; MAX_CONFIG_BYTES as usize + 1]).unwrap();
-        assert!(load_from(&file, &[]).unwrap_err().contains("is over"));
+        assert!(load_from(&file, &[]).unwrap_err().contains("is larger"));
         std::fs::write(&file, b"mode: \xff\n").unwrap();
         assert!(load_from(&file, &[]).unwrap_err().contains("cannot be read"));
         std::fs::write(&file, "mod: action\n").unwrap();

@@ -7,20 +7,26 @@ use std::time::Duration;
 use defenseclaw_audit::Ledger;
 use defenseclaw_harness::contract::Contracts;
 use defenseclaw_model::config::{ApiConfig, Config};
+use defenseclaw_model::gate::ListEntry;
+use defenseclaw_service::Notifier;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::admission::{Admissions, lists};
 use crate::agent::{AgentLink, Agents};
+use crate::alive::{self, Alive};
 use crate::api::Api;
 use crate::approvals::Approvals;
+use crate::bundle::{self, Bundles};
 use crate::clock;
 use crate::engine::{Engine, Parts, sandbox};
 use crate::error::GatewayError;
+use crate::held::Held;
 use crate::judge::Judge;
 use crate::ledger_writer::{Ended, LedgerWriter};
 use crate::listen::{self, Socket};
+use crate::packages::Packages;
 use crate::pins::PinBook;
 use crate::redact;
 use crate::rules::RulesInForce;
@@ -43,8 +49,8 @@ const HELPERS: usize = 3;
 /// How long such a thread waits for more work.
 const HELPER_IDLE: Duration = Duration::from_secs(2);
 
-/// Runs the gateway until it is told to stop (`SIGTERM`, `SIGINT`). `started` is called once everything is set up; the program
-/// gives back then what only that needed.
+/// Runs the gateway until it is told to stop (`SIGTERM`, `SIGINT`). `SIGHUP` has it read its rules again. `started` is called once
+/// everything is set up; the program gives back then what only that needed.
 pub fn run(config: &Config, allow_root: bool, started: fn()) -> Result<(), GatewayError> {
     if nix::unistd::geteuid().is_root() && !allow_root {
         return Err(GatewayError::Root);
@@ -67,6 +73,9 @@ pub fn run(config: &Config, allow_root: bool, started: fn()) -> Result<(), Gatew
     runtime.block_on(gateway.run())
 }
 
+/// A listener, and what removes its file at the end; the service manager's stays.
+type Listening = (Option<Socket>, UnixListener);
+
 /// Everything that is set up before the first connection is taken.
 struct Gateway {
     config: Config,
@@ -75,30 +84,27 @@ struct Gateway {
     link: Arc<AgentLink>,
     ledger: LedgerWriter,
     writer_ended: Ended,
-    hooks: (Socket, UnixListener),
-    agent: (Socket, UnixListener),
+    hooks: Listening,
+    agent: Listening,
     loopback: Option<(TcpListener, Token)>,
 }
 
 impl Gateway {
     fn start(config: &Config) -> Result<Self, GatewayError> {
         let kept = lists::load(&config.state.join(lists::FILE))?;
-        let rules = Arc::new(RulesInForce::start_with(config.policies.as_deref(), kept)?);
+        let mut bundle = bundle::Kept::load(config)?;
+        let rules = Arc::new(first_rules(config, kept, bundle.as_mut())?);
         Contracts::embedded().map_err(|error| GatewayError::Contract(error.clone()))?;
         check_sandboxes(config, &rules)?;
         redact::warm_up();
-        if let Some(folder) = config.socket.parent() {
-            listen::make_folder(folder, 0o755)?;
-        }
         // Before the ledger is touched: a gateway that cannot listen leaves no trace. Who connects meanwhile waits.
-        let hooks = Socket::bind(&config.socket, listen::FOR_ANYONE)?;
-        let agent = Socket::bind(&config.agent_socket(), listen::FOR_THE_AGENT)?;
+        let held = Held::take(config)?;
+        let api = held.api_config(config)?;
+        let hooks = listening(held.hooks, &config.socket, listen::FOR_ANYONE)?;
+        let agent = listening(held.agent, &config.agent_socket(), listen::FOR_THE_AGENT)?;
         listen::make_folder(&config.state, 0o750)?;
-        let loopback = config
-            .api
-            .as_ref()
-            .map(|api| loopback(api, &config.state))
-            .transpose()?;
+        let held = held.api.map(|(listener, _)| listener);
+        let loopback = api.map(|api| loopback(held, &api, &config.state)).transpose()?;
         let path = config.ledger();
         let ledger = Ledger::open(&path, config.durability)?;
         let sessions = Arc::new(Mutex::new(Sessions::rebuild(
@@ -123,6 +129,15 @@ impl Gateway {
             ledger.clone(),
             Arc::clone(&link),
         )?);
+        if let Some(bundle) = bundle {
+            let told = Arc::clone(&admissions);
+            let changed = move || told.rules_changed();
+            let bundles = Bundles::start(bundle, Arc::clone(&rules), ledger.clone(), changed);
+            rules.keep_bundles(bundles.map_err(|source| GatewayError::System {
+                what: "cannot start the thread that keeps policy bundles",
+                source,
+            })?);
+        }
         let agents = Arc::new(Agents {
             admissions: Arc::clone(&admissions),
             link: Arc::clone(&link),
@@ -130,6 +145,7 @@ impl Gateway {
             ledger: ledger.clone(),
             judge: judge.clone(),
         });
+        let packages = Packages::new(&config.installs, ledger.clone());
         let engine = Arc::new(Engine::new(
             config,
             Parts {
@@ -141,6 +157,7 @@ impl Gateway {
                 approvals,
                 admissions,
                 pins,
+                packages,
             },
         ));
         Ok(Self {
@@ -157,16 +174,8 @@ impl Gateway {
     }
 
     async fn run(self) -> Result<(), GatewayError> {
-        let signals = |kind| {
-            signal(kind).map_err(|source| GatewayError::System {
-                what: "cannot wait for signals",
-                source,
-            })
-        };
-        let (mut terminate, mut interrupt) = (
-            signals(SignalKind::terminate())?,
-            signals(SignalKind::interrupt())?,
-        );
+        let mut signals = Signals::new()?;
+        let notifier = Arc::new(Notifier::from_environment());
         record(&self.ledger, "started", self.summary()).await;
         tracing::info!("listening on {}", self.config.socket.display());
 
@@ -179,6 +188,7 @@ impl Gateway {
         let (stop, stopping) = watch::channel(false);
         let slots = Arc::new(Slots::default());
         let config = &self.config;
+        let engine = Arc::clone(&self.engine);
         let api = Api::new(
             self.engine,
             &config.operators,
@@ -194,13 +204,29 @@ impl Gateway {
         let agents = tokio::spawn(self.agents.serve(agents, own_uid));
         let mut writer_ended = self.writer_ended;
 
-        let reason = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = &mut writer_ended => return Err(GatewayError::Stopped("the ledger's writer")),
-            _ = &mut server => return Err(GatewayError::Stopped("the server of hooks")),
+        let status = format!("decides in mode {}", self.config.mode.as_str());
+        alive::ask_over(&self.config.socket)
+            .await
+            .map_err(|source| GatewayError::Deaf {
+                socket: self.config.socket.clone(),
+                source,
+            })?;
+        notifier.ready(&status);
+        let alive = Alive::new(Arc::clone(engine.rules()), self.ledger.clone());
+        let signs = tokio::spawn(alive.give_signs(Arc::clone(&notifier), status.clone()));
+        let reason = loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::Stop(reason) => break reason,
+                    Told::Reload => reload(&engine, &notifier, &status).await,
+                },
+                _ = &mut writer_ended => return Err(GatewayError::Stopped("the ledger's writer")),
+                _ = &mut server => return Err(GatewayError::Stopped("the server of hooks")),
+            }
         };
         tracing::info!("stopping on {reason}");
+        notifier.stopping("finishes what is in flight");
+        signs.abort();
         let _ = stop.send(true);
         // The listeners go first, so that a hook client that comes now is told at once.
         let _ = server.await;
@@ -213,6 +239,9 @@ impl Gateway {
         }
         agents.abort();
         drop(hooks_watch);
+        if let Some(bundles) = engine.rules().bundles() {
+            bundles.stop();
+        }
         self.link.close("the gateway stops");
         record(&self.ledger, "stopped", reason.to_owned()).await;
         self.ledger.stop().await;
@@ -229,6 +258,89 @@ impl Gateway {
             self.engine.rules().current().policy.revision()
         )
     }
+}
+
+/// The rules to start with. A bundle that no longer fits this host or this program is no reason not to start: what there is beside it
+/// decides then, and that is said.
+fn first_rules(
+    config: &Config,
+    kept: Vec<ListEntry>,
+    bundle: Option<&mut bundle::Kept>,
+) -> Result<RulesInForce, GatewayError> {
+    let folder = config.policies.as_deref();
+    if let Some(bundle) = bundle
+        && let Some(files) = bundle.files()
+    {
+        match RulesInForce::start_layers(folder, Some(files), kept.clone()) {
+            Ok(rules) => return Ok(rules),
+            Err(error) => bundle.complain(error.to_string()),
+        }
+    }
+    Ok(RulesInForce::start_with(folder, kept)?)
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop(&'static str),
+    Reload,
+}
+
+/// The signals that the gateway obeys.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, GatewayError> {
+        let signals = |kind| {
+            signal(kind).map_err(|source| GatewayError::System {
+                what: "cannot wait for signals",
+                source,
+            })
+        };
+        Ok(Self {
+            terminate: signals(SignalKind::terminate())?,
+            interrupt: signals(SignalKind::interrupt())?,
+            hangup: signals(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}
+
+/// Reads the rules again. Those that are refused change nothing, and the manager shows that.
+async fn reload(engine: &Arc<Engine>, notifier: &Notifier, status: &str) {
+    notifier.reloading("reads its rules again");
+    let rules = Arc::clone(engine.rules());
+    let outcome = tokio::task::spawn_blocking(move || rules.reload()).await;
+    let (state, detail) = match outcome {
+        Ok(Ok((before, now))) => {
+            engine.admissions().rules_changed();
+            (
+                "policy_reloaded",
+                format!("policy {now}, before {before}; by SIGHUP"),
+            )
+        }
+        Ok(Err(error)) => (
+            "policy_refused",
+            format!("those before stay in force: {error}; by SIGHUP"),
+        ),
+        Err(error) => ("policy_refused", format!("it failed inside: {error}; by SIGHUP")),
+    };
+    tracing::info!("{state}: {detail}");
+    record(engine.ledger(), state, detail).await;
+    notifier.ready(&match state {
+        "policy_refused" => format!("{status}; the new rules were refused, those before stay in force"),
+        _ => status.to_owned(),
+    });
 }
 
 /// A room that nobody can open is said before the first call, not at it.
@@ -248,9 +360,24 @@ fn check_sandboxes(config: &Config, rules: &RulesInForce) -> Result<(), GatewayE
     Ok(())
 }
 
+/// The service manager's listener, else one of our own.
+fn listening(held: Option<UnixListener>, path: &Path, mode: u32) -> Result<Listening, GatewayError> {
+    if let Some(listener) = held {
+        return Ok((None, listener));
+    }
+    if let Some(folder) = path.parent() {
+        listen::make_folder(folder, 0o755)?;
+    }
+    Socket::bind(path, mode).map(|(socket, listener)| (Some(socket), listener))
+}
+
 /// The listener on loopback with its token, which is made if it is not there.
-fn loopback(api: &ApiConfig, state: &Path) -> Result<(TcpListener, Token), GatewayError> {
-    let listener = listen::loopback(api.listen)?;
+fn loopback(
+    held: Option<TcpListener>,
+    api: &ApiConfig,
+    state: &Path,
+) -> Result<(TcpListener, Token), GatewayError> {
+    let listener = held.map_or_else(|| listen::loopback(api.listen), Ok)?;
     let file = api.token_file.clone().unwrap_or_else(|| state.join(TOKEN));
     let token = Token::load(&file)?;
     tracing::info!("listening on {}, for the token in {}", api.listen, file.display());
@@ -259,6 +386,6 @@ fn loopback(api: &ApiConfig, state: &Path) -> Result<(TcpListener, Token), Gatew
 
 async fn record(ledger: &LedgerWriter, state: &str, detail: String) {
     if let Err(error) = ledger.note("gateway", state, detail).await {
-        tracing::error!("that the gateway has {state} could not be recorded: {error}");
+        tracing::error!("gateway {state}: could not be recorded: {error}");
     }
 }

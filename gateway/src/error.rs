@@ -6,6 +6,7 @@ use defenseclaw_audit::LedgerError;
 use defenseclaw_model::config::ConfigError;
 
 use crate::admission::ListsError;
+use crate::bundle::BundleFault;
 use crate::rules::RulesError;
 use crate::token::TokenError;
 
@@ -26,6 +27,9 @@ pub enum GatewayError {
         /// Why not, and what to do.
         why: String,
     },
+    /// Signed policy bundles cannot be kept.
+    #[error("policy bundles: {0}")]
+    Bundles(#[from] BundleFault),
     /// The pins cannot be read.
     #[error("{0}")]
     Pins(#[from] defenseclaw_mcp::pins::PinError),
@@ -69,6 +73,17 @@ pub enum GatewayError {
         path: PathBuf,
         /// Most bytes.
         limit: usize,
+    },
+    /// A socket of the service manager's cannot be used.
+    #[error(transparent)]
+    Held(#[from] defenseclaw_service::sockets::SocketsError),
+    /// The gateway serves, and its own first request finds no answer.
+    #[error("the gateway listens on {}, and {source}. See the log before this line", socket.display())]
+    Deaf {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: std::io::Error,
     },
     /// The API's address is not loopback.
     #[error(

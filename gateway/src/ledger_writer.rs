@@ -104,6 +104,9 @@ enum Job {
         sensor: String,
         done: oneshot::Sender<Result<(u64, Cursor), AppendError>>,
     },
+    Ping {
+        done: oneshot::Sender<Result<(), AppendError>>,
+    },
 }
 
 /// A sensor's batch, to be appended once.
@@ -186,6 +189,11 @@ impl LedgerWriter {
     pub async fn sensor_position(&self, sensor: &str) -> Result<(u64, Cursor), AppendError> {
         let sensor = sensor.to_owned();
         self.ask(|done| Job::Position { sensor, done }).await
+    }
+
+    /// Returns when the writer has come to it: everything handed over before is written then, or refused.
+    pub async fn ping(&self) -> Result<(), AppendError> {
+        self.ask(|done| Job::Ping { done }).await
     }
 
     async fn ask<T>(
@@ -271,6 +279,10 @@ impl Writer {
                     }
                     Job::Position { sensor, done } => {
                         let _ = done.send(self.ledger.sensor_position(&sensor).map_err(shared));
+                    }
+                    Job::Ping { done } => {
+                        self.append_group(&mut group);
+                        let _ = done.send(Ok(()));
                     }
                 }
                 let records: usize = group.iter().map(|(bundle, _)| bundle.drafts.len()).sum();

@@ -17,7 +17,7 @@ pub const FOR_ANYONE: u32 = 0o666;
 /// The agent is root.
 pub const FOR_THE_AGENT: u32 = 0o600;
 
-/// A socket that is served by this process. Dropping it removes the socket's file.
+/// A socket that this process made. Dropping it removes the socket's file.
 #[derive(Debug)]
 pub struct Socket {
     path: PathBuf,

@@ -8,8 +8,8 @@ use nix::libc::{PF_W, PT_LOAD, dl_iterate_phdr, dl_phdr_info};
 use nix::sys::mman::{MmapAdvise, madvise};
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Gives back freed heap, and unmaps program text; what is used again is mapped again from the page cache.
-pub(crate) fn give_back() {
+/// Gives back freed heap of the gateway's own allocator, and unmaps program text; what is used again is mapped again from the page cache.
+pub fn give_back() {
     // SAFETY: it takes no pointer and may be called at any time, from any thread.
     unsafe { libmimalloc_sys::mi_collect(true) };
     // SAFETY: the callback has the signature that is asked for, keeps nothing of what it is given, and needs no data.

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use defenseclaw_model::api::Status;
 
+use crate::bundle::Bundles;
 use crate::engine::Engine;
 
 /// The present state.
@@ -23,6 +24,8 @@ pub fn status(engine: &Engine, started: Instant) -> Status {
         hooks: engine.counters().read(),
         sandboxes: engine.sandboxed(),
         gate: Some(engine.admissions().status()),
+        bundle: engine.rules().bundles().map(Bundles::status),
+        packages: Some(engine.packages().status()),
     }
 }
 

@@ -368,7 +368,7 @@ led := {
 
 refused(finding) := sprintf("Refused by policy: %s.%s", [finding.message, advice(finding)])
 
-asked(finding) := sprintf("Needs a person's approval: %s.%s", [finding.message, advice(finding)])
+asked(finding) := sprintf("Needs a person's approval: %s.%s%s", [finding.message, advice(finding), scan_note])
 
 advice(finding) := "" if object.get(finding, "remedy", "") == ""
 

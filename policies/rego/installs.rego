@@ -4,6 +4,9 @@
 # or what arrives can be changed on its way. What extends the agent itself (a server, a plugin, a skill) is asked about, unless it
 # was admitted already, the operator's lists allow it, or it comes from a publisher that the agents' own documentation names.
 #
+# Where the host is configured so, packages are fetched and scanned before: `input.packages` then says what is known of each. What was
+# scanned is a version with its checksum; where the call leaves the version open, another may be installed, and that is said.
+#
 # Each rule gives one finding at most, about all that it fits. Hosts are data (`data.installs`).
 package defenseclaw.decision
 
@@ -42,7 +45,7 @@ listed_package(install) if {
 package_name(install) := concat(":", [install.ecosystem, install.name])
 
 install_findings := [told |
-	some rule in install_rules
+	some rule in array.concat(rules_of_packages, install_rules)
 	count(rule.fits) > 0
 	finding := {
 		"rule": rule.id,
@@ -50,7 +53,7 @@ install_findings := [told |
 		"severity": rule.severity,
 		"message": rule.message,
 		"remedy": rule.remedy,
-		"evidence": [shown(install) | some install in rule.fits],
+		"evidence": [evidence_of(fit) | some fit in rule.fits],
 		"confidence": rule.confidence,
 	}
 	told := {"finding": finding, "waivers": fitting(finding)}
@@ -60,9 +63,18 @@ shown(install) := package_name(install) if object.get(install, "from", "") == ""
 
 shown(install) := sprintf("%s from %s", [package_name(install), install.from]) if object.get(install, "from", "") != ""
 
+# A package with what is known of it, and an install.
+evidence_of(fit) := file(fit) if fit.state
+
+evidence_of(fit) := shown(fit) if not fit.state
+
 first_of(fits) := shown(fits[0]) if count(fits) > 0
 
 first_of(fits) := "" if count(fits) == 0
+
+rules_of_packages := package_rules if input.packages
+
+rules_of_packages := [] if not input.packages
 
 install_rules := [
 	{
@@ -119,6 +131,69 @@ install_rules := [
 		"id": "install.agent-text", "severity": "LOW", "confidence": 60, "fits": texts,
 		"message": sprintf("this writes something that an agent follows: %s", [first_of(texts)]),
 		"remedy": "Read it before it is used",
+	},
+]
+
+package_rules := [
+	{
+		"id": "install.scan-found", "severity": "CRITICAL", "confidence": surest(found_in("CRITICAL")), "fits": found_in("CRITICAL"),
+		"message": found_message(found_in("CRITICAL")),
+		"remedy": "Do not install it",
+	},
+	{
+		"id": "install.scan-found", "severity": "HIGH", "confidence": surest(found_in("HIGH")), "fits": found_in("HIGH"),
+		"message": found_message(found_in("HIGH")),
+		"remedy": "Do not install it before the person has looked at it: defenseclaw-cli scan package shows all that is in it",
+	},
+	{
+		"id": "install.altered", "severity": "HIGH", "confidence": 95, "fits": in_state({"altered"}),
+		"message": sprintf("what came is not what its registry says it is: %s", [detailed(in_state({"altered"}))]),
+		"remedy": "Do not install it; somebody between here and the registry may have changed it",
+	},
+	{
+		"id": "install.unreachable", "severity": "HIGH", "confidence": 90, "fits": unreachable("deny"),
+		"message": sprintf("its registry could not be asked, and nothing is installed here unseen: %s", [detailed(unreachable("deny"))]),
+		"remedy": "Try again when the registry can be reached",
+	},
+	{
+		"id": "install.unreachable", "severity": "MEDIUM", "confidence": 70, "fits": unreachable("ask"),
+		"message": sprintf("its registry could not be asked, so nobody has looked at it: %s", [detailed(unreachable("ask"))]),
+		"remedy": "Try again when the registry can be reached, or let the person decide",
+	},
+	{
+		"id": "install.being-scanned", "severity": "MEDIUM", "confidence": 70, "fits": in_state({"scanning"}),
+		"message": sprintf("%s is still being fetched and scanned", [names(in_state({"scanning"}))]),
+		"remedy": "Make the same call again in a moment; `defenseclaw-cli audit query --kind package` shows what came of it",
+	},
+	{
+		"id": "install.not-scanned", "severity": "MEDIUM", "confidence": 70, "fits": in_state({"elsewhere", "too_large", "unscanned", "busy"}),
+		"message": sprintf("nobody has looked at what this would install: %s", [detailed(in_state({"elsewhere", "too_large", "unscanned", "busy"}))]),
+		"remedy": "Let the person decide",
+	},
+	{
+		"id": "install.absent", "severity": "MEDIUM", "confidence": 70, "fits": in_state({"absent"}),
+		"message": sprintf("its registry does not have %s; the name may be made up, and whoever registers it first decides what it is", [names(in_state({"absent"}))]),
+		"remedy": "Make sure of the name and version",
+	},
+	{
+		"id": "install.other-version", "severity": "MEDIUM", "confidence": 68, "fits": other_versions,
+		"message": sprintf("another version than the call asks for was scanned: %s", [files(other_versions)]),
+		"remedy": "Name the version that was scanned",
+	},
+	{
+		"id": "install.scan-doubts", "severity": "LOW", "confidence": 60, "fits": found_in("MEDIUM"),
+		"message": found_message(found_in("MEDIUM")),
+		"remedy": "Read what was found before relying on it",
+	},
+	{
+		"id": "install.open-version", "severity": "LOW", "confidence": 60, "fits": open_versions,
+		"message": sprintf("the call names no exact version, so another than the one that was scanned may be installed: %s", [files(open_versions)]),
+		"remedy": "Name the version that was scanned",
+	},
+	{
+		"id": "install.unreachable", "severity": "LOW", "confidence": 60, "fits": unreachable("allow"),
+		"message": sprintf("its registry could not be asked, and this host is configured to go on: %s", [detailed(unreachable("allow"))]),
+		"remedy": "Look at it with defenseclaw-cli scan package when the registry can be reached",
 	},
 ]
 
@@ -251,3 +326,48 @@ answered(finding) if {
 settled(install) if admitted(install)
 
 settled(install) if listed_package(install)
+
+# --- What is known of packages before they are installed -------------------------------------------------------------------------
+
+# Those that the lists allow are not weighed.
+looked_at := [known | some known in input.packages; not listed_package(known)]
+
+in_state(states) := [known | some known in looked_at; known.state in states]
+
+unreachable(answer) := [known | some known in in_state({"unreachable"}); known.unreachable == answer]
+
+found_in(severity) := [known | some known in in_state({"scanned"}); known.severity == severity]
+
+open_versions := [known | some known in in_state({"scanned"}); known.fit == "open"]
+
+other_versions := [known | some known in in_state({"scanned"}); known.fit == "other"]
+
+surest(found) := max(array.concat([0], [known.confidence | some known in found]))
+
+names(found) := concat(", ", [package_name(known) | some known in found])
+
+# The version and the file that were looked at.
+file(known) := package_name(known) if known.version == ""
+
+file(known) := sprintf("%s %s (%s)", [package_name(known), known.version, known.integrity]) if known.version != ""
+
+files(found) := concat(", ", [file(known) | some known in found])
+
+detailed(found) := sprintf("%s: %s", [file(found[0]), trim_suffix(found[0].detail, ".")]) if count(found) > 0
+
+detailed(found) := "" if count(found) == 0
+
+found_message(found) := sprintf("the scan of %s found: %s", [file(found[0]), trim_suffix(found[0].detail, ".")]) if count(found) > 0
+
+found_message(found) := "" if count(found) == 0
+
+# For what is asked about anyway, whoever asks: what was looked at before.
+scan_note := sprintf(" Fetched and scanned before: %s.", [concat("; ", [scan_of(known) | some known in array.slice(in_state({"scanned"}), 0, 5)])]) if {
+	count(in_state({"scanned"})) > 0
+}
+
+scan_note := "" if count(in_state({"scanned"})) == 0
+
+scan_of(known) := sprintf("%s, worst finding %s", [file(known), known.severity]) if known.fit == "exact"
+
+scan_of(known) := sprintf("%s, worst finding %s, and another version may be installed", [file(known), known.severity]) if known.fit != "exact"

@@ -138,3 +138,93 @@ test_an_exception_keeps_the_finding_and_says_whose_it_is if {
 	other := decision.decision with input as installs({"like": "zodd", "name": "ky"}) with data.operator.exceptions as [entry]
 	other.verdict == "deny"
 }
+
+# --- Packages that were fetched before -------------------------------------------------------------------------------------------
+
+fetched := {
+	"ecosystem": "npm", "name": "zod", "state": "scanned", "version": "4.1.0", "integrity": "sha512-x", "fit": "exact",
+	"severity": "NONE", "confidence": 100, "findings": [], "detail": "", "unreachable": "ask",
+}
+
+known(changes) := object.union(installs({"version": "exact", "asked": "4.1.0"}), {"packages": [object.union(fetched, changes)]})
+
+test_what_is_known_of_a_package_and_its_benign_twin if {
+	every expected in [
+		[{}, "allow", ""],
+		[{"severity": "LOW"}, "allow", ""],
+		[{"severity": "MEDIUM", "detail": "d"}, "allow", "install.scan-doubts"],
+		[{"severity": "HIGH", "confidence": 90, "detail": "d"}, "deny", "install.scan-found"],
+		[{"severity": "HIGH", "confidence": 50, "detail": "d"}, "ask", "install.scan-found"],
+		[{"severity": "CRITICAL", "confidence": 10, "detail": "d"}, "deny", "install.scan-found"],
+		[{"fit": "open"}, "allow", "install.open-version"],
+		[{"fit": "other"}, "ask", "install.other-version"],
+		[{"state": "scanning", "version": "", "fit": "other"}, "ask", "install.being-scanned"],
+		[{"state": "altered", "fit": "other", "detail": "d"}, "deny", "install.altered"],
+		[{"state": "absent", "version": "", "fit": "other"}, "ask", "install.absent"],
+		[{"state": "elsewhere", "version": "", "fit": "other"}, "ask", "install.not-scanned"],
+		[{"state": "too_large", "fit": "other"}, "ask", "install.not-scanned"],
+		[{"state": "unscanned", "fit": "other"}, "ask", "install.not-scanned"],
+		[{"state": "busy", "version": "", "fit": "other"}, "ask", "install.not-scanned"],
+		[{"state": "unreachable", "version": "", "fit": "other"}, "ask", "install.unreachable"],
+		[{"state": "unreachable", "version": "", "fit": "other", "unreachable": "deny"}, "deny", "install.unreachable"],
+		[{"state": "unreachable", "version": "", "fit": "other", "unreachable": "allow"}, "allow", "install.unreachable"],
+	] {
+		answer := decision.decision with input as known(expected[0])
+		answer.verdict == expected[1]
+		rules_of(answer) == {rule | some rule in [expected[2]]; rule != ""}
+	}
+}
+
+test_a_refusal_names_the_version_and_the_file if {
+	answer := decision.decision with input as known({"severity": "CRITICAL", "detail": "It sends keys away."})
+	answer.reason == "Refused by policy: the scan of npm:zod 4.1.0 (sha512-x) found: It sends keys away. Do not install it."
+	answer.findings[0].evidence == ["npm:zod 4.1.0 (sha512-x)"]
+}
+
+test_who_waits_is_told_where_to_look if {
+	answer := decision.decision with input as known({"state": "scanning", "version": "", "fit": "other"})
+	answer.reason == "Needs a person's approval: npm:zod is still being fetched and scanned. Make the same call again in a moment; `defenseclaw-cli audit query --kind package` shows what came of it."
+}
+
+test_of_several_packages_the_worst_decides if {
+	bad := object.union(fetched, {"name": "bad", "severity": "CRITICAL", "detail": "d"})
+	both := object.union(installs({}), {"packages": [fetched, bad]})
+	answer := decision.decision with input as both
+	answer.verdict == "deny"
+	answer.findings[0].evidence == ["npm:bad 4.1.0 (sha512-x)"]
+}
+
+test_an_allowed_package_is_not_weighed_whatever_its_scan_found if {
+	entry := {"owner": "o", "reason": "r", "subject": "package npm:zod", "expires_ns": 2000, "package": "npm:zod"}
+	bad := known({"severity": "CRITICAL", "detail": "d"})
+	answer := decision.decision with input as bad with data.operator.allow as [entry]
+	answer.verdict == "allow"
+	other := decision.decision with input as bad with data.operator.allow as [object.union(entry, {"package": "npm:ky"})]
+	other.verdict == "deny"
+}
+
+test_what_extends_the_agent_is_asked_about_with_its_scan if {
+	scanned := object.union(adds({}), {"packages": [object.union(fetched, {"name": "x-mcp"})]})
+	answer := decision.decision with input as scanned
+	answer.verdict == "ask"
+	answer.rule == "install.agent"
+	endswith(answer.reason, " Fetched and scanned before: npm:x-mcp 4.1.0 (sha512-x), worst finding NONE.")
+	open_version := object.union(adds({}), {"packages": [object.union(fetched, {"name": "x-mcp", "fit": "open"})]})
+	told := decision.decision with input as open_version
+	endswith(told.reason, ", worst finding NONE, and another version may be installed.")
+
+	# Whoever asks: here a pack does.
+	added := object.union(found("MEDIUM", 90), {"rule": "cognitive.mcp-added"})
+	by_pack := decision.decision with input as object.union(scanned, {"findings": [added]})
+	by_pack.rule == "cognitive.mcp-added"
+	contains(by_pack.reason, "npm:x-mcp 4.1.0 (sha512-x)")
+	bad := object.union(adds({}), {"packages": [object.union(fetched, {"name": "x-mcp", "severity": "CRITICAL", "detail": "d"})]})
+	refused := decision.decision with input as bad
+	refused.verdict == "deny"
+	refused.rule == "install.scan-found"
+}
+
+test_a_session_in_observe_mode_comes_to_the_same if {
+	answer := decision.decision with input as object.union(known({"severity": "CRITICAL", "detail": "d"}), {"mode": "observe"})
+	answer.verdict == "deny"
+}

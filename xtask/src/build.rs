@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail};
 
 use crate::ebpf;
-use crate::host::{Host, copy_if_changed, run, step};
+use crate::host::{Host, run, step};
 use crate::setup::{self, Wanted};
+use crate::shipped;
 
-/// Daemons and the operator's tool: package and program share their name.
-const PROGRAMS: [&str; 3] = ["defenseclaw-gateway", "defenseclaw-agent", TOOL];
+/// The root daemon, and gateway and operator's tool in one: package and program share their name.
+const PROGRAMS: [&str; 2] = [AGENT, WHOLE];
+const AGENT: &str = "defenseclaw-agent";
+const WHOLE: &str = "defenseclaw-whole";
 
 /// The operator's tool.
 const TOOL: &str = "defenseclaw-cli";
+/// Another name of the whole tool, by which it is the gateway.
+const GATEWAY: &str = "defenseclaw-gateway";
 /// Programs that are started for each tool call: package and program.
 const SMALL: [(&str, &str); 3] = [
     ("defenseclaw-hook", "defenseclaw-hook"),
@@ -23,24 +28,30 @@ const SMALL: [(&str, &str); 3] = [
 
 /// Builds everything and returns the folder that holds it.
 pub(crate) fn build(host: &Host) -> Result<PathBuf> {
-    setup::install(host, Wanted::build())?;
-    let object = ebpf::build(host, &ebpf::Options::default())?;
-    step("gateway, agent, cli", || {
-        let mut command = host.cargo(["build", "--release"]);
+    let wanted = Wanted {
+        arch: host.arch,
+        ..Wanted::build()
+    };
+    setup::install(host, wanted)?;
+    let object = ebpf::build(host, &ebpf::Options::for_kernels_of(host.arch))?;
+    step("agent, gateway and cli", || {
+        let mut command = host.release(["build", "--release"])?;
         command.args(PROGRAMS.map(|name| format!("--package={name}")));
         command.args(PROGRAMS.map(|name| format!("--bin={name}")));
         // The demo's and the guests' programs, in the same invocation so that nothing is compiled twice.
-        command.args([
-            "--package=defenseclaw-testkit",
-            "--bin=demo",
-            "--bin=scripted-agent",
-            "--bin=actor",
-        ]);
-        command.args([
-            "--package=defenseclaw-vm-tests",
-            "--bin=vm-test",
-            "--bin=guest-init",
-        ]);
+        if host.cross.is_empty() {
+            command.args([
+                "--package=defenseclaw-testkit",
+                "--bin=demo",
+                "--bin=scripted-agent",
+                "--bin=actor",
+            ]);
+            command.args([
+                "--package=defenseclaw-vm-tests",
+                "--bin=vm-test",
+                "--bin=guest-init",
+            ]);
+        }
         run(command.env("DEFENSECLAW_EBPF_OBJECT", &object))
     })?;
     let [hook, shell, front] =
@@ -48,18 +59,17 @@ pub(crate) fn build(host: &Host) -> Result<PathBuf> {
     let (hook, shell, front) = (hook?, shell?, front?);
     let dist = host.dist();
     fs::create_dir_all(dist.join("lib"))?;
-    for name in PROGRAMS {
-        // The tool lies behind the small program of its name.
-        let to = if name == TOOL {
-            dist.join("lib").join(TOOL)
-        } else {
-            dist.join(name)
-        };
-        copy_if_changed(&host.target.join("release").join(name), &to)?;
-    }
-    copy_if_changed(&hook, &dist.join("defenseclaw-hook"))?;
-    copy_if_changed(&shell, &dist.join("defenseclaw-shell"))?;
-    copy_if_changed(&front, &dist.join(TOOL))?;
+    let release = host.release_folder();
+    let (objcopy, symbols) = (host.objcopy(), Host::symbols(&dist));
+    let ship = |built: &Path, to: &str| shipped::ship(&objcopy, built, &dist.join(to), &symbols);
+    ship(&release.join(AGENT), AGENT)?;
+    // The whole tool lies behind the small program of its name.
+    ship(&release.join(WHOLE), &format!("lib/{TOOL}"))?;
+    shipped::name(&format!("lib/{TOOL}"), &dist.join(GATEWAY))?;
+    ship(&hook, "defenseclaw-hook")?;
+    ship(&shell, "defenseclaw-shell")?;
+    ship(&front, TOOL)?;
+    step("size of what is installed", || shipped::within_budget(&dist))?;
     Ok(dist)
 }
 
@@ -77,9 +87,9 @@ pub(crate) fn small_static(host: &Host, package: &str, program: &str) -> Result<
         package,
     ]);
     command.args(["--bin", program, "--target-dir"]).arg(&folder);
-    command
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    let mut flags = host.path_flags(&host.rustc())?;
+    flags.push("-Ctarget-feature=+crt-static".into());
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     run(&mut command)?;
     let built = folder.join(&host.triple).join("hook").join(program);
     if needs_dynamic_linker(&built)? {

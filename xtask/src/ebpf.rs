@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use sha2::{Digest as _, Sha256};
 
+use crate::arch::Architecture;
 use crate::host::{Host, copy_if_changed, run, step};
 use crate::setup::{self, Wanted};
 use crate::toolchain::{self, Compiler};
@@ -18,39 +19,18 @@ use crate::toolchain::{self, Compiler};
 pub(crate) struct Options {
     /// For kernels of this architecture.
     #[arg(long, value_enum, default_value_t = Architecture::own())]
-    arch: Architecture,
+    pub(crate) arch: Architecture,
     /// Kernel programs that log (slower; for debugging them).
     #[arg(long)]
     debug_probes: bool,
 }
 
-/// A kernel's architecture: it decides the layout of `pt_regs`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Architecture {
-    Amd64,
-    Arm64,
-}
-
-impl Default for Architecture {
-    fn default() -> Self {
-        Self::own()
-    }
-}
-
-impl Architecture {
-    fn own() -> Self {
-        if cfg!(target_arch = "aarch64") {
-            Self::Arm64
-        } else {
-            Self::Amd64
-        }
-    }
-
-    /// As `bpf_target_arch` and rustc spell it.
-    fn rust(self) -> &'static str {
-        match self {
-            Self::Amd64 => "x86_64",
-            Self::Arm64 => "aarch64",
+impl Options {
+    /// What is shipped for kernels of `arch`.
+    pub(crate) fn for_kernels_of(arch: Architecture) -> Self {
+        Self {
+            arch,
+            debug_probes: false,
         }
     }
 }
@@ -63,13 +43,15 @@ pub(crate) fn build(host: &Host, options: &Options) -> Result<PathBuf> {
     let folder = host.target.join("ebpf").join(options.arch.rust());
     let object = folder.join("defenseclaw-ebpf.o");
     let stamp = folder.join("inputs.sha256");
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{}\"", options.arch.rust()),
         "-Cdebuginfo=2".into(),
         "-Cpanic=abort".into(),
         "-Clink-arg=--btf".into(),
         "-Ctarget-cpu=v3".into(),
     ];
+    // The object's line information names its sources; where they lie here is nobody's business.
+    flags.extend(host.path_flags(&compiler.rustc)?);
     let inputs = digest(host, &compiler, &linker, &flags, options.debug_probes)?;
     if object.is_file() && fs::read_to_string(&stamp).is_ok_and(|old| old == inputs) {
         return Ok(object);

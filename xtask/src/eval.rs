@@ -48,7 +48,7 @@ pub(crate) fn eval(host: &Host, options: &Options) -> Result<()> {
         vec!["eval", "defenseclaw-cli"]
     };
     step("programs to measure with", || {
-        let mut command = host.cargo(["build", "--release", "--package=defenseclaw-testkit"]);
+        let mut command = host.release(["build", "--release", "--package=defenseclaw-testkit"])?;
         if options.cli.is_none() {
             command.arg("--package=defenseclaw-cli");
         }

@@ -181,7 +181,7 @@ fn stripped(program: &Path, to: &Path) -> Result<()> {
 
 /// Builds the attacks and the test that runs them; gives the test's program.
 fn sandbox_test(host: &Host) -> Result<PathBuf> {
-    let mut build = host.cargo([
+    let mut build = host.release([
         "test",
         "--no-run",
         "--message-format=json",
@@ -189,13 +189,13 @@ fn sandbox_test(host: &Host) -> Result<PathBuf> {
         "--bin=escape",
         "--test=e2e_sandbox",
         "--release",
-    ]);
-    run(&mut host.cargo([
+    ])?;
+    run(&mut host.release([
         "build",
         "--release",
         "--package=defenseclaw-testkit",
         "--bin=escape",
-    ]))?;
+    ])?)?;
     let output = build.stderr(std::process::Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let program = text.lines().rev().find_map(|line| {

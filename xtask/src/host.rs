@@ -1,7 +1,7 @@
 //! This checkout and this machine: paths, programs, running commands.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,7 +9,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Architecture;
+
 /// Where things are.
+#[derive(Clone)]
 pub(crate) struct Host {
     /// The checkout.
     pub(crate) root: PathBuf,
@@ -17,9 +20,19 @@ pub(crate) struct Host {
     pub(crate) target: PathBuf,
     /// The cargo that runs us.
     pub(crate) cargo: PathBuf,
-    /// The compiler's name for this machine, for instance `x86_64-unknown-linux-gnu`.
+    /// The compiler's name for what is built for, for instance `x86_64-unknown-linux-gnu`: this machine unless
+    /// [`Host::built_for`] says otherwise.
     pub(crate) triple: String,
+    /// What is built for.
+    pub(crate) arch: Architecture,
+    /// What cargo is told where that is not this machine.
+    pub(crate) cross: Vec<(String, OsString)>,
 }
+
+/// Where the checkout, cargo's sources and the compiler's own seem to lie in what is shipped: the same everywhere.
+const SHOWN_ROOT: &str = "/usr/src/defenseclaw";
+const SHOWN_CARGO: &str = "/usr/src/cargo";
+const SHOWN_RUST: &str = "/usr/src/rust";
 
 impl Host {
     pub(crate) fn look() -> Result<Self> {
@@ -45,6 +58,8 @@ impl Host {
             target,
             cargo,
             triple,
+            arch: Architecture::own(),
+            cross: Vec::new(),
         })
     }
 
@@ -54,8 +69,71 @@ impl Host {
         command
             .args(arguments)
             .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &self.target);
+            .env("CARGO_TARGET_DIR", &self.target)
+            .envs(self.cross.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    /// A cargo command whose programs hold no path of this machine: the same sources give the same bytes wherever they
+    /// are built. Everything of the profile `release` is built so, because other flags would build it all anew.
+    pub(crate) fn release<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Command> {
+        let mut command = self.cargo(arguments);
+        command
+            .env(
+                "CARGO_ENCODED_RUSTFLAGS",
+                self.path_flags(&self.rustc())?.join("\x1f"),
+            )
+            .env("CFLAGS", self.c_flags()?);
+        Ok(command)
+    }
+
+    /// The compiler of what is built.
+    pub(crate) fn rustc(&self) -> PathBuf {
+        let own = self.cross.iter().find(|(name, _)| name == "RUSTC");
+        own.map_or_else(|| "rustc".into(), |(_, rustc)| rustc.into())
+    }
+
+    /// What tells the compiler `rustc` to write other paths than those of this machine.
+    pub(crate) fn path_flags(&self, rustc: &Path) -> Result<Vec<String>> {
+        let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
+        let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
+        // Of several that fit, the last one counts.
+        let mut maps = vec![(source, SHOWN_RUST)];
+        maps.extend(self.shown_paths());
+        let flag = |(from, to): (PathBuf, &str)| format!("--remap-path-prefix={}={to}", from.display());
+        Ok(maps.into_iter().map(flag).collect())
+    }
+
+    fn c_flags(&self) -> Result<String> {
+        let mut flags = Vec::new();
+        for (from, to) in self.shown_paths() {
+            let from = from.display().to_string();
+            // The variable is split at blanks, and there is no way to quote.
+            if from.contains(char::is_whitespace) {
+                bail!("{from}: a folder whose name holds a blank cannot be built in; move the checkout");
+            }
+            flags.push(format!("-ffile-prefix-map={from}={to}"));
+        }
+        Ok(flags.join(" "))
+    }
+
+    fn shown_paths(&self) -> [(PathBuf, &'static str); 3] {
+        let home = env::var_os("HOME").map_or_else(|| "/root".into(), PathBuf::from);
+        let cargo = env::var_os("CARGO_HOME").map_or_else(|| home.join(".cargo"), PathBuf::from);
+        [
+            (cargo, SHOWN_CARGO),
+            (self.root.clone(), SHOWN_ROOT),
+            (self.target.clone(), "/usr/src/defenseclaw/target"),
+        ]
+    }
+
+    /// Where cargo puts the programs of the profile `release`.
+    pub(crate) fn release_folder(&self) -> PathBuf {
+        if self.cross.is_empty() {
+            self.target.join("release")
+        } else {
+            self.target.join(&self.triple).join("release")
+        }
     }
 
     /// Where our own copies of build tools go.
@@ -63,9 +141,29 @@ impl Host {
         self.target.join("tools")
     }
 
-    /// What is shipped.
+    /// What is shipped: `target/dist`, and `target/dist-ARCH` for the other architecture.
     pub(crate) fn dist(&self) -> PathBuf {
-        self.target.join("dist")
+        if self.cross.is_empty() {
+            self.target.join("dist")
+        } else {
+            self.target.join(format!("dist-{}", self.arch.debian()))
+        }
+    }
+
+    /// Symbols of the programs in a folder like [`Host::dist`] lie beside it, as debuggers look for them.
+    pub(crate) fn symbols(programs: &Path) -> PathBuf {
+        let mut name = programs.file_name().unwrap_or_default().to_owned();
+        name.push("-symbols");
+        programs.with_file_name(name)
+    }
+
+    /// The tool that takes symbols out of what is built.
+    pub(crate) fn objcopy(&self) -> String {
+        if self.cross.is_empty() {
+            "objcopy".into()
+        } else {
+            format!("{}-objcopy", self.arch.gnu())
+        }
     }
 
     /// A program in our tools folder or in `PATH`.

@@ -82,24 +82,24 @@ pub(crate) fn bench(host: &Host, options: &BenchOptions) -> Result<()> {
     step("benchmark programs", || {
         let client = build::small_static(host, "defenseclaw-testkit", "echo-client")?;
         crate::host::copy_if_changed(&client, &host.target.join("release/echo-client-static"))?;
-        run(&mut host.cargo([
+        run(&mut host.release([
             "build",
             "--release",
             "--package=defenseclaw-testkit",
             "--bin=bench",
-        ]))?;
-        run(&mut host.cargo([
+        ])?)?;
+        run(&mut host.release([
             "build",
             "--release",
             "--package=defenseclaw-audit",
             "--example=append_cost",
-        ]))?;
-        run(&mut host.cargo([
+        ])?)?;
+        run(&mut host.release([
             "build",
             "--release",
             "--package=defenseclaw-gateway",
             "--example=decide_cost",
-        ]))
+        ])?)
     })?;
     let mut command = as_root(host, "bench");
     command.arg("--bin-dir").arg(dist).args(&options.names);

@@ -5,7 +5,9 @@
 //! | [`toolchain`] | finds a compiler and a linker for the kernel programs |
 //! | [`setup`] | says what is missing, then installs it |
 //! | [`ebpf`] | builds the kernel programs |
-//! | [`build`] | builds what is shipped into `target/dist` |
+//! | [`build`], [`shipped`] | builds what is shipped into `target/dist`, bare and within its bound |
+//! | [`arch`], [`cross`], [`date`] | the two architectures, building for the other one, dates |
+//! | [`deb`], [`repo`] | Debian packages, and the repository that they are installed from |
 //! | [`test`] | every check, every test, one table |
 //! | [`launch`] | demo, benchmarks and guests: builds them and hands over |
 //! | [`eval`] | measures detection on the collections of `policies/evaluation` |
@@ -15,13 +17,19 @@
     reason = "a command-line tool: what it prints is its product"
 )]
 
+mod arch;
 mod build;
+mod cross;
+mod date;
+mod deb;
 mod ebpf;
 mod eval;
 mod guests;
 mod host;
 mod launch;
+mod repo;
 mod setup;
+mod shipped;
 mod test;
 mod toolchain;
 
@@ -48,6 +56,10 @@ enum Command {
     Build,
     /// Build the kernel programs into target/ebpf.
     BuildEbpf(ebpf::Options),
+    /// Make Debian packages of what is shipped.
+    Deb(deb::Options),
+    /// Make a signed APT repository of the packages.
+    Repo(repo::Options),
     /// Set up, build, and run every check and test.
     Test(test::Options),
     /// Set up, build, drive an agent session through the whole path and print its trail.
@@ -78,6 +90,8 @@ fn run() -> anyhow::Result<()> {
         Command::Setup => setup::install(&host, setup::Wanted::everything()),
         Command::Build => build::build(&host).map(drop),
         Command::BuildEbpf(options) => ebpf::build(&host, &options).map(drop),
+        Command::Deb(options) => deb::deb(&host, &options).map(drop),
+        Command::Repo(options) => repo::repo(&host, &options),
         Command::Test(options) => test::test(&host, &options),
         Command::Demo(options) => launch::demo(&host, &options),
         Command::Bench(options) => launch::bench(&host, &options),

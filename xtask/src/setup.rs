@@ -11,6 +11,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::arch::Architecture;
+use crate::cross;
 use crate::host::{Host, describe, find_in_path, run, step, succeeds};
 use crate::toolchain::{self, Compiler};
 
@@ -27,6 +29,12 @@ pub(crate) struct Wanted {
     pub(crate) deny: bool,
     /// Compare with `bash`, `curl` and `jq`.
     pub(crate) bench: bool,
+    /// Make packages.
+    pub(crate) packages: bool,
+    /// Install packages in a clean root.
+    pub(crate) clean_root: bool,
+    /// Build for this architecture.
+    pub(crate) arch: Architecture,
 }
 
 impl Wanted {
@@ -37,6 +45,9 @@ impl Wanted {
             client: true,
             deny: true,
             bench: true,
+            packages: true,
+            clean_root: true,
+            arch: Architecture::own(),
         }
     }
 
@@ -50,19 +61,23 @@ impl Wanted {
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Action {
-    why: String,
-    kind: Kind,
+pub(crate) struct Action {
+    pub(crate) why: String,
+    pub(crate) kind: Kind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     /// The distribution's lists of packages.
     AptLists,
     /// Packages of the distribution.
     Apt(Vec<String>),
+    /// Packages of another architecture beside this machine's.
+    Foreign(&'static str),
     /// A rustup toolchain with the library source.
     Rustup,
+    /// The standard library of another target, from rustup.
+    RustupTarget(&'static str),
     /// A program from crates.io, built with these variables.
     Cargo {
         name: &'static str,
@@ -91,11 +106,9 @@ pub(crate) fn install(host: &Host, wanted: Wanted) -> Result<()> {
         for action in &plan {
             let outcome = step(&action.kind.title(), || action.kind.run(host));
             match (&action.kind, outcome) {
-                // No network to rustup's server, or no such component: the distribution may have a compiler.
-                (Kind::Rustup, Err(error)) => {
-                    eprintln!(
-                        "{error:#}\nrustup cannot provide it; looking for the distribution's compiler instead."
-                    );
+                // No network to rustup's server, or no such component: the distribution may have it.
+                (Kind::Rustup | Kind::RustupTarget(_), Err(error)) => {
+                    eprintln!("{error:#}\nrustup cannot provide it; looking for the distribution's instead.");
                     rustup_failed = true;
                 }
                 (_, outcome) => outcome?,
@@ -130,6 +143,7 @@ fn plan(host: &Host, wanted: Wanted, rustup_failed: bool) -> Result<Vec<Action>>
         }
         plan.push(plan_ebpf(rustup_failed)?);
     }
+    plan.extend(cross::plan(wanted.arch, rustup_failed));
     if wanted.deny && host.find("cargo-deny").is_none() {
         plan.push(Action {
             why: "checks licences and sources of every dependency".into(),
@@ -164,7 +178,7 @@ type Program = (
     &'static str,
 );
 
-const PROGRAMS: [Program; 8] = [
+const PROGRAMS: [Program; 13] = [
     (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
     (
         |_| true,
@@ -185,12 +199,37 @@ const PROGRAMS: [Program; 8] = [
         "boots the test guests",
     ),
     (
-        |w| w.guests,
+        |w| w.guests || w.clean_root,
         DEBIAN_KEYS,
         &["debian-archive-keyring"],
-        "checks the test guests' kernels",
+        "checks the test guests' kernels, and the clean root",
     ),
     (|w| w.client, "npm", &["npm"], "fetches the real Claude Code"),
+    (|w| w.packages, "dpkg-deb", &["dpkg"], "writes packages"),
+    (
+        |w| w.packages,
+        "xz",
+        &["xz-utils"],
+        "compresses the repository's lists",
+    ),
+    (
+        |w| w.packages,
+        "lintian",
+        &["lintian"],
+        "checks packages against Debian's rules",
+    ),
+    (
+        |w| w.packages,
+        "gpg",
+        &["gpg", "gpg-agent"],
+        "signs the repository",
+    ),
+    (
+        |w| w.clean_root,
+        "debootstrap",
+        &["debootstrap"],
+        "makes the root that packages are tried in",
+    ),
     (|w| w.bench, "curl", &["curl"], "the benchmark's comparison"),
     (|w| w.bench, "jq", &["jq"], "the benchmark's comparison"),
 ];
@@ -298,7 +337,7 @@ fn plan_compiler(rustup_failed: bool) -> Result<Action> {
 }
 
 /// Whether apt knows a package that it could install.
-fn apt_has(package: &str) -> bool {
+pub(crate) fn apt_has(package: &str) -> bool {
     let policy = crate::host::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
     policy
         .lines()
@@ -321,7 +360,9 @@ impl Kind {
         match self {
             Self::AptLists => "apt-get update".into(),
             Self::Apt(packages) => format!("apt-get install {}", packages.join(" ")),
+            Self::Foreign(arch) => format!("dpkg --add-architecture {arch}"),
             Self::Rustup => format!("rustup toolchain install {}", toolchain::RUSTUP_RELEASE),
+            Self::RustupTarget(triple) => format!("rustup target add {triple}"),
             Self::Cargo { name, .. } => format!("cargo install {name}"),
         }
     }
@@ -339,6 +380,18 @@ impl Kind {
                     .args(["install", "-y", "--no-install-recommends"])
                     .args(packages);
                 vec![install]
+            }
+            Self::Foreign(arch) => {
+                let mut add = privileged("dpkg");
+                add.args(["--add-architecture", arch]);
+                let mut update = privileged("apt-get");
+                update.arg("update");
+                vec![add, update]
+            }
+            Self::RustupTarget(triple) => {
+                let mut command = Command::new("rustup");
+                command.args(["target", "add", triple]);
+                vec![command]
             }
             Self::Rustup => {
                 let mut command = Command::new("rustup");
@@ -393,7 +446,7 @@ pub(crate) fn is_root() -> bool {
 fn check_privilege(host: &Host, plan: &[Action]) -> Result<()> {
     let apt: Vec<&Action> = plan
         .iter()
-        .filter(|action| matches!(action.kind, Kind::Apt(_) | Kind::AptLists))
+        .filter(|action| matches!(action.kind, Kind::Apt(_) | Kind::AptLists | Kind::Foreign(_)))
         .collect();
     if apt.is_empty() || is_root() {
         return Ok(());

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::build;
+use crate::deb;
 use crate::guests;
 use crate::host::{Host, describe, run};
 use crate::setup::{self, Wanted};
@@ -37,7 +38,9 @@ enum Step {
     Deny,
     /// Tests of each crate.
     Unit,
-    /// Whole stacks: scripted agent and real client.
+    /// Debian packages of the release programs.
+    Packages,
+    /// Whole stacks: scripted agent and real client; the packages in a clean root.
     E2e,
     /// The sensor on another kernel.
     Vm,
@@ -112,6 +115,7 @@ impl Step {
             }
             Self::Deny => single(deny(host)),
             Self::Unit => cargo_test(host, skipped, &["--skip", "e2e::"], &[]),
+            Self::Packages => single(deb::deb(host, &deb::Options::of_built(host)).map(drop)),
             Self::E2e => cargo_test(host, skipped, &["--test-threads=1"], &["--test", "e2e_*"]),
             Self::Vm => vm(host),
         }

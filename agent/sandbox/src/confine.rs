@@ -3,12 +3,17 @@
 //!
 //! Everything that names something by a path or a number outside is gone: no file can be opened, no socket made, no program or
 //! thread started, no memory made executable. A call that is not on the list kills the process, so that an attempt is seen.
+//!
+//! And one that asks the network ([`close_to_network`]): of the host it can read what names and certificates need, and the programs that it
+//! is made of. It writes nothing and listens to nobody.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 
 use landlock::{
-    Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetError, RulesetStatus, Scope,
+    Access as _, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use seccompiler::{
@@ -98,14 +103,8 @@ const ALLOWED: &[libc::c_long] = &[
 /// # Errors
 /// When a step fails. The process must end then.
 pub fn close_in(bounds: Bounds) -> Result<Confined, ConfineError> {
-    let step = |what| move |source: io::Error| ConfineError::Process { what, source };
-    privileges::close_inherited();
-    privileges::no_new_privileges().map_err(step("privileges cannot be given up"))?;
-    privileges::drop_capabilities(true).map_err(step("capabilities cannot be dropped"))?;
-    // SAFETY: takes numbers alone. Nobody of the same user looks into it or attaches to it, and it leaves no core.
-    let dumpable = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
-    host::check(dumpable.into()).map_err(step("the process cannot be closed to others"))?;
-    for (resource, most) in [
+    give_up()?;
+    limit(&[
         (Resource::RLIMIT_AS, bounds.memory),
         (Resource::RLIMIT_CPU, bounds.cpu_s),
         (Resource::RLIMIT_NOFILE, bounds.descriptors),
@@ -113,16 +112,94 @@ pub fn close_in(bounds: Bounds) -> Result<Confined, ConfineError> {
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_MEMLOCK, 0),
-    ] {
-        let failed = |errno: nix::errno::Errno| step("a limit cannot be set")(errno.into());
+    ])?;
+    let landlock = nothing_granted()?;
+    syscalls::enforce(&[filter()?])?;
+    Ok(Confined { landlock })
+}
+
+/// Closes this process to everything but the network and reading what lies in `readable`, for good; it must have no other threads yet.
+/// Its children are closed in with it. `largest`: the most bytes of a file in memory that it writes.
+///
+/// Where this kernel has no Landlock the rest holds all the same, and [`Confined::landlock`] says so.
+///
+/// # Errors
+/// When a step fails. The process must end then.
+pub fn close_to_network(bounds: Bounds, largest: u64, readable: &[&Path]) -> Result<Confined, ConfineError> {
+    give_up()?;
+    limit(&[
+        (Resource::RLIMIT_AS, bounds.memory),
+        (Resource::RLIMIT_CPU, bounds.cpu_s),
+        (Resource::RLIMIT_NOFILE, bounds.descriptors),
+        (Resource::RLIMIT_FSIZE, largest),
+        (Resource::RLIMIT_CORE, 0),
+        (Resource::RLIMIT_MEMLOCK, 0),
+    ])?;
+    let landlock = only_read(readable)?;
+    Ok(Confined { landlock })
+}
+
+/// What a process has that neither kind of these needs.
+fn give_up() -> Result<(), ConfineError> {
+    let step = |what| move |source: io::Error| ConfineError::Process { what, source };
+    privileges::close_inherited();
+    privileges::no_new_privileges().map_err(step("privileges cannot be given up"))?;
+    privileges::drop_capabilities(true).map_err(step("capabilities cannot be dropped"))?;
+    // SAFETY: takes numbers alone. Nobody of the same user looks into it or attaches to it, and it leaves no core.
+    let dumpable = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) };
+    host::check(dumpable.into())
+        .map(drop)
+        .map_err(step("the process cannot be closed to others"))
+}
+
+fn limit(limits: &[(Resource, u64)]) -> Result<(), ConfineError> {
+    for &(resource, most) in limits {
+        let failed = |errno: nix::errno::Errno| ConfineError::Process {
+            what: "a limit cannot be set",
+            source: errno.into(),
+        };
         // Whoever started this process may have set a lower one, which nobody can raise.
         let (_, hard) = getrlimit(resource).map_err(failed)?;
         let most = most.min(hard);
         setrlimit(resource, most, most).map_err(failed)?;
     }
-    let landlock = nothing_granted()?;
-    syscalls::enforce(&[filter()?])?;
-    Ok(Confined { landlock })
+    Ok(())
+}
+
+/// Landlock that grants reading and executing in `readable` and connecting, where this kernel has it.
+fn only_read(readable: &[&Path]) -> Result<i32, ConfineError> {
+    let version = host::landlock_abi();
+    if version == 0 {
+        return Ok(0);
+    }
+    let abi = abi(version);
+    let handled = AccessFs::from_all(abi);
+    let mut rules = Ruleset::default().handle_access(handled)?;
+    if version >= 4 {
+        rules = rules.handle_access(AccessNet::BindTcp)?;
+    }
+    if version >= 6 {
+        rules = rules.scope(Scope::from_all(abi))?;
+    }
+    let mut rules = rules.create()?;
+    // Name services of the host answer on sockets beside their files.
+    let folder = (AccessFs::from_read(abi) | AccessFs::ResolveUnix) & handled;
+    let file = folder & AccessFs::from_file(abi);
+    for path in readable {
+        // What this host does not have needs no grant.
+        let Ok(fd) = PathFd::new(path) else { continue };
+        let access = if path.is_dir() { folder } else { file };
+        rules = rules.add_rule(PathBeneath::new(fd, access))?;
+    }
+    // What a child says to nobody goes there.
+    if let Ok(null) = PathFd::new("/dev/null") {
+        let access = (AccessFs::ReadFile | AccessFs::WriteFile) & handled;
+        rules = rules.add_rule(PathBeneath::new(null, access))?;
+    }
+    match rules.restrict_self()?.ruleset {
+        RulesetStatus::NotEnforced => Err(ConfineError::NotEnforced),
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(version),
+    }
 }
 
 /// Landlock without a single grant, where this kernel has it.
@@ -184,6 +261,8 @@ mod tests {
     /// Says to a test that was started again what it is to try.
     const ATTEMPT: &str = "DEFENSECLAW_CONFINE_ATTEMPT";
     const TEST: &str = "confine::tests::what_is_not_on_the_list_kills";
+    const NETWORK_TEST: &str =
+        "confine::tests::who_asks_the_network_reads_what_it_was_given_and_writes_nothing";
 
     const BOUNDS: Bounds = Bounds {
         memory: 4 << 30,
@@ -280,5 +359,66 @@ mod tests {
         assert_eq!(computed.status.code(), Some(0), "{:?}", computed.status);
         let out = String::from_utf8_lossy(&computed.stdout);
         assert!(out.contains(&(7_u64 * (64 << 20)).to_string()), "{out}");
+    }
+
+    /// Closes this process to all but the network and tries one thing; 0: it was let.
+    fn attempt_beside(what: &str) -> ! {
+        let readable = [
+            Path::new("/usr"),
+            Path::new("/lib"),
+            Path::new("/lib64"),
+            Path::new("/etc/hosts"),
+        ];
+        let closed = close_to_network(BOUNDS, 1 << 20, &readable).is_ok();
+        let done = closed
+            && match what {
+                "hosts" => std::fs::read("/etc/hosts").is_ok(),
+                "passwd" => std::fs::read("/etc/passwd").is_ok(),
+                "list" => std::fs::read_dir("/etc").is_ok(),
+                "write" => {
+                    std::fs::write(std::env::temp_dir().join("defenseclaw-network-attempt"), "x").is_ok()
+                }
+                "null" => std::fs::write("/dev/null", "x").is_ok(),
+                "exec" => Command::new("/usr/bin/true")
+                    .status()
+                    .is_ok_and(|status| status.success()),
+                "listen" => std::net::TcpListener::bind("127.0.0.1:0").is_ok(),
+                "connect" => {
+                    // Nobody listens there: refused is an answer, forbidden is none.
+                    let found = std::net::TcpStream::connect("127.0.0.1:9");
+                    !found.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+                }
+                _ => false,
+            };
+        // SAFETY: ends this process.
+        unsafe { libc::_exit(i32::from(!done)) }
+    }
+
+    #[test]
+    fn who_asks_the_network_reads_what_it_was_given_and_writes_nothing() {
+        if let Ok(what) = std::env::var(ATTEMPT) {
+            attempt_beside(&what);
+        }
+        // Listening is bounded from version 4 on.
+        let version = host::landlock_abi();
+        assert!(version > 0, "this host has no Landlock");
+        for (what, let_through) in [
+            ("hosts", true),
+            ("null", true),
+            ("exec", true),
+            ("connect", true),
+            ("passwd", false),
+            ("list", false),
+            ("write", false),
+            ("listen", version < 4),
+        ] {
+            let own = std::env::current_exe().unwrap();
+            let status = Command::new(own)
+                .args(["--exact", NETWORK_TEST, "--test-threads=1", "--nocapture"])
+                .env(ATTEMPT, what)
+                .status()
+                .unwrap();
+            assert_eq!(status.code(), Some(i32::from(!let_through)), "{what}");
+        }
     }
 }

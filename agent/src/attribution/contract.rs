@@ -135,7 +135,7 @@ impl Contract {
             .find(|(name, _)| *name == connector)
             .map(|(_, text)| *text)
             .ok_or_else(|| ContractError::Unknown(connector.to_owned()))?;
-        serde_saphyr::from_str(text).map_err(|error| ContractError::Invalid {
+        defenseclaw_yaml::from_str(text).map_err(|error| ContractError::Invalid {
             connector: connector.to_owned(),
             message: error.to_string(),
         })

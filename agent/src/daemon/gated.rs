@@ -7,7 +7,8 @@ use defenseclaw_model::gate::QuarantineOutcome;
 use defenseclaw_model::sandbox::{LAUNCHER, WHOLE_TOOL};
 use defenseclaw_model::wire::{FamilyStatus, ToAgent, ToGateway, Whose};
 
-use super::{Daemon, places};
+use super::Daemon;
+use super::programs::places;
 use crate::gate::{self, Gate, Outgoing, Setup};
 use crate::kernel::proc;
 use crate::link::LinkError;

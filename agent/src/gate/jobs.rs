@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use defenseclaw_model::admission::AdmissionAction;
 use defenseclaw_model::gate::{
     GateAnswer, GateQuestion, GateScan, GatedArtifact, QuarantineEntry, QuarantineOutcome, QuarantineVerb,
+    WorkerTask,
 };
 use defenseclaw_model::wire::ToGateway;
 use nix::sys::stat::lstat;
@@ -17,7 +18,7 @@ use nix::sys::stat::lstat;
 use super::copy::{self, Copy, CopyError};
 use super::places::Which;
 use super::quarantine::{Quarantine, QuarantineError, new_id};
-use super::scanner::{Question, Scanner};
+use super::scanner::Scanner;
 use super::shared::{Done, Judged, Outcome, Outgoing, Shared, Tell, Tells};
 use crate::kernel::proc;
 
@@ -310,14 +311,14 @@ impl Jobs {
     }
 
     fn scan(&self, which: &Which, copied: &Copy, deadline: Instant) -> GateScan {
-        let path = which.path.to_string_lossy();
-        let question = Question {
+        let task = WorkerTask {
             kind: which.kind,
-            name: &which.name,
-            path: &path,
-            connector: &which.connector,
+            name: which.name.clone(),
+            path: which.path.to_string_lossy().into_owned(),
+            connector: which.connector.clone(),
+            package: None,
         };
-        match self.scanner.scan(&question, &copied.memory, deadline) {
+        match self.scanner.scan(&task, &copied.memory, deadline) {
             Ok(json) => GateScan::Report { json },
             Err(error) => GateScan::Failed {
                 reason: error.to_string(),

@@ -251,6 +251,17 @@ impl Gate {
         self.shared.marked().contains(folder)
     }
 
+    /// Whether the thread that answers opens has answered what it was asked the last time; it is asked again then.
+    pub fn answers(&self) -> bool {
+        let asked = self.shared.asked_beat.load(Ordering::Acquire);
+        let answered = self.shared.beat.load(Ordering::Acquire) == asked;
+        if answered {
+            self.shared.asked_beat.store(asked + 1, Ordering::Release);
+            self.tells.send(Tell::Beat(asked + 1));
+        }
+        answered
+    }
+
     /// What is in force.
     pub fn family(&self) -> FamilyStatus {
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);

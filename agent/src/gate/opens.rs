@@ -356,6 +356,7 @@ impl Opens {
             }
             Tell::Look(which) => self.background(which, 0),
             Tell::Done(done) => self.done(*done),
+            Tell::Beat(beat) => self.shared.beat.store(beat, Ordering::Release),
             Tell::Stop | Tell::End => {}
         }
     }

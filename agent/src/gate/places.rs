@@ -220,9 +220,21 @@ impl Governed {
 }
 
 impl Ground {
+    /// Whether its artifacts are copies of plugins by marketplace, plugin and version. Such a plugin is named by the folder before the
+    /// last, whatever its version: lists and signatures are about that name. The manifest is not read here.
+    fn is_plugin_cache(&self) -> bool {
+        let end = self.pattern.iter().rev().map(String::as_str).take(4);
+        self.kind == ArtifactKind::Plugin && end.eq(["*", "*", "*", "cache"])
+    }
+
     fn artifact(&self, below: &Path) -> Option<Which> {
         let kept: PathBuf = below.components().take(self.pattern.len()).collect();
-        let name = kept.file_name()?.to_string_lossy().into_owned();
+        let named = if self.is_plugin_cache() {
+            kept.parent()?
+        } else {
+            &kept
+        };
+        let name = named.file_name()?.to_string_lossy().into_owned();
         let path = self.base.join(kept);
         let server_file = SERVER_FILES.contains(&name.as_str());
         let any = self.pattern.last().is_some_and(|last| last.contains('*'));
@@ -301,6 +313,23 @@ mod tests {
         assert!(holds(".cursor/mcp.json") && holds(".claude/skills/x"));
         let file = governed.look(&home().join(".cursor/mcp.json")).artifact.unwrap();
         assert!(!file.movable);
+    }
+
+    #[test]
+    fn a_cached_plugin_is_named_by_its_folder_and_not_by_its_version() {
+        let governed = governed();
+        let which = |path: &str| governed.look(&home().join(path)).artifact.unwrap();
+        for harness in [".claude", ".codex", ".cursor"] {
+            let path = format!("{harness}/plugins/cache/market/formatter/1.2.0");
+            let plugin = which(&format!("{path}/hooks/hooks.json"));
+            assert_eq!(
+                (plugin.name.as_str(), plugin.path),
+                ("formatter", home().join(path))
+            );
+        }
+        // Elsewhere the folder itself is the name.
+        assert_eq!(which(".claude/plugins/marketplaces/market/x").name, "market");
+        assert_eq!(which(".claude/skills/cache").name, "cache");
     }
 
     #[test]

@@ -78,6 +78,8 @@ pub(crate) enum Tell {
     Look(Which),
     /// What came of a job.
     Done(Box<Done>),
+    /// A question whose only answer is that it was read.
+    Beat(u64),
     /// What waits is answered, and what comes goes on.
     Stop,
     /// Nothing comes any more.
@@ -250,6 +252,10 @@ pub(crate) struct Shared {
     pub(crate) refused: AtomicU64,
     /// Those answered by the fail mode.
     pub(crate) failed: AtomicU64,
+    /// The last beat that the thread that answers opens was asked for, and the last that it gave.
+    pub(crate) asked_beat: AtomicU64,
+    /// The one given.
+    pub(crate) beat: AtomicU64,
 }
 
 impl Shared {
@@ -274,6 +280,8 @@ impl Shared {
             held: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            asked_beat: AtomicU64::new(0),
+            beat: AtomicU64::new(0),
         })
     }
 

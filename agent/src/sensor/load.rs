@@ -13,14 +13,18 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use defenseclaw_abi::{ABI_VERSION, Label, Offsets, WatchName};
 use defenseclaw_detect::paths::PathRules;
 use defenseclaw_model::wire::{Cursor, FamilyStatus, Tier};
+use flate2::{Decompress, FlushDecompress, Status};
 use sha2::{Digest, Sha256};
 
 use super::{Sensor, Taken, pins, tasks, write_watch_names};
 use crate::kernel::btf::BtfError;
 use crate::kernel::offsets::{KERNEL_BTF, read_blob, resolve};
 
-/// The kernel programs, as `cargo xtask build-ebpf` made them. Aligned, since an ELF reader looks at whole words.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("DEFENSECLAW_EBPF_OBJECT"));
+/// The kernel programs, as `cargo xtask build-ebpf` made them and the build script packed them: they are read once, at the start.
+static OBJECT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/sensor.packed"));
+include!(concat!(env!("OUT_DIR"), "/sensor.rs"));
+/// An ELF reader looks at whole words.
+const ALIGNMENT: usize = 16;
 
 /// Maps by name, all pinned.
 const MAPS: [&str; 8] = [
@@ -161,11 +165,37 @@ pub(super) fn start(instance: &str) -> Result<Sensor, SensorError> {
     open(pinned, id, false)
 }
 
+/// Removes everything that is pinned for an instance.
+pub(super) fn unload(instance: &str) -> Result<usize, SensorError> {
+    let folder = pins::instance(instance)?;
+    let pinned = pins::existing(&folder);
+    for (path, ..) in &pinned {
+        pins::remove(path)?;
+    }
+    pins::remove_instance(&folder);
+    Ok(pinned.len())
+}
+
 fn remove_all(old: Vec<(PathBuf, String, String, bool)>) {
     for (path, ..) in old {
         if let Err(error) = pins::remove(&path) {
             tracing::warn!(%error, "an old sensor stays behind");
         }
+    }
+}
+
+/// The unpacked kernel programs: a buffer, and where in it they begin.
+fn object() -> Result<(Vec<u8>, usize), SensorError> {
+    let mut buffer = vec![0; OBJECT_BYTES + ALIGNMENT];
+    let start = buffer.as_ptr().align_offset(ALIGNMENT);
+    let place = buffer.get_mut(start..start + OBJECT_BYTES).unwrap_or_default();
+    let done = Decompress::new(false).decompress(OBJECT, place, FlushDecompress::Finish);
+    match done {
+        Ok(Status::StreamEnd) => Ok((buffer, start)),
+        _ => Err(refused(
+            "the sensor's programs",
+            &std::io::Error::other("they are damaged in this program; install it again"),
+        )),
     }
 }
 
@@ -194,8 +224,10 @@ fn load(pinned: &Path, offsets: Offsets, old: &[(PathBuf, String, String, bool)]
     let btf = Btf::from_sys_fs().map_err(|error| refused("the kernel's BTF", &error))?;
     let mut loader = EbpfLoader::new();
     loader.btf(Some(&btf)).override_global("OFFSETS", &offsets, true);
+    let (buffer, start) = object()?;
+    let object = buffer.get(start..start + OBJECT_BYTES).unwrap_or_default();
     let mut ebpf = loader
-        .load(OBJECT)
+        .load(object)
         .map_err(|error| refused("the sensor's maps", &error))?;
     for name in MAPS {
         let map = ebpf.map(name).ok_or_else(|| missing("map", name))?;
@@ -390,4 +422,19 @@ fn families(attached: &[&str]) -> Vec<FamilyStatus> {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_programs_are_unpacked_whole_and_aligned() {
+        let (buffer, start) = object().unwrap();
+        let object = &buffer[start..start + OBJECT_BYTES];
+        assert_eq!(object.as_ptr().align_offset(ALIGNMENT), 0);
+        assert!(object.starts_with(b"\x7fELF"));
+        assert_eq!(object, std::fs::read(env!("DEFENSECLAW_EBPF_OBJECT")).unwrap());
+        assert!(OBJECT.len() * 2 < OBJECT_BYTES);
+    }
 }

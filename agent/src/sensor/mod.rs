@@ -71,6 +71,11 @@ impl Sensor {
         load::start(instance)
     }
 
+    /// Removes every sensor that is pinned for `instance`, whole or not. Gives how many there were.
+    pub fn unload(instance: &str) -> Result<usize, SensorError> {
+        load::unload(instance)
+    }
+
     /// Detaches the programs and removes everything pinned.
     pub fn stop(self) -> Result<(), SensorError> {
         let pins = self.pins.clone();

@@ -91,10 +91,14 @@ pub(super) fn remove(folder: &Path) -> Result<(), SensorError> {
     remove_folder(&folder.join(COMPLETE))?;
     remove_folder(folder)?;
     if let Some(instance) = folder.parent() {
-        // Another sensor of this instance may be there: then it stays.
-        let _ = fs::remove_dir(instance);
+        remove_instance(instance);
     }
     Ok(())
+}
+
+/// Removes an instance's folder; it stays while a sensor is in it.
+pub(super) fn remove_instance(folder: &Path) {
+    let _ = fs::remove_dir(folder);
 }
 
 fn remove_folder(folder: &Path) -> Result<(), SensorError> {

@@ -42,6 +42,12 @@ pub use shell::run as shell;
 pub fn hook() -> ExitCode {
     let started = Instant::now();
     fallback::guard_against_panics();
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| first == "--version")
+    {
+        return version();
+    }
     let asked = match arguments() {
         Ok(asked) => asked,
         Err(message) => {
@@ -67,6 +73,15 @@ pub fn hook() -> ExitCode {
         Err(failure) => fallback::answer(asked, &payload, settings.fail, &failure.to_string()),
     };
     deliver(&answer, settings.fail)
+}
+
+/// For `doctor`, which looks whether all programs are of one build.
+fn version() -> ExitCode {
+    let line = concat!("defenseclaw-hook ", env!("CARGO_PKG_VERSION"), "\n");
+    match exchange::write_stdout(line.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 /// The harness, and the event if it is named.

@@ -485,6 +485,14 @@ fn a_harness_that_does_not_read_does_not_hold_it_up() {
 }
 
 #[test]
+fn it_tells_its_version_without_asking_anybody() {
+    let output = Place::new().command(&["--version"]).output().unwrap();
+    let line = format!("defenseclaw-hook {}\n", env!("CARGO_PKG_VERSION"));
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), line);
+}
+
+#[test]
 fn an_unknown_connector_is_a_matter_of_usage() {
     let place = Place::new();
     for arguments in [

@@ -1,17 +1,16 @@
 //! Configuration file and environment: the environment wins over the file, the file over the defaults.
 
 use std::ffi::OsString;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use defenseclaw_model::config::{Config, ConfigError, DEFAULT_CONFIG, MAX_CONFIG_BYTES};
+use defenseclaw_model::config::{Config, ConfigError, DEFAULT_CONFIG, files};
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// The configuration cannot be read or is not valid.
     #[error("{0}")]
-    Config(#[from] ConfigError),
+    Config(ConfigError),
     /// This user may not read it.
     #[error("{what}\n{remedy}")]
     NotPermitted {
@@ -54,13 +53,21 @@ impl Settings {
         };
         let named = variable("DEFENSECLAW_CONFIG");
         let file = named.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
-        let mut config = match named {
-            Some(file) => read(&file)?.ok_or_else(|| ConfigError::Unreadable {
-                file: file.clone(),
-                message: "the file that DEFENSECLAW_CONFIG names does not exist".to_owned(),
-            })?,
-            None => read(Path::new(DEFAULT_CONFIG))?.unwrap_or_default(),
+        let config = files::load(named.as_deref())?;
+        Ok(Self::with(config, file, variable))
+    }
+
+    /// What is built in and what the environment says, for whoever has to look at a host whose configuration cannot be read.
+    pub fn without_file() -> Self {
+        let variable = |name: &str| {
+            let value = std::env::var_os(name).filter(|value| !value.is_empty());
+            value.map(PathBuf::from)
         };
+        let file = variable("DEFENSECLAW_CONFIG").unwrap_or_else(|| DEFAULT_CONFIG.into());
+        Self::with(Config::default(), file, variable)
+    }
+
+    fn with(mut config: Config, file: PathBuf, variable: impl Fn(&'static str) -> Option<PathBuf>) -> Self {
         let socket = variable("DEFENSECLAW_SOCKET");
         let socket_from_environment = socket.is_some();
         if let Some(socket) = socket {
@@ -69,52 +76,36 @@ impl Settings {
         if let Some(state) = variable("DEFENSECLAW_STATE") {
             config.state = state;
         }
-        Ok(Self {
+        Self {
             ledger: config.ledger(),
             socket: config.socket.clone(),
             policies: config.policies.clone(),
             config,
             file,
             socket_from_environment,
-        })
+        }
     }
 }
 
-/// The configuration in `file`, or `None` where there is no such file.
-fn read(file: &Path) -> Result<Option<Config>, SettingsError> {
-    let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => SettingsError::NotPermitted {
-            what: format!("the configuration {} cannot be read: {error}", file.display()),
-            remedy: "Run as a user that may read it, or name another file in DEFENSECLAW_CONFIG.".to_owned(),
-        },
-        _ => ConfigError::Unreadable {
-            file: file.to_owned(),
-            message: error.to_string(),
+impl From<ConfigError> for SettingsError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::NotPermitted { file, message } => Self::NotPermitted {
+                what: format!("the configuration {} {message}", file.display()),
+                remedy: "Run as a user that may read it, or name another file in DEFENSECLAW_CONFIG."
+                    .to_owned(),
+            },
+            error => Self::Config(error),
         }
-        .into(),
-    };
-    let open = match std::fs::File::open(file) {
-        Ok(open) => open,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut text = String::new();
-    open.take(MAX_CONFIG_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
-    if text.len() as u64 > MAX_CONFIG_BYTES {
-        let message = format!("the file is larger than {MAX_CONFIG_BYTES} bytes; no configuration is");
-        return Err(ConfigError::Invalid {
-            file: file.to_owned(),
-            message,
-        }
-        .into());
     }
-    Ok(Some(Config::from_yaml(file, &text)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use defenseclaw_model::config::MAX_CONFIG_BYTES;
+
     use super::*;
 
     fn load(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {

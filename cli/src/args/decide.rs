@@ -170,6 +170,9 @@ pub enum PolicyCommand {
     Test(TestOptions),
     /// Have the gateway read its rules again
     Reload(ReloadOptions),
+    /// Signed policies for many hosts
+    #[command(subcommand)]
+    Bundle(super::bundle::BundleCommand),
 }
 
 /// Options of `policy check`.

@@ -46,6 +46,7 @@ pub(super) fn of(record: &Record, view: &View) -> String {
             ink => ink,
         },
         RecordBody::Quarantine { .. } => Ink::Warn,
+        RecordBody::Package { .. } => severity_ink(severity),
         RecordBody::Finding { .. } | RecordBody::Gap { .. } => severity_ink(severity),
         _ => Ink::Plain,
     };

@@ -1,5 +1,6 @@
 //! Checks of the installed hooks: their files, and a call that must be denied through each.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -13,24 +14,73 @@ use defenseclaw_model::sandbox::{LAUNCHER, SHELL, SandboxRoute};
 use serde_json::Value;
 
 use super::Check;
+use super::host::Host;
 use crate::setup::rooms;
 use crate::setup::site::Target;
 use crate::{CliError, time};
 use defenseclaw_run::settings::Settings;
 
-/// What the manifests tell. Those of other users are only there for root.
-pub(super) fn known(target: &Target) -> (Vec<Check>, Vec<Installed>) {
-    match Store::new(&target.site.state).load() {
-        Ok(manifest) if manifest.installed.is_empty() => {
-            let check = Check::ok("hooks", "", "none is installed: no harness asks the gateway")
-                .warn("See `defenseclaw-cli setup --detect`, then `defenseclaw-cli setup CONNECTOR`");
-            (vec![check], Vec::new())
+/// What the manifests tell: the one of who asks, and the host's where that is another.
+pub(super) fn known(host: &Host, target: &Target, settings: &Settings) -> (Vec<Check>, Vec<Installed>) {
+    let (mut checks, mut installed) = (Vec::new(), Vec::new());
+    let mut folders = vec![&settings.config.state];
+    if target.site.state != settings.config.state {
+        folders.push(&target.site.state);
+    }
+    for folder in folders {
+        match Store::new(folder).load() {
+            Ok(manifest) => installed.extend(manifest.installed),
+            Err(InstallError::File { source, path, .. }) if source.kind() == ErrorKind::PermissionDenied => {
+                let detail = format!(
+                    "{} cannot be read: hooks of the host are not looked at",
+                    path.display()
+                );
+                checks.push(Check::ok("hooks", "", detail).note(host.as_root()));
+            }
+            // What a damaged one holds is nobody's to read here.
+            Err(InstallError::Manifest { path, .. }) => checks.push(
+                Check::ok(
+                    "hooks",
+                    "",
+                    format!(
+                        "{} is not understood: it is damaged, or of another version",
+                        path.display()
+                    ),
+                )
+                .fail(format!(
+                    "Move it away and set up again; the backups beside it stay: sudo mv {0} {0}.damaged",
+                    path.display()
+                )),
+            ),
+            Err(error) => checks.push(Check::ok("hooks", "", error.to_string()).fail(format!(
+                "sudo ls -l {}: find out who wrote it, then do what the line above says",
+                folder.display()
+            ))),
         }
-        Ok(manifest) => (Vec::new(), manifest.installed),
-        Err(error) => (
-            vec![Check::ok("hooks", "", error.to_string()).fail("See the line above")],
-            Vec::new(),
-        ),
+    }
+    if checks.is_empty() && installed.is_empty() {
+        let none = Check::ok("hooks", "", "none is installed: no harness asks the gateway");
+        checks
+            .push(none.warn("See `defenseclaw-cli setup --detect`, then `defenseclaw-cli setup CONNECTOR`"));
+    }
+    (checks, installed)
+}
+
+/// A hook client that harnesses run.
+pub(super) fn client(path: &Path) -> Check {
+    let about = path.display().to_string();
+    match path.metadata() {
+        Err(error) => Check::ok("client", about, format!("cannot be started: {error}"))
+            .fail("Install the package, or copy defenseclaw-hook there"),
+        Ok(meta) if !meta.is_file() || meta.mode() & 0o111 == 0 => {
+            Check::ok("client", about, "is no program that can be started").fail(format!(
+                "sudo chmod 755 {}, or install the package anew",
+                path.display()
+            ))
+        }
+        Ok(meta) if meta.mode() & 0o002 != 0 => Check::ok("client", about, "can be changed by every user")
+            .fail(format!("chmod 755 {}", path.display())),
+        Ok(_) => Check::ok("client", about, "is there"),
     }
 }
 
@@ -84,12 +134,30 @@ pub(super) fn one(installed: &Installed, target: &Target, settings: &Settings, t
             .map(|file| file.planned.path.display().to_string());
         let detail = format!("in place in {}", files.collect::<Vec<_>>().join(", "));
         checks.push(Check::ok("hook", about.clone(), detail));
+        checks.extend(elsewhere(installed, &about, target, &again));
         if try_it {
             checks.push(canary(installed, about.clone(), target, settings));
         }
         checks.extend(sandbox(installed, about, settings));
     }
     checks
+}
+
+/// A hook may still run a client that lies somewhere else than this tool's.
+fn elsewhere(installed: &Installed, about: &str, target: &Target, again: &str) -> Option<Check> {
+    let own = &target.site.client;
+    let differs = installed.client != *own
+        && own.is_file()
+        && installed.client.canonicalize().ok() != own.canonicalize().ok();
+    differs.then(|| {
+        let detail = format!(
+            "runs {}, and this tool's hook client is {}",
+            installed.client.display(),
+            own.display()
+        );
+        Check::ok("hook-client", about, detail)
+            .note(format!("If it is meant to follow upgrades of this one: {again}"))
+    })
 }
 
 /// Whether what the configuration says of its calls' sandbox can be carried out.
@@ -254,7 +322,7 @@ pub(super) fn not_set_up(installed: &[Installed], target: &Target) -> Result<Vec
     };
     Ok(all
         .iter()
-        .filter(|spec| !covered(spec) && detect::detect(&target.site, spec).is_here())
+        .filter(|spec| !covered(spec) && detect::look(&target.site, spec).is_here())
         .map(|spec| {
             Check::ok(
                 "harness",

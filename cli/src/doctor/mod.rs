@@ -1,17 +1,48 @@
 //! `doctor`: whether the installation holds, by looking and by trying.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`host`] | what the checks see of the host, so that a test can be any host |
+//! | [`commands`] | programs that only tell something, bounded |
+//! | [`kernel`] | what the kernel has |
+//! | [`config`] | configuration, mode, fail mode, the hook client's settings |
+//! | [`daemons`] | gateway, agent, tiers, install gate, services |
+//! | [`versions`] | whether all programs are of one build |
+//! | [`files`] | who could change programs, configuration, state, sockets |
+//! | [`upkeep`] | clock, disk, where records go |
+//! | [`hooks`] | installed hooks, and a call that must be denied through each |
+//! | [`leftover`] | hooks that no manifest knows |
+//! | [`show`] | the columns |
+//! | [`bundle`] | what a person sends to whoever helps |
+//!
+//! Each check is a function over [`host::Host`]. Nothing of a user's is parsed here that set-up does not parse already.
 
-mod checks;
+mod bundle;
+mod commands;
+mod config;
+mod daemons;
+mod files;
 mod hooks;
+mod host;
+mod kernel;
+mod leftover;
+mod show;
+#[cfg(test)]
+mod testing;
+mod upkeep;
+mod versions;
 
-use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
+use defenseclaw_harness::install::Installed;
+use defenseclaw_model::api::Status;
+use defenseclaw_run::settings::Settings;
 use serde::Serialize;
 
-use crate::args::DoctorOptions;
+use crate::args::{Command, DoctorCommand, DoctorOptions};
 use crate::setup::site::Target;
-use crate::text::{self, safe};
-use crate::view::{Ink, View};
-use crate::{Answer, CliError, Context, json};
+use crate::{Answer, CliError, Context, json, status};
+use host::Host;
 
 /// How a check came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -19,10 +50,12 @@ use crate::{Answer, CliError, Context, json};
 pub enum State {
     /// As it should be.
     Ok,
-    /// It works, but a person should know something.
-    Warn,
+    /// As it may be; worth knowing, or not to be seen by who asks.
+    Note,
+    /// It works, but less is protected than could be.
+    Warning,
     /// It does not hold.
-    Fail,
+    Problem,
 }
 
 /// One check.
@@ -53,85 +86,137 @@ impl Check {
         }
     }
 
-    fn warn(self, remedy: impl Into<String>) -> Self {
+    fn with(self, state: State, remedy: impl Into<String>) -> Self {
         Self {
-            state: State::Warn,
+            state,
             remedy: remedy.into(),
             ..self
         }
     }
 
+    fn note(self, remedy: impl Into<String>) -> Self {
+        self.with(State::Note, remedy)
+    }
+
+    fn warn(self, remedy: impl Into<String>) -> Self {
+        self.with(State::Warning, remedy)
+    }
+
     fn fail(self, remedy: impl Into<String>) -> Self {
+        self.with(State::Problem, remedy)
+    }
+}
+
+/// What a command works with. `doctor` looks at a host whose configuration cannot be read, too: what is wrong with it is a finding.
+pub(crate) fn settings(command: &Command) -> Result<Settings, CliError> {
+    match (Settings::load(), command) {
+        (Err(_), Command::Doctor(_)) => Ok(Settings::without_file()),
+        (loaded, _) => Ok(loaded?),
+    }
+}
+
+/// Makes every check and prints it as it comes out, or packs what they found.
+pub fn run(options: &DoctorOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
+    if let Some(DoctorCommand::Bundle(options)) = &options.command {
+        return bundle::run(options, context);
+    }
+    let scene = Scene::of(&options.root, !options.no_canary, &context.settings);
+    let mut counts = show::Counts::default();
+    if !options.json {
+        show::heading(&context.view, context.out)?;
+    }
+    examine(&scene, &mut |check| {
+        counts.add(check.state);
+        if options.json {
+            json::line(context.out, &check)?;
+        } else {
+            show::line(&check, &context.view, context.out)?;
+        }
+        // A canary may take seconds: what is known is shown.
+        Ok(context.out.flush()?)
+    })?;
+    if !options.json {
+        show::summary(&counts, &context.view, context.out)?;
+    }
+    Ok(if counts.problems() == 0 {
+        Answer::Yes
+    } else {
+        Answer::No
+    })
+}
+
+/// What is looked at.
+struct Scene<'a> {
+    host: Host,
+    settings: &'a Settings,
+    /// Why the configuration could not be read.
+    fault: Option<CliError>,
+    /// Whether installed hooks are run.
+    try_hooks: bool,
+}
+
+impl<'a> Scene<'a> {
+    fn of(root: &Path, try_hooks: bool, settings: &'a Settings) -> Self {
         Self {
-            state: State::Fail,
-            remedy: remedy.into(),
-            ..self
+            host: Host::live(root),
+            settings,
+            fault: Settings::load().err().map(CliError::from),
+            try_hooks,
         }
     }
 }
 
-/// Makes every check and prints it as it comes out.
-pub fn run(options: &DoctorOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
-    let target = Target::for_looking(&options.root, &context.settings)?;
-    let mut worst = State::Ok;
-    let mut say = |check: Check, context: &mut Context<'_>| -> Result<(), CliError> {
-        worst = worst.max(check.state);
-        if options.json {
-            json::line(context.out, &check)?;
-        } else {
-            print(&check, &context.view, context.out)?;
-        }
-        // A canary may take seconds: what is known is shown.
-        Ok(context.out.flush()?)
+/// Where checks go.
+type Say<'a> = &'a mut dyn FnMut(Check) -> Result<(), CliError>;
+
+/// Makes every check, in the order of what depends on what. Gives what the gateway said of itself.
+fn examine(scene: &Scene<'_>, say: Say<'_>) -> Result<Option<Status>, CliError> {
+    let (host, settings) = (&scene.host, scene.settings);
+    let answer = status::fetch(&settings.socket);
+    let status = answer.as_ref().ok();
+    let mut all = |checks: Vec<Check>| checks.into_iter().try_for_each(&mut *say);
+    all(kernel::checks(host, status))?;
+    all(config::checks(host, settings, scene.fault.as_ref()))?;
+    all(match &answer {
+        Ok(status) => daemons::answered(status, settings),
+        Err(error) => vec![daemons::unreachable(error, settings)],
+    })?;
+    all(daemons::units(host))?;
+    let target = Target::for_looking(&host.root, settings);
+    let (found, installed) = match &target {
+        Ok(target) => hooks::known(host, target, settings),
+        Err(error) => (vec![nobody(error)], Vec::new()),
     };
-    let (found, answers) = checks::host(&target, &context.settings);
-    for check in found {
-        say(check, context)?;
+    let clients = clients(&installed);
+    all(versions::checks(host, status, settings, &clients))?;
+    all(files::checks(host, settings))?;
+    all(upkeep::checks(host, settings))?;
+    all(found)?;
+    all(clients.iter().map(|client| hooks::client(client)).collect())?;
+    if let Ok(target) = &target {
+        for one in &installed {
+            let try_it = status.is_some() && scene.try_hooks;
+            all(hooks::one(one, target, settings, try_it))?;
+        }
+        all(leftover::checks(host, target, &installed))?;
+        all(hooks::not_set_up(&installed, target)?)?;
     }
-    let (found, installed) = hooks::known(&target);
-    for check in found {
-        say(check, context)?;
-    }
-    let settings = context.settings.clone();
+    Ok(answer.ok())
+}
+
+fn nobody(error: &CliError) -> Check {
+    let text = config::told(&error.to_string());
+    Check::ok("hooks", "", format!("cannot be looked for: {text}"))
+        .warn("Run it as a user with a home folder, or with HOME set")
+}
+
+/// The hook clients that harnesses run, each once.
+fn clients(installed: &[Installed]) -> Vec<PathBuf> {
     let mut clients: Vec<_> = installed
         .iter()
         .map(|installed| installed.client.clone())
         .collect();
     clients.sort_unstable();
     clients.dedup();
-    for client in clients {
-        say(checks::client(&client), context)?;
-    }
-    for one in &installed {
-        for check in hooks::one(one, &target, &settings, answers && !options.no_canary) {
-            say(check, context)?;
-        }
-    }
-    for check in hooks::not_set_up(&installed, &target)? {
-        say(check, context)?;
-    }
-    Ok(if worst == State::Fail {
-        Answer::No
-    } else {
-        Answer::Yes
-    })
-}
-
-fn print(check: &Check, view: &View, out: &mut dyn Write) -> io::Result<()> {
-    let (word, ink) = match check.state {
-        State::Ok => ("ok", Ink::Good),
-        State::Warn => ("warn", Ink::Warn),
-        State::Fail => ("FAIL", Ink::Bad),
-    };
-    let name = if check.about.is_empty() {
-        check.check.to_owned()
-    } else {
-        format!("{} {}", check.check, check.about)
-    };
-    let word = view.paint(ink, &text::pad(word, 5));
-    writeln!(out, "{word} {}: {}", safe(&name), safe(&check.detail))?;
-    if !check.remedy.is_empty() {
-        writeln!(out, "      {}", safe(&check.remedy))?;
-    }
-    Ok(())
+    clients
 }

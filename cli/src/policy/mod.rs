@@ -1,4 +1,4 @@
-//! `policy check`, `validate`, `test`, `reload`: rules tried before they decide, and put in force.
+//! `policy check`, `validate`, `test`, `reload`, `bundle`: rules tried before they decide, and put in force.
 
 use std::io::Read;
 use std::path::Path;
@@ -13,6 +13,7 @@ use crate::text::safe;
 use crate::view::{severity_ink, verdict_ink};
 use crate::{Answer, CliError, Context, admission, gateway, json, time, words};
 
+pub(crate) mod bundle;
 mod testing;
 
 /// Largest input of `policy check` (bytes): the largest hook payload.
@@ -25,6 +26,7 @@ pub fn run(command: &PolicyCommand, context: &mut Context<'_>) -> Result<Answer,
         PolicyCommand::Validate(options) => validate(options, context),
         PolicyCommand::Test(options) => testing::run(options, context),
         PolicyCommand::Reload(options) => reload(options, context),
+        PolicyCommand::Bundle(command) => bundle::run(command, context),
     }
 }
 

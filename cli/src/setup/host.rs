@@ -135,7 +135,7 @@ pub(crate) fn file(root: &Path) -> PathBuf {
 }
 
 /// What the hook client says when the gateway cannot be asked. A host that only observes refuses nothing.
-fn fail_mode(config: &Config) -> &'static str {
+pub(crate) fn fail_mode(config: &Config) -> &'static str {
     let enforces = config.mode.enforces()
         || config
             .connectors

@@ -5,18 +5,24 @@
 //! | [`site`] | for whom: the user, the state folder, the hook client |
 //! | [`host`] | what belongs to the host: the mode in the configuration, the hook client's settings |
 //! | [`rooms`] | in which sandbox a harness's calls can run, and how they get there |
+//! | [`all`] | all hooks of everybody, away |
+//! | [`detect`](mod@detect) | which harnesses are here, and the command that sets each up |
+//! | [`people`] | the people of this host, and looking into their homes with their own rights |
 //! | [`governed`] | the refusal of processes that belong to an agent's session |
 
+mod all;
+mod detect;
 pub mod governed;
 pub mod host;
+mod people;
 pub mod rooms;
 pub mod site;
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use defenseclaw_harness::install::detect::{self, Detected, Running};
-use defenseclaw_harness::install::{self, Change, ChangeKind, InstallError, Scope, Spec, Store, spec};
+use defenseclaw_harness::install::detect::{Running, running as running_now};
+use defenseclaw_harness::install::{self, Change, ChangeKind, InstallError, Scope, Spec, spec};
 use defenseclaw_model::config::SandboxDefault;
 use defenseclaw_model::decision::Mode;
 use serde::Serialize;
@@ -47,7 +53,7 @@ struct Report<'a> {
 /// Installs a harness's hooks, or lists harnesses.
 pub fn run(options: &SetupOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
     let Some(connector) = &options.connector else {
-        return list(options, context);
+        return detect::run(options, context);
     };
     let spec = known(connector)?;
     let mut settings = context.settings.clone();
@@ -98,7 +104,10 @@ pub fn run(options: &SetupOptions, context: &mut Context<'_>) -> Result<Answer, 
 
 /// Takes a harness's hooks away.
 pub fn teardown(options: &TeardownOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
-    let spec = known(&options.connector)?;
+    let Some(connector) = options.connector.as_ref().filter(|_| !options.all) else {
+        return all::teardown(options, context);
+    };
+    let spec = known(connector)?;
     let target = Target::for_teardown(options, &context.settings)?;
     governed::refuse(&context.settings.socket, "take a harness's hooks away")?;
     let changes = install::teardown(&target.site, spec, target.scope, options.dry_run)?;
@@ -107,7 +116,7 @@ pub fn teardown(options: &TeardownOptions, context: &mut Context<'_>) -> Result<
         notes.extend(host::withdraw_hook_settings(&target, &context.settings)?);
     }
     let report = Report {
-        connector: &options.connector,
+        connector,
         scope: target.scope.as_str(),
         dry_run: options.dry_run,
         files: &changes,
@@ -139,7 +148,7 @@ fn running(spec: &Spec, target: &Target, changes: &[Change]) -> Vec<Running> {
         return Vec::new();
     }
     let uid = (target.scope == Scope::User).then_some(target.site.user.uid);
-    detect::running(Path::new("/proc"), spec, uid)
+    running_now(Path::new("/proc"), spec, uid)
 }
 
 fn tell(report: &Report<'_>, spec: &Spec, as_json: bool, context: &mut Context<'_>) -> io::Result<()> {
@@ -213,63 +222,4 @@ fn diff(change: &Change, view: &View, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  {}", view.paint(ink, &safe(line)))?;
     }
     Ok(())
-}
-
-/// One harness, as `setup --detect` lists it.
-#[derive(Debug, Serialize)]
-struct Listed<'a> {
-    connector: &'a str,
-    title: &'a str,
-    here: bool,
-    #[serde(flatten)]
-    detected: Detected,
-    /// Whose hooks are installed.
-    installed: Vec<&'static str>,
-    /// Whether it has a place for the whole host.
-    system: bool,
-}
-
-fn list(options: &SetupOptions, context: &mut Context<'_>) -> Result<Answer, CliError> {
-    let target = Target::for_setup(options, &context.settings, "")?;
-    let manifest = Store::new(&target.site.state).load()?;
-    let mut here = false;
-    for spec in spec::all().map_err(InstallError::from)? {
-        let detected = detect::detect(&target.site, spec);
-        let mine = manifest
-            .installed
-            .iter()
-            .filter(|installed| installed.is(&spec.connector, installed.scope, &target.site.user.home));
-        let listed = Listed {
-            connector: &spec.connector,
-            title: &spec.title,
-            here: detected.is_here(),
-            installed: mine.map(|installed| installed.scope.as_str()).collect(),
-            system: spec.system.is_some(),
-            detected,
-        };
-        here |= listed.here;
-        if options.json {
-            json::line(context.out, &listed)?;
-        } else if listed.here || !listed.installed.is_empty() {
-            line(&listed, &context.view, context.out)?;
-        }
-    }
-    if !here && !options.json {
-        writeln!(context.out, "none of the known harnesses is here")?;
-    }
-    Ok(if here { Answer::Yes } else { Answer::No })
-}
-
-fn line(listed: &Listed<'_>, view: &View, out: &mut dyn Write) -> io::Result<()> {
-    let hooks = if listed.installed.is_empty() {
-        view.paint(Ink::Warn, "not set up")
-    } else {
-        view.paint(Ink::Good, &format!("set up ({})", listed.installed.join(", ")))
-    };
-    let found = match (&listed.detected.program, &listed.detected.version) {
-        (Some(program), Some(version)) => format!("{}, {version}", program.display()),
-        (Some(program), None) => program.display().to_string(),
-        (None, _) => "no program on the path, but it was used here".to_owned(),
-    };
-    writeln!(out, "{:<12} {hooks}  {}", listed.connector, safe(&found))
 }

@@ -19,6 +19,7 @@ const DEFAULT_CLIENT: &str = "/usr/bin/defenseclaw-hook";
 const USER_STATE: &str = ".local/state/defenseclaw";
 
 /// For whom something is installed.
+#[derive(Clone)]
 pub struct Target {
     /// Where.
     pub site: Site,
@@ -32,7 +33,7 @@ impl Target {
     /// For `setup`. A hook client that is not there is refused.
     pub fn for_setup(options: &SetupOptions, settings: &Settings, connector: &str) -> Result<Self, CliError> {
         let client = options.client.clone().unwrap_or_else(default_client);
-        let target = Self::new(&options.whose, settings, connector, client)?;
+        let target = Self::new(&options.whose, settings, connector, client, !options.detect)?;
         if options.detect || options.dry_run {
             return Ok(target);
         }
@@ -69,7 +70,19 @@ impl Target {
 
     /// For `teardown`.
     pub fn for_teardown(options: &TeardownOptions, settings: &Settings) -> Result<Self, CliError> {
-        Self::new(&options.whose, settings, &options.connector, default_client())
+        let connector = options.connector.as_deref().unwrap_or_default();
+        Self::new(
+            &options.whose,
+            settings,
+            connector,
+            default_client(),
+            !options.all,
+        )
+    }
+
+    /// For taking away whatever is there. No folder is made for that.
+    pub fn for_taking_away(whose: &Whose, settings: &Settings) -> Result<Self, CliError> {
+        Self::new(whose, settings, "", default_client(), false)
     }
 
     /// For looking only.
@@ -78,10 +91,16 @@ impl Target {
             root: root.to_owned(),
             ..Whose::default()
         };
-        Self::new(&whose, settings, "", default_client())
+        Self::new(&whose, settings, "", default_client(), true)
     }
 
-    fn new(whose: &Whose, settings: &Settings, connector: &str, client: PathBuf) -> Result<Self, CliError> {
+    fn new(
+        whose: &Whose,
+        settings: &Settings,
+        connector: &str,
+        client: PathBuf,
+        make: bool,
+    ) -> Result<Self, CliError> {
         let root = nix::unistd::geteuid().is_root();
         if whose.system && !root {
             return Err(not_root("--system changes files of the whole host"));
@@ -92,7 +111,9 @@ impl Target {
             settings.config.state.clone()
         } else {
             let state = user.home.join(USER_STATE);
-            make_state(&state)?;
+            if make {
+                make_state(&state)?;
+            }
             notes.push(format!(
                 "noted in {}, where the gateway cannot see it: it will not notice if this hook is taken away. \
                  Run this with sudo for that",
@@ -238,28 +259,64 @@ fn variables() -> Result<BTreeMap<String, std::ffi::OsString>, CliError> {
         .collect())
 }
 
-/// Where programs of harnesses are: the path, and where their installers put them.
+/// Most folders that one pattern stands for: versions of Node that somebody keeps.
+const MAX_FOLDERS: usize = 64;
+
+/// Where programs of harnesses are: the path, and where their installers put them (`policies/programs.yaml`).
 fn programs(user: &User, root: &Path) -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut folders: Vec<_> = std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())
         .collect();
-    let more = [
-        ".local/bin",
-        ".npm-global/bin",
-        "bin",
-        ".bun/bin",
-        ".opencode/bin",
-    ]
-    .map(|folder| user.home.join(folder));
-    folders.extend(more);
-    folders.extend(["usr/local/bin", "usr/bin", "opt/homebrew/bin"].map(|folder| root.join(folder)));
+    // The table is part of the program and was read by its tests.
+    let table = defenseclaw_inventory::programs::embedded().map(|table| table.folders);
+    for pattern in table.unwrap_or_default() {
+        let start = if pattern.in_home {
+            user.home.as_path()
+        } else {
+            root
+        };
+        folders.extend(expand(start, &pattern.components));
+    }
+    folders
+}
+
+/// The folders that a pattern stands for; `*` is any one folder.
+fn expand(start: &Path, components: &[String]) -> Vec<PathBuf> {
+    let mut folders = vec![start.to_owned()];
+    for component in components {
+        folders = match component.as_str() {
+            "*" => {
+                let entries = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok());
+                let paths = entries.flat_map(|entries| entries.filter_map(Result::ok));
+                paths.map(|entry| entry.path()).take(MAX_FOLDERS).collect()
+            }
+            name => folders.into_iter().map(|folder| folder.join(name)).collect(),
+        };
+    }
     folders
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_stands_for_every_folder_in_its_place() {
+        let home = tempfile::tempdir().unwrap();
+        for version in ["v20", "v22"] {
+            std::fs::create_dir_all(home.path().join(".nvm").join(version).join("bin")).unwrap();
+        }
+        let components = [".nvm", "*", "bin"].map(str::to_owned);
+        let mut found = expand(home.path(), &components);
+        found.sort();
+        let expected = ["v20", "v22"].map(|version| home.path().join(".nvm").join(version).join("bin"));
+        assert_eq!(found, expected);
+        assert_eq!(
+            expand(&home.path().join("none"), &components),
+            [""; 0].map(PathBuf::from)
+        );
+    }
 
     #[test]
     fn the_hook_client_is_found_from_where_the_tool_lies() {

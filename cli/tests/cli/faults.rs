@@ -9,11 +9,12 @@ use crate::story;
 #[test]
 fn help_is_complete() {
     let host = Host::new();
-    let commands: [&[&str]; 50] = [
+    let commands: [&[&str]; 51] = [
         &["--help"],
         &["setup", "--help"],
         &["teardown", "--help"],
         &["doctor", "--help"],
+        &["doctor", "bundle", "--help"],
         &["status", "--help"],
         &["audit", "--help"],
         &["audit", "tail", "--help"],

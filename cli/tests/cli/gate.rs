@@ -170,6 +170,19 @@ fn records_of_the_gate_are_told_in_words() {
             by_uid,
         },
     );
+    let package = |state: &str, severity: &str, findings: u64, detail: &str| {
+        let mut body = json!({"kind": "package", "package": "npm:pad@latest", "state": state, "severity": severity,
+            "findings": findings, "scan_ms": 12, "detail": detail});
+        if state == "scanned" {
+            body["release"] =
+                json!({"version": "1.0.0", "integrity": "sha512-AAAA", "url": "https://h.example/pad.tgz"});
+        }
+        serde_json::from_value(body).unwrap()
+    };
+    teller.add(3, None, package("scanned", "NONE", 0, ""));
+    teller.add(4, None, package("scanned", "HIGH", 2, ""));
+    let escape = "h.example did not answer\u{1b}[31m";
+    teller.add_to_none(5, package("unreachable", "NONE", 0, escape));
     drop(teller);
     let shown = [
         &["audit", "tail"][..],

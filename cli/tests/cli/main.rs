@@ -6,16 +6,25 @@ mod artifact;
 mod audit;
 #[cfg(test)]
 mod background;
+mod bundle;
 #[cfg(test)]
 mod common;
 #[cfg(test)]
 mod decide;
 #[cfg(test)]
+mod doctor;
+mod everybody;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod fetcher;
 #[cfg(test)]
 mod gate;
 #[cfg(test)]
 mod inventory;
+#[cfg(test)]
+#[path = "../../../gateway/fetch/tests/registry/server.rs"]
+mod registry;
 #[cfg(test)]
 mod sandbox;
 #[cfg(test)]

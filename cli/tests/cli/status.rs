@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{Answer, Host};
 use defenseclaw_cli::view::View;
-use defenseclaw_model::api::{GateStatus, HookCounters, LedgerStatus, Status};
+use defenseclaw_model::api::{BundleInForce, BundleStatus, GateStatus, HookCounters, LedgerStatus, Status};
 use defenseclaw_model::decision::Mode;
 use defenseclaw_model::wire::{AgentStatus, Counters, FamilyStatus, Tier};
 
@@ -35,6 +35,29 @@ fn status(agent: Option<AgentStatus>) -> Status {
         },
         sandboxes: Vec::new(),
         gate: Some(gate()),
+        packages: None,
+        bundle: Some(bundle()),
+    }
+}
+
+fn bundle() -> BundleStatus {
+    BundleStatus {
+        source: "https://policies.corp.example/workstations".to_owned(),
+        group: "workstations".to_owned(),
+        ring: 2,
+        in_force: Some(BundleInForce {
+            revision: 7,
+            signer: "release@corp.example".to_owned(),
+            content: "sha256:00".to_owned(),
+            expires_ns: 1_800_000_000_000_000_000,
+            expired: false,
+        }),
+        highest: 7,
+        last: "refused".to_owned(),
+        last_ns: 1_790_000_000_000_000_000,
+        detail: "it would go back: its revision is 5, and 7 was accepted before".to_owned(),
+        refused: 1,
+        failed: 0,
     }
 }
 

@@ -117,6 +117,20 @@ pub enum LedgerError {
         /// The newest that this build knows.
         known: i64,
     },
+    /// An older version wrote the file, and the gateway has not been started since.
+    #[error(
+        "the ledger {} has schema version {found} and this version reads {known}: start the gateway, which keeps a copy of it \
+         and brings it forward",
+        path.display()
+    )]
+    TooOld {
+        /// The ledger.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The one that this build reads.
+        known: i64,
+    },
     /// The file is damaged.
     #[error(
         "the ledger {} is damaged ({what}): run `defenseclaw-cli audit verify` to see how far it can be read, keep the file \

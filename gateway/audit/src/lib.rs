@@ -10,6 +10,7 @@
 //! | [`chain`] | what a record's hash covers |
 //! | [`error`] | [`LedgerError`]: what failed, on which file, what to do |
 //! | `row` | a record as a row: encoding, decoding, their bounds |
+//! | `migrate` | an older version's file brought to this one, after a copy was kept |
 //! | `schema` | the tables, their version, how a file is recognised |
 //! | `lock` | one writer at a time |
 //!
@@ -21,6 +22,7 @@ pub mod chain;
 pub mod error;
 pub mod ledger;
 mod lock;
+mod migrate;
 pub mod query;
 pub mod reader;
 mod row;

@@ -206,6 +206,11 @@ fn connect(path: &Path) -> Result<(Connection, View), LedgerError> {
     };
     match schema::recognise(&conn, path)? {
         Found::Ledger => Ok((conn, view)),
+        Found::Older(found) => Err(LedgerError::TooOld {
+            path: path.to_owned(),
+            found,
+            known: schema::VERSION,
+        }),
         Found::Empty => Err(LedgerError::NoLedger {
             path: path.to_owned(),
         }),

@@ -19,7 +19,7 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub const MAX_BODY_DEPTH: usize = 127;
 
 /// Every kind of record, in the order of [`RecordBody`].
-pub const KINDS: [&str; 19] = [
+pub const KINDS: [&str; 21] = [
     "session_start",
     "prompt",
     "tool_call",
@@ -28,8 +28,10 @@ pub const KINDS: [&str; 19] = [
     "sandbox",
     "admission",
     "quarantine",
+    "package",
     "list_change",
     "pin",
+    "bundle",
     "notice",
     "completion",
     "call_end",

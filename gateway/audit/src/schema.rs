@@ -8,10 +8,11 @@ use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::error::LedgerError;
+use crate::migrate;
 use crate::row::MAX_BODY_BYTES;
 
 /// Raised with every change of the tables. A file with a higher one is refused.
-const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 1;
 
 /// Marks the file as ours (`file(1)` shows it): "DCL" and a zero byte.
 const APPLICATION_ID: i64 = 0x4443_4c00;
@@ -141,6 +142,8 @@ pub(crate) enum Found {
     Empty,
     /// A ledger of this version.
     Ledger,
+    /// A ledger of that earlier version.
+    Older(i64),
 }
 
 /// Opens the file for the one writer and makes it a ledger if it is still empty.
@@ -159,6 +162,9 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     }
     configure(&conn).map_err(sqlite)?;
     let found = recognise(&conn, path)?;
+    if let Found::Older(version) = found {
+        migrate::forward(&conn, path, version, VERSION, &migrate::STEPS)?;
+    }
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
         .map_err(|error| writing_beside(path, error))?;
@@ -231,6 +237,7 @@ pub(crate) fn recognise(conn: &Connection, path: &Path) -> Result<Found, LedgerE
                 found,
                 known: VERSION,
             }),
+            found if found > 0 => Ok(Found::Older(found)),
             found => Err(LedgerError::NotALedger {
                 path: path.to_owned(),
                 what: format!("its version is {found}"),

@@ -99,9 +99,11 @@ impl Tally {
             | RecordBody::Approval { .. }
             | RecordBody::Harness { .. }
             | RecordBody::Pin { .. }
+            | RecordBody::Bundle { .. }
             | RecordBody::Sandbox { .. }
             | RecordBody::Admission { .. }
             | RecordBody::Quarantine { .. }
+            | RecordBody::Package { .. }
             | RecordBody::ListChange { .. }
             | RecordBody::Notice { .. }
             | RecordBody::Completion { .. }

@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | `table` | what `policies/code` says of languages and of flows |
+//! | `grammar` | the languages' parsers, packed until they are needed |
 //! | `tree` | a file's syntax, within bounds |
 //! | `lower` | from syntax to a graph of values |
 //! | `imports`, `constants` | names from elsewhere; texts that are known beforehand |
@@ -11,6 +12,7 @@
 //! | `judge` | which flows are findings |
 
 mod constants;
+mod grammar;
 mod graph;
 mod imports;
 mod judge;
@@ -56,23 +58,18 @@ macro_rules! table {
 impl CodeGuard {
     /// With the tables that this program was built with.
     pub fn embedded() -> Result<Self, TableError> {
-        let tsx = tree_sitter_typescript::LANGUAGE_TSX;
         let languages = [
-            (
-                Language::Python,
-                table!("python.yaml"),
-                tree_sitter_python::LANGUAGE,
-            ),
-            (Language::JavaScript, table!("javascript.yaml"), tsx),
-            (Language::Go, table!("go.yaml"), tree_sitter_go::LANGUAGE),
-            (Language::Rust, table!("rust.yaml"), tree_sitter_rust::LANGUAGE),
-            (Language::Ruby, table!("ruby.yaml"), tree_sitter_ruby::LANGUAGE),
-            (Language::Php, table!("php.yaml"), tree_sitter_php::LANGUAGE_PHP),
-            (Language::Java, table!("java.yaml"), tree_sitter_java::LANGUAGE),
+            (Language::Python, table!("python.yaml"), &grammar::PYTHON),
+            (Language::JavaScript, table!("javascript.yaml"), &grammar::TSX),
+            (Language::Go, table!("go.yaml"), &grammar::GO),
+            (Language::Rust, table!("rust.yaml"), &grammar::RUST),
+            (Language::Ruby, table!("ruby.yaml"), &grammar::RUBY),
+            (Language::Php, table!("php.yaml"), &grammar::PHP),
+            (Language::Java, table!("java.yaml"), &grammar::JAVA),
         ];
         let mut tongues = HashMap::new();
         for (language, (file, text), grammar) in languages {
-            tongues.insert(language, Tongue::load(file, text, grammar.into())?);
+            tongues.insert(language, Tongue::load(file, text, grammar)?);
         }
         let (file, text) = table!("rules.yaml");
         Ok(Self {

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use defenseclaw_model::decision::Severity;
 use serde::Deserialize;
-use tree_sitter::Language as Grammar;
+use tree_sitter::Language;
 
 use crate::TableError;
+use crate::grammar::Grammar;
 use crate::labels::{Label, Labels};
 
 /// A language, as its table is written.
@@ -297,7 +298,10 @@ pub(crate) enum Assigning {
 /// A language, ready to read files.
 #[derive(Debug)]
 pub(crate) struct Tongue {
-    pub(crate) grammar: Grammar,
+    /// Names its kinds and fields.
+    pub(crate) grammar: Language,
+    /// Parses it.
+    pub(crate) parser: &'static Grammar,
     pub(crate) roles: Vec<Role>,
     pub(crate) branches: Vec<bool>,
     pub(crate) loops: Vec<bool>,
@@ -386,7 +390,8 @@ pub(crate) fn fits(name: &str, path: &str) -> bool {
 
 impl Rules {
     pub(crate) fn load(file: &str, text: &str) -> Result<Self, TableError> {
-        let rules: Self = serde_saphyr::from_str(text).map_err(|error| refuse(file, error.to_string()))?;
+        let rules: Self =
+            defenseclaw_yaml::from_str(text).map_err(|error| refuse(file, error.to_string()))?;
         known_version(file, rules.version)?;
         let ids = rules.flows.iter().map(|rule| (&rule.id, rule.confidence));
         let ids = ids.chain(rules.settings.iter().map(|rule| (&rule.id, rule.confidence)));
@@ -402,9 +407,10 @@ impl Rules {
 
 impl Tongue {
     /// A language by its table. Kinds and fields that the grammar does not have are refused.
-    pub(crate) fn load(file: &str, text: &str, grammar: Grammar) -> Result<Self, TableError> {
+    pub(crate) fn load(file: &str, text: &str, parser: &'static Grammar) -> Result<Self, TableError> {
+        let grammar = parser.names();
         let table: LanguageFile =
-            serde_saphyr::from_str(text).map_err(|error| refuse(file, error.to_string()))?;
+            defenseclaw_yaml::from_str(text).map_err(|error| refuse(file, error.to_string()))?;
         known_version(file, table.version)?;
         let kinds = grammar.node_kind_count();
         let mut tongue = Self {
@@ -422,6 +428,7 @@ impl Tongue {
             values: Named::new(table.values, |rule| &rule.names),
             calls: Named::new(table.calls, |rule| &rule.names),
             grammar,
+            parser,
         };
         tongue.syntax(table.syntax).map_err(|why| refuse(file, why))?;
         Ok(tongue)

@@ -60,8 +60,9 @@ pub(crate) fn read<'t>(tongue: &Tongue, text: &'t str, line: u32, left: usize) -
         return nothing("it is larger than 1 MiB");
     }
     let mut parser = Parser::new();
-    if parser.set_language(&tongue.grammar).is_err() {
-        return nothing("its grammar is of another version than the parser");
+    let language = tongue.parser.whole();
+    if language.is_none_or(|language| parser.set_language(&language).is_err()) {
+        return nothing("its grammar does not fit this program");
     }
     let bytes = text.as_bytes();
     let most = (bytes.len() * STEPS_PER_BYTE + STEPS_BESIDES) / STEPS_PER_LOOK;

@@ -128,10 +128,14 @@ impl Detector {
         Ok(Self::from_folder(dir)?.without_tests())
     }
 
+    /// Packs given as file name and text, instead of those built in.
+    pub fn from_texts(packs: &[(String, String)]) -> Result<Self, PackError> {
+        Ok(Self::from_packs(&borrowed(packs))?.without_tests())
+    }
+
     fn from_folder(dir: &Path) -> Result<Self, PackError> {
         let packs = read_packs(dir)?;
-        let packs: Vec<(&str, &str)> = packs.iter().map(|(file, text)| (&**file, &**text)).collect();
-        Self::from_packs(&packs)
+        Self::from_packs(&borrowed(&packs))
     }
 
     /// Packs given as file name and text, with the tests that stand beside their rules.
@@ -205,6 +209,11 @@ impl Detector {
         Self::from_folder(dir).map(|detector| detector.test())
     }
 
+    /// The same for packs given as file name and text.
+    pub fn test_texts(packs: &[(String, String)]) -> Result<Report, PackError> {
+        Self::from_packs(&borrowed(packs)).map(|detector| detector.test())
+    }
+
     fn test(&self) -> Report {
         let mut report = self.facts.check();
         let texts = self.texts.test();
@@ -225,6 +234,10 @@ impl Detector {
         }
         self
     }
+}
+
+fn borrowed(packs: &[(String, String)]) -> Vec<(&str, &str)> {
+    packs.iter().map(|(file, text)| (&**file, &**text)).collect()
 }
 
 fn built_in() -> Vec<(&'static str, &'static str)> {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use defenseclaw_model::package::PackageState;
+
 /// Why a package could not be had. Each text tells what failed, on what, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -21,6 +23,16 @@ pub enum FetchError {
         url: String,
         /// What happened.
         why: String,
+    },
+    /// The registry sends somebody else's word on what the package is.
+    #[error(
+        "{url} sends to {to}, which is another host: it would say which file is the right one. Name that registry itself if it is meant"
+    )]
+    Elsewhere {
+        /// Which address.
+        url: String,
+        /// Where it sends.
+        to: String,
     },
     /// The answer is not the one that was hoped for.
     #[error("{url} answered with status {status}: {hint}")]
@@ -83,4 +95,24 @@ pub enum FetchError {
     /// This host's trusted certificates cannot be read.
     #[error("no trusted certificate authority is known on this host: install the package ca-certificates")]
     Certificates,
+}
+
+impl FetchError {
+    /// What is known of the package, for a policy to weigh.
+    pub fn state(&self) -> PackageState {
+        match self {
+            Self::Address { .. } | Self::Elsewhere { .. } => PackageState::Elsewhere,
+            Self::Status {
+                status: 404 | 410, ..
+            }
+            | Self::NoRelease { .. } => PackageState::Absent,
+            Self::TooLarge { .. } => PackageState::TooLarge,
+            Self::Integrity { .. } => PackageState::Altered,
+            Self::Quarantine { .. } => PackageState::Unscanned,
+            // An answer that is none: whoever gave it is not the registry that is known here.
+            Self::Network { .. } | Self::Status { .. } | Self::Answer { .. } | Self::Certificates => {
+                PackageState::Unreachable
+            }
+        }
+    }
 }

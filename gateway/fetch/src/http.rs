@@ -20,8 +20,17 @@ pub(crate) const MAX_PACKAGE: u64 = 64 << 20;
 /// Most redirects: registries need one, to where files lie.
 const MAX_REDIRECTS: usize = 5;
 
-/// Longest time for all requests of one package.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Longest time for all requests of one package, unless somebody wants it shorter.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Where a redirect may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Redirects {
+    /// To any address that may be asked: what comes is compared with a checksum, or signed.
+    Anywhere,
+    /// On the same host: what comes says which checksum.
+    SameHost,
+}
 
 /// Whoever asks a registry.
 pub(crate) struct Http {
@@ -29,11 +38,59 @@ pub(crate) struct Http {
     /// Whether the registry itself is on this host: only then may anything be asked for without encryption.
     local: bool,
     until: Instant,
+    /// How long all of it may take, for messages.
+    allowed: Duration,
+}
+
+/// What a server said to a question that names what is there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Document {
+    /// Nothing has changed.
+    Unchanged,
+    /// Here it is.
+    New {
+        /// Its bytes.
+        bytes: Vec<u8>,
+        /// What to name next time.
+        etag: Option<String>,
+    },
+}
+
+/// How a document is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// What is there already, as the server named it.
+    pub etag: Option<&'a str>,
+    /// Most bytes that are taken.
+    pub most: u64,
+    /// Longest time for all of it.
+    pub deadline: Duration,
+    /// Whether an address on this host may do without encryption.
+    pub plain_loopback: bool,
+}
+
+/// Longest name of a version that is kept and sent back (bytes).
+const MAX_ETAG: usize = 256;
+
+/// Asks an https server for a document.
+pub fn document(url: &str, wish: &Wish<'_>) -> Result<Document, FetchError> {
+    if url.starts_with("http://") && !wish.plain_loopback {
+        return Err(FetchError::Address {
+            url: url.to_owned(),
+            why: "anyone on the way could hold it back. Use an https address",
+        });
+    }
+    let http = Http::within(url, wish.deadline)?;
+    http.ask(url, None, wish.etag, wish.most, Redirects::Anywhere)
 }
 
 impl Http {
-    /// For a registry at `base`.
-    pub(crate) fn new(base: &str) -> Result<Self, FetchError> {
+    /// For a registry at `base`, for `allowed` from now on.
+    pub(crate) fn new(base: &str, allowed: Duration) -> Result<Self, FetchError> {
+        Self::within(base, allowed.min(DEADLINE))
+    }
+
+    fn within(base: &str, allowed: Duration) -> Result<Self, FetchError> {
         let local = base.starts_with("http://") && is_loopback(base);
         let mut config = Agent::config_builder()
             .max_redirects(0)
@@ -48,7 +105,8 @@ impl Http {
         let http = Self {
             agent: config.build().into(),
             local,
-            until: Instant::now() + DEADLINE,
+            until: Instant::now() + allowed,
+            allowed,
         };
         http.allowed(base)?;
         Ok(http)
@@ -56,7 +114,7 @@ impl Http {
 
     /// Asks for a document.
     pub(crate) fn json<T: DeserializeOwned>(&self, url: &str, accept: &str) -> Result<T, FetchError> {
-        let bytes = self.get(url, Some(accept), MAX_DOCUMENT)?;
+        let bytes = self.get(url, Some(accept), MAX_DOCUMENT, Redirects::SameHost)?;
         serde_json::from_slice(&bytes).map_err(|error| FetchError::Answer {
             url: url.to_owned(),
             why: format!("it is not the JSON that was expected: {error}"),
@@ -65,41 +123,83 @@ impl Http {
 
     /// Asks for a text.
     pub(crate) fn text(&self, url: &str) -> Result<String, FetchError> {
-        let bytes = self.get(url, None, MAX_DOCUMENT)?;
+        let bytes = self.get(url, None, MAX_DOCUMENT, Redirects::SameHost)?;
         String::from_utf8(bytes).map_err(|_| FetchError::Answer {
             url: url.to_owned(),
             why: "it is no text".to_owned(),
         })
     }
 
+    /// Asks for a package's file.
+    pub(crate) fn file(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        self.get(url, None, MAX_PACKAGE, Redirects::Anywhere)
+    }
+
     /// Asks for `url`, follows redirects, and takes at most `most` bytes.
-    pub(crate) fn get(&self, url: &str, accept: Option<&str>, most: u64) -> Result<Vec<u8>, FetchError> {
+    fn get(
+        &self,
+        url: &str,
+        accept: Option<&str>,
+        most: u64,
+        redirects: Redirects,
+    ) -> Result<Vec<u8>, FetchError> {
+        match self.ask(url, accept, None, most, redirects)? {
+            Document::New { bytes, .. } => Ok(bytes),
+            // Nothing was named that could be unchanged.
+            Document::Unchanged => Err(FetchError::Status {
+                url: url.to_owned(),
+                status: 304,
+                hint: hint(304),
+            }),
+        }
+    }
+
+    /// The same, unless the server has just what `etag` names.
+    fn ask(
+        &self,
+        url: &str,
+        accept: Option<&str>,
+        etag: Option<&str>,
+        most: u64,
+        redirects: Redirects,
+    ) -> Result<Document, FetchError> {
         let mut at = url.to_owned();
         for _ in 0..=MAX_REDIRECTS {
             self.allowed(&at)?;
             let failed = |why: String| FetchError::Network { url: at.clone(), why };
             let left = self.until.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(failed(format!("{} s are over", DEADLINE.as_secs())));
+                return Err(failed(format!("{} ms are over", self.allowed.as_millis())));
             }
             let mut request = self.agent.get(&at).config().timeout_global(Some(left)).build();
             if let Some(accept) = accept {
                 request = request.header("Accept", accept);
             }
+            if let Some(etag) = etag {
+                request = request.header("If-None-Match", etag);
+            }
             let response = request.call().map_err(|error| failed(error.to_string()))?;
             let status = response.status().as_u16();
             match status {
                 200 => {}
+                304 if etag.is_some() => return Ok(Document::Unchanged),
                 301 | 302 | 303 | 307 | 308 => {
                     let location = response
                         .headers()
                         .get("location")
                         .and_then(|value| value.to_str().ok());
                     let next = location.and_then(|location| joined(&at, location));
-                    at = next.ok_or_else(|| FetchError::Answer {
+                    let next = next.ok_or_else(|| FetchError::Answer {
                         url: at.clone(),
                         why: "it redirects to no address".to_owned(),
                     })?;
+                    if redirects == Redirects::SameHost && authority(&next) != authority(url) {
+                        return Err(FetchError::Elsewhere {
+                            url: url.to_owned(),
+                            to: next,
+                        });
+                    }
+                    at = next;
                     continue;
                 }
                 _ => {
@@ -110,6 +210,11 @@ impl Http {
                     });
                 }
             }
+            let named = response
+                .headers()
+                .get("etag")
+                .and_then(|value| value.to_str().ok());
+            let named = named.filter(|etag| etag.len() <= MAX_ETAG).map(str::to_owned);
             let mut bytes = Vec::new();
             response
                 .into_body()
@@ -120,7 +225,7 @@ impl Http {
             if bytes.len() as u64 > most {
                 return Err(FetchError::TooLarge { url: at, bytes: most });
             }
-            return Ok(bytes);
+            return Ok(Document::New { bytes, etag: named });
         }
         Err(FetchError::Address {
             url: url.to_owned(),
@@ -241,7 +346,7 @@ mod tests {
         ] {
             assert!(
                 matches!(
-                    Http::new(base),
+                    Http::new(base, DEADLINE),
                     Err(FetchError::Address { .. } | FetchError::Certificates)
                 ),
                 "{base}"

@@ -24,13 +24,16 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use defenseclaw_model::package::PackageRelease;
 pub use error::FetchError;
-pub use scan::scan;
+pub use http::{Document, Wish, document};
+pub use scan::{scan, scan_read};
 use tempfile::TempDir;
 pub use wanted::{Registry, Wanted};
 
-use http::{Http, MAX_PACKAGE};
+use http::Http;
 use integrity::Checksum;
 
 /// What a registry says of one version.
@@ -64,17 +67,65 @@ impl Fetched {
     }
 }
 
-/// Takes `wanted` from `registry` (`None`: its ecosystem's own) into a folder of its own below `quarantine`, which must exist.
-pub fn fetch(wanted: &Wanted, registry: Option<&str>, quarantine: &Path) -> Result<Fetched, FetchError> {
+/// A package as it came, in memory.
+#[derive(Debug)]
+pub struct Package {
+    /// Which version and file that is.
+    pub release: PackageRelease,
+    /// A name for the file: what it is, and no path.
+    pub file_name: String,
+    /// The file, compared with its checksum.
+    pub bytes: Vec<u8>,
+}
+
+/// A registry that was asked for one package.
+pub struct Question {
+    http: Http,
+    wanted: Wanted,
+    release: Release,
+}
+
+/// Asks `registry` (`None`: its ecosystem's own) which file `wanted` is. All that follows takes `allowed` at most.
+pub fn ask(wanted: &Wanted, registry: Option<&str>, allowed: Duration) -> Result<Question, FetchError> {
     let base = registry.unwrap_or(wanted.registry.base()).trim_end_matches('/');
-    let http = Http::new(base)?;
+    let http = Http::new(base, allowed)?;
     let release = match wanted.registry {
         Registry::Npm => npm::release(&http, base, wanted)?,
         Registry::Pypi => pypi::release(&http, base, wanted)?,
         Registry::Crates => crates::release(&http, base, wanted)?,
     };
-    let bytes = http.get(&release.url, None, MAX_PACKAGE)?;
-    release.checksum.check(&release.url, &bytes)?;
+    Ok(Question {
+        http,
+        wanted: wanted.clone(),
+        release,
+    })
+}
+
+impl Question {
+    /// What the registry says.
+    pub fn release(&self) -> PackageRelease {
+        PackageRelease {
+            version: self.release.version.clone(),
+            integrity: self.release.checksum.to_string(),
+            url: self.release.url.clone(),
+        }
+    }
+
+    /// Takes the file and compares it.
+    pub fn take(self) -> Result<Package, FetchError> {
+        let bytes = self.http.file(&self.release.url)?;
+        self.release.checksum.check(&self.release.url, &bytes)?;
+        Ok(Package {
+            release: self.release(),
+            file_name: file_name(&self.wanted, &self.release),
+            bytes,
+        })
+    }
+}
+
+/// Takes `wanted` from `registry` (`None`: its ecosystem's own) into a folder of its own below `quarantine`, which must exist.
+pub fn fetch(wanted: &Wanted, registry: Option<&str>, quarantine: &Path) -> Result<Fetched, FetchError> {
+    let package = ask(wanted, registry, http::DEADLINE)?.take()?;
     let kept = |source| FetchError::Quarantine {
         path: quarantine.to_owned(),
         source,
@@ -84,15 +135,20 @@ pub fn fetch(wanted: &Wanted, registry: Option<&str>, quarantine: &Path) -> Resu
         .permissions(std::fs::Permissions::from_mode(0o700))
         .tempdir_in(quarantine)
         .map_err(kept)?;
-    let path = folder.path().join(file_name(wanted, &release));
+    let path = folder.path().join(&package.file_name);
     File::create_new(&path)
-        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|mut file| file.write_all(&package.bytes))
         .map_err(kept)?;
+    let PackageRelease {
+        version,
+        integrity,
+        url,
+    } = package.release;
     Ok(Fetched {
         wanted: wanted.clone(),
-        version: release.version,
-        url: release.url,
-        integrity: release.checksum.to_string(),
+        version,
+        url,
+        integrity,
         path,
         folder,
     })

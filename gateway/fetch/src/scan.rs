@@ -3,15 +3,21 @@
 use std::collections::BTreeSet;
 
 use defenseclaw_detect::scan::Scanner;
-use defenseclaw_detect::scan::artifact::{self, ReadError};
+use defenseclaw_detect::scan::artifact::{self, Artifact, ReadError};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport, ScanVerdict};
 
-use crate::{Fetched, Registry};
+use crate::{Fetched, Registry, Wanted};
 
-/// Looks into it. What runs at its installation counts a step more, what the packs see in a library's own code MEDIUM at most.
+/// Looks into it.
 pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadError> {
     let artifact = artifact::read(&fetched.path)?;
+    Ok(scan_read(&fetched.wanted, &fetched.version, &artifact, scanner))
+}
+
+/// Looks into a package that was read: its archive with everything in it. What runs at its installation counts a step more, what the packs
+/// see in a library's own code MEDIUM at most.
+pub fn scan_read(wanted: &Wanted, version: &str, artifact: &Artifact, scanner: &Scanner) -> ScanReport {
     let paths = || artifact.files.iter().map(|file| inner(&file.path));
     let kind = if paths().any(|path| path == "SKILL.md") {
         ScanKind::Skill
@@ -20,9 +26,9 @@ pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadErro
     } else {
         ScanKind::Code
     };
-    let mut report = scanner.scan_read(kind, &artifact, &fetched.wanted.to_string(), &fetched.wanted.name);
-    report.version = Some(fetched.version.clone());
-    fetched.wanted.name.clone_into(&mut report.name);
+    let mut report = scanner.scan_read(kind, artifact, &wanted.to_string(), &wanted.name);
+    report.version = Some(version.to_owned());
+    wanted.name.clone_into(&mut report.name);
     let manifest = artifact
         .files
         .iter()
@@ -36,7 +42,7 @@ pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadErro
     };
     for finding in &mut report.findings {
         let path = inner(&finding.file);
-        if runs_at_installation(fetched.wanted.registry, path) {
+        if runs_at_installation(wanted.registry, path) {
             finding.severity = raised(finding.severity);
         } else if kind == ScanKind::Code && !by_script(path) && !exact(&finding.rule) {
             finding.severity = finding.severity.min(Severity::Medium);
@@ -45,7 +51,7 @@ pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadErro
     let run: BTreeSet<&str> = artifact
         .files
         .iter()
-        .filter(|file| runs_at_installation(fetched.wanted.registry, inner(&file.path)))
+        .filter(|file| runs_at_installation(wanted.registry, inner(&file.path)))
         .map(|file| file.path.as_str())
         .collect();
     report.findings.extend(run.into_iter().map(told));
@@ -54,7 +60,7 @@ pub fn scan(fetched: &Fetched, scanner: &Scanner) -> Result<ScanReport, ReadErro
         .findings
         .sort_by(|a, b| (b.severity, &a.file, a.line, &a.rule).cmp(&(a.severity, &b.file, b.line, &b.rule)));
     report.verdict = ScanVerdict::of(&report.findings);
-    Ok(report)
+    report
 }
 
 /// The path in the package: without the archive's name and the folder that everything in it lies in.

@@ -197,6 +197,7 @@ impl Inspector {
             sandbox: None,
             artifacts: &[],
             mcp: None,
+            packages: &[],
         })?;
         Ok(Considered {
             kind: call.kind,

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use defenseclaw_detect::rules::Report;
 use defenseclaw_detect::{Detector, PackError};
 use defenseclaw_model::gate::ListEntry;
-use defenseclaw_policy::{Policy, PolicyError};
+use defenseclaw_policy::{BundleFiles, Policy, PolicyError, run_bundle_tests};
+
+/// Most failing tests that an error names.
+const NAMED: usize = 3;
 
 /// The rules that decide. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -26,6 +30,14 @@ pub enum RulesError {
         /// Why.
         source: std::io::Error,
     },
+    /// Tests of a bundle do not pass.
+    #[error("{failed} of the bundle's own tests do not pass: {named}")]
+    Tests {
+        /// How many.
+        failed: usize,
+        /// The first of them, and why.
+        named: String,
+    },
     /// A rule pack was refused.
     #[error(transparent)]
     Pack(#[from] PackError),
@@ -43,6 +55,15 @@ impl Rules {
 
     /// The same with what operators put on the lists of artifacts at run time.
     pub fn load_with(folder: Option<&Path>, kept: &[ListEntry]) -> Result<Self, RulesError> {
+        Self::load_layers(None, folder, kept)
+    }
+
+    /// The same over a signed bundle: what the folder does not hold is as there, and what that does not hold as built in.
+    pub fn load_layers(
+        bundle: Option<&BundleFiles>,
+        folder: Option<&Path>,
+        kept: &[ListEntry],
+    ) -> Result<Self, RulesError> {
         if let Some(folder) = folder {
             std::fs::read_dir(folder).map_err(|source| RulesError::Folder {
                 folder: folder.to_owned(),
@@ -52,12 +73,37 @@ impl Rules {
         let packs = folder
             .map(|folder| folder.join("rules"))
             .filter(|packs| packs.is_dir());
-        let detector = match packs {
-            Some(packs) => Detector::from_dir(&packs)?,
-            None => Detector::embedded()?,
+        let bundled = bundle.map(BundleFiles::rules).filter(|packs| !packs.is_empty());
+        let detector = match (packs, bundled) {
+            (Some(packs), _) => Detector::from_dir(&packs)?,
+            (None, Some(bundled)) => Detector::from_texts(bundled)?,
+            (None, None) => Detector::embedded()?,
         };
-        let policy = Policy::load_with(folder, detector.revision(), kept)?;
+        let policy = Policy::load_layers(bundle, folder, detector.revision(), kept)?;
         Ok(Self { detector, policy })
+    }
+
+    /// Whether a bundle holds by itself: it can be put in force, and its own tests pass, those beside its rules too. Gives how
+    /// many tests that were.
+    pub fn prove(bundle: &BundleFiles) -> Result<usize, RulesError> {
+        Self::load_layers(Some(bundle), None, &[])?;
+        let rego = run_bundle_tests(bundle)?;
+        let packs = if bundle.rules().is_empty() {
+            Report::default()
+        } else {
+            Detector::test_texts(bundle.rules())?
+        };
+        let of_rego = rego.failed.iter();
+        let of_rego = of_rego.map(|failure| format!("{}: {}", failure.test, failure.why));
+        let failed: Vec<String> = of_rego.chain(packs.failures).collect();
+        if failed.is_empty() {
+            return Ok(rego.passed.len() + packs.samples);
+        }
+        let named = failed.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
+        Err(RulesError::Tests {
+            failed: failed.len(),
+            named,
+        })
     }
 
     /// Those that this program was built with.

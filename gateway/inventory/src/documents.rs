@@ -11,7 +11,7 @@ pub(crate) fn front(text: &str) -> Map<String, Value> {
     let Some(front) = between(text) else {
         return Map::new();
     };
-    if let Ok(Value::Object(fields)) = serde_saphyr::from_str::<Value>(front) {
+    if let Ok(Value::Object(fields)) = defenseclaw_yaml::from_str::<Value>(front) {
         return fields;
     }
     let own = front

@@ -114,7 +114,7 @@ pub fn load(file: &str, yaml: &str) -> Result<Programs, ProgramsError> {
         file: file.to_owned(),
         message,
     };
-    let table: Programs = serde_saphyr::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
+    let table: Programs = defenseclaw_yaml::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
     if table.version != VERSION {
         return Err(invalid(format!(
             "version {} of the table; this program reads version {VERSION}",

@@ -200,7 +200,7 @@ fn value_of(file: &Path, text: &str) -> Result<Value, String> {
                 .map_err(|error: toml_edit::TomlError| error.to_string())?;
             Ok(of_table(table.as_table()))
         }
-        Some("yaml" | "yml") => serde_saphyr::from_str(text).map_err(|error| error.to_string()),
+        Some("yaml" | "yml") => defenseclaw_yaml::from_str(text).map_err(|error| error.to_string()),
         _ => match json::parse(text.as_bytes()) {
             Ok(value) => Ok(value),
             Err(error) => {

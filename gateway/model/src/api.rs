@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::InstallFetch;
 use crate::decision::Mode;
 use crate::ids::{CallId, SessionId};
 use crate::sandbox::SandboxRoute;
@@ -35,6 +36,95 @@ pub struct Status {
     /// The install gate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<GateStatus>,
+    /// The signed policy bundle, where one is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleStatus>,
+    /// What becomes of packages that calls would install; `None` from an older gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packages: Option<PackagesStatus>,
+}
+
+/// Packages that calls would install, fetched and scanned before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct PackagesStatus {
+    /// Whether that is done at all.
+    pub fetch: InstallFetch,
+    /// Waiting or under way.
+    pub pending: u64,
+    /// Fetched and scanned since the gateway started.
+    pub scanned: u64,
+    /// Of them, those in which something was found that refuses an installation.
+    pub found: u64,
+    /// Not fetched or not scanned.
+    pub failed: u64,
+    /// Why the last one was not; empty where the last one was.
+    pub last_failure: String,
+}
+
+/// What is known of signed policy bundles.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BundleStatus {
+    /// Where they come from: a file or an address.
+    pub source: String,
+    /// The group of hosts that this one belongs to.
+    pub group: String,
+    /// This host's ring.
+    pub ring: u8,
+    /// The one in force; `None`: the host's own folder and what is built in decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<BundleInForce>,
+    /// Highest revision that was ever accepted for this group: none below it is taken.
+    pub highest: u64,
+    /// What came of the last look: `never`, `accepted`, `renewed`, `unchanged`, `held`, `refused`, `unavailable`.
+    pub last: String,
+    /// When that was, ns since the Unix epoch.
+    pub last_ns: u64,
+    /// More of it, for a person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Bundles that were refused since the gateway started.
+    pub refused: u64,
+    /// Looks since the gateway started that got no bundle to see.
+    pub failed: u64,
+}
+
+/// A bundle that decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BundleInForce {
+    /// Its revision.
+    pub revision: u64,
+    /// Who signed it.
+    pub signer: String,
+    /// SHA-256 over its archive.
+    pub content: String,
+    /// Until when it was signed for, ns since the Unix epoch.
+    pub expires_ns: u64,
+    /// Whether that has passed. It stays in force, because there is none after it.
+    pub expired: bool,
+}
+
+/// Answer of `POST /v1/policy/bundle/pull` and `…/rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct BundleAnswer {
+    /// What came of it: `accepted`, `renewed`, `unchanged`, `held`, `refused`, `unavailable`, `rolled_back`.
+    pub state: String,
+    /// More of it, for a person.
+    pub detail: String,
+    /// How things stand now.
+    pub status: BundleStatus,
+}
+
+/// Why an operator goes back to the bundle before: the body of `POST /v1/policy/bundle/rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BundleRollback {
+    /// For the record.
+    pub reason: String,
 }
 
 /// What the install gate does and did.

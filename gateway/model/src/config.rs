@@ -1,7 +1,10 @@
 //! The configuration file's one strict schema.
 //!
-//! `/etc/defenseclaw/config.yaml`, or the file that `DEFENSECLAW_CONFIG` names. Every key is optional; an unknown key
-//! is an error that names the file, the line and the nearest key.
+//! `/etc/defenseclaw/config.yaml`, or the file that `DEFENSECLAW_CONFIG` names, and what lies in the folder beside it ([`files`]). Every
+//! key is optional; an unknown key is an error that names the file, the line and the nearest key.
+
+pub mod files;
+mod installs;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::admission::ArtifactKind;
 use crate::decision::Mode;
 use crate::sandbox::{OFF, PROFILES, is_profile_name};
+
+pub use installs::{InstallFetch, InstallRegistries, InstallsConfig, PackageAnswer};
 
 /// Where the configuration lies unless `DEFENSECLAW_CONFIG` says otherwise.
 pub const DEFAULT_CONFIG: &str = "/etc/defenseclaw/config.yaml";
@@ -56,6 +61,48 @@ pub struct Config {
     pub api: Option<ApiConfig>,
     /// What must be admitted before it is used.
     pub gate: GateConfig,
+    /// Signed policy bundles; without it nothing is looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleConfig>,
+    /// Whether packages are fetched and scanned before a call may install them.
+    pub installs: InstallsConfig,
+}
+
+/// Where signed policy bundles come from, and whose are taken. Exactly one of `path` and `url` is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BundleConfig {
+    /// A file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// An https address; `{group}` in it stands for the group. Trust is the host's own store of authorities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The public keys of those whose bundles are taken (Ed25519, base64), by their ids.
+    pub keys: BTreeMap<String, String>,
+    /// The group that this host belongs to: bundles for others are refused.
+    pub group: String,
+    /// This host's ring, 0 to 9: a bundle for rings up to 2 is taken by the hosts of 0, 1 and 2.
+    pub ring: u8,
+    /// How long to wait between two looks (seconds).
+    pub interval_s: u64,
+    /// Whether `url` may be http on this very host: for a proxy that speaks https to the server.
+    pub plain_loopback: bool,
+}
+
+impl Default for BundleConfig {
+    fn default() -> Self {
+        Self {
+            path: None,
+            url: None,
+            keys: BTreeMap::new(),
+            group: "default".to_owned(),
+            // A host of which nothing is said is one of the many, and those come last.
+            ring: 9,
+            interval_s: 300,
+            plain_loopback: false,
+        }
+    }
 }
 
 /// The install gate: artifacts in governed places wait until they were scanned and admitted. In observe mode no file waits; what
@@ -248,6 +295,8 @@ impl Default for Config {
             approvals: ApprovalConfig::default(),
             api: None,
             gate: GateConfig::default(),
+            bundle: None,
+            installs: InstallsConfig::default(),
         }
     }
 }
@@ -287,49 +336,45 @@ impl Config {
 
     /// Reads the schema from YAML. `file` is named in errors.
     pub fn from_yaml(file: &Path, text: &str) -> Result<Self, ConfigError> {
-        if text.trim().is_empty() {
+        if says_nothing(text) {
             return Ok(Self::default());
         }
-        serde_saphyr::from_str(text).map_err(|error| ConfigError::Invalid {
+        defenseclaw_yaml::from_str(text).map_err(|error| ConfigError::Invalid {
             file: file.to_owned(),
-            message: describe(&error.to_string(), text),
+            message: describe(&error.to_string()),
         })
     }
 }
 
-/// Keys that the file may hold; kept equal to the fields of [`Config`] by a test.
-const KEYS: [&str; 11] = [
-    "mode",
-    "fail_mode",
-    "durability",
-    "socket",
-    "state",
-    "policies",
-    "connectors",
-    "operators",
-    "approvals",
-    "api",
-    "gate",
-];
+/// Whether there is nothing but comments.
+fn says_nothing(text: &str) -> bool {
+    text.lines()
+        .map(str::trim_start)
+        .all(|line| line.is_empty() || line.starts_with('#'))
+}
 
-/// Adds the nearest known key to an "unknown field" message.
-fn describe(message: &str, text: &str) -> String {
-    let unknown = text
-        .lines()
-        .filter(|line| !line.starts_with([' ', '#', '-']))
-        .filter_map(|line| line.split_once(':').map(|(key, _)| key.trim()))
-        .find(|key| !KEYS.contains(key) && message.contains(&format!("`{key}`")));
-    match unknown.and_then(nearest) {
+/// Adds the nearest known key to an "unknown field" message, which names the keys that there are at that place.
+fn describe(message: &str) -> String {
+    let near = message.lines().find_map(|line| {
+        let (_, rest) = line.split_once("unknown field `")?;
+        let (key, rest) = rest.split_once('`')?;
+        let (_, known) = rest.split_once("expected ")?;
+        let known = known.strip_prefix("one of ").unwrap_or(known);
+        nearest(key, known)
+    });
+    match near {
         Some(near) => format!("{message}\ndid you mean `{near}`?"),
         None => message.to_owned(),
     }
 }
 
-fn nearest(key: &str) -> Option<&'static str> {
-    let (near, distance) = KEYS
-        .iter()
-        .map(|k| (*k, edit_distance(key, k)))
-        .min_by_key(|(_, d)| *d)?;
+/// The nearest to `key` of the words in `known`.
+fn nearest<'a>(key: &str, known: &'a str) -> Option<&'a str> {
+    let words = known.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+    let (near, distance) = words
+        .filter(|word| !word.is_empty())
+        .map(|word| (word, edit_distance(key, word)))
+        .min_by_key(|(_, distance)| *distance)?;
     (distance <= 3).then_some(near)
 }
 
@@ -391,6 +436,14 @@ pub enum ConfigError {
         /// Why.
         message: String,
     },
+    /// This user may not read the file.
+    #[error("{file}: {message}")]
+    NotPermitted {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        message: String,
+    },
     /// The file is not valid.
     #[error("{file}: {message}")]
     Invalid {
@@ -419,7 +472,8 @@ mod tests {
     fn every_key_is_taken() {
         let config = parse(
             "mode: action\nfail_mode: open\ndurability: power\nsocket: /tmp/a/x.sock\nstate: /tmp/a\npolicies: /tmp/p\n\
-             connectors:\n  codex: { mode: hitl }\noperators: [1000]\napprovals: { timeout_s: 5 }\napi: { listen: \"127.0.0.1:1\" }\n",
+             connectors:\n  codex: { mode: hitl }\noperators: [1000]\napprovals: { timeout_s: 5 }\napi: { listen: \"127.0.0.1:1\" }\n\
+             bundle: { path: /b, keys: { acme: k }, group: g }\n",
         )
         .unwrap();
         assert_eq!(config.mode, Mode::Action);
@@ -428,12 +482,54 @@ mod tests {
         assert_eq!(config.fail_mode_of("codex"), FailMode::Open);
         assert_eq!(config.approvals.on_timeout, TimeoutAnswer::Deny);
         assert_eq!(config.agent_socket(), Path::new("/tmp/a/x-agent.sock"));
-        let keys = serde_json::to_value(&config).unwrap();
-        let mut names: Vec<_> = keys.as_object().unwrap().keys().map(String::as_str).collect();
-        let mut known = KEYS.to_vec();
+    }
+
+    /// The file that is installed, each of its paragraphs with what is commented out in it taken as it stands.
+    fn installed_settings() -> Vec<String> {
+        let text = include_str!("../../../packaging/config.yaml");
+        assert!(text.lines().all(|line| line.is_empty() || line.starts_with('#')));
+        let setting = |line: &str| -> Option<String> {
+            let rest = line.strip_prefix('#')?;
+            (!rest.is_empty() && (!rest.starts_with(' ') || rest.starts_with("  ")))
+                .then(|| format!("{rest}\n"))
+        };
+        let parts = text
+            .split("\n\n")
+            .map(|part| part.lines().filter_map(setting).collect());
+        parts.filter(|part: &String| !part.is_empty()).collect()
+    }
+
+    /// Every key that the schema knows, as the error about another one names them.
+    fn known_keys() -> Vec<String> {
+        let error = parse("no_such_key: 1\n").unwrap_err();
+        let (_, known) = error.split_once("expected one of ").unwrap();
+        let known = known.lines().next().unwrap_or_default();
+        let words = known.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
+        words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_installed_file_names_every_key_and_its_default() {
+        let (settings, mut names) = (installed_settings(), Vec::new());
+        for text in &settings {
+            let config = parse(text).unwrap_or_else(|error| panic!("{text}{error}"));
+            let name = text.split(':').next().unwrap_or_default();
+            names.push(name);
+            // Of these nothing is said unless somebody says it; what is shown is an example.
+            if !["policies", "connectors", "operators", "api", "bundle"].contains(&name) {
+                assert_eq!(config, Config::default(), "{text}");
+            }
+        }
+        let mut known = known_keys();
+        assert!(known.len() > 12, "{known:?}");
         names.sort_unstable();
         known.sort_unstable();
         assert_eq!(names, known);
+        parse(&settings.concat()).expect("all of them together");
+        assert_eq!(
+            parse(include_str!("../../../packaging/config.yaml")).unwrap(),
+            Config::default()
+        );
     }
 
     #[test]

@@ -72,6 +72,18 @@ pub struct WorkerTask {
     pub path: String,
     /// Whose place that is.
     pub connector: String,
+    /// For a package from a registry: which. The copy's one entry is its file, and what it is is told by its content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub package: Option<PackageTask>,
+}
+
+/// A package that a scanner's worker looks into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageTask {
+    /// The package as a person writes it: `npm:left-pad@1.3.0`.
+    pub package: String,
+    /// Its exact version.
+    pub version: String,
 }
 
 /// The verb of the whole tool that is the scanner's worker.

@@ -10,6 +10,7 @@
 //! | [`activity`] | one kernel-observed action and its attribution |
 //! | [`sandbox`] | the room that a tool call runs in |
 //! | [`scan`] | what a scan of an artifact says |
+//! | [`package`] | a package that a call would install, fetched and scanned before |
 //! | [`pins`] | what an MCP server was when somebody looked |
 //! | [`record`] | one row of the audit ledger |
 //! | [`wire`] | the frames that the agent and the gateway exchange |
@@ -17,7 +18,7 @@
 //! | [`terminal`] | foreign text as a terminal may have it |
 //! | [`config`] | the configuration file's one strict schema |
 //!
-//! Nothing here does I/O. Every type that crosses a process boundary or reaches the ledger is serde-serialisable with
+//! Nothing here does I/O but `config::files`, the one reader of the configuration. Every type that crosses a process boundary or reaches the ledger is serde-serialisable with
 //! stable `snake_case` names.
 
 pub mod activity;
@@ -29,6 +30,7 @@ pub mod decision;
 pub mod facts;
 pub mod gate;
 pub mod ids;
+pub mod package;
 pub mod pins;
 pub mod record;
 pub mod sandbox;

@@ -9,6 +9,7 @@ use crate::decision::{Decision, Finding, Posture, Severity};
 use crate::facts::Facts;
 use crate::gate::{GateAnswer, GatedArtifact, QuarantineEntry};
 use crate::ids::{CallId, SessionId};
+use crate::package::{PackageRelease, PackageState};
 use crate::sandbox::{SandboxProtection, SandboxReport, SeenOutside};
 
 /// A record before it has a place in the chain.
@@ -36,12 +37,20 @@ impl Draft {
             // What is admitted has no severity beyond its findings': filters on what was refused see it.
             RecordBody::Admission { answer, .. } => answer.severity,
             RecordBody::Quarantine { entry, .. } => entry.severity,
+            RecordBody::Package { severity, .. } => *severity,
             RecordBody::Gap { .. } => Severity::Medium,
             RecordBody::Sandbox { report, .. } if report.protections.iter().any(SandboxProtection::lacks) => {
                 Severity::Low
             }
             // A server that says something else than what was approved is held until somebody has looked at it.
             RecordBody::Pin { state, .. } if state == "changed" => Severity::High,
+            // Somebody offers a policy that the host does not take, or none has come for so long that the last one has ended.
+            RecordBody::Bundle { state, .. } => match state.as_str() {
+                "refused" => Severity::High,
+                "expired" => Severity::Medium,
+                "unavailable" | "rolled_back" => Severity::Low,
+                _ => Severity::None,
+            },
             _ => Severity::None,
         }
     }
@@ -177,6 +186,25 @@ pub enum RecordBody {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by_uid: Option<u32>,
     },
+    /// A package that a call would install was fetched and scanned, or could not be.
+    Package {
+        /// As the worker was asked for it: `npm:left-pad`, `pypi:six==1.17.0`.
+        package: String,
+        /// How far that came.
+        state: PackageState,
+        /// Which version and file its registry gave, where it did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        release: Option<PackageRelease>,
+        /// The worst that was found.
+        severity: Severity,
+        /// How much was found; the worst follow as records of their own.
+        findings: u64,
+        /// From the question to the scan's end (ms).
+        scan_ms: u64,
+        /// Why there is no scan, where there is none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
+    },
     /// An operator's list of artifacts was changed.
     ListChange {
         /// `allow` or `block`.
@@ -207,6 +235,32 @@ pub enum RecordBody {
         /// What is different, for a person.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         detail: String,
+    },
+    /// A signed policy bundle was taken, refused or put aside.
+    Bundle {
+        /// `accepted`, `renewed`, `refused`, `held`, `unavailable`, `expired`, `rolled_back`.
+        state: String,
+        /// Where it came from: a file or an address.
+        source: String,
+        /// The group of hosts that this one belongs to.
+        group: String,
+        /// Its revision, where its signature holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        revision: Option<u64>,
+        /// Who signed it, where the signature holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signer: Option<String>,
+        /// SHA-256 over its archive, where its signature holds.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        content: String,
+        /// The policy that decides from then on.
+        policy: String,
+        /// More, for a person.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
+        /// User id of whoever asked for it; `None`: the gateway by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by_uid: Option<u32>,
     },
     /// Something that a harness reported and that is noted, no more.
     Notice {
@@ -279,8 +333,10 @@ impl RecordBody {
             Self::Sandbox { .. } => "sandbox",
             Self::Admission { .. } => "admission",
             Self::Quarantine { .. } => "quarantine",
+            Self::Package { .. } => "package",
             Self::ListChange { .. } => "list_change",
             Self::Pin { .. } => "pin",
+            Self::Bundle { .. } => "bundle",
             Self::Notice { .. } => "notice",
             Self::Completion { .. } => "completion",
             Self::CallEnd { .. } => "call_end",

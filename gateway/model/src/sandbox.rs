@@ -1,5 +1,7 @@
 //! The room that a tool call runs in.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{CallId, SessionId};
@@ -21,6 +23,27 @@ pub const LAUNCHER: &str = "defenseclaw-cli";
 /// Where the whole tool lies from the launcher's folder: as packages install it, and among built programs. The launcher hands over to it
 /// what it cannot do itself.
 pub const WHOLE_TOOL: [&str; 2] = ["../lib/defenseclaw/defenseclaw-cli", "lib/defenseclaw-cli"];
+/// Where the small programs may lie, in this order, for a program whose own real path that is: where packages put them if they put this one
+/// into `lib/defenseclaw`, above the folder of the whole tool among built programs, and beside it.
+pub fn small_programs(own: &Path) -> impl Iterator<Item = PathBuf> {
+    let folder = own.parent().map(Path::to_owned);
+    let packaged = own
+        .ancestors()
+        .nth(3)
+        .filter(|_| {
+            folder
+                .as_deref()
+                .is_some_and(|folder| folder.ends_with("lib/defenseclaw"))
+        })
+        .map(|prefix| prefix.join("bin"));
+    let above = own
+        .ancestors()
+        .nth(2)
+        .filter(|_| folder.as_deref().is_some_and(|folder| folder.ends_with("lib")))
+        .map(Path::to_owned);
+    packaged.into_iter().chain(above).chain(folder)
+}
+
 /// The program that a harness hands its shell lines to. It lies beside the others.
 pub const SHELL: &str = "defenseclaw-shell";
 /// Longest name of a profile (bytes).
@@ -193,6 +216,29 @@ pub struct SandboxNoted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_programs_are_looked_for_where_a_layout_has_them() {
+        for (own, folders) in [
+            (
+                "/usr/lib/defenseclaw/defenseclaw-gateway",
+                vec!["/usr/bin", "/usr/lib/defenseclaw"],
+            ),
+            (
+                "/w/target/dist/lib/defenseclaw-cli",
+                vec!["/w/target/dist", "/w/target/dist/lib"],
+            ),
+            ("/usr/bin/defenseclaw-gateway", vec!["/usr/bin"]),
+            ("/home/lib-x/defenseclaw-gateway", vec!["/home/lib-x"]),
+        ] {
+            let found: Vec<_> = small_programs(Path::new(own)).collect();
+            assert_eq!(
+                found,
+                folders.iter().map(PathBuf::from).collect::<Vec<_>>(),
+                "{own}"
+            );
+        }
+    }
 
     #[test]
     fn names_of_profiles_are_plain() {

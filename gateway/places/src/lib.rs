@@ -125,7 +125,7 @@ pub fn load(file: &str, yaml: &str) -> Result<Vec<Place>, PlacesError> {
         file: file.to_owned(),
         message,
     };
-    let table: Table = serde_saphyr::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
+    let table: Table = defenseclaw_yaml::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
     if table.version != VERSION {
         return Err(invalid(format!(
             "version {} of the table; this program reads version {VERSION}",

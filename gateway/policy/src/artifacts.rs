@@ -111,6 +111,13 @@ impl Artifacts {
         })
     }
 
+    /// Adds another file's entries.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.block.extend(more.block);
+        self.allow.extend(more.allow);
+        self.first_party.extend(more.first_party);
+    }
+
     /// Entries that no longer count at `now` (ns), for a person.
     pub(crate) fn expired(&self, now: i64) -> impl Iterator<Item = String> {
         [
@@ -286,7 +293,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Artifacts, String> {
-        Artifacts::read(serde_saphyr::from_str(text).map_err(|error| error.to_string())?)
+        Artifacts::read(defenseclaw_yaml::from_str(text).map_err(|error| error.to_string())?)
     }
 
     #[test]

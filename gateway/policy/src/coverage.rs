@@ -358,6 +358,7 @@ mod tests {
             )],
             data: "{}".to_owned(),
             lists: String::new(),
+            bundled_lists: String::new(),
             kept: Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use defenseclaw_model::call::CallKind;
 use defenseclaw_model::decision::{Finding, Mode, Posture};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::SessionId;
+use defenseclaw_model::package::PackageFact;
 use defenseclaw_model::pins::McpFact;
 use defenseclaw_model::record::Binding;
 use serde::Serialize;
@@ -45,6 +46,9 @@ pub struct DecideInput<'a> {
     /// The MCP server whose tool is called, and how it compares with its pin. `None`: it is no server's tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mcp: Option<&'a McpFact>,
+    /// What is known of the packages that the call would install. Empty: there are none, or none are fetched on this host.
+    #[serde(skip_serializing_if = "<[PackageFact]>::is_empty")]
+    pub packages: &'a [PackageFact],
 }
 
 /// An artifact whose last admission was a refusal.

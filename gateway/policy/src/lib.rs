@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`input`] | what a decision and a judgement are made from |
 //! | [`source`] | where policy text comes from, and its revision |
+//! | [`bundle`] | what is in a policy bundle |
 //! | [`artifacts`] | the operator's block and allow lists of artifacts |
 //! | [`trust`] | whose signatures and origins are trusted how far |
 //! | [`coverage`] | which branches of a policy its tests reach |
@@ -20,6 +21,7 @@
 
 mod answer;
 mod artifacts;
+mod bundle;
 mod coverage;
 mod engine;
 mod input;
@@ -41,6 +43,7 @@ use defenseclaw_model::decision::{Decision, Finding};
 use defenseclaw_model::gate::ListEntry;
 use defenseclaw_model::sandbox::Sandbox;
 
+pub use bundle::{BundleError, BundleFiles};
 pub use coverage::{FileCoverage, Missed};
 use engine::Engines;
 pub use input::{CallEffects, DecideInput, JudgeInput, RefusedArtifact};
@@ -48,7 +51,7 @@ use lists::Lists;
 pub use risk::RiskRules;
 use rooms::Rooms;
 use source::Source;
-pub use testing::{Failure, TestReport, run_embedded_rego_tests, run_rego_tests};
+pub use testing::{Failure, TestReport, run_bundle_tests, run_embedded_rego_tests, run_rego_tests};
 use trust::Trust;
 
 /// The question that decides on a tool call.
@@ -166,14 +169,14 @@ pub enum PolicyError {
     },
 }
 
-/// The text of the clause that a decision's `line` names, in the policy of `folder` (or the built-in one). `None`: there is
-/// no such line.
-pub fn clause_at(folder: Option<&Path>, place: &str) -> Result<Option<String>, PolicyError> {
-    let source = match folder {
-        Some(folder) => Source::of_operator(folder)?,
-        None => Source::embedded(),
-    };
-    Ok(source.clause_at(place))
+/// The text of the clause that a decision's `line` names, in the policy of a signed bundle and a folder (or the built-in one). `None`:
+/// there is no such line.
+pub fn clause_in(
+    bundle: Option<&BundleFiles>,
+    folder: Option<&Path>,
+    place: &str,
+) -> Result<Option<String>, PolicyError> {
+    Ok(Source::of_layers(bundle, folder)?.clause_at(place))
 }
 
 impl Policy {
@@ -196,10 +199,17 @@ impl Policy {
 
     /// The same with what operators put on the lists of artifacts at run time.
     pub fn load_with(folder: Option<&Path>, rules: &str, kept: &[ListEntry]) -> Result<Self, PolicyError> {
-        let mut source = match folder {
-            Some(folder) => Source::of_operator(folder)?,
-            None => Source::embedded(),
-        };
+        Self::load_layers(None, folder, rules, kept)
+    }
+
+    /// The same over the policy of a signed bundle, whose place a part of the folder takes.
+    pub fn load_layers(
+        bundle: Option<&BundleFiles>,
+        folder: Option<&Path>,
+        rules: &str,
+        kept: &[ListEntry],
+    ) -> Result<Self, PolicyError> {
+        let mut source = Source::of_layers(bundle, folder)?;
         source.kept = kept.to_vec();
         Self::joined(source, Rooms::of(folder), Some(rules))
     }
@@ -241,7 +251,7 @@ impl Policy {
             revision: source.revision(),
             clauses: source.clauses(),
             risk: RiskRules::from_data(&source.data)?,
-            lists: Lists::from_yaml(Path::new(lists::FILE), &source.lists)?,
+            lists: source.all_lists()?,
             trust: Trust::from_data(&source.data_json()?)?,
             rooms,
             engines,

@@ -142,7 +142,7 @@ impl Lists {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        let form: FileForm = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        let form: FileForm = defenseclaw_yaml::from_str(text).map_err(|error| wrong(error.to_string()))?;
         if form.version != 1 {
             return Err(wrong(format!(
                 "version {} is not known; write `version: 1`",
@@ -172,6 +172,15 @@ impl Lists {
             artifacts: Artifacts::read(form.artifacts).map_err(wrong)?,
             trust: form.trust,
         })
+    }
+
+    /// Adds another file's entries.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.block.extend(more.block);
+        self.allow.extend(more.allow);
+        self.exceptions.extend(more.exceptions);
+        self.artifacts.extend(more.artifacts);
+        self.trust.extend(more.trust);
     }
 
     /// Whom the operator trusts.

@@ -8,6 +8,7 @@ use std::path::Path;
 use defenseclaw_model::gate::ListEntry;
 use sha2::{Digest, Sha256};
 
+use crate::bundle::BundleFiles;
 use crate::lists::{self, Lists};
 use crate::{PolicyError, artifacts, trust};
 
@@ -15,7 +16,10 @@ use crate::{PolicyError, artifacts, trust};
 pub(crate) const MAX_BYTES: usize = 4 << 20;
 
 /// The name of the data document.
-const DATA: &str = "data.json";
+pub(crate) const DATA: &str = "data.json";
+
+/// A bundle's lists, in the revision.
+const BUNDLED_LISTS: &str = "bundle/lists.yaml";
 
 /// What operators put on the lists at run time, in the revision.
 const KEPT: &str = "artifact lists";
@@ -31,6 +35,8 @@ pub(crate) struct Source {
     pub(crate) data: String,
     /// The operator's lists, as YAML; empty where there are none.
     pub(crate) lists: String,
+    /// Those of a signed bundle, which stand beside them.
+    pub(crate) bundled_lists: String,
     /// What operators put on the lists of artifacts at run time.
     pub(crate) kept: Vec<ListEntry>,
 }
@@ -45,6 +51,9 @@ macro_rules! embedded {
 /// The package that answers what becomes of an artifact.
 const ADMISSION: &str = "admission";
 
+/// The package in which an operator's lists bear on that.
+const LISTED_ADMISSION: &str = "defenseclaw.artifacts";
+
 /// The packages that decide on admission, by file. An operator's folder without them gets ours.
 const ADMISSION_FILES: [(&str, &str); 6] = embedded![
     "admission.rego",
@@ -57,6 +66,9 @@ const ADMISSION_FILES: [(&str, &str); 6] = embedded![
 
 /// Before the name of a file of ours that completes an operator's policy.
 const OURS: &str = "built-in/";
+
+/// Before the name of a file of a signed bundle.
+const BUNDLED: &str = "bundle/";
 
 impl Source {
     /// The policy that this program was built with.
@@ -73,6 +85,7 @@ impl Source {
             tests: Vec::new(),
             data: include_str!("../../../policies/rego/data.json").to_owned(),
             lists: String::new(),
+            bundled_lists: String::new(),
             kept: Vec::new(),
         }
     }
@@ -93,8 +106,43 @@ impl Source {
         }
     }
 
+    /// What a signed bundle says, over our own.
+    pub(crate) fn of_bundle(bundle: &BundleFiles) -> Result<Self, PolicyError> {
+        let named = |files: &[(String, String)]| -> Vec<(String, String)> {
+            let files = files.iter();
+            files
+                .map(|(name, text)| (format!("{BUNDLED}{name}"), text.clone()))
+                .collect()
+        };
+        let ours = Self::embedded();
+        if !bundle.has_policy() {
+            return Ok(Self {
+                tests: named(&bundle.tests),
+                bundled_lists: bundle.lists.clone(),
+                ..ours
+            });
+        }
+        let data = bundle.data.as_ref().map(serde_json::to_string).transpose();
+        let mut source = Self {
+            modules: named(&bundle.modules),
+            tests: named(&bundle.tests),
+            data: data
+                .map_err(|error| PolicyError::Data(error.to_string()))?
+                .unwrap_or_default(),
+            bundled_lists: bundle.lists.clone(),
+            ..Self::default()
+        };
+        source.over(&ours)?;
+        Ok(source)
+    }
+
     /// The policy in `dir`.
     pub(crate) fn read(dir: &Path) -> Result<Self, PolicyError> {
+        Self::read_over(dir, &Self::embedded())
+    }
+
+    /// The policy in `dir`; what it does not hold is as in `base`.
+    fn read_over(dir: &Path, base: &Self) -> Result<Self, PolicyError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| PolicyError::Read { path, source }
@@ -121,50 +169,56 @@ impl Source {
                 _ => source.modules.push((name, text)),
             }
         }
-        if source.modules.is_empty() {
-            if source.data.is_empty() {
-                return Err(PolicyError::Empty(dir.to_owned()));
-            }
-            source.take_modules()?;
-        } else if source.data.is_empty() {
-            "{}".clone_into(&mut source.data);
+        if source.modules.is_empty() && source.data.is_empty() {
+            return Err(PolicyError::Empty(dir.to_owned()));
         }
-        source.complete();
+        source.over(base)?;
+        source.bundled_lists.clone_from(&base.bundled_lists);
         Ok(source)
     }
 
-    /// For a folder with nothing but data: our own modules, and what the data does not say as built in.
-    fn take_modules(&mut self) -> Result<(), PolicyError> {
+    /// Completes this policy with what it does not hold.
+    fn over(&mut self, base: &Self) -> Result<(), PolicyError> {
+        if self.modules.is_empty() {
+            self.take_modules(base)?;
+        } else if self.data.is_empty() {
+            "{}".clone_into(&mut self.data);
+        }
+        self.complete(base);
+        Ok(())
+    }
+
+    /// For a policy with nothing but data: the base's modules, and what the data does not say as there.
+    fn take_modules(&mut self, base: &Self) -> Result<(), PolicyError> {
         let wrong = |error: serde_json::Error| PolicyError::Data(error.to_string());
-        let ours = Self::embedded();
         let mut data: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(&ours.data).map_err(wrong)?;
+            serde_json::from_str(&base.data).map_err(wrong)?;
         let theirs: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&self.data).map_err(wrong)?;
         data.extend(theirs);
         self.data = serde_json::to_string(&data).map_err(wrong)?;
-        let modules = ours.modules.into_iter();
+        let modules = base.modules.iter();
         self.modules = modules
-            .map(|(name, text)| (format!("{OURS}{name}"), text))
+            .map(|(name, text)| (inherited(name), text.clone()))
             .collect();
         Ok(())
     }
 
-    /// Adds our own admission where the folder has none: what it does not hold stays built in. A folder with an `admission`
-    /// package of its own has all of it.
-    fn complete(&mut self) {
+    /// Adds the base's admission where this policy has none. One with an `admission` package of its own has all of it.
+    fn complete(&mut self, base: &Self) {
         let packages: Vec<String> = self.packages().map(str::to_owned).collect();
         let has = |package: &str| packages.iter().any(|known| known == package);
-        for (name, text) in ADMISSION_FILES {
+        for (name, text) in &base.modules {
             let package = package_of(text).unwrap_or_default();
+            let of_admission = package.starts_with(ADMISSION) || package == LISTED_ADMISSION;
             let replaced = package.starts_with(ADMISSION) && has(ADMISSION);
-            if !replaced && !has(package) {
-                self.modules.push((format!("{OURS}{name}"), text.to_owned()));
+            if of_admission && !replaced && !has(package) {
+                self.modules.push((inherited(name), text.clone()));
             }
         }
     }
 
-    /// The modules that are not ours added to an operator's, and their packages.
+    /// The modules that nobody added to an operator's, and their packages.
     pub(crate) fn own_modules(&self) -> impl Iterator<Item = &(String, String)> {
         self.modules.iter().filter(|(name, _)| !name.starts_with(OURS))
     }
@@ -176,14 +230,15 @@ impl Source {
     /// The data document as JSON: `data.json`, with the operator's lists as `operator`, and the signers and origins of
     /// `lists.yaml` beside those in `trust`.
     pub(crate) fn data_json(&self) -> Result<String, PolicyError> {
-        if self.lists.is_empty() && self.kept.is_empty() {
+        let has_lists = !self.lists.is_empty() || !self.bundled_lists.is_empty();
+        if !has_lists && self.kept.is_empty() {
             return Ok(self.data.clone());
         }
         let wrong = |error: serde_json::Error| PolicyError::Data(error.to_string());
         let mut data: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&self.data).map_err(wrong)?;
-        if !self.lists.is_empty() {
-            let lists = Lists::from_yaml(Path::new(lists::FILE), &self.lists)?;
+        if has_lists {
+            let lists = self.all_lists()?;
             trust::merge(&mut data, lists.trust())?;
             data.insert("operator".to_owned(), serde_json::to_value(lists).map_err(wrong)?);
         }
@@ -191,14 +246,29 @@ impl Source {
         serde_json::to_string(&data).map_err(wrong)
     }
 
-    /// The policy of a folder as `policies` in the configuration names it: `rego/` instead of our own modules, and
-    /// `lists.yaml`.
-    pub(crate) fn of_operator(folder: &Path) -> Result<Self, PolicyError> {
+    /// The lists of the bundle and of the host together.
+    pub(crate) fn all_lists(&self) -> Result<Lists, PolicyError> {
+        let bundled = format!("{BUNDLED}{}", lists::FILE);
+        let mut all = Lists::from_yaml(Path::new(&bundled), &self.bundled_lists)?;
+        all.extend(Lists::from_yaml(Path::new(lists::FILE), &self.lists)?);
+        Ok(all)
+    }
+
+    /// What decides where there is a bundle, a folder as `policies` in the configuration names it, both or none: the folder's `rego/`
+    /// goes before the bundle's, and that before our own. The lists of both count.
+    pub(crate) fn of_layers(
+        bundle: Option<&BundleFiles>,
+        folder: Option<&Path>,
+    ) -> Result<Self, PolicyError> {
+        let base = bundle.map_or_else(|| Ok(Self::embedded()), Self::of_bundle)?;
+        let Some(folder) = folder else {
+            return Ok(base);
+        };
         let rego = folder.join("rego");
         let mut source = if rego.is_dir() {
-            Self::read(&rego)?
+            Self::read_over(&rego, &base)?
         } else {
-            Self::embedded()
+            base
         };
         let lists = folder.join(lists::FILE);
         if lists.exists() {
@@ -252,9 +322,15 @@ impl Source {
         let data = [
             (DATA, self.data.as_str()),
             (lists::FILE, self.lists.as_str()),
+            (BUNDLED_LISTS, self.bundled_lists.as_str()),
             (KEPT, kept.as_str()),
         ];
-        let there = |(name, _): &(&str, &str)| *name != KEPT || !self.kept.is_empty();
+        // A policy without them has the revision that it had before there were any.
+        let there = |(name, text): &(&str, &str)| match *name {
+            KEPT => !self.kept.is_empty(),
+            BUNDLED_LISTS => !text.is_empty(),
+            _ => true,
+        };
         for (name, text) in files.chain(data).filter(there) {
             for part in [name, text] {
                 digest.update((part.len() as u64).to_le_bytes());
@@ -286,6 +362,15 @@ fn owned<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String
     files
         .map(|(name, text)| (name.to_owned(), text.to_owned()))
         .collect()
+}
+
+/// The name of a base's module in a policy that it completes.
+fn inherited(name: &str) -> String {
+    if name.starts_with(OURS) || name.starts_with(BUNDLED) {
+        name.to_owned()
+    } else {
+        format!("{OURS}{name}")
+    }
 }
 
 /// The package that a module is of.

@@ -1,12 +1,22 @@
 //! Rego tests: every rule `test_*` of every package, in the files `*_test.rego` beside the policy.
 
+use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use regorus::Value;
+use regorus::utils::limits::ExecutionTimerConfig;
 
+use crate::bundle::BundleFiles;
 use crate::coverage::{self, FileCoverage};
 use crate::source::{Source, package_of};
 use crate::{PolicyError, engine};
+
+/// Longest time of one test of a bundle: a gateway that answers hooks waits for it. Ours take milliseconds.
+const TEST_TIME: ExecutionTimerConfig = ExecutionTimerConfig {
+    limit: Duration::from_secs(10),
+    check_interval: NonZeroU32::new(256).unwrap(),
+};
 
 /// The outcome of a test run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,8 +59,23 @@ pub fn run_embedded_rego_tests() -> Result<TestReport, PolicyError> {
     run(&Source::embedded_with_tests())
 }
 
+/// Runs the tests of a bundle against what it says, without a look at what they reach.
+pub fn run_bundle_tests(bundle: &BundleFiles) -> Result<TestReport, PolicyError> {
+    passed(&Source::of_bundle(bundle)?, Some(TEST_TIME))
+}
+
 fn run(source: &Source) -> Result<TestReport, PolicyError> {
+    let mut report = passed(source, None)?;
+    report.coverage = coverage::measure(source, &report.passed)?;
+    Ok(report)
+}
+
+/// Runs the tests; `limit`: the longest that one may take.
+fn passed(source: &Source, limit: Option<ExecutionTimerConfig>) -> Result<TestReport, PolicyError> {
     let mut template = engine::load(source)?;
+    if let Some(limit) = limit {
+        template.set_execution_timer_config(limit);
+    }
     let mut tests = Vec::new();
     for (name, text) in &source.tests {
         engine::add(&mut template, name, text)?;
@@ -82,7 +107,6 @@ fn run(source: &Source) -> Result<TestReport, PolicyError> {
         };
         report.failed.push(Failure { test, why });
     }
-    report.coverage = coverage::measure(source, &report.passed)?;
     Ok(report)
 }
 

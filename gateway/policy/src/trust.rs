@@ -47,6 +47,12 @@ struct OriginForm {
 }
 
 impl TrustForm {
+    /// Adds another file's signers and origins; one that stands in both is as that file says.
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.signers.extend(more.signers);
+        self.origins.extend(more.origins);
+    }
+
     /// Checks that somebody answers for each entry.
     pub(crate) fn check(&self) -> Result<(), String> {
         let signers = self
@@ -234,7 +240,7 @@ mod tests {
 
     #[test]
     fn the_operator_s_trust_stands_beside_that_of_the_data() {
-        let form: TrustForm = serde_saphyr::from_str(&format!(
+        let form: TrustForm = defenseclaw_yaml::from_str(&format!(
             "signers:\n  acme: {{ public_key: '{KEY}', auto_allow_up_to: LOW, owner: o, reason: r }}\n\
              origins:\n  npm: {{ auto_allow_up_to: HIGH, owner: o, reason: r }}\n"
         ))
@@ -247,7 +253,7 @@ mod tests {
         let twice = merge(&mut data, &form).unwrap_err().to_string();
         assert!(twice.contains("acme stands in"), "{twice}");
         let nobody: TrustForm =
-            serde_saphyr::from_str("origins:\n  npm: { auto_allow_up_to: LOW, owner: '', reason: r }\n")
+            defenseclaw_yaml::from_str("origins:\n  npm: { auto_allow_up_to: LOW, owner: '', reason: r }\n")
                 .unwrap();
         assert!(nobody.check().unwrap_err().contains("trust.origins.npm"));
     }

@@ -40,6 +40,7 @@ fn decide_with(policy: &Policy, tool: &str, kind: CallKind, binding: &Binding) -
         sandbox: None,
         artifacts: &[],
         mcp: None,
+        packages: &[],
     };
     policy.decide(&input).unwrap()
 }

@@ -148,6 +148,7 @@ fn verdict(policy: &Policy, command: &str) -> Verdict {
         sandbox: None,
         artifacts: &[],
         mcp: None,
+        packages: &[],
     };
     policy.decide(&input).unwrap().verdict
 }

@@ -144,6 +144,7 @@ fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
         sandbox: None,
         artifacts: &[],
         mcp: None,
+        packages: &[],
     })
 }
 

@@ -15,20 +15,15 @@ use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::gate::{
     GateAnswer, GateQuestion, GateScan, GatedArtifact, WORKER_REPORT, WorkerReport,
 };
-use defenseclaw_model::scan::{ScanFinding, ScanVerdict};
 use defenseclaw_policy::{Policy, PolicyError};
 use serde_json::json;
 
+use super::report::{MAX_RULE, MAX_TEXT, cut, finding_of, tidy};
+
 /// Most findings that are recorded of one artifact; the worst come first.
 pub(super) const MAX_FINDINGS: usize = 20;
-/// Most findings of a report: the scanner's own bound.
-const MAX_REPORTED: usize = 500;
 /// Most findings that the policy weighs.
 const MAX_WEIGHED: usize = 100;
-/// Longest name of a rule or category (bytes).
-const MAX_RULE: usize = 96;
-/// Longest sentence that is kept of a report (bytes).
-const MAX_TEXT: usize = 600;
 /// Longest reason (bytes).
 const MAX_REASON: usize = 1_000;
 
@@ -237,54 +232,6 @@ fn read(json: &str, artifact: &GatedArtifact) -> Result<WorkerReport, Unbelieved
     if report.kind.admitted_as() != Some(artifact.kind) {
         return Err(Unbelieved::Kind(report.kind.as_str()));
     }
-    if report.findings.len() > MAX_REPORTED {
-        return Err(Unbelieved::Form("more findings than are told"));
-    }
-    let name = |text: &str, more: &str| {
-        let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || more.contains(c);
-        !text.is_empty() && text.len() <= MAX_RULE && text.chars().all(fine)
-    };
-    for finding in &mut report.findings {
-        if !name(&finding.rule, ".-_") || !name(&finding.category, "-") || finding.confidence > 100 {
-            return Err(Unbelieved::Form("a finding without a proper name"));
-        }
-        for text in [
-            &mut finding.message,
-            &mut finding.evidence,
-            &mut finding.remedy,
-            &mut finding.file,
-        ] {
-            *text = mask_text(text, MAX_TEXT);
-        }
-    }
-    let said = report.verdict.severity;
-    report.verdict = ScanVerdict::of(&report.findings);
-    if said > report.verdict.severity {
-        return Err(Unbelieved::Form("a verdict that no finding of it bears out"));
-    }
+    tidy(report).map_err(Unbelieved::Form)?;
     Ok(worker)
-}
-
-fn finding_of(finding: &ScanFinding) -> Finding {
-    let place = match finding.line {
-        0 => finding.file.clone(),
-        line => format!("{}:{line}", finding.file),
-    };
-    let evidence = [place, finding.evidence.clone()];
-    Finding {
-        rule: finding.rule.clone(),
-        category: finding.category.clone(),
-        severity: finding.severity,
-        message: finding.message.clone(),
-        remedy: finding.remedy.clone(),
-        evidence: evidence.into_iter().filter(|text| !text.is_empty()).collect(),
-        confidence: finding.confidence,
-    }
-}
-
-/// The first `most` bytes, at a character's border.
-fn cut(text: &str, most: usize) -> String {
-    text.get(..text.floor_char_boundary(most))
-        .unwrap_or_default()
-        .to_owned()
 }

@@ -2,14 +2,16 @@
 //!
 //! What `lists.yaml` says stands beside it and is not touched. Expired entries no longer count, and go when something is changed.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use defenseclaw_model::gate::{ListEntry, ListName, ListVerb};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::files;
 
 /// The file's name in the state folder.
 pub const FILE: &str = "artifact-lists.json";
@@ -119,26 +121,7 @@ pub(super) fn store(path: &Path, entries: &[ListEntry]) -> Result<(), ListsError
         entries: entries.to_vec(),
     };
     let text = serde_json::to_vec_pretty(&stored).map_err(|error| failed(error.into()))?;
-    let new = path.with_extension("json.new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed)?;
-    file.write_all(&text)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    files::replace(path, &text).map_err(failed)
 }
 
 /// What a verb makes of the lists. Nothing is written.
@@ -225,6 +208,7 @@ fn number(entry: &ListEntry, others: &[ListEntry]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

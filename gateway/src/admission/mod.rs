@@ -6,6 +6,7 @@
 //! | `known` | the last answer about each path; what is in quarantine |
 //! | [`lists`] | what operators allow and block at run time |
 //! | [`quarantine`] | what operators do with what was taken away |
+//! | `report` | a scanner's report, brought within bounds |
 //! | `scope` | homes and projects that are governed |
 //!
 //! ```text
@@ -18,6 +19,7 @@ mod judge;
 mod known;
 pub mod lists;
 pub mod quarantine;
+pub(crate) mod report;
 mod scope;
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@
 //! | [`pins`] | MCP servers compared with their pins |
 //! | [`questions`] | what supervised sandboxes ask |
 //! | [`rules`] | inspect, policy reload |
+//! | [`bundle`] | signed policy bundles: looked for, gone back from |
 //! | [`sandbox`] | in which room a harness's shell line runs |
 //! | [`openapi`] | the document that describes all of it |
 //!
@@ -33,6 +34,7 @@ use crate::engine::Engine;
 use crate::metrics::Metrics;
 
 pub mod access;
+pub mod bundle;
 pub mod caller;
 pub mod events;
 pub mod gate;

@@ -9,7 +9,9 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Extension, Router};
 use defenseclaw_inspect::{Inspected, Item};
-use defenseclaw_model::api::{Approval, ApprovalAnswer, SandboxAnswer, SandboxAsk, SandboxAsked, Status};
+use defenseclaw_model::api::{
+    Approval, ApprovalAnswer, BundleAnswer, BundleRollback, SandboxAnswer, SandboxAsk, SandboxAsked, Status,
+};
 use defenseclaw_model::gate::{ListEntry, ListVerb, QuarantineEntry, Release};
 use defenseclaw_model::pins::{Pin, PinApproval, PinCheck, Pins};
 use defenseclaw_model::record::Record;
@@ -17,7 +19,8 @@ use defenseclaw_model::sandbox::{RoomAnswer, RoomQuestion, SandboxEntered, Sandb
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::{
-    Api, Caller, Problem, events, gate, hooks, people, pins, questions, records, rules, sandbox, state,
+    Api, Caller, Problem, bundle, events, gate, hooks, people, pins, questions, records, rules, sandbox,
+    state,
 };
 use crate::approvals::Grant;
 
@@ -356,6 +359,29 @@ fn about_rules() -> Vec<Route> {
                 "Read the rules again; if they are refused, those before stay in force",
                 json::<rules::Reloaded>(),
                 || post(rules::reload),
+            )
+        },
+        Route {
+            method: Method::POST,
+            needs: Needs::Operator,
+            ..plain(
+                "/v1/policy/bundle/pull",
+                "pull_bundle",
+                "Look for a signed policy bundle now, and put it in force if it is in order",
+                json::<BundleAnswer>(),
+                || post(bundle::pull),
+            )
+        },
+        Route {
+            method: Method::POST,
+            needs: Needs::Operator,
+            body: json::<BundleRollback>(),
+            ..plain(
+                "/v1/policy/bundle/rollback",
+                "roll_back_bundle",
+                "Go back to the bundle before; the one that is left is not taken again",
+                json::<BundleAnswer>(),
+                || post(bundle::roll_back),
             )
         },
     ]

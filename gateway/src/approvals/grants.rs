@@ -3,8 +3,8 @@
 //! Those of a session are forgotten with it. Those for a folder are kept in the state folder, in a file that only the
 //! gateway's user may read or write: whoever can write it can approve.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::OpenOptions;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
+use crate::files;
 
 /// How long a grant for a folder holds: long enough for a piece of work, short enough that nobody forgets it for good.
 pub const ALWAYS_HERE_NS: u64 = 30 * 24 * 3600 * 1_000_000_000;
@@ -265,23 +266,5 @@ fn write(path: &Path, grants: &[Grant]) -> Result<(), GrantsError> {
             .collect(),
     };
     let text = serde_json::to_vec(&stored).map_err(|error| failed(error.into()))?;
-    let new = path.with_extension("json.new");
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed)?;
-    file.write_all(&text)
-        .and_then(|()| file.sync_all())
-        .map_err(failed)?;
-    fs::rename(&new, path).map_err(failed)?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed)
+    files::replace(path, &text).map_err(failed)
 }

@@ -27,6 +27,7 @@ use crate::connector::{Contract, Fault, Parsed, Reply};
 use crate::counters::Counters;
 use crate::judge::Judge;
 use crate::ledger_writer::{AppendError, Bundle, LedgerWriter};
+use crate::packages::Packages;
 use crate::pins::PinBook;
 use crate::redact;
 use crate::rooms::Tickets;
@@ -99,6 +100,8 @@ pub struct Parts {
     pub admissions: Arc<Admissions>,
     /// What MCP servers were when somebody looked.
     pub pins: Arc<PinBook>,
+    /// Packages that calls would install.
+    pub packages: Arc<Packages>,
 }
 
 impl Engine {
@@ -119,7 +122,7 @@ impl Engine {
         self.config.mode
     }
 
-    pub(crate) fn rules(&self) -> &RulesInForce {
+    pub(crate) fn rules(&self) -> &Arc<RulesInForce> {
         &self.parts.rules
     }
 
@@ -139,6 +142,11 @@ impl Engine {
     /// The install gate.
     pub fn admissions(&self) -> &Admissions {
         &self.parts.admissions
+    }
+
+    /// Packages that calls would install.
+    pub fn packages(&self) -> &Packages {
+        &self.parts.packages
     }
 
     pub(crate) fn pins(&self) -> &Arc<PinBook> {

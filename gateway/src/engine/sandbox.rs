@@ -10,7 +10,7 @@ use defenseclaw_model::call::{CallKind, HookEventKind, ToolCall};
 use defenseclaw_model::config::Config;
 use defenseclaw_model::decision::{Decision, Finding, Severity, Verdict};
 use defenseclaw_model::ids::{CallId, SessionId};
-use defenseclaw_model::sandbox::{LAUNCHER, RoomAnswer, RoomQuestion, SandboxRoute};
+use defenseclaw_model::sandbox::{LAUNCHER, RoomAnswer, RoomQuestion, SandboxRoute, small_programs};
 use serde_json::Value;
 
 use super::Engine;
@@ -276,13 +276,16 @@ fn not_applied(call: &CallId, profile: &str) -> Finding {
     }
 }
 
-/// The launcher: it lies beside the gateway, where packages put it.
+/// The launcher: the small program that starts soonest, and only where there is none the whole tool beside the gateway.
 pub(super) fn launcher() -> Arc<Path> {
     let own = std::env::current_exe().and_then(|own| own.canonicalize());
-    match own {
-        Ok(own) => own.with_file_name(LAUNCHER).into(),
-        Err(_) => Path::new("/usr/bin").join(LAUNCHER).into(),
-    }
+    let Ok(own) = own else {
+        return Path::new("/usr/bin").join(LAUNCHER).into();
+    };
+    let found = small_programs(&own)
+        .map(|folder| folder.join(LAUNCHER))
+        .find(|launcher| launcher.is_file());
+    found.unwrap_or_else(|| own.with_file_name(LAUNCHER)).into()
 }
 
 /// The connectors whose calls run in rooms, as configured.

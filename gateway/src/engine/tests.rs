@@ -46,6 +46,7 @@ fn with_config<F: Future<Output = ()>>(
         let approvals = Arc::new(Approvals::new(&config.approvals, ledger.clone(), &grants));
         let agent: Arc<AgentLink> = Arc::default();
         let admissions = Admissions::start(config, Arc::clone(&rules), ledger.clone(), Arc::clone(&agent));
+        let packages = Packages::new(&config.installs, ledger.clone());
         let parts = Parts {
             rules,
             ledger,
@@ -55,6 +56,7 @@ fn with_config<F: Future<Output = ()>>(
             approvals,
             admissions: Arc::new(admissions.unwrap()),
             pins: Arc::new(PinBook::open(&folder.path().join("pins.db")).unwrap()),
+            packages,
         };
         test(Arc::new(Engine::new(config, parts))).await;
     });
@@ -452,6 +454,7 @@ fn with_launcher(engine: &Arc<Engine>) -> Arc<Engine> {
         approvals: Arc::clone(&engine.parts.approvals),
         admissions: Arc::clone(&engine.parts.admissions),
         pins: Arc::clone(&engine.parts.pins),
+        packages: Arc::clone(&engine.parts.packages),
     };
     let mut engine = Engine::new(&config, parts);
     engine.launcher = Path::new(env!("CARGO_MANIFEST_DIR"))

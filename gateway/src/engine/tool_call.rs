@@ -1,5 +1,7 @@
 //! A tool call: facts, decision, the agent's word, the record, the reply, in this order.
 
+mod packages;
+
 use std::sync::Arc;
 
 use defenseclaw_detect::facts_of;
@@ -9,6 +11,7 @@ use defenseclaw_model::config::FailMode;
 use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::{DOCTOR_SESSION, SessionId};
+use defenseclaw_model::package::PackageFact;
 use defenseclaw_model::record::{Binding, Draft, RecordBody};
 use defenseclaw_model::sandbox::Sandbox;
 use defenseclaw_model::wire::ToAgent;
@@ -50,6 +53,8 @@ pub(super) struct Considered {
     pub(super) asked: Asked,
     facts: Facts,
     findings: Vec<Finding>,
+    /// What is known of what it would install.
+    packages: Vec<PackageFact>,
     outcome: Outcome,
     /// What the agent is told that runs.
     pub(super) declaration: CallDeclaration,
@@ -130,7 +135,13 @@ impl Engine {
         let Some(mut considered) = consider(decider.clone(), asked, &expected).await else {
             return self.failed_inside(request.connector, Some(&native));
         };
+        let packages = self
+            .look_into_packages(request, &decider, &mut considered, &expected)
+            .await;
         let person = self.put_before_a_person(request, &mut considered).await;
+        if let (Person::Answered, Some(packages)) = (&person, &packages) {
+            self.look_again(packages, &decider, &mut considered, &expected);
+        }
         if let Person::Forged(binding) = &person {
             // Whoever forged the declaration is not asked about, but refused.
             considered.outcome = decider.decide(&considered, binding);
@@ -394,7 +405,13 @@ pub(super) async fn consider(decider: Decider, mut asked: Asked, binding: &Bindi
             facts: redact::facts(&facts),
             posture: decider.shown_posture(),
         };
-        let outcome = decider.outcome(&asked, &declaration.kind, &facts, &findings, &binding);
+        let weighed = Weighed {
+            kind: &declaration.kind,
+            facts: &facts,
+            findings: &findings,
+            packages: &[],
+        };
+        let outcome = decider.outcome(&asked, &weighed, &binding);
         let mut judged = shown.facts.clone();
         if let Some(changed) = changed(&asked, &outcome.decision) {
             // What runs is what the kernel view is compared with.
@@ -413,6 +430,7 @@ pub(super) async fn consider(decider: Decider, mut asked: Asked, binding: &Bindi
             asked,
             facts,
             findings,
+            packages: Vec::new(),
             outcome,
             declaration,
             shown,
@@ -436,6 +454,15 @@ fn changed(asked: &Asked, decision: &Decision) -> Option<ToolCall> {
         kind,
         input,
     })
+}
+
+/// What of a call the policy weighs.
+struct Weighed<'a> {
+    /// Within the bounds of what can be executed; the facts say what was cut.
+    kind: &'a CallKind,
+    facts: &'a Facts,
+    findings: &'a [Finding],
+    packages: &'a [PackageFact],
 }
 
 /// What is needed to decide, apart from the engine, so that it can be done on another thread.
@@ -484,25 +511,22 @@ impl Decider {
 
     /// Asks again, for another binding.
     fn decide(&self, considered: &Considered, binding: &Binding) -> Outcome {
-        let Considered {
-            asked,
-            facts,
-            findings,
-            declaration,
-            ..
-        } = considered;
-        self.outcome(asked, &declaration.kind, facts, findings, binding)
+        let weighed = Weighed {
+            kind: &considered.declaration.kind,
+            facts: &considered.facts,
+            findings: &considered.findings,
+            packages: &considered.packages,
+        };
+        self.outcome(&considered.asked, &weighed, binding)
     }
 
-    /// `kind` is the call's, within the bounds of what can be executed; the facts say what was cut.
-    fn outcome(
-        &self,
-        asked: &Asked,
-        kind: &CallKind,
-        facts: &Facts,
-        findings: &[Finding],
-        binding: &Binding,
-    ) -> Outcome {
+    fn outcome(&self, asked: &Asked, weighed: &Weighed<'_>, binding: &Binding) -> Outcome {
+        let Weighed {
+            kind,
+            facts,
+            findings,
+            packages,
+        } = *weighed;
         let artifacts = admission::used(&self.refused, facts);
         let mcp = self.pins.fact(self.uid, asked.cwd.as_deref(), &asked.call.tool);
         let input = DecideInput {
@@ -520,6 +544,7 @@ impl Decider {
             sandbox: self.doors.own(&asked.call),
             artifacts: &artifacts,
             mcp: mcp.as_ref(),
+            packages,
         };
         let (mut decision, policy_failed) = match self.rules.policy.decide(&input) {
             Ok(decision) => (self.feasible(decision), false),
@@ -647,13 +672,13 @@ mod tests {
                 pins: Arc::clone(&pins),
                 uid: 0,
             };
-            let outcome = decider.outcome(
-                &asked(),
-                &CallKind::Other,
-                &Facts::default(),
-                &[],
-                &Binding::NoAgent,
-            );
+            let weighed = Weighed {
+                kind: &CallKind::Other,
+                facts: &Facts::default(),
+                findings: &[],
+                packages: &[],
+            };
+            let outcome = decider.outcome(&asked(), &weighed, &Binding::NoAgent);
             assert!(outcome.policy_failed);
             assert_eq!(outcome.decision.effective(), effective, "{mode:?} {fail_mode:?}");
             assert_eq!(outcome.decision.findings[0].rule, "policy.failed");

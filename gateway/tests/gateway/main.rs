@@ -8,14 +8,17 @@
 
 mod agents;
 mod api;
+mod bundle;
 mod entered;
 mod faults;
 mod gate;
 mod harnesses;
 mod hooks;
 mod lifecycle;
+mod packages;
 mod people;
 mod pins;
 mod sandbox;
+mod service;
 mod watch;
 mod world;

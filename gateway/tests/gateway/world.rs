@@ -3,7 +3,10 @@
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -21,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
     folder: TempDir,
+    program: PathBuf,
     gateway: Option<Child>,
 }
 
@@ -76,8 +80,24 @@ impl World {
         fs::write(folder.path().join("config.yaml"), config).unwrap();
         Self {
             folder,
+            program: env!("CARGO_BIN_EXE_defenseclaw-gateway").into(),
             gateway: None,
         }
+    }
+
+    /// Lets the gateway lie beside a tool that is this script.
+    pub(crate) fn beside_tool(&mut self, script: &str) {
+        let folder = self.path("bin");
+        fs::create_dir(&folder).unwrap();
+        let program = folder.join("defenseclaw-gateway");
+        // A second name where that is possible: the program is large.
+        if fs::hard_link(&self.program, &program).is_err() {
+            fs::copy(&self.program, &program).unwrap();
+        }
+        let tool = folder.join("defenseclaw-cli");
+        fs::write(&tool, script).unwrap();
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        self.program = program;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -94,11 +114,8 @@ impl World {
     }
 
     fn wrapped(&self, wrapper: &[&str]) -> Command {
-        let words = [
-            wrapper,
-            &[env!("CARGO_BIN_EXE_defenseclaw-gateway"), "--allow-root"],
-        ]
-        .concat();
+        let program = self.program.to_str().unwrap();
+        let words = [wrapper, &[program, "--allow-root"]].concat();
         let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
@@ -124,6 +141,45 @@ impl World {
         let child = self.wrapped(wrapper).stderr(log).spawn().unwrap();
         self.gateway = Some(child);
         self.until("the gateway answers", |world| world.try_status().is_some());
+    }
+
+    /// Starts the gateway as a service manager does: with these variables, and these descriptors from 3 on. Does not wait for it.
+    pub(crate) fn start_service(&mut self, variables: &[(&str, &str)], descriptors: &[OwnedFd]) {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let child = self.service(variables, descriptors).stderr(log).spawn().unwrap();
+        self.gateway = Some(child);
+    }
+
+    /// The same command, for a test that wants to see it fail.
+    pub(crate) fn service(&self, variables: &[(&str, &str)], descriptors: &[OwnedFd]) -> Command {
+        // The manager knows the process that it makes; here the shell does, and becomes it.
+        let mut command = self.wrapped(&["/bin/sh", "-c", "export LISTEN_PID=$$; exec \"$@\"", "sh"]);
+        command
+            .env("LISTEN_FDS", descriptors.len().to_string())
+            .envs(variables.iter().copied());
+        let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+        let pass = move || {
+            // Out of the way first, so that none is written over before it was placed.
+            let mut kept = [-1; 4];
+            for (kept, number) in kept.iter_mut().zip(&numbers) {
+                // SAFETY: takes numbers alone.
+                *kept = unsafe { nix::libc::fcntl(*number, nix::libc::F_DUPFD_CLOEXEC, 100) };
+            }
+            for (place, number) in (3..).zip(kept).take(numbers.len()) {
+                // SAFETY: the same.
+                if unsafe { nix::libc::dup2(number, place) } < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it makes system calls and allocates nothing.
+        unsafe { command.pre_exec(pass) };
+        command
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -12,14 +12,17 @@
 //! | [`npm`] | where those clients come from |
 //! | [`truth`] | what the recorder program `actor` did, in its own words |
 //! | [`workplace`] | a project, a home folder and an "outside" to act in |
+//! | [`clean_root`], [`file_server`] | a root with nothing in it to install packages in, and where it gets them from |
 //! | [`escape`] | attacks on sandboxes: the outside that they aim at, trials, cages |
 //! | [`evaluation`] | how well `inspect` tells attacks from everyday work |
 //! | [`statistics`] | percentiles for benchmarks |
 
 pub mod claude_code;
+pub mod clean_root;
 pub mod codex;
 pub mod escape;
 pub mod evaluation;
+pub mod file_server;
 pub mod model_server;
 pub mod need;
 pub mod npm;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::libc;
 
-use crate::{claude_code, codex};
+use crate::{claude_code, clean_root, codex};
 
 /// Something that not every host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Need {
     ClaudeCode,
     /// The real Codex, or npm and a registry to get it from.
     Codex,
+    /// A root to install packages in, or debootstrap and a mirror to make it with.
+    CleanRoot,
     /// A program in `PATH`.
     Program(&'static str),
 }
@@ -41,6 +43,9 @@ impl Need {
             Self::Codex => codex::ensure()
                 .err()
                 .map(|error| format!("needs Codex: {error:#}")),
+            Self::CleanRoot => clean_root::ensure()
+                .err()
+                .map(|error| format!("needs a clean root: {error:#}")),
             Self::Program(name) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());

@@ -46,6 +46,8 @@ pub struct StackOptions {
     pub agent: bool,
     /// The sandbox of each connector's commands: connector and profile.
     pub sandboxes: Vec<(&'static str, &'static str)>,
+    /// Further lines of the configuration.
+    pub config: String,
 }
 
 impl Default for StackOptions {
@@ -57,6 +59,7 @@ impl Default for StackOptions {
             durability: Durability::Process,
             agent: true,
             sandboxes: Vec::new(),
+            config: String::new(),
         }
     }
 }
@@ -147,6 +150,7 @@ impl Stack {
         for (connector, profile) in &self.options.sandboxes {
             text.push_str(&format!("  {connector}: {{ sandbox: {profile} }}\n"));
         }
+        text.push_str(&self.options.config);
         fs::write(top.join("config.yaml"), text)?;
         Ok(())
     }
@@ -394,7 +398,7 @@ pub fn default_programs() -> PathBuf {
 }
 
 /// Cargo's output folder.
-pub(crate) fn target_folder() -> PathBuf {
+pub fn target_folder() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
     // target/PROFILE/program, target/PROFILE/deps/test
     let found = own

@@ -259,8 +259,13 @@ mod e2e {
     }
 
     /// What the clients do by themselves, whenever they like, and no command of these sessions does: in one run more often than in
-    /// another. Codex looks at the repository with this setting; Claude Code looks for running editors.
-    const OWN: [&str; 2] = ["safe.bareRepository=explicit", "code|cursor|windsurf"];
+    /// another. Codex looks at the repository with this setting, and reads the shell's state that it saved; Claude Code looks for
+    /// running editors.
+    const OWN: [&str; 3] = [
+        "safe.bareRepository=explicit",
+        "/.codex/shell_snapshots/",
+        "code|cursor|windsurf",
+    ];
 
     fn compare(client: Client, way: Way, but: &[&str]) {
         let plain = run(client, Way::None, commands(client));

@@ -197,7 +197,7 @@ impl Profiles {
                 if text.len() > MAX_FILE {
                     return Err(invalid(name, "it is longer than 1 MiB"));
                 }
-                serde_saphyr::from_str(&text).map_err(|error| syntax(error.to_string()))?
+                defenseclaw_yaml::from_str(&text).map_err(|error| syntax(error.to_string()))?
             }
             None => return Err(self.unknown(name)),
         };

@@ -296,8 +296,10 @@ fn the_kinds_are_those_of_the_model() {
         json!({"kind": "quarantine", "state": "held", "entry": {
             "id": "", "artifact": artifact, "time_ns": 0, "reason": "", "severity": "HIGH", "rules": [], "held_at": "",
         }}),
+        json!({"kind": "package", "package": "npm:a", "state": "scanned", "severity": "NONE", "findings": 0, "scan_ms": 0}),
         json!({"kind": "list_change", "list": "allow", "state": "added", "entry": {}}),
         json!({"kind": "pin", "pin": "", "server": "", "state": "", "digest": "", "by_uid": 0}),
+        json!({"kind": "bundle", "state": "accepted", "source": "", "group": "", "policy": ""}),
         json!({"kind": "notice", "name": ""}),
         json!({"kind": "completion", "text": ""}),
         json!({"kind": "call_end", "tool": "", "failed": false}),

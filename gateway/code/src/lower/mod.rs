@@ -394,10 +394,9 @@ impl Reading<'_, '_> {
 
     /// A variable was checked.
     fn checked(&mut self, at: u32) {
-        let at = self.inner(at);
-        if self.ast.role(at) != Role::Name {
+        let Some(at) = self.what_is_checked(self.inner(at)) else {
             return;
-        }
+        };
         let name = self.ast.text(at).trim_start_matches('$');
         if let Some(node) = self
             .scopes
@@ -406,6 +405,43 @@ impl Reading<'_, '_> {
         {
             self.world.graph.seed(node, Labels::of(&[Label::Checked]));
         }
+    }
+
+    /// The variable that a check is about: itself, its host, or it in another form.
+    fn what_is_checked(&self, mut at: u32) -> Option<u32> {
+        const HOSTS: [&str; 6] = ["host", "hostname", "origin", "netloc", "Host", "Hostname"];
+        const FORMS: [&str; 8] = [
+            "to_s",
+            "toString",
+            "trim",
+            "toLowerCase",
+            "lower",
+            "strip",
+            "downcase",
+            "String",
+        ];
+        const DEEPEST: usize = 4;
+        for _ in 0..DEEPEST {
+            let (object, name) = match self.ast.role(at) {
+                Role::Name => return Some(at),
+                Role::Member(object, name) => (self.ast.part(at, object)?, self.ast.part(at, name)?),
+                Role::Method(object, name, _) => (self.ast.part(at, object)?, self.ast.part(at, name)?),
+                Role::Call(function, _) => {
+                    let function = self.ast.part(at, function)?;
+                    let Role::Member(object, name) = self.ast.role(function) else {
+                        return None;
+                    };
+                    (self.ast.part(function, object)?, self.ast.part(function, name)?)
+                }
+                _ => return None,
+            };
+            let name = self.ast.text(name);
+            if !HOSTS.contains(&name) && !FORMS.contains(&name) {
+                return None;
+            }
+            at = self.inner(object);
+        }
+        None
     }
 
     fn leave_function(&mut self, at: u32, name: Slot, body: Slot) {

@@ -105,6 +105,8 @@ impl Reading<'_, '_> {
         let of = self.path(object);
         let path = joined(of.as_deref().unwrap_or(UNKNOWN), field);
         if self.single(at, of.as_deref(), field) {
+            // What is asked of a source by name is known by its own rule: `os.environ.get`.
+            self.set_path(at, Some(path));
             return;
         }
         if !self.source(at, &path) {
@@ -176,6 +178,13 @@ impl Reading<'_, '_> {
                 self.source(at, &path);
                 self.set_path(at, Some(path));
             }
+        }
+        // Of a source of which each part is by itself, a part is taken, whatever its name; the name may be a source, too.
+        if constant.is_none() && self.single(at, of.as_deref(), "") {
+            if let Some(index) = index {
+                self.flow(index, at, How::Keep);
+            }
+            return;
         }
         self.flow(object, at, How::Whole);
     }

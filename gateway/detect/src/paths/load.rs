@@ -90,7 +90,7 @@ impl PatternEntry {
 
 pub(super) fn compile(yaml: &str) -> Result<PathRules, PathRulesError> {
     let file: File =
-        serde_saphyr::from_str(yaml).map_err(|error| PathRulesError::Syntax(error.to_string()))?;
+        defenseclaw_yaml::from_str(yaml).map_err(|error| PathRulesError::Syntax(error.to_string()))?;
     if file.version != 1 {
         return Err(PathRulesError::Version(file.version));
     }

@@ -35,7 +35,8 @@ const CATEGORIES: &[&str] = &[
 pub(super) fn compile(packs: &[(&str, &str)]) -> Result<FactRules, PackError> {
     let mut parsed = Vec::new();
     for (file, yaml) in packs {
-        let pack: Pack = serde_saphyr::from_str(yaml).map_err(|error| invalid(file, error.to_string()))?;
+        let pack: Pack =
+            defenseclaw_yaml::from_str(yaml).map_err(|error| invalid(file, error.to_string()))?;
         if pack.version != 1 {
             let why = format!("it has version {}; this program knows version 1", pack.version);
             return Err(invalid(file, why));

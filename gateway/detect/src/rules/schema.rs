@@ -9,10 +9,10 @@ use std::marker::PhantomData;
 
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::facts::{BehaviourKind, FlowKind, Radius};
+use defenseclaw_yaml::Spanned;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
 
 /// A pack.
 #[derive(Deserialize)]

@@ -283,6 +283,7 @@ const OF_ADMINISTRATION: &[&str] = &[
     "tamper.",
     "cognitive.mcp-added",
     "c2.forge-access",
+    "c2.tunnel",
     "command.installer",
     "command.repository-script",
     "credential.keyring",
@@ -290,6 +291,7 @@ const OF_ADMINISTRATION: &[&str] = &[
     "credential.write",
     "credential.by-helper",
     "credential.cloud-token",
+    "credential.cluster-store",
     "credential.env-file",
 ];
 

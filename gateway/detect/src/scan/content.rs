@@ -4,19 +4,19 @@ use std::borrow::Cow;
 
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::scan::ScanFinding;
-use serde_json::Value;
 
 use super::artifact::{ArtifactFile, Format, format_of};
 use super::code::{Language, SourceFile};
 use super::commands::{self, Place};
 use super::frames::Setting;
+use super::kinds::{Kind, kind_of};
 use super::lines::{Lines, numbered};
 use super::markdown::{self, Passage};
 use super::pieces::{
     decoded, is_command, is_for_people, paragraphs, pieces, runs_by_itself, without_prompts,
 };
 use super::rules::{Shown, Side, raised};
-use super::{Pass, Told, packages, topic};
+use super::{Pass, Told, packages, topic, values};
 use crate::Surface;
 
 /// Techniques of injections that are ordinary in what instructs an agent, which a skill is for. Alone they say nothing.
@@ -65,46 +65,6 @@ const NESTED_SCRIPT: Told = (
     "Put the file beside the others, where people see it",
 );
 
-/// What a file is, by its name and its beginning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Document,
-    Shell,
-    Source(Language),
-    Json,
-    Requirements,
-    Markup,
-    Settings,
-}
-
-fn kind_of(path: &str, text: &str) -> Kind {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let ending = name
-        .rsplit_once('.')
-        .map_or("", |(_, ending)| ending)
-        .to_ascii_lowercase();
-    let requirements = name.starts_with("requirements") && ending == "txt";
-    if requirements {
-        return Kind::Requirements;
-    }
-    match ending.as_str() {
-        "md" | "mdx" | "markdown" | "mdc" | "txt" | "rst" | "adoc" | "prompt" => return Kind::Document,
-        "json" | "jsonc" | "json5" | "ipynb" => return Kind::Json,
-        "html" | "htm" | "svg" | "xml" | "xhtml" | "vue" | "svelte" | "css" => return Kind::Markup,
-        "yaml" | "yml" | "toml" | "ini" | "cfg" | "conf" | "env" | "properties" | "service" | "csv"
-        | "tsv" | "lock" => {
-            return Kind::Settings;
-        }
-        _ => {}
-    }
-    match Language::of_name(&ending).or_else(|| Language::of_first_line(text)) {
-        Some(Language::Shell) => Kind::Shell,
-        Some(language) => Kind::Source(language),
-        None if text.starts_with("#!") => Kind::Shell,
-        None => Kind::Settings,
-    }
-}
-
 impl Pass<'_> {
     /// Looks at every file.
     pub(super) fn files(&mut self) {
@@ -130,10 +90,30 @@ impl Pass<'_> {
                 let message = "A script lies in an archive, where nobody looks for it".to_owned();
                 self.tell(NESTED_SCRIPT, (&file.path, 0), message, "");
             }
+            let before = self.findings.len();
             self.one(kind, &file.path, text);
+            self.raise_automatic(&file.path, before);
         }
+        let before = self.findings.len();
         let found = self.scan_code(&sources);
         self.findings.extend(found);
+        for source in &sources {
+            self.raise_of(source.path, before);
+        }
+        let found = self.scan_inline();
+        self.findings.extend(found);
+    }
+
+    /// The same for what was said of one file among others.
+    fn raise_of(&mut self, path: &str, from: usize) {
+        if !self.is_automatic(path) {
+            return;
+        }
+        for finding in self.findings.iter_mut().skip(from) {
+            if finding.file == path && finding.rule == "conduct.event-sent" {
+                finding.severity = Severity::High;
+            }
+        }
     }
 
     /// A file's text; what is none is told of here.
@@ -167,7 +147,8 @@ impl Pass<'_> {
                 let message = "It is neither text nor anything that is known".to_owned();
                 self.tell(UNKNOWN, at, message, "");
             }
-            Format::Zip | Format::Gzip | Format::Tar | Format::OtherArchive(_) | Format::Media => {}
+            Format::Zip | Format::Gzip | Format::Tar | Format::OtherArchive(_) => {}
+            Format::Media => self.media(file),
         }
         if name.eq_ignore_ascii_case("vbaProject.bin") {
             self.tell(MACROS, at, "The document holds macros".to_owned(), "");
@@ -189,7 +170,16 @@ impl Pass<'_> {
         self.secrets(kind, path, text);
         match kind {
             Kind::Document => self.document(path, text),
-            Kind::Shell => self.script(text, Place::Script, (path, 1)),
+            Kind::Shell => {
+                let place = if self.is_automatic(path) {
+                    Place::Automatic
+                } else {
+                    Place::Script
+                };
+                self.script(text, place, (path, 1));
+                self.passages(&markdown::hidden_in(text), path, true);
+                self.start_of_python(path, text);
+            }
             Kind::Source(_) => {
                 self.passages(&markdown::hidden_in(text), path, true);
                 self.spoken(path, text);
@@ -200,12 +190,33 @@ impl Pass<'_> {
                 self.judge_packages(&packages, path);
                 self.settings(path, text);
             }
+            Kind::Toml => {
+                let value = values::of_toml(text);
+                self.settings(path, text);
+                self.structured(path, text, value.as_ref());
+            }
+            Kind::Yaml => {
+                let value = values::of_yaml(text);
+                self.settings(path, text);
+                self.structured(path, text, value.as_ref());
+            }
+            Kind::Prose => {
+                self.document(path, text);
+                self.settings(path, text);
+            }
             Kind::Markup => {
+                self.page(path, text);
                 self.passages(&markdown::hidden_in(text), path, false);
                 let found = self.tokens(text, (path, 1), Shown::Plainly);
                 self.findings.extend(found);
             }
-            Kind::Settings => self.settings(path, text),
+            Kind::Settings => {
+                self.settings(path, text);
+                self.structured(path, text, None);
+                if path.ends_with(".csv") || path.ends_with(".tsv") {
+                    self.table(path, text);
+                }
+            }
         }
     }
 
@@ -220,13 +231,17 @@ impl Pass<'_> {
                     );
                 // Documents are asked by paragraphs. Code quotes what it looks for and what it asks models for.
                 let quoted = finding.category == "injection"
-                    && kind != Kind::Document
+                    && !matches!(kind, Kind::Document | Kind::Prose)
                     && finding.severity >= Severity::High;
                 if !anywhere && !quoted {
                     continue;
                 }
                 let line = place_of(&finding, piece, line);
+                let turned = finding.rule == "injection.direction" && turns_back(piece);
                 let mut found = commands::of_text(finding, (path, line));
+                if let Some(finding) = found.as_mut().filter(|_| turned) {
+                    finding.severity = Severity::High;
+                }
                 if let Some(finding) = found.as_mut().filter(|_| !anywhere) {
                     finding.severity = Severity::Medium;
                 }
@@ -238,14 +253,25 @@ impl Pass<'_> {
     /// A document: prose, code in it, what is hidden.
     fn document(&mut self, path: &str, text: &str) {
         let document = markdown::read(text);
-        self.prose(path, &document.prose, Shown::Plainly);
-        self.passages(&document.hidden, path, false);
+        self.phrases(path, &document.prose, Shown::Plainly);
+        // What a block of code does is weighed with the sentences beside it.
+        self.framed(path, &Lines::parts(document.parts()), Shown::Plainly, false);
+        let mut hidden = document.hidden.clone();
+        // What a block of code holds of a page is what it shows.
+        let blocks = document.block_lines();
+        let in_block = |line: u32| blocks.iter().any(|block| block.contains(&line));
+        hidden.retain(|passage| passage.is_anywhere() || !in_block(passage.line));
+        self.passages(&hidden, path, false);
+        if let Some((front, _)) = document.front {
+            self.front(path, text, front);
+        }
         for block in &document.blocks {
             match Language::of_name(block.language) {
                 Some(Language::Shell) => self.script(block.text, Place::Example, (path, block.line)),
-                Some(_) => {
+                Some(language) => {
                     let found = self.tokens(block.text, (path, block.line), Shown::Plainly);
                     self.findings.extend(found);
+                    self.keep_inline((path, block.line), language, block.text);
                 }
                 // Nobody says what it is: commands are told by what they do.
                 None => {
@@ -341,6 +367,29 @@ impl Pass<'_> {
 
     /// The same; `description` of what describes a tool to a model.
     pub(super) fn language(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown, description: bool) {
+        self.phrases(path, lines, shown);
+        self.framed(path, &Lines::prose(lines.iter().copied()), shown, description);
+    }
+
+    /// What prose asks for, whatever its wording.
+    fn framed(&mut self, path: &str, read: &Lines, shown: Shown, description: bool) {
+        let scanner = self.scanner;
+        let rules = scanner.detector.artifact_rules();
+        let setting = Setting {
+            shown,
+            topic: &self.identity.topic,
+            about_attacks: topic::is_about_attacks(&self.identity.topic),
+            for_people: is_for_people(path),
+            description,
+        };
+        let found = rules
+            .frames
+            .find(read, path, setting, || rules.about_attacks(read));
+        self.findings.extend(found);
+    }
+
+    /// What prose says in phrases that are known, and what it has of injections.
+    fn phrases(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown) {
         let read = Lines::prose(lines.iter().copied());
         let scanner = self.scanner;
         let rules = scanner.detector.artifact_rules();
@@ -359,17 +408,6 @@ impl Pass<'_> {
                 finding.severity = finding.severity.min(Severity::Low);
             }
         }
-        self.findings.extend(found);
-        let setting = Setting {
-            shown,
-            topic: &self.identity.topic,
-            about_attacks: about,
-            for_people: is_for_people(path),
-            description,
-        };
-        let found = rules
-            .frames
-            .find(&read, path, setting, || rules.about_attacks(&read));
         self.findings.extend(found);
         let plain: Vec<&str> = lines.iter().map(|&(_, line)| line).collect();
         let plain = plain.join("\n");
@@ -408,10 +446,12 @@ impl Pass<'_> {
                     Place::Script,
                     (path, passage.line),
                 );
-                let worth = found
-                    .findings
-                    .into_iter()
-                    .filter(|finding| finding.severity >= Severity::High);
+                // Letters that were turned by thirteen places look assembled, whatever they say.
+                let turned = passage.how == markdown::TURNED;
+                let worth = found.findings.into_iter().filter(|finding| {
+                    finding.severity >= Severity::High
+                        && !(turned && finding.rule == "command.assembled-code")
+                });
                 self.findings.extend(worth);
             }
             for finding in self.findings.iter_mut().skip(before) {
@@ -453,6 +493,7 @@ impl Pass<'_> {
         self.findings.extend(judged.findings);
         let packages = packages::of_programs(&judged.programs, at.1);
         self.judge_packages(&packages, at.0);
+        self.keep_inline_of(&text, &judged.programs, at);
         let mut found = self.tokens(&text, at, Shown::Plainly);
         if place == Place::Quotation {
             found
@@ -484,40 +525,26 @@ impl Pass<'_> {
     fn json(&mut self, path: &str, text: &str) {
         self.settings(path, text);
         let name = path.rsplit('/').next().unwrap_or_default();
-        let Ok(value) = serde_json::from_str::<Value>(text.trim_start_matches('\u{feff}')) else {
+        let Some(value) = values::of_json(text) else {
             return;
         };
         if name == "package.json" {
             let packages = packages::of_package_json(&value, text);
             self.judge_packages(&packages, path);
             self.package_scripts(path, text, &value);
+            self.package_links(path, text, &value);
         }
-        self.servers(path, text, &value);
-        self.hooks(path, text, &value);
+        if name.ends_with(".ipynb") {
+            self.notebook(path, &value);
+        }
+        self.structured(path, text, Some(&value));
     }
+}
 
-    /// The scripts that a package manager runs without being asked.
-    fn package_scripts(&mut self, path: &str, text: &str, value: &Value) {
-        const ASKED_BY_NOBODY: &[&str] = &[
-            "preinstall",
-            "install",
-            "postinstall",
-            "prepare",
-            "prepublish",
-            "postuninstall",
-        ];
-        let scripts = value.get("scripts").and_then(Value::as_object);
-        for (name, script) in scripts.into_iter().flatten() {
-            let Some(script) = script.as_str() else { continue };
-            let line = line_of(text, name);
-            let place = if ASKED_BY_NOBODY.contains(&name.as_str()) {
-                Place::Automatic
-            } else {
-                Place::Script
-            };
-            self.script(script, place, (path, line));
-        }
-    }
+/// Whether a text has characters that turn what follows against the direction of its own letters. Languages that are written from
+/// the right need none of these: they are for showing something else than what stands there.
+fn turns_back(text: &str) -> bool {
+    text.contains(['\u{202d}', '\u{202e}'])
 }
 
 /// The line on which a JSON field's name stands first.

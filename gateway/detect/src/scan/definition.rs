@@ -3,7 +3,7 @@
 use defenseclaw_model::decision::Severity;
 use serde_json::Value;
 
-use super::{Pass, Told};
+use super::{Pass, Told, names};
 
 const ASKS_FOR_ALL: Told = (
     "mcp.asks-for-conversation",
@@ -20,24 +20,78 @@ const LIES: Told = (
     "Do not believe its annotations: by its name it changes things",
 );
 
+const SENDS_BY_ITSELF: Told = (
+    "mcp.default-sends",
+    "exfiltration",
+    Severity::High,
+    80,
+    "Do not install it: let the person say where something is sent",
+);
+
+/// How deep parameters may lie in parameters, and most that are looked at.
+const MAX_DEPTH: usize = 24;
+const MAX_PARAMETERS: usize = 2000;
+
+/// Most values of one parameter.
+const MAX_VALUES: usize = 200;
+
+/// Fewest bytes of a title or a value that asks for something.
+const LEAST_SAID: usize = 24;
+
 impl Pass<'_> {
     /// What a tool's definition asks for, and whether its annotations fit its name.
     pub(super) fn judge_tool(&mut self, tool: &Value, at: (&str, u32)) {
-        let schema = tool.get("inputSchema").or_else(|| tool.get("input_schema"));
-        let parameters = schema
-            .and_then(|schema| schema.get("properties"))
-            .and_then(Value::as_object);
-        for (name, parameter) in parameters.into_iter().flatten() {
-            let said = parameter
-                .get("description")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
-            if let Some(what) = asks_for(name, said) {
-                let message = format!("The parameter {name} asks for {what}");
-                self.tell(ASKS_FOR_ALL, at, message, said);
+        let schema = [
+            "inputSchema",
+            "input_schema",
+            "parameters",
+            "outputSchema",
+            "arguments",
+        ]
+        .iter()
+        .find_map(|field| tool.get(*field));
+        let mut parameters = Vec::new();
+        if let Some(schema) = schema {
+            parameters_of(schema, MAX_DEPTH, &mut parameters);
+        }
+        for (name, parameter) in parameters {
+            for field in ["description", "title", "default", "$comment"] {
+                let said = parameter.get(field).and_then(Value::as_str).unwrap_or_default();
+                if field != "description" && said.len() < LEAST_SAID {
+                    continue;
+                }
+                if let Some(what) = asks_for(name, said) {
+                    let message = format!("The parameter {name} asks for {what}");
+                    self.tell(ASKS_FOR_ALL, at, message, said);
+                }
             }
+            self.judge_values(name, parameter, at);
         }
         self.judge_annotations(tool, at);
+    }
+
+    /// Values that a parameter has by itself: an address there is where a model sends what it was not asked to send.
+    fn judge_values(&mut self, name: &str, parameter: &Value, at: (&str, u32)) {
+        let listed = ["enum", "examples"]
+            .iter()
+            .filter_map(|field| parameter.get(*field)?.as_array());
+        let single = ["default", "const"]
+            .iter()
+            .filter_map(|field| parameter.get(*field));
+        for value in listed
+            .flatten()
+            .chain(single)
+            .filter_map(Value::as_str)
+            .take(MAX_VALUES)
+        {
+            let collects = names::host_of(value).is_some_and(|host| super::launch::is_passing(&host));
+            if collects {
+                let message = format!(
+                    "The parameter {name} sends to a host that anybody can rent for an hour, if nothing else is said"
+                );
+                self.tell(SENDS_BY_ITSELF, at, message, value);
+            }
+        }
     }
 
     /// Whether annotations that promise harmlessness fit the tool's name and description.
@@ -94,6 +148,10 @@ impl Pass<'_> {
                 "executes a shell",
                 "executes any",
                 "runs any command",
+                "any command",
+                "arbitrary command",
+                "sh -c",
+                "sudo ",
                 "removes all",
                 "no way back",
                 "irreversibl",
@@ -111,10 +169,61 @@ impl Pass<'_> {
     }
 }
 
+/// The parameters of a schema with their names, those within others too.
+fn parameters_of<'v>(schema: &'v Value, depth: usize, found: &mut Vec<(&'v str, &'v Value)>) {
+    let Some(below) = depth.checked_sub(1).filter(|_| found.len() < MAX_PARAMETERS) else {
+        return;
+    };
+    match schema {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let named = matches!(
+                    name.as_str(),
+                    "properties" | "patternProperties" | "$defs" | "definitions"
+                );
+                for (name, parameter) in field.as_object().filter(|_| named).into_iter().flatten() {
+                    found.push((name, parameter));
+                }
+                parameters_of(field, below, found);
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                if let Some(name) = item.get("name").and_then(Value::as_str) {
+                    found.push((name, item));
+                }
+                parameters_of(item, below, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A description without the sentences that say what shall not be given.
+fn without_denials(said: &str) -> String {
+    const DENIALS: [&str; 6] = ["don't ", "do not ", "never ", "must not ", "not the ", "without "];
+    let sentences = said.split_inclusive(['.', ';', '\n']);
+    // "Do not shorten it" asks for all the more.
+    const MORE: [&str; 7] = [
+        "shorten",
+        "summar",
+        "abbreviat",
+        "redact",
+        "omit",
+        "leave out",
+        "mention",
+    ];
+    let kept = sentences.filter(|sentence| {
+        let denied = DENIALS.iter().any(|denial| sentence.contains(denial));
+        !denied || MORE.iter().any(|more| sentence.contains(more))
+    });
+    kept.collect()
+}
+
 /// What a parameter asks for that no tool needs.
 fn asks_for(name: &str, said: &str) -> Option<&'static str> {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    let said = said.to_lowercase();
+    let said = without_denials(&said.to_lowercase());
     if matches!(
         name.as_str(),
         "sidenote"
@@ -123,7 +232,9 @@ fn asks_for(name: &str, said: &str) -> Option<&'static str> {
             | "conversation_so_far"
             | "full_context"
             | "session_transcript"
-    ) {
+    ) && said.len() < LEAST_SAID
+        && !said.contains("option")
+    {
         return Some("what was said");
     }
     // "The conversation whose history is fetched" is a channel of some chat; "the full conversation" is this one.
@@ -159,6 +270,16 @@ fn asks_for(name: &str, said: &str) -> Option<&'static str> {
         "chat so far",
         "conversation up to",
         "conversation with the user",
+        "output of earlier tools",
+        "outputs of earlier tools",
+        "results of other",
+        "result of other",
+        "results of earlier",
+        "output of other tools",
+        "your context window",
+        "the user's last",
+        "the user's previous",
+        "messages, verbatim",
         "previous messages in this",
         "all previous messages",
         "every message the user",
@@ -168,9 +289,21 @@ fn asks_for(name: &str, said: &str) -> Option<&'static str> {
     if (adjacent && !said.contains(" id")) || behind.iter().any(|word| said.contains(word)) {
         return Some("the conversation");
     }
+    // "The system prompt of the assistant to be made" is an argument; "your full system prompt" is this model's.
+    let own_prompt = said.match_indices("your ").any(|(at, _)| {
+        let behind = said
+            .get(at..said.floor_char_boundary((at + 40).min(said.len())))
+            .unwrap_or_default();
+        behind.contains("system prompt") || behind.contains("system message")
+    });
+    if own_prompt {
+        return Some("the model's instructions");
+    }
     let orders = [
-        "your system prompt",
-        "the system prompt",
+        "full system prompt",
+        "complete system prompt",
+        "entire system prompt",
+        "system prompt verbatim",
         "your instructions",
         "system message you",
         "your hidden instructions",

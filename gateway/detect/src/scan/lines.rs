@@ -15,20 +15,47 @@ pub(crate) struct Lines {
     paragraphs: Vec<usize>,
     /// Where items of lists, headings and rows of tables begin, and whether it is a row.
     items: Vec<(usize, bool)>,
+    /// Where blocks of code begin and end.
+    code: Vec<(usize, usize)>,
+}
+
+/// Most of a block of code that is read with the sentences beside it (bytes).
+const MAX_CODE: usize = 1600;
+
+/// What prose is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Part<'t> {
+    /// A line and its number.
+    Line(u32, &'t str),
+    /// A block of code and the number of its first line.
+    Code(u32, &'t str),
 }
 
 impl Lines {
     /// Prose as its reader takes it, line by line: lower case, look-alikes as what they look like, one space between words.
     pub(crate) fn prose<'t>(lines: impl IntoIterator<Item = (u32, &'t str)>) -> Self {
+        Self::parts(lines.into_iter().map(|(number, line)| Part::Line(number, line)))
+    }
+
+    /// The same with blocks of code, which belong to the paragraphs before and behind them.
+    pub(crate) fn parts<'t>(parts: impl IntoIterator<Item = Part<'t>>) -> Self {
         let mut prose = Self::default();
-        let mut ended = true;
-        for (number, line) in lines {
+        let (mut ended, mut after_code) = (true, false);
+        for part in parts {
+            let (number, line) = match part {
+                Part::Line(number, line) => (number, line),
+                Part::Code(number, code) => {
+                    after_code = prose.add_code(number, code) || after_code;
+                    continue;
+                }
+            };
             let folded = fold(line).text;
             let folded = folded.trim();
             if folded.is_empty() {
-                ended = true;
+                ended = !after_code;
                 continue;
             }
+            ended &= !std::mem::take(&mut after_code);
             if ended {
                 if !prose.text.is_empty() {
                     prose.text.push_str(BREAK);
@@ -48,6 +75,31 @@ impl Lines {
         prose
     }
 
+    /// Adds a block of code to the paragraph that stands before it; says whether there is any.
+    fn add_code(&mut self, number: u32, code: &str) -> bool {
+        let code = code.get(..code.floor_char_boundary(MAX_CODE)).unwrap_or(code);
+        let folded = fold(code).text;
+        let folded = folded.trim();
+        if folded.is_empty() {
+            return false;
+        }
+        if self.text.is_empty() {
+            self.paragraphs.push(0);
+        } else {
+            self.text.push(' ');
+        }
+        let start = self.text.len();
+        self.starts.push((start, number));
+        self.text.push_str(folded);
+        self.code.push((start, self.text.len()));
+        true
+    }
+
+    /// Where blocks of code begin and end.
+    pub(crate) fn code_blocks(&self) -> &[(usize, usize)] {
+        &self.code
+    }
+
     /// Code as it stands, in lower case.
     pub(crate) fn code(text: &str, first_line: u32) -> Self {
         let mut starts = vec![(0, first_line)];
@@ -60,8 +112,7 @@ impl Lines {
         Self {
             text: text.to_ascii_lowercase(),
             starts,
-            paragraphs: Vec::new(),
-            items: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -154,6 +205,25 @@ mod tests {
         let at = lines.text().find("secrets").unwrap();
         assert_eq!(lines.paragraph(at), lines.paragraph(at - 5));
         assert_ne!(lines.paragraph(at), lines.paragraph(lines.text().len() - 1));
+    }
+
+    #[test]
+    fn a_block_of_code_belongs_to_the_paragraphs_beside_it() {
+        let parts = [
+            Part::Line(1, "Run this."),
+            Part::Line(2, ""),
+            Part::Code(4, "make all"),
+            Part::Line(6, ""),
+            Part::Line(7, "Say nothing."),
+            Part::Line(8, ""),
+            Part::Line(9, "Then go on."),
+        ];
+        let lines = Lines::parts(parts);
+        assert_eq!(lines.text(), "run this. make all say nothing. . then go on.");
+        assert_eq!(lines.code_blocks(), [(10, 18)]);
+        assert_eq!(lines.line(10), 4);
+        assert_eq!(lines.paragraph(0), lines.paragraph(25));
+        assert_ne!(lines.paragraph(0), lines.paragraph(lines.text().len() - 1));
     }
 
     #[test]

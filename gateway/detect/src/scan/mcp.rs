@@ -68,11 +68,13 @@ const LONG_TEXT: Told = (
 impl Pass<'_> {
     /// What a scan of MCP settings needs besides the files: everything is done where the files are read.
     pub(super) fn mcp(&mut self) {
-        let found = self
-            .artifact
-            .files
+        let found = self.artifact.files.iter().any(|file| {
+            [
+                ".json", ".jsonc", ".toml", ".yaml", ".yml", ".md", ".py", ".js", ".ts", ".mjs",
+            ]
             .iter()
-            .any(|file| file.path.ends_with(".json"));
+            .any(|end| file.path.ends_with(end))
+        });
         if !found && self.artifact.files.len() == 1 {
             let told = (
                 "mcp.unreadable",
@@ -90,19 +92,26 @@ impl Pass<'_> {
         }
     }
 
-    /// Servers and tools in a JSON file, whatever it is called.
+    /// Servers and tools in settings or saved answers, whatever the file is called.
     pub(super) fn servers(&mut self, path: &str, text: &str, value: &Value) {
         let mut tools: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for map in server_maps(value) {
-            if map.len() > MAX_SERVERS {
-                let message = format!("It names more than {MAX_SERVERS} servers");
-                self.tell(CUT, (path, 0), message, "");
-            }
-            for (name, server) in map.iter().take(MAX_SERVERS) {
-                let line = line_of(text, name);
-                self.launch(server, (path, line));
-                if let Some(list) = server.get("tools").and_then(Value::as_array) {
+        let servers = servers_of(value);
+        if servers.len() > MAX_SERVERS {
+            let message = format!("It names more than {MAX_SERVERS} servers");
+            self.tell(CUT, (path, 0), message, "");
+        }
+        for (name, server) in servers.into_iter().take(MAX_SERVERS) {
+            let line = line_of(text, name);
+            self.launch(server, (path, line));
+            self.judge_server(name, server, (path, line));
+            for list in ["tools", "prompts", "resources"] {
+                if let Some(list) = server.get(list).and_then(Value::as_array) {
                     self.tools(list, name, (path, text), &mut tools);
+                }
+            }
+            for field in ["instructions", "description", "serverInstructions"] {
+                if let Some(said) = server.get(field).filter(|said| said.is_string()) {
+                    self.texts(said, (path, line));
                 }
             }
         }
@@ -136,20 +145,9 @@ impl Pass<'_> {
 
     /// How a server is started or reached.
     fn launch(&mut self, server: &Value, (path, line): (&str, u32)) {
-        let words: Vec<&str> = server
-            .get("command")
-            .and_then(Value::as_str)
-            .into_iter()
-            .chain(
-                server
-                    .get("args")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str),
-            )
-            .collect();
-        if !words.is_empty() && server.get("command").is_some() {
+        let words = super::launch::words_of(server);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if !words.is_empty() && (server.get("command").is_some() || server.get("cmd").is_some()) {
             let command = command_line(&words);
             let before = self.findings.len();
             self.script(&command, Place::Automatic, (path, line));
@@ -288,6 +286,8 @@ impl Pass<'_> {
             findings: Vec::new(),
             present: super::Present::default(),
             identity: super::Identity::default(),
+            automatic: Vec::new(),
+            inline: Vec::new(),
         };
         pass.texts(&Value::from(text), ("", 0));
         pass.findings.into_iter().map(|finding| finding.rule).collect()
@@ -355,24 +355,76 @@ fn line_of_tool(text: &str, name: &str) -> u32 {
         .map_or(1, |at| super::markdown::line_at(text, at))
 }
 
-/// The places where settings of the known clients name servers.
-fn server_maps(value: &Value) -> Vec<&Map<String, Value>> {
+/// The servers of settings, by name: where the known clients name them, as a map or as a list.
+fn servers_of(value: &Value) -> Vec<(&str, &Value)> {
     let mut found = Vec::new();
-    for field in ["mcpServers", "servers", "context_servers", "mcp_servers", "mcp"] {
-        let Some(map) = value.get(field).and_then(Value::as_object) else {
-            continue;
-        };
-        match map.get("servers").and_then(Value::as_object) {
-            Some(inner) => found.push(inner),
-            None if map.values().all(Value::is_object) => found.push(map),
-            None => {}
+    let fields = [
+        "mcpServers",
+        "servers",
+        "context_servers",
+        "mcp_servers",
+        "mcp",
+        "extensions",
+        "amp.mcpServers",
+    ];
+    for field in fields {
+        match value.get(field) {
+            Some(Value::Object(map)) => match map.get("servers").and_then(Value::as_object) {
+                Some(inner) => add_servers(inner, &mut found),
+                None => add_servers(map, &mut found),
+            },
+            Some(Value::Array(items)) => {
+                // Other lists of servers, as of an interface's description, have addresses alone.
+                let named = items
+                    .iter()
+                    .filter(|item| item.get("name").is_some() && is_server(item));
+                found.extend(
+                    named.map(|item| (item.get("name").and_then(Value::as_str).unwrap_or_default(), item)),
+                );
+            }
+            _ => {}
         }
     }
     let projects = value.get("projects").and_then(Value::as_object);
     for project in projects.into_iter().flat_map(Map::values) {
-        found.extend(project.get("mcpServers").and_then(Value::as_object));
+        if let Some(map) = project.get("mcpServers").and_then(Value::as_object) {
+            add_servers(map, &mut found);
+        }
+    }
+    // A server by itself, as registries list it.
+    let started =
+        value.get("command").is_some() && (value.get("args").is_some() || value.get("env").is_some());
+    let reached =
+        value.get("url").is_some() && (value.get("type").is_some() || value.get("transport").is_some());
+    if found.is_empty()
+        && (started || reached)
+        && value.get("hooks").is_none()
+        && value.get("tasks").is_none()
+    {
+        found.push((
+            value.get("name").and_then(Value::as_str).unwrap_or_default(),
+            value,
+        ));
     }
     found
+}
+
+fn add_servers<'v>(map: &'v Map<String, Value>, found: &mut Vec<(&'v str, &'v Value)>) {
+    let servers = map.iter().filter(|(_, server)| is_server(server));
+    found.extend(servers.map(|(name, server)| (name.as_str(), server)));
+}
+
+/// Whether a value says how a server is started or reached.
+fn is_server(value: &Value) -> bool {
+    let has = |field: &str| {
+        value
+            .get(field)
+            .is_some_and(|one| one.is_string() || one.is_array() || one.is_object())
+    };
+    let reached = ["url", "serverUrl", "httpUrl"]
+        .iter()
+        .any(|field| value.get(*field).is_some_and(Value::is_string));
+    has("command") || has("cmd") || reached || value.get("tools").is_some_and(Value::is_array)
 }
 
 /// Gathers the strings of a value; says whether all of them are there.

@@ -11,8 +11,15 @@
 //! | `commands` | commands, judged by the rules that judge an agent's calls |
 //! | [`code`] | source code; the seam for what looks at syntax |
 //! | `packages` | names one slip away from well-known ones; what nobody pinned |
+//! | `together` | what findings mean together: harm that is hidden, taken here and sent there |
 //! | `spoken` | texts in source code that a model reads: what tools say of themselves |
-//! | `settings` | what settings of harnesses and servers switch on, redirect and let through |
+//! | `structured` | settings, manifests, pages and notebooks |
+//! | `values` | settings as values: JSON with comments, TOML, YAML |
+//! | `settings`, `grants`, `redirects` | what settings of harnesses and servers switch on, redirect and let through |
+//! | `kinds` | what a file is |
+//! | `launch`, `reach`, `names`, `slips` | what servers are given and where they come from; names that are nearly another's |
+//! | `recipes`, `inline` | commands in files that are no scripts; code in scripts |
+//! | `media` | what is written in pictures, and lies behind their end |
 //! | `skill`, `mcp`, `plugin` | what each kind of artifact has besides its files |
 //!
 //! Reading is the only I/O of this crate. It is for an unprivileged process.
@@ -23,22 +30,35 @@ mod commands;
 mod content;
 mod definition;
 mod frames;
+mod grants;
+mod inline;
+mod kinds;
+mod launch;
 mod lines;
 mod markdown;
 mod mcp;
+mod media;
+mod names;
 pub(crate) mod pack;
 pub(crate) mod packages;
 mod pieces;
 mod plugin;
+mod reach;
+mod recipes;
+mod redirects;
 pub(crate) mod rules;
 mod settings;
 mod skill;
+mod slips;
 mod spoken;
+mod structured;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_settings;
+mod together;
 mod topic;
+mod values;
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -64,8 +84,16 @@ pub(crate) const EMBEDDED: &[(&str, &str)] = &[
         include_str!("../../../../policies/rules/script.yaml"),
     ),
     (
+        "conduct.yaml",
+        include_str!("../../../../policies/rules/conduct.yaml"),
+    ),
+    (
         "frame.yaml",
         include_str!("../../../../policies/rules/frame.yaml"),
+    ),
+    (
+        "technique.yaml",
+        include_str!("../../../../policies/rules/technique.yaml"),
     ),
 ];
 
@@ -108,6 +136,10 @@ pub(crate) struct Pass<'s> {
     findings: Vec<ScanFinding>,
     present: Present,
     identity: Identity,
+    /// What is run without being asked: the paths of scripts that hooks, settings and packages name.
+    automatic: Vec<String>,
+    /// Code that scripts hold in another language.
+    inline: Vec<inline::Inline>,
 }
 
 impl Scanner {
@@ -161,6 +193,8 @@ impl Scanner {
                 findings: Vec::new(),
                 present: Present::default(),
                 identity: Identity::default(),
+                automatic: Vec::new(),
+                inline: Vec::new(),
             };
             pass.offered(one);
             findings.append(&mut pass.findings);
@@ -180,6 +214,8 @@ impl Scanner {
                 topic: topic::of(artifact),
                 ..Identity::default()
             },
+            automatic: inline::named_scripts(artifact),
+            inline: Vec::new(),
         };
         pass.files();
         match kind {
@@ -213,9 +249,20 @@ impl Pass<'_> {
         });
     }
 
+    fn together(&mut self) {
+        let found = std::mem::take(&mut self.findings);
+        for one in together::judge(&found) {
+            self.tell(one.told, (&one.at.file, one.at.line), one.message, &one.evidence);
+        }
+        self.findings.extend(found);
+    }
+
     fn report(mut self, target: &str, name: &str) -> ScanReport {
         let rules = self.scanner.detector.artifact_rules();
         self.findings.extend(rules.across(&self.present));
+        if !topic::is_about_attacks(&self.identity.topic) {
+            self.together();
+        }
         let findings = tidy(self.findings);
         ScanReport {
             kind: self.kind,

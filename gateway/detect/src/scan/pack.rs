@@ -117,7 +117,7 @@ impl ArtifactRules {
         let mut parsed = Vec::new();
         for &(file, text) in packs {
             let pack: Pack =
-                serde_saphyr::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
+                defenseclaw_yaml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
             if pack.version != 1 {
                 let why = format!("it has version {}; this program knows version 1", pack.version);
                 return Err(invalid(file, why));

@@ -16,10 +16,10 @@ pub(crate) const EMBEDDED: (&str, &str) = (
 );
 
 /// Fewest characters of a name that can be a slip of another: short names are near to everything.
-const LEAST_NAME: usize = 5;
+pub(super) const LEAST_NAME: usize = 5;
 
 /// From this length on two slips count.
-const TWO_SLIPS: usize = 10;
+pub(super) const TWO_SLIPS: usize = 10;
 
 /// Most packages of one file.
 const MAX_PACKAGES: usize = 2000;
@@ -56,19 +56,22 @@ struct File {
     gem: Vec<String>,
     others: Vec<String>,
     agents: Vec<String>,
+    servers: Vec<String>,
 }
 
 /// Well-known names.
 #[derive(Debug, Default)]
 pub(crate) struct Popular {
-    pypi: HashSet<String>,
-    npm: HashSet<String>,
+    pub(super) pypi: HashSet<String>,
+    pub(super) npm: HashSet<String>,
     pub(crate) crates: HashSet<String>,
     pub(crate) gem: HashSet<String>,
     /// Known, and neither a slip nor slipped from.
     pub(crate) others: HashSet<String>,
     /// What agents are extended by, from publishers that the harnesses' own documentation names; a `*` at the end.
     pub(crate) agents: Vec<String>,
+    /// Well-known MCP servers, by the names under which they are run.
+    pub(super) servers: Vec<String>,
 }
 
 impl Popular {
@@ -78,7 +81,7 @@ impl Popular {
             file: file.to_owned(),
             why,
         };
-        let read: File = serde_saphyr::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
+        let read: File = defenseclaw_yaml::from_str(yaml).map_err(|error| invalid(error.to_string()))?;
         if read.version != 1 {
             return Err(invalid(format!(
                 "it has version {}; this program knows version 1",
@@ -92,6 +95,7 @@ impl Popular {
             gem: read.gem.into_iter().collect(),
             others: read.others.into_iter().collect(),
             agents: read.agents,
+            servers: read.servers,
         })
     }
 
@@ -101,6 +105,11 @@ impl Popular {
             Registry::Pypi => &self.pypi,
             Registry::Npm => &self.npm,
         }
+    }
+
+    /// Whether a package of npm is well known.
+    pub(crate) fn is_known(&self, name: &str) -> bool {
+        self.npm.contains(name) || self.others.contains(name)
     }
 
     /// The well-known name that `name` is a slip of.
@@ -201,7 +210,7 @@ fn another_part(a: &str, b: &str) -> bool {
 }
 
 /// How many slips turn `a` into `b`: a letter too much, too few, another, or two in the wrong order.
-fn slips(a: &str, b: &str) -> usize {
+pub(super) fn slips(a: &str, b: &str) -> usize {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

@@ -31,12 +31,12 @@ const HOOK: Told = (
     90,
     "Read what it runs: it runs at every such event, with the rights of whoever runs the agent",
 );
-const ALLOWS: Told = (
-    "permissions.settings-allow",
-    "permissions",
+const HOOK_REACHED: Told = (
+    "plugin.hook-by-network",
+    "exfiltration",
     Severity::High,
     80,
-    "Let people decide what is allowed without asking",
+    "Do not install it, unless sending every event there is what it says it is for",
 );
 
 /// Where plugins keep their manifest.
@@ -81,14 +81,37 @@ impl Pass<'_> {
         self.prose(&manifest.path, &lines, super::rules::Shown::Plainly);
     }
 
-    /// Hooks and permissions in a JSON file: a plugin's, or settings that an artifact brings along.
+    /// Hooks that ask a host or a model instead of running a command.
+    fn hooks_that_are_no_commands(&mut self, said: &[(&str, &str)], (path, text): (&str, &str)) {
+        for &(field, said) in said {
+            let line = super::recipes::line_of_start(text, said);
+            if matches!(field, "url" | "endpoint") {
+                let host = super::names::host_of(said);
+                let here =
+                    host.is_none_or(|host| matches!(host.as_str(), "localhost" | "127.0.0.1" | "[::1]"));
+                if !here {
+                    let message =
+                        "A hook sends every event to a host: prompts, calls and their results".to_owned();
+                    self.tell(HOOK_REACHED, (path, line), message, said);
+                    self.judge_address(said, (path, line));
+                }
+                continue;
+            }
+            let lines: Vec<(u32, &str)> = said.lines().map(|said| (line, said)).collect();
+            self.language(path, &lines, super::rules::Shown::Plainly, true);
+        }
+    }
+
+    /// Hooks and permissions in settings: a plugin's, or settings that an artifact brings along.
     pub(super) fn hooks(&mut self, path: &str, text: &str, value: &Value) {
         let hooks = value
             .get("hooks")
             .filter(|hooks| hooks.is_object() || hooks.is_array());
         if let Some(hooks) = hooks {
+            let mut said = Vec::new();
             let mut commands = Vec::new();
-            gather(hooks, 16, &mut commands);
+            gather(hooks, 16, &mut commands, &mut said);
+            self.hooks_that_are_no_commands(&said, (path, text));
             for command in commands.into_iter().take(MAX_HOOKS) {
                 let head: String = command.chars().take(24).collect();
                 let line = text.find(&head).map_or_else(
@@ -107,50 +130,42 @@ impl Pass<'_> {
                 }
             }
         }
-        self.permissions(path, text, value);
+        self.grants(path, text, value);
         self.harness_settings(path, text, value);
-    }
-
-    /// Settings that take the questions away.
-    fn permissions(&mut self, path: &str, text: &str, value: &Value) {
-        let Some(permissions) = value.get("permissions") else {
-            return;
-        };
-        let mode = permissions
-            .get("defaultMode")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let all = permissions
-            .get("allow")
-            .and_then(Value::as_array)
-            .is_some_and(|list| {
-                list.iter()
-                    .filter_map(Value::as_str)
-                    .any(|one| matches!(one, "*" | "Bash(*)" | "Bash(*:*)" | "Bash"))
-            });
-        if mode == "bypassPermissions" || all {
-            let line = line_of(text, "permissions");
-            let message = "Its settings allow any command without asking".to_owned();
-            self.tell(ALLOWS, (path, line), message, mode);
-        }
     }
 }
 
 /// The commands in a value that holds hooks, however a harness nests them.
-fn gather<'v>(value: &'v Value, depth: usize, found: &mut Vec<&'v str>) {
-    let Some(below) = depth.checked_sub(1).filter(|_| found.len() < MAX_HOOKS) else {
+fn gather<'v>(value: &'v Value, depth: usize, found: &mut Vec<&'v str>, said: &mut Vec<(&'v str, &'v str)>) {
+    let Some(below) = depth
+        .checked_sub(1)
+        .filter(|_| found.len() + said.len() < MAX_HOOKS)
+    else {
         return;
     };
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
                 match (name.as_str(), field.as_str()) {
-                    ("command" | "bash" | "run" | "script", Some(command)) => found.push(command),
-                    _ => gather(field, below, found),
+                    (
+                        "command" | "bash" | "run" | "script" | "powershell" | "cmd" | "exec" | "windows"
+                        | "linux" | "osx",
+                        Some(command),
+                    ) => {
+                        found.push(command);
+                    }
+                    (
+                        "url" | "endpoint" | "prompt" | "systemMessage" | "instructions"
+                        | "additionalContext",
+                        Some(text),
+                    ) => {
+                        said.push((name, text));
+                    }
+                    _ => gather(field, below, found, said),
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| gather(item, below, found)),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, below, found, said)),
         _ => {}
     }
 }

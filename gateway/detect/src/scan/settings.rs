@@ -100,6 +100,8 @@ const REGISTRIES: &[&str] = &[
     "pythonhosted.org",
     "registry.yarnpkg.com",
     "download.pytorch.org",
+    "proxy.golang.org",
+    "index.crates.io",
 ];
 
 /// Variables that hold a credential for one service, and what the hosts of that service have in their names.
@@ -219,7 +221,7 @@ impl Pass<'_> {
     }
 
     /// Variables that settings give to programs.
-    fn variables(&mut self, variables: &Value, at: (&str, u32)) {
+    pub(super) fn variables(&mut self, variables: &Value, at: (&str, u32)) {
         for (name, value) in variables.as_object().into_iter().flatten() {
             let value = match value {
                 Value::String(text) => text.clone(),
@@ -408,11 +410,17 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
         "CODEX",
         "MISTRAL",
         "OLLAMA",
+        "OPENROUTER",
+        "GROQ",
+        "DEEPSEEK",
+        "AZURE_OPENAI",
     ]
     .iter()
     .any(|maker| upper.starts_with(maker));
     if model
-        && (upper.ends_with("BASE_URL") || upper.ends_with("API_BASE") || upper.ends_with("ENDPOINT"))
+        && ["BASE_URL", "API_BASE", "API_URL", "ENDPOINT", "API_HOST"]
+            .iter()
+            .any(|end| upper.ends_with(end))
         && remote
         && !at_one_of(MODEL_HOSTS)
     {
@@ -442,7 +450,8 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
         ));
     }
     let unchecked = match upper.as_str() {
-        "NODE_TLS_REJECT_UNAUTHORIZED" | "PYTHONHTTPSVERIFY" => value == "0",
+        "NODE_TLS_REJECT_UNAUTHORIZED" | "PYTHONHTTPSVERIFY" => matches!(value, "0" | "false"),
+        "NPM_CONFIG_STRICT_SSL" => value == "false",
         "GIT_SSL_NO_VERIFY" => value != "0",
         _ => false,
     };
@@ -457,6 +466,10 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
             | "UV_INDEX_URL"
             | "UV_EXTRA_INDEX_URL"
             | "UV_DEFAULT_INDEX"
+            | "UV_INDEX"
+            | "YARN_NPM_REGISTRY_SERVER"
+            | "GOPROXY"
+            | "CARGO_REGISTRIES_CRATES_IO_INDEX"
     );
     if registry && remote && !at_one_of(REGISTRIES) {
         return Some((

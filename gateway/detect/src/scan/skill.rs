@@ -189,7 +189,7 @@ impl Pass<'_> {
         let parsed = if front.len() > MAX_SETTINGS {
             Err("it is too long".to_owned())
         } else {
-            serde_saphyr::from_str::<Value>(front).map_err(|error| error.to_string())
+            defenseclaw_yaml::from_str::<Value>(front).map_err(|error| error.to_string())
         };
         match parsed {
             Ok(Value::Object(fields)) => return fields,
@@ -282,7 +282,7 @@ impl Pass<'_> {
 }
 
 /// Tools in one text: separated by commas or blanks that are not in parentheses.
-fn split_tools(text: &str) -> Vec<String> {
+pub(super) fn split_tools(text: &str) -> Vec<String> {
     let (mut tools, mut one, mut depth) = (Vec::new(), String::new(), 0_usize);
     for c in text.chars() {
         match c {

@@ -1,9 +1,9 @@
 //! The packs' schema, and errors that name file, rule and line.
 
 use defenseclaw_model::decision::Severity;
+use defenseclaw_yaml::Spanned;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_saphyr::Spanned;
 
 use crate::detector::{PackError, Surface};
 
@@ -330,7 +330,7 @@ fn half() -> u8 {
 
 /// Reads one pack.
 pub(super) fn parse<T: DeserializeOwned>(file: &str, yaml: &str) -> Result<T, PackError> {
-    serde_saphyr::from_str(yaml).map_err(|error| PackError::Invalid {
+    defenseclaw_yaml::from_str(yaml).map_err(|error| PackError::Invalid {
         file: file.to_owned(),
         why: error.to_string(),
     })

@@ -389,7 +389,7 @@ struct UnionFile {
 impl Union {
     fn from_yaml(text: &str) -> Result<Self, ToolTableError> {
         let file: UnionFile =
-            serde_saphyr::from_str(text).map_err(|error| ToolTableError::Syntax(error.to_string()))?;
+            defenseclaw_yaml::from_str(text).map_err(|error| ToolTableError::Syntax(error.to_string()))?;
         if file.version != 1 {
             return Err(ToolTableError::Version(file.version));
         }

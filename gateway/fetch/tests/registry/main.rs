@@ -5,12 +5,14 @@ mod server;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use defenseclaw_detect::scan::Scanner;
-use defenseclaw_fetch::{FetchError, Fetched, fetch, scan};
+use defenseclaw_fetch::{FetchError, Fetched, ask, fetch, scan};
 use defenseclaw_model::decision::Severity;
+use defenseclaw_model::package::PackageState;
 use defenseclaw_model::scan::ScanReport;
 use server::{Reply, Server};
 use sha2::{Digest, Sha256, Sha512};
@@ -194,6 +196,22 @@ fn a_redirect_leads_only_where_it_may() {
 }
 
 #[test]
+fn a_registry_that_sends_elsewhere_is_not_followed_for_what_is_right() {
+    let (server, other) = (Server::start(), Server::start());
+    let body = tarball(CLEAN);
+    npm(&other, &body, &body);
+    // The twin: the same document by way of another path of the same host.
+    npm(&server, &body, &body);
+    server.serve("/pad/latest", Reply::Moved("/pad/1.0.0".to_owned()));
+    assert!(get(&server, "npm:pad").is_ok());
+    server.serve("/pad/latest", Reply::Moved(format!("{}/pad/latest", other.base)));
+    let error = get(&server, "npm:pad").unwrap_err();
+    assert!(matches!(error, FetchError::Elsewhere { .. }), "{error}");
+    assert!(error.to_string().contains(&other.base), "{error}");
+    assert!(other.heads().is_empty(), "nobody asked it");
+}
+
+#[test]
 fn no_login_is_sent_and_none_is_taken() {
     let server = Server::start();
     let body = tarball(CLEAN);
@@ -214,6 +232,20 @@ fn no_login_is_sent_and_none_is_taken() {
     )
     .unwrap_err();
     assert!(error.to_string().contains("login"), "{error}");
+}
+
+#[test]
+fn a_registry_that_says_nothing_is_not_waited_for() {
+    let server = Server::start();
+    server.serve("/pad/latest", Reply::Silent);
+    let asked = ask(
+        &"npm:pad".parse().unwrap(),
+        Some(&server.base),
+        Duration::from_millis(300),
+    );
+    let error = asked.err().unwrap();
+    assert!(matches!(error, FetchError::Network { .. }), "{error}");
+    assert_eq!(error.state(), PackageState::Unreachable);
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 pub(crate) enum Reply {
     Found(Vec<u8>),
     Moved(String),
+    /// It takes the request and says nothing.
+    Silent,
 }
 
 type Routes = Arc<Mutex<HashMap<String, Reply>>>;
@@ -28,9 +30,11 @@ impl Server {
         let heads = Arc::new(Mutex::new(Vec::new()));
         let (known, seen) = (Arc::clone(&routes), Arc::clone(&heads));
         std::thread::spawn(move || {
+            // Connections on which nothing is said stay open.
+            let mut held = Vec::new();
             for stream in listener.incoming().flatten() {
                 // A client that goes away is its own business.
-                let _ = answer(stream, &known, &seen);
+                held.extend(answer(stream, &known, &seen).ok().flatten());
             }
         });
         Self { base, routes, heads }
@@ -50,7 +54,11 @@ impl Server {
     }
 }
 
-fn answer(stream: TcpStream, routes: &Routes, heads: &Mutex<Vec<String>>) -> std::io::Result<()> {
+fn answer(
+    stream: TcpStream,
+    routes: &Routes,
+    heads: &Mutex<Vec<String>>,
+) -> std::io::Result<Option<TcpStream>> {
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     loop {
@@ -71,17 +79,19 @@ fn answer(stream: TcpStream, routes: &Routes, heads: &Mutex<Vec<String>>) -> std
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 body.len()
             )?;
-            stream.write_all(&body)
+            stream.write_all(&body)?;
         }
         Some(Reply::Moved(to)) => {
             write!(
                 stream,
                 "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
+            )?;
         }
+        Some(Reply::Silent) => return stream.try_clone().map(Some),
         None => write!(
             stream,
             "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-        ),
+        )?,
     }
+    Ok(None)
 }

@@ -28,7 +28,7 @@ impl Contract {
             connector: connector.to_owned(),
             what,
         };
-        let file: File = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let file: File = defenseclaw_yaml::from_str(text).map_err(|error| refuse(error.to_string()))?;
         let contract = Self::from_file(file).map_err(refuse)?;
         if contract.connector != connector {
             return Err(refuse(format!("`connector` is {:?}", contract.connector)));

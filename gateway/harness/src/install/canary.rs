@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -143,13 +144,12 @@ pub fn judge(canary: &Canary, exit: Option<i32>, reply: String, complaint: Strin
 fn converse(mut child: Child, payload: String) -> Result<(Option<i32>, String, String), String> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // Each end on its own, so that neither side can wait for the other.
-    let writing = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         if let Some(mut stdin) = stdin {
             let _ = stdin.write_all(payload.as_bytes());
         }
     });
-    let reading = std::thread::spawn(move || read(stdout));
-    let complaining = std::thread::spawn(move || read(stderr));
+    let (reply, complaint) = (read(stdout), read(stderr));
     let begun = Instant::now();
     let status = loop {
         match child.try_wait() {
@@ -163,15 +163,23 @@ fn converse(mut child: Child, payload: String) -> Result<(Option<i32>, String, S
             Err(error) => return Err(format!("the hook cannot be waited for: {error}")),
         }
     };
-    let _ = writing.join();
-    let reply = reading.join().unwrap_or_default();
-    Ok((status.code(), reply, complaining.join().unwrap_or_default()))
+    let left = || DEADLINE.saturating_sub(begun.elapsed());
+    let reply = reply
+        .recv_timeout(left())
+        .map_err(|_| "the hook ended, and what it left behind holds its output open".to_owned())?;
+    let complaint = complaint.recv_timeout(left()).unwrap_or_default();
+    Ok((status.code(), reply, complaint))
 }
 
-fn read(from: Option<impl Read>) -> String {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        let _ = from.take(MAX_REPLY).read_to_end(&mut bytes);
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+/// All that comes from there. Nobody waits for the thread: something that the hook left behind may hold the other end for ever.
+fn read(from: Option<impl Read + Send + 'static>) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(from) = from {
+            let _ = from.take(MAX_REPLY).read_to_end(&mut bytes);
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
 }

@@ -154,9 +154,27 @@ fn write(
     Ok(changes)
 }
 
+/// What became of taking a harness's hooks away.
+#[derive(Debug, Default)]
+pub struct Withdrawn {
+    /// The files that are without our hooks now.
+    pub changes: Vec<Change>,
+    /// Those that are not, and why. The manifest still names them, so that it can be tried again.
+    pub failed: Vec<(PathBuf, InstallError)>,
+}
+
 /// Takes a harness's hooks away again. A file that nobody changed since becomes, byte for byte, what it was before set-up;
-/// from another one only our entries are taken.
+/// from another one only our entries are taken. The first file that is refused is told.
 pub fn teardown(site: &Site, spec: &Spec, scope: Scope, dry_run: bool) -> Result<Vec<Change>, InstallError> {
+    let withdrawn = withdraw(site, spec, scope, dry_run)?;
+    match withdrawn.failed.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(withdrawn.changes),
+    }
+}
+
+/// The same for as many of its files as possible: one that is refused does not keep the others hooked.
+pub fn withdraw(site: &Site, spec: &Spec, scope: Scope, dry_run: bool) -> Result<Withdrawn, InstallError> {
     let store = Store::new(&site.state);
     let mut manifest = store.load()?;
     let known = take(&mut manifest, &spec.connector, scope, &site.user.home);
@@ -164,9 +182,9 @@ pub fn teardown(site: &Site, spec: &Spec, scope: Scope, dry_run: bool) -> Result
         Some(installed) => installed,
         None => without_manifest(site, spec, scope)?,
     };
-    if dry_run {
-        let each = |file| take_back(&store, &installed, file, site.privileged, true);
-        return installed.files.iter().rev().map(each).collect();
+    // What no manifest names needs none to be taken away.
+    if dry_run || !store.is_there() {
+        return Ok(take_all_back(&store, &installed, site.privileged, dry_run));
     }
     let lock = store.lock()?;
     // Nobody else came between: whoever writes the manifest holds the lock.
@@ -174,16 +192,38 @@ pub fn teardown(site: &Site, spec: &Spec, scope: Scope, dry_run: bool) -> Result
     let _ = take(&mut manifest, &spec.connector, scope, &site.user.home);
     installed.stage = Stage::Leaving;
     save_with(&store, &lock, &manifest, &installed)?;
-    let each = |file| take_back(&store, &installed, file, site.privileged, false);
-    let changes = installed
-        .files
-        .iter()
-        .rev()
-        .map(each)
-        .collect::<Result<Vec<_>, _>>()?;
+    let withdrawn = take_all_back(&store, &installed, site.privileged, false);
+    let left = |file: &InstalledFile| {
+        let mut failed = withdrawn.failed.iter();
+        failed.any(|(path, _)| *path == file.planned.path)
+    };
+    installed.files.retain(left);
+    if !installed.files.is_empty() {
+        manifest.installed.push(installed);
+    }
     store.save(&lock, &manifest)?;
     store.sweep(&lock, &manifest);
-    Ok(changes)
+    Ok(withdrawn)
+}
+
+fn take_all_back(store: &Store, installed: &Installed, privileged: bool, dry_run: bool) -> Withdrawn {
+    let mut withdrawn = Withdrawn::default();
+    for file in installed.files.iter().rev() {
+        match take_back(store, installed, file, privileged, dry_run) {
+            Ok(change) => withdrawn.changes.push(change),
+            // Its folder, or the whole home, is gone: there is nothing left to take back.
+            Err(InstallError::File { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                withdrawn.changes.push(Change {
+                    file: file.planned.path.clone(),
+                    kind: ChangeKind::Unchanged,
+                    diff: String::new(),
+                    backup: None,
+                });
+            }
+            Err(error) => withdrawn.failed.push((file.planned.path.clone(), error)),
+        }
+    }
+    withdrawn
 }
 
 /// Entries of ours that no manifest knows of: it was lost, or someone put them there by hand.

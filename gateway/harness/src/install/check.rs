@@ -59,6 +59,14 @@ fn is_loose(meta: &std::fs::Metadata) -> bool {
 
 fn check_file(installed: &Installed, file: &InstalledFile) -> Health {
     let planned = &file.planned;
+    let user = User {
+        uid: installed.uid,
+        gid: installed.gid,
+        home: installed.home.clone(),
+    };
+    // What a user could not read no harness of that user reads, and root follows no link on that user's behalf.
+    let privileged = nix::unistd::geteuid().is_root() && installed.scope == Scope::User;
+    let _acting = Acting::as_user(&user, privileged);
     let found = match files::find(&planned.path, None) {
         Ok(found) => found,
         Err(InstallError::File { source, .. }) => {

@@ -39,21 +39,27 @@ impl Detected {
     }
 }
 
-/// Looks for a harness.
+/// Looks for a harness, and asks it for its version.
 pub fn detect(site: &Site, spec: &Spec) -> Detected {
+    let detected = look(site, spec);
+    let program = detected.program.as_deref();
+    let version = program
+        .filter(|path| may_start(site, path))
+        .and_then(|path| version(path, spec));
+    Detected { version, ..detected }
+}
+
+/// Looks for a harness, and starts nothing.
+pub fn look(site: &Site, spec: &Spec) -> Detected {
     let program = site
         .programs
         .iter()
         .flat_map(|folder| spec.detect.programs.iter().map(move |name| folder.join(name)))
         .find(|path| is_program(path));
-    let version = program
-        .as_deref()
-        .filter(|path| may_start(site, path))
-        .and_then(|path| version(path, spec));
     let traces = spec.detect.traces.iter().map(|trace| site.user.home.join(trace));
     Detected {
         program,
-        version,
+        version: None,
         traces: traces.filter(|trace| trace.exists()).collect(),
     }
 }

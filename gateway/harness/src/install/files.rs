@@ -245,16 +245,19 @@ fn sync_folder(folder: &Path) -> Result<(), InstallError> {
 
 /// While this lives, the thread reaches files with that user's rights and no more.
 pub(super) struct Acting {
-    before: Option<(Uid, Gid)>,
+    before: Option<(Uid, Gid, Vec<Gid>)>,
 }
 
 impl Acting {
     /// Takes on a user's rights, where this process has more.
     pub(super) fn as_user(user: &User, privileged: bool) -> Self {
         let before = (privileged && user.uid != 0).then(|| {
+            let groups = nix::unistd::getgroups().unwrap_or_default();
+            // While this thread may: what root's groups could write, a link in the user's home must not lead to.
+            set_groups(&[]);
             let gid = setfsgid(Gid::from_raw(user.gid));
             let uid = setfsuid(Uid::from_raw(user.uid));
-            (uid, gid)
+            (uid, gid, groups)
         });
         Self { before }
     }
@@ -262,9 +265,18 @@ impl Acting {
 
 impl Drop for Acting {
     fn drop(&mut self) {
-        if let Some((uid, gid)) = self.before {
+        if let Some((uid, gid, groups)) = self.before.take() {
             setfsuid(uid);
             setfsgid(gid);
+            set_groups(&groups);
         }
     }
+}
+
+/// Sets this thread's further groups; the C library's function would set those of every thread. Without the right to it a process
+/// has no groups of root's to lose.
+fn set_groups(groups: &[Gid]) {
+    let groups: Vec<nix::libc::gid_t> = groups.iter().map(|group| group.as_raw()).collect();
+    // SAFETY: the kernel reads as many ids as it is told, and they outlive the call.
+    unsafe { nix::libc::syscall(nix::libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
 }

@@ -125,6 +125,28 @@ impl Store {
         self.folder.join("manifest.json")
     }
 
+    /// Takes the store away if nothing is installed any more, and the state folder if that leaves it empty.
+    pub fn clear(&self) {
+        if !self.folder.is_dir() || self.load().is_ok_and(|manifest| !manifest.installed.is_empty()) {
+            return;
+        }
+        let Ok(lock) = self.lock() else { return };
+        // Nobody has set up anything meanwhile, and what is not there needs no removing.
+        if self.load().is_ok_and(|manifest| manifest.installed.is_empty()) {
+            self.sweep(&lock, &Manifest::default());
+            let _ = std::fs::remove_dir(self.folder.join("backups"));
+            let _ = std::fs::remove_file(self.file());
+            let _ = std::fs::remove_file(self.folder.join("lock"));
+            let _ = std::fs::remove_dir(&self.folder);
+            let _ = self.folder.parent().map(std::fs::remove_dir);
+        }
+    }
+
+    /// Whether anything was ever noted here.
+    pub(super) fn is_there(&self) -> bool {
+        self.folder.is_dir()
+    }
+
     /// Reads the manifest. One that is not there is empty; one that others could have written is refused.
     pub fn load(&self) -> Result<Manifest, InstallError> {
         let path = self.file();

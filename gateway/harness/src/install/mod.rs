@@ -7,6 +7,7 @@
 //! | [`edit`] | changes to a settings file that leave every other byte of it alone |
 //! | [`change`] | setting up and tearing down |
 //! | [`check`] | whether what was installed is still there, and putting it back |
+//! | [`leftover`](mod@leftover) | hooks of ours that no manifest knows |
 //! | [`manifest`] | what was installed, and the files as they were before |
 //! | [`detect`] | which harnesses are on this host, and which of their sessions run |
 //! | [`canary`] | a call that is always denied, through an installed hook |
@@ -17,6 +18,7 @@ pub mod check;
 pub mod detect;
 pub mod edit;
 mod files;
+pub mod leftover;
 pub mod manifest;
 pub mod site;
 pub mod spec;
@@ -27,8 +29,9 @@ mod tests;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub use change::{Change, ChangeKind, leaves_something, setup, teardown};
+pub use change::{Change, ChangeKind, Withdrawn, leaves_something, setup, teardown, withdraw};
 pub use check::{Health, check, repair};
+pub use leftover::{Leftover, leftover};
 pub use manifest::{Installed, Manifest, Stage, Store};
 pub use site::{Site, User};
 pub use spec::{Scope, Spec};

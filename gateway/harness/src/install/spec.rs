@@ -224,7 +224,7 @@ impl Spec {
             file: file.to_owned(),
             what,
         };
-        let spec: Self = serde_saphyr::from_str(text).map_err(|error| refuse(error.to_string()))?;
+        let spec: Self = defenseclaw_yaml::from_str(text).map_err(|error| refuse(error.to_string()))?;
         spec.check().map_err(refuse)?;
         Ok(spec)
     }

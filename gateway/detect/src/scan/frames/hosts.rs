@@ -114,6 +114,38 @@ const KNOWN: &[&str] = &[
     "openrouter.ai",
     "langchain.com",
     "tailwindcss.com",
+    "shields.io",
+    "badgen.net",
+    "codecov.io",
+    "astral.sh",
+    "rustup.rs",
+    "brew.sh",
+    "deno.land",
+    "bun.sh",
+    "jsr.io",
+    "ghcr.io",
+    "mcr.microsoft.com",
+    "aka.ms",
+    "wikimedia.org",
+    "telegram.org",
+    "discord.com",
+    "ollama.com",
+    "pydantic.dev",
+    "react.dev",
+    "nextjs.org",
+    "vuejs.org",
+    "sqlite.org",
+    "postgresql.org",
+    "mysql.com",
+    "mongodb.com",
+    "redis.io",
+    "elastic.co",
+    "fly.io",
+    "render.com",
+    "railway.app",
+    "openstreetmap.org",
+    "openapis.org",
+    "swagger.io",
 ];
 
 /// Hosts that take what anybody sends, forward it, or stand for another.
@@ -182,7 +214,7 @@ const ENDINGS: &[&str] = &[
     "online", "cloud", "onion", "tk", "invalid", "store", "tech",
 ];
 
-/// The gravest of the hosts in a folded sentence, and whether an address of a mailbox stands there.
+/// The gravest of the hosts in a folded sentence.
 pub(super) fn of_sentence(text: &str, topic: &str) -> Option<Host> {
     let mut worst = None;
     for word in text.split([
@@ -209,7 +241,7 @@ fn rank(host: Host) -> u8 {
     }
 }
 
-fn of_word(word: &str, topic: &str) -> Option<Host> {
+pub(super) fn of_word(word: &str, topic: &str) -> Option<Host> {
     let (rest, schemed) = match word.split_once("://") {
         Some((scheme, _)) if scheme.ends_with("file") => return None,
         Some((_, rest)) => (rest, true),
@@ -225,12 +257,21 @@ fn of_word(word: &str, topic: &str) -> Option<Host> {
     let bare = host.bytes().filter(|&byte| byte == b'.').count() == 3
         && host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
     if !schemed && !bare {
+        // `.env.example` is a file.
+        if word.starts_with('.') {
+            return None;
+        }
         let ending = host.rsplit_once('.')?.1;
         if !ENDINGS.contains(&ending) || host.len() < 6 || !host.bytes().all(named) {
             return None;
         }
     }
-    if host.starts_with('$')
+    // Of mailboxes only the usual one: at the others somebody is meant.
+    let placeholder = host == "example.com"
+        || (!mail && ["example.org", "example.net"].contains(&host))
+        || ["your", "my-"].iter().any(|mine| host.starts_with(mine));
+    if placeholder
+        || host.starts_with('$')
         || host.contains("localhost")
         || host.starts_with("127.")
         || host == "0.0.0.0"
@@ -297,6 +338,11 @@ mod tests {
         assert_eq!(told("a copy goes to drop@mail.example."), Some(Host::Other));
         assert_eq!(told("resolve it below `t.collector.example`"), Some(Host::Other));
         assert_eq!(told("open http://localhost:8000/x"), Some(Host::Here));
+        assert_eq!(
+            told("see https://example.com and https://your-host.example/x"),
+            Some(Host::Here)
+        );
         assert_eq!(told("edit notes.md and server.py, version 1.2.3"), None);
+        assert_eq!(told("copy `.env.example` to `.env`"), None);
     }
 }

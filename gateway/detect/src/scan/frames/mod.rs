@@ -1,16 +1,23 @@
 //! What prose asks of whoever obeys it, whatever the wording: who is told to do what, to which object, towards whom, and
 //! with which stance. Words of one meaning, in several languages, are a class; classes that stand in one sentence, or in
-//! neighbouring ones, make a frame; the weights of the frames of a passage are added.
+//! neighbouring ones, make a frame; the weights of the frames of a passage are added. A block of code counts as one
+//! sentence of the paragraphs beside it, and says only what the pack asks of code.
 //!
 //! | Module | Holds |
 //! |---|---|
-//! | `pack` | the form of the words and frames (`policies/rules/frame.yaml`) |
+//! | `pack` | the form of the words and frames (`policies/rules/frame.yaml`, `policies/rules/technique.yaml`) |
+//! | `load` | packs compiled, and everything that can be wrong with them |
 //! | `read` | sentences, the words in them, and which of those are turned round ("never send") |
-//! | `hosts` | hosts that are named, and whether they are well known or the artifact's own subject |
+//! | `bits` | sets of classes |
+//! | `addresses` | addresses in a sentence: what they carry, and whether something goes there |
+//! | `hosts` | whether their hosts are well known or the artifact's own subject |
 //!
 //! Work is linear in the text: sentences are bounded, and each is looked at once.
 
+mod addresses;
+mod bits;
 mod hosts;
+mod load;
 pub(super) mod pack;
 mod read;
 #[cfg(test)]
@@ -39,13 +46,15 @@ const HIDDEN: f32 = 3.0;
 /// Weight that what is hidden must have by itself.
 const LEAST_HIDDEN: f32 = 2.0;
 
-/// What is left of the weight where attacks are the artifact's subject, in a text about attacks, and of what is quoted.
-const SUBJECT: f32 = 0.45;
+/// What is left of the weight where attacks are the artifact's subject, in a text about attacks, in tables and texts for
+/// people, and of a frame that is there only with what is quoted.
+const SUBJECT: f32 = 0.3;
 const DISCUSSED: f32 = 0.6;
-const QUOTED: f32 = 0.6;
+const ASIDE: f32 = 0.6;
+const QUOTED: f32 = 0.5;
 
-/// Most sentences that are weighed together: what an instruction needs stands in about three.
-const PASSAGE: usize = 3;
+/// Most sentences that are weighed together: what an instruction needs, with its reason and its excuse, stands in about four.
+const PASSAGE: usize = 4;
 
 /// Most findings of one text.
 const MAX_FINDINGS: usize = 12;
@@ -122,11 +131,11 @@ impl Frames {
                 } else if discussed.contains(&first.line) {
                     total *= DISCUSSED;
                 }
-                if first.quoted || setting.for_people {
-                    total *= QUOTED;
+                if first.table || setting.for_people {
+                    total *= ASIDE;
                 }
                 if setting.description && total >= 3.0 {
-                    total += 1.5;
+                    total += 1.0;
                 }
             }
             let Some((_, severity, sure)) = LEVELS.into_iter().find(|(least, ..)| total >= *least) else {
@@ -217,32 +226,43 @@ impl Frames {
             frames: Vec::new(),
             sentences: (0, 0),
         };
+        let together = |some: &[&Sentence], of: fn(&Sentence) -> read::Words| {
+            some.iter()
+                .fold(read::Words::default(), |words, one| words.with(of(one)))
+        };
+        let all = together(window, |one| one.words);
+        let mut stands: Vec<(usize, f32)> = Vec::new();
         for (number, frame) in self.frames.iter().enumerate() {
+            // What stands nowhere in the passage stands in no part of it.
+            if !frame.all.iter().all(|term| term.holds(all)) {
+                continue;
+            }
             let span = frame.reach.sentences().min(window.len()).max(1);
-            let stands = window.windows(span).any(|some| {
-                let words = some
-                    .iter()
-                    .fold(read::Words::default(), |words, one| words.with(one.words));
+            let there = window.windows(span).find(|some| {
+                let words = together(some, |one| one.words);
                 frame.all.iter().all(|term| term.holds(words))
                     && !frame.not.iter().any(|term| term.holds(words))
             });
-            if stands {
-                weighed.frames.push(number);
-            }
+            let Some(some) = there else { continue };
+            let unquoted = together(some, |one| one.unquoted);
+            let planted = together(some, |one| one.words).plain;
+            let said = frame.all.iter().all(|term| term.holds(unquoted))
+                || self.reader.plants.is_some_and(|plants| planted.has(plants));
+            stands.push((number, if said { frame.weight } else { frame.weight * QUOTED }));
         }
         // Of frames that say the same only the weightiest counts.
-        let weight = |number: &usize| self.frames.get(*number).map_or(0.0, |frame| frame.weight);
-        weighed.frames.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+        stands.sort_by(|a, b| b.1.total_cmp(&a.1));
         let mut kinds: Vec<&str> = Vec::new();
-        weighed.frames.retain(|number| {
-            let Some(frame) = self.frames.get(*number) else {
-                return false;
+        for (number, weight) in stands {
+            let Some(frame) = self.frames.get(number) else {
+                continue;
             };
-            let new = !kinds.contains(&frame.kind.as_str());
-            kinds.push(&frame.kind);
-            new
-        });
-        weighed.total = weighed.frames.iter().map(weight).sum();
+            if !kinds.contains(&frame.kind.as_str()) {
+                kinds.push(&frame.kind);
+                weighed.frames.push(number);
+                weighed.total += weight;
+            }
+        }
         weighed
     }
 
@@ -253,7 +273,8 @@ impl Frames {
             let cases = frame.tests.positive.iter().map(|text| (text, true));
             for (text, wanted) in cases.chain(frame.tests.negative.iter().map(|text| (text, false))) {
                 tests += 1;
-                let lines = Lines::prose(super::lines::numbered(text, 1));
+                let document = super::markdown::read(text);
+                let lines = Lines::parts(document.parts());
                 let sentences = self.reader.read(&lines, "");
                 let sentences: Vec<&Sentence> = sentences.iter().collect();
                 let stands = (0..sentences.len()).any(|at| {
@@ -285,6 +306,6 @@ impl Frames {
 impl Term {
     /// Whether one of its words stands among `words` in the sense that it asks for.
     fn holds(&self, words: read::Words) -> bool {
-        words.plain & self.plain != 0 || words.turned & self.turned != 0
+        words.plain.meets(&self.plain) || words.turned.meets(&self.turned)
     }
 }

@@ -1,22 +1,23 @@
 //! Sentences of a text, the classes of words in each, and which acts are turned round.
 
-use super::hosts::{self, Host};
+use super::addresses;
+use super::bits::Bits;
 use super::pack::Term;
 use crate::scan::lines::Lines;
 use crate::spotter::{MIN_LITERAL, Spotter};
 use crate::text::fold::fold_phrase;
 
-/// Classes that no words make: hosts.
-pub(super) const BUILT_IN: [&str; 3] = ["other-host", "risky-host", "known-host"];
-const OTHER_HOST: u128 = 1;
-const RISKY_HOST: u128 = 1 << 1;
-const KNOWN_HOST: u128 = 1 << 2;
-
 /// Longest sentence (bytes): what goes on without a stop is cut, so that a list does not become one statement.
 const MAX_SENTENCE: usize = 420;
 
 /// Most words of one sentence that are weighed; no sentence of that length has so many that mean anything.
-const MAX_WORDS: usize = 96;
+const MAX_WORDS: usize = 128;
+
+/// The same of a block of code.
+const MAX_CODE_WORDS: usize = 400;
+
+/// Shortest and longest quotation that says something of its own (bytes); what is shorter is a name.
+const QUOTED: std::ops::RangeInclusive<usize> = 8..=300;
 
 /// Most words of one text that are noted.
 const MAX_HITS: usize = 1 << 17;
@@ -53,7 +54,7 @@ pub(super) enum Role {
 pub(super) struct Word {
     text: Box<str>,
     goes_on: bool,
-    bit: u32,
+    bit: usize,
     role: Role,
 }
 
@@ -72,14 +73,16 @@ pub(super) struct Pair {
 pub(super) struct Concept {
     pub(super) any: Vec<Vec<Term>>,
     pub(super) unless: Vec<Term>,
+    /// Whether it is for blocks of code; else for prose.
+    pub(super) code: bool,
     pub(super) bit: usize,
 }
 
 /// The classes that stand in a sentence: as they are, and turned round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Words {
-    pub(super) plain: u128,
-    pub(super) turned: u128,
+    pub(super) plain: Bits,
+    pub(super) turned: Bits,
 }
 
 /// A sentence of a folded text.
@@ -90,8 +93,10 @@ pub(super) struct Sentence {
     pub(super) line: u32,
     pub(super) paragraph: usize,
     pub(super) words: Words,
-    /// Whether what it asks for is quoted, or stands in a table.
-    pub(super) quoted: bool,
+    /// The same without what stands between quotation marks.
+    pub(super) unquoted: Words,
+    /// Whether it is a row of a table, which says what there is.
+    pub(super) table: bool,
 }
 
 /// Finds sentences and what stands in them.
@@ -99,7 +104,9 @@ pub(super) struct Sentence {
 pub(crate) struct Reader {
     spotter: Option<Spotter>,
     words: Vec<Word>,
-    pub(super) acts: u128,
+    pub(super) acts: Bits,
+    /// The class of texts that are written where they are read at every start: what is quoted there is meant.
+    pub(super) plants: Option<usize>,
     pub(super) pairs: Vec<Pair>,
     pub(super) concepts: Vec<Concept>,
 }
@@ -109,7 +116,7 @@ pub(crate) struct Reader {
 struct Hit {
     start: usize,
     end: usize,
-    bit: u32,
+    bit: usize,
     role: Role,
     turned: bool,
 }
@@ -125,7 +132,7 @@ impl Word {
         (text.len() >= MIN_LITERAL).then(|| Self {
             text: text.into_boxed_str(),
             goes_on,
-            bit: bit as u32,
+            bit,
             role,
         })
     }
@@ -173,13 +180,13 @@ fn spaced(c: char) -> bool {
 
 impl Words {
     pub(super) fn is_empty(self) -> bool {
-        self.plain | self.turned == 0
+        self.plain.is_empty() && self.turned.is_empty()
     }
 
     pub(super) fn with(self, other: Self) -> Self {
         Self {
-            plain: self.plain | other.plain,
-            turned: self.turned | other.turned,
+            plain: self.plain.with(other.plain),
+            turned: self.turned.with(other.turned),
         }
     }
 }
@@ -213,10 +220,17 @@ impl Reader {
             let from = rest.partition_point(|hit| hit.start < start);
             rest = rest.get(from..).unwrap_or_default();
             let count = rest.partition_point(|hit| hit.start < end);
-            let mut here = rest.get(..count.min(MAX_WORDS)).unwrap_or_default().to_vec();
+            let code = lines.code_blocks().binary_search(&(start, end)).is_ok();
+            let most = if code { MAX_CODE_WORDS } else { MAX_WORDS };
+            let mut here = rest.get(..count.min(most)).unwrap_or_default().to_vec();
             rest = rest.get(count..).unwrap_or_default();
             let said = text.get(start..end).unwrap_or_default();
-            let (words, quoted) = self.weigh(said, start, &mut here, topic);
+            let (words, unquoted) = if code {
+                let words = self.weigh_code(said, &here, topic);
+                (words, words)
+            } else {
+                self.weigh(said, start, &mut here, topic)
+            };
             let first = here.first().map_or(start, |hit| hit.start);
             sentences.push(Sentence {
                 start,
@@ -224,7 +238,8 @@ impl Reader {
                 line: lines.line(first),
                 paragraph: lines.paragraph(start),
                 words,
-                quoted: quoted || lines.is_table(start),
+                unquoted,
+                table: lines.is_table(start),
             });
         }
         sentences
@@ -252,52 +267,72 @@ impl Reader {
         hits
     }
 
-    /// What a sentence says, and whether all acts in it are quoted.
-    fn weigh(&self, said: &str, start: usize, hits: &mut [Hit], topic: &str) -> (Words, bool) {
+    /// What a sentence says, and what it says where nothing is quoted.
+    fn weigh(&self, said: &str, start: usize, hits: &mut Vec<Hit>, topic: &str) -> (Words, Words) {
         if hits.is_empty() {
-            return (Words::default(), false);
+            return (Words::default(), Words::default());
         }
+        // What an address is called is not what is done.
+        let places = address_places(said, start);
+        hits.retain(|hit| !self.is_act(hit) || !within(&places, hit.start));
         self.turn(said, start, hits);
+        let hosts: Vec<usize> = addresses::classes_of(said, topic).collect();
+        let words = self.words(hits, &hosts, false);
+        let quotes = quotations(said, start);
+        if quotes.is_empty() {
+            return (words, words);
+        }
+        let unquoted: Vec<Hit> = hits
+            .iter()
+            .filter(|hit| !within(&quotes, hit.start))
+            .copied()
+            .collect();
+        (words, self.words(&unquoted, &hosts, false))
+    }
+
+    /// What a block of code does, of what the pack asks.
+    fn weigh_code(&self, said: &str, hits: &[Hit], topic: &str) -> Words {
+        let hosts: Vec<usize> = addresses::classes_of(said, topic).collect();
+        let all = self.words(hits, &hosts, true);
+        let mut words = Words::default();
+        for concept in self.concepts.iter().filter(|concept| concept.code) {
+            if all.plain.has(concept.bit) {
+                words.plain.set(concept.bit);
+            }
+        }
+        words
+    }
+
+    /// The classes, pairs and concepts that words make.
+    fn words(&self, hits: &[Hit], hosts: &[usize], code: bool) -> Words {
         let mut words = Words::default();
         for hit in hits.iter().filter(|hit| hit.role == Role::Plain) {
-            let bit = 1_u128 << hit.bit;
             if hit.turned {
-                words.turned |= bit;
+                words.turned.set(hit.bit);
             } else {
-                words.plain |= bit;
+                words.plain.set(hit.bit);
             }
         }
-        words.plain |= match hosts::of_sentence(said, topic) {
-            Some(Host::Risky) => RISKY_HOST | OTHER_HOST,
-            Some(Host::Other) => OTHER_HOST,
-            Some(Host::Known) => KNOWN_HOST,
-            Some(Host::Here) | None => 0,
-        };
+        for &number in hosts {
+            words.plain.set(number);
+        }
         for pair in &self.pairs {
-            if stands(pair, hits) {
-                words.plain |= 1 << pair.bit;
+            if pair.first.holds(words) && pair.then.holds(words) && stands(pair, hits) {
+                words.plain.set(pair.bit);
             }
         }
-        for concept in &self.concepts {
+        for concept in self.concepts.iter().filter(|concept| concept.code == code) {
             let all = |terms: &Vec<Term>| terms.iter().all(|term| term.holds(words));
             let spoiled = concept.unless.iter().any(|term| term.holds(words));
             if !spoiled && concept.any.iter().any(all) {
-                words.plain |= 1 << concept.bit;
+                words.plain.set(concept.bit);
             }
         }
-        (words, self.quoted(said, start, hits))
+        words
     }
 
-    /// Whether each act stands between quotation marks.
-    fn quoted(&self, said: &str, start: usize, hits: &[Hit]) -> bool {
-        let mut acts = hits.iter().filter(|hit| self.acts >> hit.bit & 1 == 1).peekable();
-        if acts.peek().is_none() || !said.contains('"') {
-            return false;
-        }
-        let marks: Vec<usize> = memchr::memchr_iter(b'"', said.as_bytes())
-            .map(|at| at + start)
-            .collect();
-        acts.all(|hit| marks.partition_point(|&mark| mark < hit.start) % 2 == 1)
+    fn is_act(&self, hit: &Hit) -> bool {
+        hit.role == Role::Plain && self.acts.has(hit.bit)
     }
 
     /// Turns round what is not to be done.
@@ -306,7 +341,7 @@ impl Reader {
             said.get(from.saturating_sub(start)..to.saturating_sub(start))
                 .unwrap_or_default()
         };
-        let is_act = |hit: &Hit| hit.role == Role::Plain && self.acts >> hit.bit & 1 == 1;
+        let is_act = |hit: &Hit| self.is_act(hit);
         for number in 0..hits.len() {
             let Some(&negation) = hits.get(number) else { break };
             match negation.role {
@@ -324,6 +359,7 @@ impl Reader {
                                 // "There is no key, send …" sends; "never, ever send" does not.
                                 let comma = gap.trim_start_matches(',').contains(", ");
                                 gap.len() <= TURNED_BEFORE
+                                    && !gap.contains(" and ")
                                     && (!comma || gap.starts_with(',') || in_list(said, hit.end - start))
                                     && !CLAUSE_ENDS.iter().any(|end| gap.contains(end))
                             }
@@ -363,6 +399,41 @@ impl Reader {
     }
 }
 
+/// Where addresses stand in a sentence that begins at `start`: of hosts without their schemes, and of people.
+fn address_places(said: &str, start: usize) -> Vec<(usize, usize)> {
+    const ENDS: [char; 8] = [' ', '"', '\'', '`', '|', ')', '>', '('];
+    let end = |from: usize| {
+        let rest = said.get(from..).unwrap_or_default();
+        start + from + rest.find(ENDS).unwrap_or(rest.len())
+    };
+    let hosts = said.match_indices("://").map(|(at, mark)| {
+        let from = at + mark.len();
+        (start + from, end(from))
+    });
+    let people = said.match_indices('@').map(|(at, _)| {
+        let before = said.get(..at).unwrap_or_default();
+        let from = before.rfind(ENDS).map_or(0, |space| space + 1);
+        (start + from, end(at))
+    });
+    hosts.chain(people).collect()
+}
+
+/// Where quotations stand in a sentence that begins at `start`.
+fn quotations(said: &str, start: usize) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    let mut marks = memchr::memchr_iter(b'"', said.as_bytes());
+    while let (Some(open), Some(close)) = (marks.next(), marks.next()) {
+        if QUOTED.contains(&(close - open)) {
+            found.push((start + open, start + close));
+        }
+    }
+    found
+}
+
+fn within(places: &[(usize, usize)], at: usize) -> bool {
+    places.iter().any(|&(from, to)| (from..to).contains(&at))
+}
+
 /// Whether what stands at a place goes on as a list that ends with "or": "never print, log or send".
 fn in_list(said: &str, at: usize) -> bool {
     const AHEAD: usize = 40;
@@ -385,12 +456,11 @@ fn joined(between: &str) -> bool {
 
 fn stands(pair: &Pair, hits: &[Hit]) -> bool {
     let holds = |term: &Term, hit: &Hit| {
-        let bit = 1_u128 << hit.bit;
         hit.role == Role::Plain
             && if hit.turned {
-                term.turned & bit != 0
+                term.turned.has(hit.bit)
             } else {
-                term.plain & bit != 0
+                term.plain.has(hit.bit)
             }
     };
     let in_order = |first_is: &Term, then_is: &Term, hits: &[Hit]| {
@@ -429,8 +499,18 @@ fn bounds(lines: &Lines) -> Vec<(usize, usize)> {
         }
     };
     let mut items = lines.items().peekable();
+    let mut blocks = lines.code_blocks().iter().copied().peekable();
+    let mut whole = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
+        if let Some((from, to)) = blocks.next_if(|&(from, _)| from <= at) {
+            if from > start {
+                add(start, from);
+            }
+            whole.push((from, to));
+            (start, at) = (to, to);
+            continue;
+        }
         let ends = match bytes.get(at) {
             Some(b'.' | b'!' | b'?' | b';') => {
                 bytes.get(at + 1).is_none_or(|&next| next == b' ' || next >= 0x80)
@@ -438,6 +518,7 @@ fn bounds(lines: &Lines) -> Vec<(usize, usize)> {
             Some(0xE3) => bytes.get(at..at + 3) == Some("。".as_bytes()),
             _ => false,
         };
+        while items.next_if(|&item| item < at).is_some() {}
         let item = items.next_if(|&item| item == at).is_some();
         if item && at > start {
             add(start, at);
@@ -454,6 +535,10 @@ fn bounds(lines: &Lines) -> Vec<(usize, usize)> {
     }
     if start < text.len() {
         add(start, text.len());
+    }
+    if !whole.is_empty() {
+        found.extend(whole);
+        found.sort_unstable();
     }
     found
 }

@@ -58,7 +58,7 @@ impl Document for Yaml {
         if self.root.is_none() {
             return Ok(Value::Object(Map::new()));
         }
-        serde_saphyr::from_str(&self.text)
+        defenseclaw_yaml::from_str(&self.text)
             .map_err(|error| EditError::Obstacle(format!("the file is not understood: {error}")))
     }
 

@@ -1,5 +1,6 @@
 //! What somebody outside replaces or makes while a sandbox lasts. The process outside does it at every full beat of the clock, and
-//! attacks try once, between two beats: within microseconds of a beat no sandbox promises anything.
+//! attacks try once, when their sandbox has covered it anew: until then no sandbox promises anything, and on an emulated machine
+//! that is busy, too, it takes its time. What is never covered anew is tried all the same.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,27 +12,30 @@ use defenseclaw_testkit::escape::scene::{DEFACED, Scene};
 
 use crate::case::{ALL, Case, MOUNTS, Theme, case, loot};
 use crate::reading::writable;
-use crate::sys::{Attempt, Refused, refused};
+use crate::sys::{Attempt, refused};
 
 pub(crate) const THEME: Theme = Theme {
     name: "meanwhile",
     cases: CASES,
 };
 
-/// How often the process outside does it. Half of it is time enough to renew what was replaced, also on an emulated machine that is
+/// How often the process outside does it. Half of it is time enough to renew what was replaced, but for an emulated machine that is
 /// some thirty times slower and has both processors busy.
 pub(crate) const BEAT: Duration = Duration::from_millis(1200);
+/// How many beats an attack lets pass in which nothing was covered anew in time, before it tries: some profiles need no cover, for
+/// they let nothing be written.
+const PATIENCE: u32 = 6;
 
 const CASES: &[Case] = &[
     case!("read-file-saved-meanwhile": "opens a closed file that somebody outside has saved by rename meanwhile", |s| {
-              after_a_beat();
+              one_covered_anew(s, &s.beaten_secret());
               loot(&fs::read(s.beaten_secret())?)
           }; twin "opens a source file meanwhile", |s| {
               after_a_beat();
               Ok(format!("{} bytes", fs::read(s.project.join("src/main.c"))?.len()))
           }; ALL, MOUNTS, renewed true),
     case!("read-file-saved-at-terminal": "at a terminal, opens a closed file that somebody outside has saved by rename meanwhile", |s| {
-              after_a_beat();
+              one_covered_anew(s, &s.beaten_secret());
               loot(&fs::read(s.beaten_secret())?)
           }; twin "at a terminal, makes files with a secret's name and opens them", |s| {
               let file = writable(s)?.join(".env.twin");
@@ -40,37 +44,35 @@ const CASES: &[Case] = &[
               Ok(format!("{} bytes", fs::read(file)?.len()))
           }; ALL, MOUNTS, terminal true),
     case!("write-settings-saved-at-terminal": "at a terminal, writes a sealed file that somebody outside has saved meanwhile", |s| {
-              after_a_beat();
+              one_covered_anew(s, &s.beaten_settings());
               append(&s.beaten_settings())
           }; twin "reads the sealed file meanwhile", |s| {
               after_a_beat();
               Ok(format!("{} bytes", fs::read(s.beaten_settings())?.len()))
           }; ALL, MOUNTS, terminal true),
     case!("read-file-made-meanwhile": "opens files with a secret's name that somebody outside has made meanwhile", |s| {
-              after_a_beat();
-              any(&made(&s.project, ".env.beat-")?, |path| loot(&fs::read(path)?))
+              any(&covered_anew(s, || made(&s.project, ".env.beat-")), |path| loot(&fs::read(path)?))
           }; twin "opens files of its own that it has made meanwhile", own_files; ALL, MOUNTS, renewed true),
     case!("write-settings-saved-meanwhile": "writes a sealed file that somebody outside has saved by rename meanwhile", |s| {
-              after_a_beat();
+              one_covered_anew(s, &s.beaten_settings());
               append(&s.beaten_settings())
           }; twin "reads the sealed file meanwhile", |s| {
               after_a_beat();
               Ok(format!("{} bytes", fs::read(s.beaten_settings())?.len()))
           }; ALL, MOUNTS, renewed true),
     case!("write-hooks-remade-meanwhile": "writes into a sealed folder that somebody outside has replaced meanwhile", |s| {
-              after_a_beat();
+              one_covered_anew(s, &s.beaten_hooks());
               append(&s.beaten_hooks().join("pre-commit"))
           }; twin "reads the sealed folder meanwhile", |s| {
               after_a_beat();
               Ok(format!("{} bytes", fs::read(s.beaten_hooks().join("pre-commit"))?.len()))
           }; ALL, MOUNTS, renewed true),
     case!("ask-socket-restarted-meanwhile": "asks a socket whose service was restarted meanwhile", |s| {
-              after_a_beat();
+              one_covered_anew(s, &s.beaten_socket());
               talk(&s.beaten_socket())
           }; twin "talks through a socket of its own meanwhile", own_socket; ALL, MOUNTS, renewed true, judge Outside),
     case!("ask-socket-made-meanwhile": "asks sockets that came meanwhile into a folder where others lie", |s| {
-              after_a_beat();
-              any(&made(&s.later_sockets(), "beat-")?, talk)
+              any(&covered_anew(s, || made(&s.later_sockets(), "beat-")), talk)
           }; twin "talks through a socket of its own meanwhile", own_socket; ALL, MOUNTS, renewed true, judge Outside),
 ];
 
@@ -89,10 +91,41 @@ fn after_a_beat() {
     std::thread::sleep(BEAT / 2);
 }
 
-fn made(folder: &Path, prefix: &str) -> Result<Vec<PathBuf>, Refused> {
-    let entries = fs::read_dir(folder)?.flatten();
+/// Waits for a beat, and behind it until there are such paths and each of them is covered: a mount point of this sandbox's own.
+/// Says which: what comes later is covered later.
+fn covered_anew(scene: &Scene, paths: impl Fn() -> Vec<PathBuf>) -> Vec<PathBuf> {
+    for _ in 0..PATIENCE {
+        after_a_beat();
+        // Looked at to the last before the next beat, which uncovers them again.
+        while since_a_beat() < BEAT * 3 / 4 {
+            let found = paths();
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+            let points: Vec<&Path> = points
+                .map(Path::new)
+                .filter(|point| point.starts_with(&scene.home))
+                .collect();
+            // Without a sandbox nothing is covered, ever.
+            let covered = points.is_empty() || found.iter().all(|path| points.contains(&path.as_path()));
+            if covered && !found.is_empty() {
+                return found;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    paths()
+}
+
+/// The same for one path.
+fn one_covered_anew(scene: &Scene, path: &Path) {
+    covered_anew(scene, || vec![path.to_owned()]);
+}
+
+/// Files of that prefix; where the folder cannot be listed, none.
+fn made(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix));
-    Ok(ours.map(|entry| entry.path()).collect())
+    ours.map(|entry| entry.path()).collect()
 }
 
 /// The first that succeeds.

@@ -1,0 +1,47 @@
+//! What debuggers need goes into a package of its own, named by build ids as debuggers look for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::elf;
+use super::stage::{EXECUTABLE, PLAIN, Stage};
+use crate::host::Host;
+
+/// Puts a program of the folder `programs` into the package, and its symbols, which the build has laid beside, into the other one.
+/// Gives its build id if there were any.
+pub(crate) fn add(
+    programs: &Path,
+    program: &Path,
+    to: &str,
+    stages: (&Stage, &Stage),
+) -> Result<Option<String>> {
+    let (package, symbols) = stages;
+    let found = elf::read(program)?;
+    if found.debug {
+        bail!(
+            "{} still has its symbols: packages are made of what `cargo xtask build` lays into target/dist",
+            program.display()
+        );
+    }
+    package.copy(program, to, EXECUTABLE)?;
+    // Small static programs are built without.
+    let Some(id) = found.build_id else {
+        return Ok(None);
+    };
+    let name = debug_name(&id)?;
+    let apart = Host::symbols(programs).join(&name);
+    if !apart.is_file() {
+        return Ok(None);
+    }
+    let to = PathBuf::from("/usr/lib/debug").join(name);
+    symbols.copy(&apart, &to.display().to_string(), PLAIN)?;
+    Ok(Some(id))
+}
+
+fn debug_name(id: &str) -> Result<PathBuf> {
+    let (first, rest) = id
+        .split_at_checked(2)
+        .with_context(|| format!("{id:?} is no build id"))?;
+    Ok(Path::new(".build-id").join(first).join(format!("{rest}.debug")))
+}

@@ -1,0 +1,179 @@
+//! Programs as they are installed: without what only a debugger reads, which lies beside them, and within a bound.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::host::{copy_if_changed, output, run};
+
+/// What all installed programs of one architecture may take together (bytes). The aim is 15 MiB; this keeps what is reached.
+const BUDGET: u64 = 40 << 20;
+
+/// Puts a built program at `to` without symbols and lines. These go to a file below `symbols`, where debuggers look for it by the
+/// program's build-id; a program without one (as the small static ones are linked) only loses them.
+pub(crate) fn ship(objcopy: &str, built: &Path, to: &Path, symbols: &Path) -> Result<()> {
+    // Beside what was built, because what is shipped must not hold halves.
+    let bare = built.with_extension("bare");
+    let mut strip = Command::new(objcopy);
+    strip.arg("--strip-all");
+    if let Some(id) = build_id(built)? {
+        let file = symbols.join(debug_name(&id)?);
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        }
+        run(Command::new(objcopy)
+            .args(["--only-keep-debug", "--compress-debug-sections"])
+            .arg(built)
+            .arg(&file))?;
+    }
+    run(strip.arg(built).arg(&bare))?;
+    copy_if_changed(&bare, to)
+}
+
+/// The name that the linker gave a build, in hexadecimal digits.
+fn build_id(program: &Path) -> Result<Option<String>> {
+    let notes = output(Command::new("readelf").arg("--notes").arg(program))?;
+    let id = notes
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Build ID:"));
+    Ok(id.map(|id| id.trim().to_owned()))
+}
+
+/// Where debuggers look for a build's symbols, below `/usr/lib/debug`.
+fn debug_name(id: &str) -> Result<PathBuf> {
+    match id.split_at_checked(2) {
+        Some((first, rest)) if !rest.is_empty() && id.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
+            Ok(Path::new(".build-id").join(first).join(format!("{rest}.debug")))
+        }
+        _ => bail!("{id:?} is no build-id"),
+    }
+}
+
+/// Another name for a program beside it or below it. A program that is started by this name knows it.
+pub(crate) fn name(program: &str, at: &Path) -> Result<()> {
+    if fs::read_link(at).is_ok_and(|old| old == Path::new(program)) {
+        return Ok(());
+    }
+    match fs::remove_file(at) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot replace {}", at.display()));
+        }
+        _ => {}
+    }
+    std::os::unix::fs::symlink(program, at).with_context(|| format!("cannot create {}", at.display()))
+}
+
+/// Prints what each program of a folder takes, and refuses more than is allowed.
+pub(crate) fn within_budget(folder: &Path) -> Result<()> {
+    let mut sizes = Vec::new();
+    collect(folder, folder, &mut sizes)?;
+    sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    let (table, total) = table(&sizes);
+    eprint!("{table}");
+    if total > BUDGET {
+        bail!(
+            "all programs together take {total} bytes, and may take {BUDGET}: find what grew (nm --size-sort of the programs before they \
+             were stripped, in target/release), or argue for another bound in xtask/src/shipped.rs"
+        );
+    }
+    Ok(())
+}
+
+/// Files with their sizes. A second name takes nothing.
+fn collect(top: &Path, folder: &Path, sizes: &mut Vec<(String, u64)>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        let meta = path.symlink_metadata()?;
+        if meta.is_dir() {
+            collect(top, &path, sizes)?;
+        } else if meta.is_file() {
+            sizes.push((path.strip_prefix(top)?.display().to_string(), meta.len()));
+        }
+    }
+    Ok(())
+}
+
+fn table(sizes: &[(String, u64)]) -> (String, u64) {
+    let total = sizes.iter().map(|(_, size)| size).sum();
+    let line = |name: &str, size: u64| {
+        format!(
+            "{size:>12}  {:>6.2} MiB  {name}\n",
+            size as f64 / f64::from(1 << 20)
+        )
+    };
+    let mut table: String = sizes.iter().map(|(name, size)| line(name, *size)).collect();
+    table.push_str(&line("all programs", total));
+    (table, total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("defenseclaw-shipped-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("lib")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn programs_up_to_the_bound_are_let_through_and_one_byte_more_is_not() {
+        let folder = folder("budget");
+        let file = fs::File::create(folder.join("lib/whole")).unwrap();
+        file.set_len(BUDGET - 10).unwrap();
+        fs::write(folder.join("small"), [0; 10]).unwrap();
+        // Another name is no second program.
+        name("lib/whole", &folder.join("second")).unwrap();
+        name("lib/whole", &folder.join("second")).unwrap();
+        within_budget(&folder).unwrap();
+        fs::write(folder.join("small"), [0; 11]).unwrap();
+        let error = within_budget(&folder).unwrap_err().to_string();
+        assert!(error.contains(&(BUDGET + 1).to_string()), "{error}");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn the_table_says_what_each_takes_and_all() {
+        let (table, total) = table(&[("a".to_owned(), 3 << 20), ("lib/b".to_owned(), 1 << 19)]);
+        assert_eq!(total, (3 << 20) + (1 << 19));
+        assert_eq!(
+            table,
+            "     3145728    3.00 MiB  a\n      524288    0.50 MiB  lib/b\n     3670016    3.50 MiB  all programs\n"
+        );
+    }
+
+    #[test]
+    fn symbols_lie_where_a_debugger_looks() {
+        let name = debug_name("ab12cd").unwrap();
+        assert_eq!(name, Path::new(".build-id/ab/12cd.debug"));
+        for wrong in ["", "a", "ab", "../../x", "zz12"] {
+            assert!(debug_name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_shipped_bare_and_keeps_its_symbols_elsewhere() {
+        let folder = folder("ship");
+        let source = folder.join("a.c");
+        fs::write(&source, "int main(void) { return 7; }\n").unwrap();
+        let built = folder.join("a");
+        let mut compiler = Command::new("cc");
+        compiler
+            .args(["-g", "-Wl,--build-id=sha1", "-o"])
+            .arg(&built)
+            .arg(&source);
+        run(&mut compiler).unwrap();
+        let (to, symbols) = (folder.join("lib/a"), folder.join("symbols"));
+        ship("objcopy", &built, &to, &symbols).unwrap();
+        let sections = |file: &Path| output(Command::new("readelf").args(["-S", "-W"]).arg(file)).unwrap();
+        assert!(sections(&built).contains(".symtab"));
+        assert!(!sections(&to).contains(".symtab") && !sections(&to).contains(".debug_"));
+        let id = build_id(&to).unwrap().unwrap();
+        assert!(sections(&symbols.join(debug_name(&id).unwrap())).contains(".debug_info"));
+        assert_eq!(Command::new(&to).status().unwrap().code(), Some(7));
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
