@@ -49,11 +49,15 @@ fn servers(
                 read.push(file.canonicalize().unwrap_or_else(|_| file.clone()));
                 servers.extend(found);
             }
-            Err(error) if given => return Err(CliError::Usage(error.to_string())),
+            Err(error) if given => return Err(unreadable(error)),
             Err(error) => writeln!(notes, "{}", safe(&error.to_string()))?,
         }
     }
     Ok((read, servers))
+}
+
+fn unreadable(error: settings::SettingsError) -> CliError {
+    CliError::Usage(error.to_string())
 }
 
 fn only(servers: &mut Vec<Server>, name: Option<&str>) -> Result<(), CliError> {
@@ -95,7 +99,8 @@ pub(crate) fn live(
     notes: &mut dyn Write,
 ) -> Result<(), CliError> {
     let host = Host::here();
-    let (_, mut found) = servers(&settings::at(path), &host, true, notes)?;
+    let files = settings::at(path).map_err(unreadable)?;
+    let (_, mut found) = servers(&files, &host, true, notes)?;
     only(&mut found, ask.server.as_deref())?;
     let asked = ask_all(&found, &host, &options(ask)?);
     for one in &asked {
@@ -146,8 +151,12 @@ fn check(options_given: &CheckOptions, context: &mut Context<'_>) -> Result<Answ
     }
     let here = std::env::current_dir().ok();
     let files = match options_given.paths.as_slice() {
-        [] => settings::usual(host.home.as_deref(), here.as_deref()),
-        paths => paths.iter().flat_map(|path| settings::at(path)).collect(),
+        [] => settings::usual(host.home.as_deref(), here.as_deref()).map_err(unreadable)?,
+        paths => {
+            let each = paths.iter().map(|path| settings::at(path));
+            let each: Vec<Vec<PathBuf>> = each.collect::<Result<_, _>>().map_err(unreadable)?;
+            each.concat()
+        }
     };
     let (files, mut found) = servers(&files, &host, !options_given.paths.is_empty(), context.notes)?;
     let whole_files = options_given.ask.server.is_none();

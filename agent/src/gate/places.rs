@@ -101,7 +101,7 @@ impl Governed {
         }
         bases.insert(Level::Project, projects.into());
         let mut grounds: HashMap<PathBuf, Vec<Ground>> = HashMap::new();
-        for place in table {
+        for place in table.iter().filter(|place| place.governed) {
             let Some(kind) = place.kind.gated_as() else {
                 continue;
             };

@@ -209,19 +209,12 @@ impl Parts<'_> {
             Err(trouble) => return self.troubles.push(trouble),
         };
         let named = self.named.join(&file.path).display().to_string();
-        let (found, _) = servers::of(&value, &named, self.plugin.level);
-        // A file of servers alone may name them at the top.
-        let alone = file.path.ends_with(".mcp.json") && found.is_empty();
-        let found = if alone {
-            servers::of(
-                &serde_json::json!({ "mcpServers": value }),
-                &named,
-                self.plugin.level,
-            )
-            .0
+        let read = if file.path.ends_with(".mcp.json") {
+            servers::of_server_file
         } else {
-            found
+            servers::of
         };
+        let (found, _) = read(&value, &named, self.plugin.level);
         for server in found {
             let (item, tools) = (server.item, server.tools);
             self.push(item, &file.path, Some(server.definition));

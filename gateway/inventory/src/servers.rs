@@ -1,12 +1,10 @@
-//! MCP servers that settings name, in the words of every harness.
+//! MCP servers that settings name, as items.
 
-use serde_json::{Map, Value, json};
+use defenseclaw_places::servers;
+use serde_json::{Value, json};
 
 use crate::item::{Details, Item, ItemKind, Package, Scope, ServerDetails, sha256_of};
 use crate::tidy::{self, MAX_WORDS};
-
-/// Most servers of one file.
-const MAX_SERVERS: usize = 500;
 
 /// Most tools that are kept of one server.
 const MAX_TOOLS: usize = 1000;
@@ -20,69 +18,32 @@ pub(crate) struct Server {
 
 /// The servers that a value names. `true` beside them: there were more.
 pub(crate) fn of(value: &Value, path: &str, scope: Scope) -> (Vec<Server>, bool) {
-    let mut named: Vec<(Option<&str>, String, &Value)> = Vec::new();
-    for map in maps(value) {
-        named.extend(map.iter().map(|(name, server)| (None, name.clone(), server)));
-    }
-    let projects = value.get("projects").and_then(Value::as_object);
-    for (project, settings) in projects.into_iter().flatten() {
-        let servers = settings.get("mcpServers").and_then(Value::as_object);
-        named.extend(
-            servers
-                .into_iter()
-                .flatten()
-                .map(|(name, server)| (Some(project.as_str()), name.clone(), server)),
-        );
-    }
-    named.extend(listed(value));
-    let more = named.len() > MAX_SERVERS;
-    let servers = named.into_iter().take(MAX_SERVERS);
-    let servers = servers.filter_map(|(project, name, server)| of_one(project, &name, server, path, scope));
-    (servers.collect(), more)
+    listed(&servers::of(value, ""), path, scope)
 }
 
-/// The places where settings of the known harnesses name servers.
-fn maps(value: &Value) -> Vec<&Map<String, Value>> {
-    let mut found = Vec::new();
-    for field in ["mcpServers", "servers", "context_servers", "mcp_servers", "mcp"] {
-        let Some(map) = value.get(field).and_then(Value::as_object) else {
-            continue;
-        };
-        match map.get("servers").and_then(Value::as_object) {
-            Some(inner) => found.push(inner),
-            None => found.push(map),
-        }
+/// The servers of a file that holds them alone, each by its name at the top, if it names none otherwise.
+pub(crate) fn of_server_file(value: &Value, path: &str, scope: Scope) -> (Vec<Server>, bool) {
+    match of(value, path, scope) {
+        (found, more) if found.is_empty() && !more => listed(&servers::at_the_top(value, ""), path, scope),
+        found => found,
     }
-    found
 }
 
-/// Servers in lists, as OpenHands' `config.toml` has them: by a name of their own, or by their place.
-fn listed(value: &Value) -> Vec<(Option<&str>, String, &Value)> {
-    let mut found = Vec::new();
-    for field in ["stdio_servers", "sse_servers", "shttp_servers"] {
-        let list = value
-            .get("mcp")
-            .and_then(|mcp| mcp.get(field))
-            .and_then(Value::as_array);
-        for (place, server) in list.into_iter().flatten().enumerate() {
-            let name = server.get("name").and_then(Value::as_str);
-            let name = name.map_or_else(|| format!("{field}[{place}]"), str::to_owned);
-            found.push((None, name, server));
-        }
-    }
-    found
+fn listed(found: &servers::Servers<'_>, path: &str, scope: Scope) -> (Vec<Server>, bool) {
+    let reachable = found.servers.iter().filter(|server| server.is_reachable());
+    let listed = reachable.map(|server| of_one(server, path, scope)).collect();
+    (listed, found.more)
 }
 
-fn of_one(project: Option<&str>, name: &str, server: &Value, path: &str, scope: Scope) -> Option<Server> {
-    let launch = Launch::of(server)?;
-    let name = tidy::name(name);
-    let details = launch.details(server, project);
+fn of_one(server: &servers::Server<'_>, path: &str, scope: Scope) -> Server {
+    let name = tidy::name(&server.name);
+    let details = details(server);
     let mut item = Item::new(
         ItemKind::McpServer,
         &name,
         path,
         scope,
-        (path, &format!("{}\0{name}", project.unwrap_or_default())),
+        (path, &format!("{}\0{name}", server.project.unwrap_or_default())),
     );
     item.version = details
         .package
@@ -91,13 +52,13 @@ fn of_one(project: Option<&str>, name: &str, server: &Value, path: &str, scope: 
     // A structure of texts always has a form as JSON.
     item.digest = Some(sha256_of(&serde_json::to_vec(&details).unwrap_or_default()));
     item.details = Details::Server(details);
-    let tools = tools(server.get("tools"), &item, "settings");
-    let definition = json!({ "mcpServers": { &item.name: launch.definition(server) } });
-    Some(Server {
+    let tools = tools(server.settings.get("tools"), &item, "settings");
+    let definition = json!({ "mcpServers": { &item.name: definition(server) } });
+    Server {
         item,
         tools,
         definition,
-    })
+    }
 }
 
 /// Tools that a list declares, as parts of an item. A list of names alone says which of a server's tools are allowed.
@@ -117,111 +78,51 @@ pub(crate) fn tools(list: Option<&Value>, of: &Item, source: &str) -> Vec<Item> 
     items.collect()
 }
 
-/// How a server is started or reached.
-struct Launch {
-    /// Program and arguments.
-    words: Vec<String>,
-    url: Option<String>,
-}
-
-impl Launch {
-    /// `None`: the value is no server.
-    fn of(server: &Value) -> Option<Self> {
-        let texts = |value: Option<&Value>| {
-            let list = value.and_then(Value::as_array).into_iter().flatten();
-            list.filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        };
-        let command = server.get("command");
-        // OpenCode writes program and arguments as one list.
-        let mut words = match command.and_then(Value::as_str) {
-            Some(program) => vec![program.to_owned()],
-            None => texts(command),
-        };
-        if !words.is_empty() {
-            words.extend(texts(server.get("args")));
-        }
-        let url = ["url", "serverUrl", "httpUrl", "uri", "endpoint"]
-            .iter()
-            .find_map(|field| server.get(*field)?.as_str())
-            .or(server.as_str())
-            .map(str::to_owned);
-        (!words.is_empty() || url.is_some()).then_some(Self { words, url })
-    }
-
-    fn details(&self, server: &Value, project: Option<&str>) -> ServerDetails {
-        let (command, args) = match self.words.split_first() {
-            Some((program, args)) => (Some(tidy::command(program)), tidy::arguments(args)),
-            None => (None, Vec::new()),
-        };
-        let switched = |field: &str| server.get(field).and_then(Value::as_bool);
-        ServerDetails {
-            transport: self.transport(server).to_owned(),
-            command,
-            args,
-            url: self.url.as_deref().map(tidy::url),
-            package: package_of(&self.words),
-            env: names(server, &["env", "environment", "env_vars"]),
-            headers: names(server, &["headers", "http_headers", "env_http_headers"]),
-            disabled: switched("disabled") == Some(true) || switched("enabled") == Some(false),
-            project: project.map(tidy::command),
-        }
-    }
-
-    fn transport(&self, server: &Value) -> &'static str {
-        if !self.words.is_empty() {
-            return "stdio";
-        }
-        let told = ["type", "transport"]
-            .iter()
-            .find_map(|field| server.get(*field)?.as_str());
-        let url = self.url.as_deref().unwrap_or_default();
-        match told.unwrap_or_default() {
-            "sse" => "sse",
-            "ws" | "websocket" => "ws",
-            _ if url.starts_with("ws://") || url.starts_with("wss://") => "ws",
-            _ if url.starts_with("http://") || url.starts_with("https://") => "http",
-            // An address may come from a variable.
-            "http" | "remote" | "streamable-http" | "streamableHttp" | "streamable_http" => "http",
-            _ => "unknown",
-        }
-    }
-
-    /// The definition as the scanner reads it, whatever this harness calls its parts. Here values stay: secrets are looked for.
-    fn definition(&self, server: &Value) -> Value {
-        let mut fields = server.as_object().cloned().unwrap_or_default();
-        if let Some((program, args)) = self.words.split_first() {
-            fields.insert("command".to_owned(), json!(program));
-            fields.insert("args".to_owned(), json!(args));
-        }
-        if let Some(url) = &self.url {
-            fields.insert("url".to_owned(), json!(url));
-        }
-        if let Some(env) = fields.remove("environment") {
-            fields.insert("env".to_owned(), env);
-        }
-        if let Some(headers) = fields.remove("http_headers") {
-            fields.insert("headers".to_owned(), headers);
-        }
-        Value::Object(fields)
+fn details(server: &servers::Server<'_>) -> ServerDetails {
+    let words = words(server);
+    let (command, args) = match words.split_first() {
+        Some((program, args)) => (Some(tidy::command(program)), tidy::arguments(args)),
+        None => (None, Vec::new()),
+    };
+    ServerDetails {
+        transport: match server.transport() {
+            servers::Transport::Http(http) => http.protocol.as_str().to_owned(),
+            servers::Transport::Stdio(_) | servers::Transport::Unclear => "stdio".to_owned(),
+        },
+        command,
+        args,
+        url: server.http.as_ref().map(|http| tidy::url(http.url)),
+        package: package_of(&words),
+        env: names(&server.env),
+        headers: names(&server.headers),
+        disabled: !server.enabled,
+        project: server.project.map(tidy::command),
     }
 }
 
-/// Names of variables or headers, sorted: keys of a mapping, or texts of a list.
-fn names(server: &Value, fields: &[&str]) -> Vec<String> {
-    let mut names = Vec::new();
-    for field in fields {
-        match server.get(*field) {
-            Some(Value::Object(map)) => names.extend(map.keys().map(|name| tidy::name(name))),
-            Some(Value::Array(list)) => {
-                let texts = list.iter().filter_map(Value::as_str);
-                // `NAME=value` of a list loses its value.
-                names.extend(texts.map(|text| tidy::name(text.split('=').next().unwrap_or_default())));
-            }
-            _ => {}
-        }
+fn words(server: &servers::Server<'_>) -> Vec<String> {
+    let words = server
+        .stdio
+        .as_ref()
+        .map(servers::Stdio::words)
+        .unwrap_or_default();
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// The definition as the scanner reads it, with the same reader. Here values stay: secrets are looked for.
+fn definition(server: &servers::Server<'_>) -> Value {
+    match server.settings {
+        Value::String(url) => json!({ "url": url }),
+        settings => settings.clone(),
     }
+}
+
+/// Names of variables or headers, sorted.
+fn names(variables: &[servers::Variable<'_>]) -> Vec<String> {
+    let mut names: Vec<String> = variables
+        .iter()
+        .map(|variable| tidy::name(variable.name))
+        .collect();
     names.sort();
     names.dedup();
     names.truncate(MAX_WORDS);
@@ -371,7 +272,9 @@ fn package(registry: &str, name: &str, version: Option<&str>) -> Package {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use defenseclaw_places::servers::MAX_SERVERS;
     use proptest::prelude::*;
+    use serde_json::Map;
 
     fn told(value: &Value) -> Vec<String> {
         let (servers, more) = of(value, "/f", Scope::User);

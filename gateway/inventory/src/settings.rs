@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use defenseclaw_harness::install::edit::{self, EditError, Format};
+use defenseclaw_places::text::{self, Fault, Format};
 use serde_json::Value;
 
 use crate::files::{Bounds, MAX_SETTINGS, Stat};
 use crate::item::Trouble;
-
-/// Largest document that is read by the readers that keep every byte for editing (bytes); larger ones are read as plain JSON.
-const MAX_EDITABLE: usize = edit::MAX_FILE_BYTES;
 
 /// Longest reason of a parser that is kept (bytes).
 const MAX_WHY: usize = 300;
@@ -32,43 +29,15 @@ pub(crate) fn read(path: &Path, bounds: &Bounds) -> Result<Option<Settings>, Tro
 
 /// What a text says, by the ending of its file's name. An empty file says nothing, which is no mistake.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Value, Trouble> {
-    if text.trim().is_empty() {
-        return Ok(Value::Null);
-    }
-    let ending = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_ascii_lowercase();
-    // JSON is read leniently: several harnesses take comments, commas at ends and names without quotes.
-    let format = match ending.as_str() {
-        "toml" => Format::Toml,
-        "yaml" | "yml" => Format::Yaml,
-        _ => Format::Json5,
-    };
-    let strict = matches!(format, Format::Json5).then(|| serde_json::from_str(text));
-    if let Some(Ok(value)) = strict {
-        return Ok(value);
-    }
-    if text.len() > MAX_EDITABLE {
-        let message = format!(
-            "It is no plain JSON and over {} MiB: it was not read",
-            MAX_EDITABLE >> 20
-        );
-        return Err(Trouble::new(path.display().to_string(), "limit", message));
-    }
-    edit::read(text, format).map_err(|error| {
-        let why = match &error {
-            EditError::Syntax { line, column, what } => format!("line {line}, column {column}: {what}"),
-            error => error.to_string(),
-        };
+    text::value(text, Format::of(path)).map_err(|fault| {
         // A parser may show what it stumbled over, which may be a secret.
-        let why = defenseclaw_detect::mask::mask_text(&why, MAX_WHY);
-        Trouble::new(
-            path.display().to_string(),
-            "invalid",
-            format!("It is not valid, so that what it names is not known: {why}"),
-        )
+        let why = defenseclaw_detect::mask::mask_text(&fault.to_string(), MAX_WHY);
+        let kind = match fault {
+            Fault::Large { .. } => "limit",
+            Fault::Syntax { .. } => "invalid",
+        };
+        let message = format!("It was not understood, so that what it names is not known: {why}");
+        Trouble::new(path.display().to_string(), kind, message)
     })
 }
 

@@ -4,57 +4,13 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use jsonc_parser::ParseOptions;
-use jsonc_parser::cst::CstRootNode;
-use serde_json::{Map, Value};
+use defenseclaw_places::servers::{self, Transport};
+use defenseclaw_places::{Level, Place, PlaceKind, PlacesError, source, text};
 
-use crate::json;
-
-/// Largest settings file (bytes). A long history makes `.claude.json` a few megabytes.
-const MAX_FILE: u64 = 16 << 20;
-/// Most servers of one file.
-const MAX_SERVERS: usize = 500;
 /// Longest command, argument, name or address (bytes): what is longer is no setting of a person.
 const MAX_WORD: usize = 8 << 10;
 /// Most arguments and variables of one server.
 const MAX_WORDS: usize = 256;
-
-/// Where settings of the known agent products lie below a user's home folder.
-const OF_USER: &[&str] = &[
-    ".claude.json",
-    ".mcp.json",
-    ".codex/config.toml",
-    ".cursor/mcp.json",
-    ".gemini/settings.json",
-    ".copilot/mcp-config.json",
-    ".codeium/windsurf/mcp_config.json",
-    ".config/opencode/opencode.json",
-    ".config/opencode/opencode.jsonc",
-    ".openclaw/openclaw.json",
-    ".hermes/config.yaml",
-    ".openhands/mcp.json",
-    ".gemini/antigravity/mcp_config.json",
-    ".config/Code/User/mcp.json",
-    ".config/Claude/claude_desktop_config.json",
-];
-/// The same below a project's folder.
-const OF_PROJECT: &[&str] = &[
-    ".mcp.json",
-    "mcp.json",
-    ".codex/config.toml",
-    ".cursor/mcp.json",
-    ".gemini/settings.json",
-    ".vscode/mcp.json",
-    ".windsurf/mcp_config.json",
-    "opencode.json",
-    "opencode.jsonc",
-];
-/// The host's.
-const OF_HOST: &[&str] = &[
-    "/etc/claude-code/managed-mcp.json",
-    "/etc/codex/config.toml",
-    "/etc/gemini-cli/settings.json",
-];
 
 /// One server of a settings file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,36 +64,50 @@ pub enum SettingsError {
     Syntax {
         /// Which.
         file: PathBuf,
-        /// Why.
+        /// Where, and why.
         why: String,
     },
+    /// The table of places is broken.
+    #[error("the table of places: {0}")]
+    Places(#[from] PlacesError),
 }
 
 /// The settings files that exist of the known agent products: the user's, the project's and the host's.
-pub fn usual(home: Option<&Path>, project: Option<&Path>) -> Vec<PathBuf> {
-    let below = |folder: Option<&Path>, names: &[&str]| -> Vec<PathBuf> {
-        folder
-            .into_iter()
-            .flat_map(|folder| names.iter().map(|name| folder.join(name)))
-            .collect()
-    };
-    let mut files = below(home, OF_USER);
-    files.extend(below(project, OF_PROJECT));
-    files.extend(OF_HOST.iter().map(PathBuf::from));
-    files.retain(|file| file.is_file());
+///
+/// # Errors
+/// When the table of places is broken.
+pub fn usual(home: Option<&Path>, project: Option<&Path>) -> Result<Vec<PathBuf>, SettingsError> {
+    let places = defenseclaw_places::embedded()?;
+    let bases = [
+        (Level::User, home),
+        (Level::Project, project),
+        (Level::System, Some(Path::new("/"))),
+    ];
+    let bases = bases.into_iter().filter_map(|(level, base)| Some((level, base?)));
+    let mut files: Vec<PathBuf> = bases
+        .flat_map(|(level, base)| there(&places, level, base))
+        .collect();
     files.sort();
     files.dedup();
-    files
+    Ok(files)
 }
 
 /// The settings files at `path`: itself, or those that a project's folder holds.
-pub fn at(path: &Path) -> Vec<PathBuf> {
+///
+/// # Errors
+/// When the table of places is broken.
+pub fn at(path: &Path) -> Result<Vec<PathBuf>, SettingsError> {
     if path.is_dir() {
-        let files = OF_PROJECT.iter().map(|name| path.join(name));
-        files.filter(|file| file.is_file()).collect()
+        Ok(there(&defenseclaw_places::embedded()?, Level::Project, path))
     } else {
-        vec![path.to_owned()]
+        Ok(vec![path.to_owned()])
     }
+}
+
+fn there(places: &[Place], level: Level, base: &Path) -> Vec<PathBuf> {
+    let mut files = source::files(places, PlaceKind::Mcp, level, base);
+    files.retain(|file| file.is_file());
+    files
 }
 
 /// The servers that `file` names. `home` tells settings of a user from those of a project.
@@ -145,28 +115,32 @@ pub fn at(path: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// When the file cannot be read, or is no settings file.
 pub fn read(file: &Path, home: Option<&Path>) -> Result<Vec<Server>, SettingsError> {
+    let places = defenseclaw_places::embedded()?;
     let file = file.canonicalize().map_err(|source| SettingsError::Read {
         file: file.to_owned(),
         source,
     })?;
-    let text = text_of(&file)?;
-    let value = value_of(&file, &text).map_err(|why| SettingsError::Syntax {
+    let written = text_of(&file)?;
+    let value = text::value(&written, text::Format::of(&file)).map_err(|fault| SettingsError::Syntax {
         file: file.clone(),
-        why,
+        why: fault.to_string(),
     })?;
-    let scope = scope_of(&file, home);
-    let mut servers = Vec::new();
-    for map in server_maps(&value) {
-        add(&mut servers, map, &file, scope.as_deref());
+    let scope = scope_of(&places, &file, home);
+    let mut found = servers::of(&value, &written);
+    // A plugin's file of servers names them at its top.
+    if found.servers.is_empty() && file.file_name().is_some_and(|name| name == ".mcp.json") {
+        found = servers::at_the_top(&value, &written);
     }
-    let projects = value.get("projects").and_then(Value::as_object);
-    for (folder, project) in projects.into_iter().flatten() {
-        if let Some(map) = project.get("mcpServers").and_then(Value::as_object) {
-            add(&mut servers, map, &file, Some(Path::new(folder)));
+    let server = |server: &servers::Server<'_>| {
+        let scope = server.project.map(PathBuf::from).or_else(|| scope.clone());
+        Server {
+            name: server.name.to_string(),
+            file: file.clone(),
+            reach: reach_of(server, scope.as_deref()),
+            scope,
         }
-    }
-    servers.truncate(MAX_SERVERS);
-    Ok(servers)
+    };
+    Ok(found.servers.iter().map(server).collect())
 }
 
 fn text_of(file: &Path) -> Result<String, SettingsError> {
@@ -174,200 +148,84 @@ fn text_of(file: &Path) -> Result<String, SettingsError> {
         file: file.to_owned(),
         source,
     };
+    let most = text::MAX_TEXT as u64;
     let meta = file.metadata().map_err(unreadable)?;
-    if !meta.is_file() || meta.len() > MAX_FILE {
+    if !meta.is_file() || meta.len() > most {
         return Err(SettingsError::Syntax {
             file: file.to_owned(),
-            why: format!("it is no plain file of at most {MAX_FILE} bytes"),
+            why: format!("it is no plain file of at most {most} bytes"),
         });
     }
     let mut text = String::new();
     let opened = File::open(file).map_err(unreadable)?;
-    opened
-        .take(MAX_FILE)
-        .read_to_string(&mut text)
-        .map_err(unreadable)?;
+    opened.take(most).read_to_string(&mut text).map_err(unreadable)?;
     Ok(text)
 }
 
-fn value_of(file: &Path, text: &str) -> Result<Value, String> {
-    let text = text.trim_start_matches('\u{feff}');
-    match file.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => {
-            check_depth(text)?;
-            let table: toml_edit::DocumentMut = text
-                .parse()
-                .map_err(|error: toml_edit::TomlError| error.to_string())?;
-            Ok(of_table(table.as_table()))
-        }
-        Some("yaml" | "yml") => defenseclaw_yaml::from_str(text).map_err(|error| error.to_string()),
-        _ => match json::parse(text.as_bytes()) {
-            Ok(value) => Ok(value),
-            Err(error) => {
-                check_depth(text)?;
-                let options = ParseOptions::default();
-                let root = CstRootNode::parse(text, &options).map_err(|_| error.to_string())?;
-                let value = root.value().and_then(|value| value.to_serde_value());
-                value.ok_or_else(|| error.to_string())
-            }
-        },
-    }
-}
-
-/// Readers that go down by themselves are given nothing deep. Brackets in texts count too: no real file has so many.
-fn check_depth(text: &str) -> Result<(), String> {
-    let mut depth = 0_usize;
-    for byte in text.bytes() {
-        match byte {
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > json::MAX_DEPTH {
-            return Err(json::JsonFault::Deep.to_string());
-        }
-    }
-    Ok(())
-}
-
-fn of_table(table: &toml_edit::Table) -> Value {
-    let fields = table.iter().map(|(name, item)| (name.to_owned(), of_item(item)));
-    Value::Object(fields.collect())
-}
-
-fn of_item(item: &toml_edit::Item) -> Value {
-    match item {
-        toml_edit::Item::None => Value::Null,
-        toml_edit::Item::Value(value) => of_value(value),
-        toml_edit::Item::Table(table) => of_table(table),
-        toml_edit::Item::ArrayOfTables(tables) => tables.iter().map(of_table).collect(),
-    }
-}
-
-fn of_value(value: &toml_edit::Value) -> Value {
-    match value {
-        toml_edit::Value::String(text) => text.value().as_str().into(),
-        toml_edit::Value::Integer(number) => (*number.value()).into(),
-        toml_edit::Value::Float(number) => (*number.value()).into(),
-        toml_edit::Value::Boolean(plain) => (*plain.value()).into(),
-        toml_edit::Value::Datetime(time) => time.value().to_string().into(),
-        toml_edit::Value::Array(items) => items.iter().map(of_value).collect(),
-        toml_edit::Value::InlineTable(table) => {
-            let fields = table
-                .iter()
-                .map(|(name, value)| (name.to_owned(), of_value(value)));
-            Value::Object(fields.collect())
-        }
-    }
-}
-
 /// The folder in which `file` holds: the project's, or `None` for a user's or the host's own file.
-fn scope_of(file: &Path, home: Option<&Path>) -> Option<PathBuf> {
+fn scope_of(places: &[Place], file: &Path, home: Option<&Path>) -> Option<PathBuf> {
     let home = home.and_then(|home| home.canonicalize().ok());
+    match source::of(places, PlaceKind::Mcp, file, home.as_deref()) {
+        Some(known) if known.level == Level::Project => return Some(known.base),
+        Some(_) => return None,
+        None => {}
+    }
     let hidden = |path: &Path| {
         path.file_name()
             .and_then(|name| name.to_str())
             .is_some_and(|name| name.starts_with('.'))
     };
-    let mut folder = file.parent()?;
-    if let Some(below) = home.as_ref().and_then(|home| file.strip_prefix(home).ok()) {
-        let first = below.components().next()?;
-        if first
-            .as_os_str()
-            .to_str()
-            .is_some_and(|name| name.starts_with('.'))
-        {
-            return None;
-        }
+    let below = home.as_ref().and_then(|home| file.strip_prefix(home).ok());
+    if let Some(first) = below.and_then(|below| below.components().next())
+        && first.as_os_str().to_string_lossy().starts_with('.')
+    {
+        return None;
     }
     if file.starts_with("/etc") {
         return None;
     }
+    let mut folder = file.parent()?;
     while hidden(folder) {
         folder = folder.parent()?;
     }
     Some(folder.to_owned())
 }
 
-/// The places where settings of the known agent products name servers.
-fn server_maps(value: &Value) -> Vec<&Map<String, Value>> {
-    let mut found = Vec::new();
-    for field in ["mcpServers", "servers", "context_servers", "mcp_servers", "mcp"] {
-        let Some(map) = value.get(field).and_then(Value::as_object) else {
-            continue;
-        };
-        match map.get("servers").and_then(Value::as_object) {
-            Some(inner) => found.push(inner),
-            None if map.values().all(Value::is_object) => found.push(map),
-            None => {}
-        }
-    }
-    found
-}
-
-fn add(servers: &mut Vec<Server>, map: &Map<String, Value>, file: &Path, scope: Option<&Path>) {
-    for (name, settings) in map.iter().take(MAX_SERVERS) {
-        servers.push(Server {
-            name: name.clone(),
-            file: file.to_owned(),
-            scope: scope.map(Path::to_owned),
-            reach: reach_of(settings, scope),
-        });
-    }
-}
-
-fn reach_of(settings: &Value, scope: Option<&Path>) -> Reach {
-    let url = ["url", "serverUrl", "httpUrl"]
-        .iter()
-        .find_map(|field| settings.get(*field)?.as_str());
-    if let Some(url) = url {
-        return match url.len() {
+/// How a server is asked: within bounds, and with the names of variables and headers alone.
+fn reach_of(server: &servers::Server<'_>, scope: Option<&Path>) -> Reach {
+    match server.transport() {
+        Transport::Http(http) => match http.url.len() {
             0..=MAX_WORD => Reach::Http {
-                url: url.to_owned(),
-                headers: names_in(settings, &["headers", "http_headers", "env_http_headers"]),
+                url: http.url.to_owned(),
+                headers: names(&server.headers),
             },
             _ => Reach::Unclear("its address is longer than any address".to_owned()),
-        };
-    }
-    let command = settings.get("command");
-    // Zed writes an object, OpenCode a list, everybody else a text.
-    let within = command.filter(|command| command.is_object()).unwrap_or(settings);
-    let command = within.get("path").or(command).unwrap_or(&Value::Null);
-    let mut words = Vec::new();
-    for value in [command, within.get("args").unwrap_or(&Value::Null)] {
-        match value {
-            Value::String(word) => words.push(word.clone()),
-            Value::Array(list) => words.extend(list.iter().filter_map(Value::as_str).map(str::to_owned)),
-            _ => {}
+        },
+        Transport::Stdio(stdio) if !stdio.command.is_empty() => {
+            let words = stdio.words();
+            let odd = |word: &&str| word.len() > MAX_WORD || word.contains('\0');
+            if words.len() > MAX_WORDS || words.iter().any(odd) {
+                return Reach::Unclear("its command line is longer than any command line".to_owned());
+            }
+            let folder = stdio
+                .cwd
+                .map(|folder| scope.unwrap_or(Path::new("/")).join(folder));
+            Reach::Stdio {
+                words: words.into_iter().map(str::to_owned).collect(),
+                env: names(&server.env),
+                folder: folder.or_else(|| scope.map(Path::to_owned)),
+            }
         }
-    }
-    let folder = ["cwd", "workingDirectory"]
-        .iter()
-        .find_map(|field| settings.get(*field)?.as_str())
-        .map(|folder| scope.unwrap_or(Path::new("/")).join(folder))
-        .or_else(|| scope.map(Path::to_owned));
-    if words.first().is_none_or(|word| word.is_empty()) {
-        return Reach::Unclear("it has neither a command nor an address".to_owned());
-    }
-    if words.len() > MAX_WORDS
-        || words
-            .iter()
-            .any(|word| word.len() > MAX_WORD || word.contains('\0'))
-    {
-        return Reach::Unclear("its command line is longer than any command line".to_owned());
-    }
-    Reach::Stdio {
-        words,
-        env: names_in(settings, &["env", "environment"]),
-        folder,
+        _ => Reach::Unclear("it has neither a command nor an address".to_owned()),
     }
 }
 
-fn names_in(settings: &Value, fields: &[&str]) -> Vec<String> {
-    let maps = fields
+fn names(variables: &[servers::Variable<'_>]) -> Vec<String> {
+    let mut names: Vec<String> = variables
         .iter()
-        .filter_map(|field| settings.get(*field)?.as_object());
-    let mut names: Vec<String> = maps.flat_map(|map| map.keys().cloned()).take(MAX_WORDS).collect();
+        .take(MAX_WORDS)
+        .map(|variable| variable.name.to_owned())
+        .collect();
     names.sort();
     names.dedup();
     names
@@ -467,7 +325,7 @@ mod tests {
             let found: Vec<_> = found.into_iter().map(|server| server.scope).collect();
             assert_eq!(found, scopes, "{}", file.display());
         }
-        let usual = usual(Some(&home), Some(&project));
+        let usual = usual(Some(&home), Some(&project)).unwrap();
         assert!(
             usual.contains(&home.join(".claude.json")) && usual.contains(&project.join(".cursor/mcp.json"))
         );
@@ -479,10 +337,12 @@ mod tests {
         let file = folder.path().join("x.json");
         for text in ["{", "[[[[", &"[".repeat(100_000)] {
             std::fs::write(&file, text).unwrap();
+            let error = read(&file, None).unwrap_err();
+            assert!(matches!(error, SettingsError::Syntax { .. }), "{}", text.len());
+            let error = error.to_string();
             assert!(
-                matches!(read(&file, None), Err(SettingsError::Syntax { .. })),
-                "{}",
-                text.len()
+                error.contains("x.json is not understood: line 1, column "),
+                "{error}"
             );
         }
         assert!(matches!(

@@ -1,6 +1,17 @@
-//! Where each harness keeps what it can be extended by: skills, plugins, settings of MCP servers, memory, hooks.
+//! Where each harness keeps what it can be extended by: skills, plugins, settings of MCP servers, memory, hooks. And how its settings say
+//! which MCP servers it has.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`servers`] | the MCP servers that settings name, in the words of every harness |
+//! | [`source`] | whose settings a file is, and which files a kind of settings lies in |
+//! | [`text`] | settings as values: JSON with comments, TOML, YAML |
 //!
 //! The table is data, `policies/places.yaml`. No I/O happens here.
+
+pub mod servers;
+pub mod source;
+pub mod text;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -83,6 +94,9 @@ pub struct Place {
     pub kind: PlaceKind,
     /// Whose it is.
     pub level: Level,
+    /// Whether the install gate looks after it, and writing there is an install. Settings of programs that no connector is for are
+    /// read where somebody asks about them, and held for nobody.
+    pub governed: bool,
     /// The pattern behind `~/`, `/` or nothing: components, of which some are, or hold, a `*`.
     components: Vec<String>,
 }
@@ -112,6 +126,12 @@ struct Table {
 struct Line {
     kind: PlaceKind,
     path: String,
+    #[serde(default = "governed")]
+    governed: bool,
+}
+
+fn governed() -> bool {
+    true
 }
 
 /// The table that this program was built with.
@@ -135,7 +155,9 @@ pub fn load(file: &str, yaml: &str) -> Result<Vec<Place>, PlacesError> {
     let mut places = Vec::new();
     for (connector, lines) in table.connectors {
         for line in lines {
-            places.push(Place::parse(&connector, line.kind, &line.path).map_err(&invalid)?);
+            let mut place = Place::parse(&connector, line.kind, &line.path).map_err(&invalid)?;
+            place.governed = line.governed;
+            places.push(place);
         }
     }
     Ok(places)
@@ -159,6 +181,7 @@ impl Place {
             connector: connector.to_owned(),
             kind,
             level,
+            governed: true,
             components,
         })
     }

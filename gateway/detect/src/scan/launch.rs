@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 
 use defenseclaw_model::decision::Severity;
+use defenseclaw_places::servers::Server;
 use serde_json::Value;
 
 use super::names::{self, Likeness};
@@ -212,17 +213,23 @@ const TOO_MANY: usize = 3;
 
 impl Pass<'_> {
     /// What a server is given and where it comes from, by its words, its variables and its address.
-    pub(super) fn judge_server(&mut self, name: &str, server: &Value, at: (&str, u32)) {
-        let words = words_of(server);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    pub(super) fn judge_server(&mut self, server: &Server<'_>, at: (&str, u32)) {
+        let words = server
+            .stdio
+            .as_ref()
+            .map(|stdio| stdio.words())
+            .unwrap_or_default();
         self.judge_container(&words, at);
         self.judge_arguments(&words, at);
         self.judge_package_name(&words, at);
-        self.judge_credentials(name, server, at);
-        for field in ["url", "serverUrl", "httpUrl", "endpoint", "baseUrl"] {
-            if let Some(url) = server.get(field).and_then(Value::as_str) {
-                self.judge_address(url, at);
-            }
+        self.judge_credentials(server, at);
+        let named = server
+            .http
+            .iter()
+            .flat_map(|http| std::iter::once(http.url).chain(http.others.iter().copied()));
+        let base = server.settings.get("baseUrl").and_then(Value::as_str);
+        for url in named.chain(base) {
+            self.judge_address(url, at);
         }
         for word in &words {
             let reached = ["mcp-remote", "supergateway", "mcp-proxy", "--sse", "--url"];
@@ -346,21 +353,18 @@ impl Pass<'_> {
     }
 
     /// Credentials of so many services that no server needs them all.
-    fn judge_credentials(&mut self, name: &str, server: &Value, at: (&str, u32)) {
+    fn judge_credentials(&mut self, server: &Server<'_>, at: (&str, u32)) {
         let mut given: Vec<&str> = Vec::new();
-        let variables = server.get("env").and_then(Value::as_object);
-        let passed = server.get("env_vars").and_then(Value::as_array);
-        let names = variables
-            .into_iter()
-            .flat_map(|map| map.keys().map(String::as_str));
-        let names = names.chain(passed.into_iter().flatten().filter_map(Value::as_str));
-        for variable in names {
-            let service = OPENS_MUCH.iter().find(|(_, known)| known.contains(&variable));
+        for variable in &server.env {
+            let service = OPENS_MUCH
+                .iter()
+                .find(|(_, known)| known.contains(&variable.name));
             given.extend(service.map(|&(service, _)| service));
         }
         given.sort_unstable();
         given.dedup();
         if given.len() >= TOO_MANY {
+            let name = &server.name;
             let message = format!("The server {name} is handed credentials of {}", given.join(", "));
             self.tell(MANY, at, message, "");
         }
@@ -424,31 +428,6 @@ fn is_for_service(mount: &str, words: &[&str]) -> bool {
 /// Whether behind a host stands whoever rented it for an hour, or nobody but a collector.
 pub(super) fn is_passing(host: &str) -> bool {
     PASSING.iter().any(|passing| names::is_below(host, passing))
-}
-
-/// The program and its arguments, however settings write them.
-pub(super) fn words_of(server: &Value) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut add = |value: Option<&Value>| match value {
-        Some(Value::String(text)) => words.push(text.clone()),
-        Some(Value::Array(items)) => words.extend(items.iter().filter_map(Value::as_str).map(str::to_owned)),
-        Some(Value::Object(fields)) => {
-            for field in ["path", "command", "args"] {
-                match fields.get(field) {
-                    Some(Value::String(text)) => words.push(text.clone()),
-                    Some(Value::Array(items)) => {
-                        words.extend(items.iter().filter_map(Value::as_str).map(str::to_owned));
-                    }
-                    _ => {}
-                }
-            }
-        }
-        _ => {}
-    };
-    for field in ["command", "cmd", "args"] {
-        add(server.get(field));
-    }
-    words
 }
 
 /// Whether everyone can reach an address, and it is no well-known one.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use defenseclaw_model::decision::Severity;
-use serde_json::{Map, Value};
+use defenseclaw_places::servers::{self, MAX_SERVERS, Server};
+use serde_json::Value;
 
 use super::commands::Place;
 use super::content::{automatic, line_of};
@@ -15,8 +16,7 @@ use crate::tools::command_line;
 const MAX_TEXTS: usize = 2000;
 const MAX_DEPTH: usize = 32;
 
-/// Most servers and tools of one file.
-const MAX_SERVERS: usize = 500;
+/// Most tools of one list.
 const MAX_TOOLS: usize = 5000;
 
 /// Longest description that is ordinary (bytes): what is longer is before the model's eyes in every turn.
@@ -95,22 +95,26 @@ impl Pass<'_> {
     /// Servers and tools in settings or saved answers, whatever the file is called.
     pub(super) fn servers(&mut self, path: &str, text: &str, value: &Value) {
         let mut tools: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        let servers = servers_of(value);
-        if servers.len() > MAX_SERVERS {
+        let mut named = servers::of(value, text);
+        if named.more {
             let message = format!("It names more than {MAX_SERVERS} servers");
             self.tell(CUT, (path, 0), message, "");
         }
-        for (name, server) in servers.into_iter().take(MAX_SERVERS) {
-            let line = line_of(text, name);
+        named.servers.retain(is_server);
+        if named.servers.is_empty() {
+            named.servers.extend(servers::alone(value));
+        }
+        for server in &named.servers {
+            let line = server.line;
             self.launch(server, (path, line));
-            self.judge_server(name, server, (path, line));
+            self.judge_server(server, (path, line));
             for list in ["tools", "prompts", "resources"] {
-                if let Some(list) = server.get(list).and_then(Value::as_array) {
-                    self.tools(list, name, (path, text), &mut tools);
+                if let Some(list) = server.settings.get(list).and_then(Value::as_array) {
+                    self.tools(list, &server.name, (path, text), &mut tools);
                 }
             }
             for field in ["instructions", "description", "serverInstructions"] {
-                if let Some(said) = server.get(field).filter(|said| said.is_string()) {
+                if let Some(said) = server.settings.get(field).filter(|said| said.is_string()) {
                     self.texts(said, (path, line));
                 }
             }
@@ -144,10 +148,9 @@ impl Pass<'_> {
     }
 
     /// How a server is started or reached.
-    fn launch(&mut self, server: &Value, (path, line): (&str, u32)) {
-        let words = super::launch::words_of(server);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        if !words.is_empty() && (server.get("command").is_some() || server.get("cmd").is_some()) {
+    fn launch(&mut self, server: &Server<'_>, (path, line): (&str, u32)) {
+        if let Some(stdio) = &server.stdio {
+            let words = stdio.words();
             let command = command_line(&words);
             let before = self.findings.len();
             self.script(&command, Place::Automatic, (path, line));
@@ -158,9 +161,6 @@ impl Pass<'_> {
             self.unpinned(&words, (path, line));
         }
         self.judge_launch(server, (path, line));
-        let url = ["url", "serverUrl", "httpUrl"]
-            .iter()
-            .find_map(|field| server.get(*field)?.as_str());
         let local = |url: &str| {
             ["localhost", "127.", "[::1]", "host.docker.internal"]
                 .iter()
@@ -169,7 +169,11 @@ impl Pass<'_> {
                         .is_some_and(|rest| rest.starts_with(host))
                 })
         };
-        if let Some(url) = url.filter(|url| url.starts_with("http://") && !local(url)) {
+        let plain = server
+            .http
+            .iter()
+            .flat_map(|http| std::iter::once(&http.url).chain(&http.others));
+        for url in plain.filter(|url| url.starts_with("http://") && !local(url)) {
             self.tell(
                 PLAIN_HTTP,
                 (path, line),
@@ -177,23 +181,24 @@ impl Pass<'_> {
                 url,
             );
         }
-        for list in ["env", "headers"] {
-            let entries = server.get(list).and_then(Value::as_object);
-            for (name, value) in entries.into_iter().flatten() {
-                let Some(value) = value.as_str() else { continue };
-                // What stands there is put in by whoever starts it.
-                if value.contains("${") || value.contains("{{") || value.contains('<') {
-                    continue;
-                }
-                let masked = crate::mask::mask_value(&serde_json::json!({ name: value }), 256);
-                let secret = masked
-                    .get(name)
-                    .and_then(Value::as_str)
-                    .is_some_and(|masked| masked.contains("***["));
-                if secret {
-                    let message = format!("A secret stands in its settings, as {name}");
-                    self.tell(ENV_SECRET, (path, line), message, name);
-                }
+        for variable in server.env.iter().chain(&server.headers) {
+            let Some(value) = variable.value.as_deref() else {
+                continue;
+            };
+            // What stands there is put in by whoever starts it.
+            let filled_in = ["${", "{{", "<", "{env:", "{file:"];
+            if filled_in.iter().any(|mark| value.contains(mark)) {
+                continue;
+            }
+            let name = variable.name;
+            let masked = crate::mask::mask_value(&serde_json::json!({ name: value }), 256);
+            let secret = masked
+                .get(name)
+                .and_then(Value::as_str)
+                .is_some_and(|masked| masked.contains("***["));
+            if secret {
+                let message = format!("A secret stands in its settings, as {name}");
+                self.tell(ENV_SECRET, (path, line), message, name);
             }
         }
     }
@@ -355,76 +360,23 @@ fn line_of_tool(text: &str, name: &str) -> u32 {
         .map_or(1, |at| super::markdown::line_at(text, at))
 }
 
-/// The servers of settings, by name: where the known clients name them, as a map or as a list.
-fn servers_of(value: &Value) -> Vec<(&str, &Value)> {
-    let mut found = Vec::new();
-    let fields = [
-        "mcpServers",
-        "servers",
-        "context_servers",
-        "mcp_servers",
-        "mcp",
-        "extensions",
-        "amp.mcpServers",
-    ];
-    for field in fields {
-        match value.get(field) {
-            Some(Value::Object(map)) => match map.get("servers").and_then(Value::as_object) {
-                Some(inner) => add_servers(inner, &mut found),
-                None => add_servers(map, &mut found),
-            },
-            Some(Value::Array(items)) => {
-                // Other lists of servers, as of an interface's description, have addresses alone.
-                let named = items
-                    .iter()
-                    .filter(|item| item.get("name").is_some() && is_server(item));
-                found.extend(
-                    named.map(|item| (item.get("name").and_then(Value::as_str).unwrap_or_default(), item)),
-                );
-            }
-            _ => {}
-        }
-    }
-    let projects = value.get("projects").and_then(Value::as_object);
-    for project in projects.into_iter().flat_map(Map::values) {
-        if let Some(map) = project.get("mcpServers").and_then(Value::as_object) {
-            add_servers(map, &mut found);
-        }
-    }
-    // A server by itself, as registries list it.
-    let started =
-        value.get("command").is_some() && (value.get("args").is_some() || value.get("env").is_some());
-    let reached =
-        value.get("url").is_some() && (value.get("type").is_some() || value.get("transport").is_some());
-    if found.is_empty()
-        && (started || reached)
-        && value.get("hooks").is_none()
-        && value.get("tasks").is_none()
-    {
-        found.push((
-            value.get("name").and_then(Value::as_str).unwrap_or_default(),
-            value,
-        ));
-    }
-    found
-}
-
-fn add_servers<'v>(map: &'v Map<String, Value>, found: &mut Vec<(&'v str, &'v Value)>) {
-    let servers = map.iter().filter(|(_, server)| is_server(server));
-    found.extend(servers.map(|(name, server)| (name.as_str(), server)));
-}
-
-/// Whether a value says how a server is started or reached.
-fn is_server(value: &Value) -> bool {
+/// Whether what stands among servers is judged as one. Everything that is settings is looked at here, so a bare `endpoint` is not enough.
+fn is_server(server: &Server<'_>) -> bool {
     let has = |field: &str| {
-        value
+        server
+            .settings
             .get(field)
             .is_some_and(|one| one.is_string() || one.is_array() || one.is_object())
     };
-    let reached = ["url", "serverUrl", "httpUrl"]
+    let told = |field: &&str| server.settings.get(*field).is_some_and(Value::is_string);
+    let reached = ["url", "serverUrl", "httpUrl", "type", "transport"]
         .iter()
-        .any(|field| value.get(*field).is_some_and(Value::is_string));
-    has("command") || has("cmd") || reached || value.get("tools").is_some_and(Value::is_array)
+        .any(told)
+        || server.settings.is_string();
+    has("command")
+        || has("cmd")
+        || (server.http.is_some() && reached)
+        || server.settings.get("tools").is_some_and(Value::is_array)
 }
 
 /// Gathers the strings of a value; says whether all of them are there.

@@ -2,6 +2,7 @@
 //! ask for what they do not need.
 
 use defenseclaw_model::decision::Severity;
+use defenseclaw_places::servers::Server;
 use serde_json::Value;
 
 use super::commands::Place;
@@ -125,11 +126,9 @@ const OF_SERVICES: &[(&str, &[&str])] = &[
 
 impl Pass<'_> {
     /// Credentials of one service that are handed to the server of somebody else.
-    fn credentials_to_strangers(&mut self, server: &Value, at: (&str, u32)) {
-        let url = ["url", "serverUrl", "httpUrl"]
-            .iter()
-            .find_map(|field| server.get(*field)?.as_str());
-        let Some(host) = url.and_then(|url| url.split_once("://")).map(|(_, rest)| rest) else {
+    fn credentials_to_strangers(&mut self, server: &Server<'_>, at: (&str, u32)) {
+        let Some(http) = &server.http else { return };
+        let Some((_, host)) = http.url.split_once("://") else {
             return;
         };
         let host = host
@@ -137,9 +136,8 @@ impl Pass<'_> {
             .next()
             .unwrap_or_default()
             .to_ascii_lowercase();
-        let headers = server.get("headers").and_then(Value::as_object);
-        for (name, value) in headers.into_iter().flatten() {
-            let value = value.as_str().unwrap_or_default();
+        for header in &server.headers {
+            let (name, value) = (header.name, header.value.as_deref().unwrap_or_default());
             let strange = OF_SERVICES.iter().find(|(variable, hosts)| {
                 let given = value
                     .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
@@ -179,13 +177,15 @@ impl Pass<'_> {
     }
 
     /// What a server is launched with besides its command.
-    pub(super) fn judge_launch(&mut self, server: &Value, at: (&str, u32)) {
-        if let Some(variables) = server.get("env") {
-            self.variables(variables, at);
+    pub(super) fn judge_launch(&mut self, server: &Server<'_>, at: (&str, u32)) {
+        for variable in &server.env {
+            if let Some(value) = variable.value.as_deref() {
+                self.variable(variable.name, value, at);
+            }
         }
         self.credentials_to_strangers(server, at);
         for field in ["alwaysAllow", "autoApprove", "autoAllow", "trustedTools"] {
-            let list = server.get(field);
+            let list = server.settings.get(field);
             let all = list.is_some_and(|list| {
                 list.as_array()
                     .is_some_and(|list| list.iter().filter_map(Value::as_str).any(|one| one.trim() == "*"))
@@ -196,8 +196,7 @@ impl Pass<'_> {
                 self.tell(GUARD_OFF, at, message, field);
             }
         }
-        let words = server.get("args").and_then(Value::as_array);
-        for word in words.into_iter().flatten().filter_map(Value::as_str) {
+        for &word in server.stdio.iter().flat_map(|stdio| &stdio.args) {
             let link = word.strip_prefix("git+").unwrap_or(word);
             let known = [
                 "https://github.com/",
@@ -227,9 +226,13 @@ impl Pass<'_> {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
-            if let Some((told, message)) = variable(name, &value) {
-                self.tell(told, at, format!("{message}: {name}"), &format!("{name}={value}"));
-            }
+            self.variable(name, &value, at);
+        }
+    }
+
+    fn variable(&mut self, name: &str, value: &str, at: (&str, u32)) {
+        if let Some((told, message)) = variable(name, value) {
+            self.tell(told, at, format!("{message}: {name}"), &format!("{name}={value}"));
         }
     }
 

@@ -24,6 +24,42 @@ fn variables_that_redirect_a_server_are_told() {
 }
 
 #[test]
+fn servers_are_judged_in_whichever_words_a_harness_has_for_them() {
+    for (file, text, line) in [
+        (
+            "opencode.json",
+            "{\"mcp\": {\n\"a\": {\"type\": \"local\", \"command\": [\"node\", \"a.js\"], \"environment\": {\"NODE_OPTIONS\": \"--require /tmp/x.js\"}}}}",
+            2,
+        ),
+        (
+            "config.toml",
+            "model = \"a\"\n[mcp_servers.a]\ncommand = \"node\"\nargs = [\"a.js\"]\nenv = { NODE_OPTIONS = \"--require /tmp/x.js\" }\n",
+            2,
+        ),
+        (
+            "goose.yaml",
+            "extensions:\n  a:\n    type: stdio\n    cmd: node\n    args: [a.js]\n    envs:\n      NODE_OPTIONS: --require /tmp/x.js\n",
+            2,
+        ),
+        (
+            "config.toml",
+            "[mcp]\nstdio_servers = [\n  { name = \"a\", command = \"node\", args = [\"a.js\"], env = { NODE_OPTIONS = \"--require /tmp/x.js\" } },\n]\n",
+            3,
+        ),
+    ] {
+        let report = scan(ScanKind::Mcp, &[(file, text)]);
+        let found = report
+            .findings
+            .iter()
+            .find(|one| one.rule == "settings.code-by-variable");
+        assert_eq!(found.map(|one| one.line), Some(line), "{file}: {report:#?}");
+    }
+    let plain = "{\"servers\": {\"prod\": {\"endpoint\": \"http://prod.example.net\"}, \"test\": \"http://test.example.net\"}}";
+    let report = scan(ScanKind::Mcp, &[("deploy.json", plain)]);
+    assert!(!has(&report, "mcp.plain-http"), "{report:#?}");
+}
+
+#[test]
 fn tools_that_ask_for_the_conversation_or_belie_themselves_are_told() {
     let tool = |text: &str| {
         scan(

@@ -189,7 +189,11 @@ pub(super) struct Governed {
 static PLACES: LazyLock<HashMap<String, Vec<Place>>> = LazyLock::new(|| {
     let mut by_name: HashMap<String, Vec<Place>> = HashMap::new();
     // The table is built in and tested where it stands.
-    for place in embedded().unwrap_or_default() {
+    for place in embedded()
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|place| place.governed)
+    {
         if let Some(first) = place.components().first() {
             by_name.entry(first.clone()).or_default().push(place);
         }
