@@ -50,6 +50,8 @@ struct Ground {
     kind: ArtifactKind,
     base: PathBuf,
     pattern: Vec<String>,
+    /// How many components before the last one its artifacts are named by.
+    named_above: usize,
 }
 
 /// What a path is to the gate.
@@ -112,6 +114,7 @@ impl Governed {
                     kind,
                     base: base.clone(),
                     pattern: place.components().to_vec(),
+                    named_above: place.named_above(),
                 });
             }
         }
@@ -125,6 +128,7 @@ impl Governed {
                 kind: place.kind,
                 base,
                 pattern: vec!["*".to_owned()],
+                named_above: 0,
             });
         }
         Self {
@@ -220,20 +224,10 @@ impl Governed {
 }
 
 impl Ground {
-    /// Whether its artifacts are copies of plugins by marketplace, plugin and version. Such a plugin is named by the folder before the
-    /// last, whatever its version: lists and signatures are about that name. The manifest is not read here.
-    fn is_plugin_cache(&self) -> bool {
-        let end = self.pattern.iter().rev().map(String::as_str).take(4);
-        self.kind == ArtifactKind::Plugin && end.eq(["*", "*", "*", "cache"])
-    }
-
     fn artifact(&self, below: &Path) -> Option<Which> {
         let kept: PathBuf = below.components().take(self.pattern.len()).collect();
-        let named = if self.is_plugin_cache() {
-            kept.parent()?
-        } else {
-            &kept
-        };
+        // What the artifact says of itself is not read here: the gateway weighs that claim.
+        let named = kept.ancestors().nth(self.named_above)?;
         let name = named.file_name()?.to_string_lossy().into_owned();
         let path = self.base.join(kept);
         let server_file = SERVER_FILES.contains(&name.as_str());

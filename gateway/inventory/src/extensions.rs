@@ -5,25 +5,11 @@ use std::path::Path;
 use defenseclaw_detect::scan::artifact::{Artifact, ArtifactFile};
 use defenseclaw_harness::shims;
 use defenseclaw_model::scan::ScanFinding;
+use defenseclaw_places::names;
 use serde_json::{Map, Value};
 
 use crate::item::{Details, Item, ItemKind, Trouble, sha256_of};
 use crate::{documents, hooks, servers, settings, tidy};
-
-/// Where plugins keep their manifest, relative to their folder.
-const MANIFESTS: &[&str] = &[
-    ".claude-plugin/plugin.json",
-    ".codex-plugin/plugin.json",
-    ".cursor-plugin/plugin.json",
-    "gemini-extension.json",
-    "openclaw.plugin.json",
-    "plugin.json",
-    "manifest.json",
-    "package.json",
-];
-
-/// Where a clone says that it is a marketplace.
-const MARKETPLACE: &str = ".claude-plugin/marketplace.json";
 
 /// Most parts of one plugin.
 const MAX_PARTS: usize = 2000;
@@ -85,13 +71,13 @@ fn is_skill(path: &str) -> bool {
 
 /// Whether files are a marketplace's and no plugin's.
 pub(crate) fn is_marketplace(artifact: &Artifact) -> bool {
-    file(artifact, MARKETPLACE).is_some() && manifest(artifact).is_none()
+    file(artifact, names::MARKETPLACE).is_some() && manifest(artifact).is_none()
 }
 
 /// What a plugin's or a marketplace's manifest says.
 pub(crate) fn plugin(artifact: &Artifact) -> Said {
     let read = |file: &ArtifactFile| serde_json::from_slice::<Map<String, Value>>(&file.bytes).ok();
-    let manifest = manifest(artifact).or_else(|| file(artifact, MARKETPLACE));
+    let manifest = manifest(artifact).or_else(|| file(artifact, names::MARKETPLACE));
     manifest
         .and_then(read)
         .map(|fields| Said::of(&fields))
@@ -99,7 +85,7 @@ pub(crate) fn plugin(artifact: &Artifact) -> Said {
 }
 
 fn manifest(artifact: &Artifact) -> Option<&ArtifactFile> {
-    MANIFESTS.iter().find_map(|path| file(artifact, path))
+    names::MANIFESTS.iter().find_map(|path| file(artifact, path))
 }
 
 fn file<'a>(artifact: &'a Artifact, path: &str) -> Option<&'a ArtifactFile> {

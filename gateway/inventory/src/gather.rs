@@ -36,6 +36,10 @@ pub(crate) struct Candidate {
     pub(crate) named: PathBuf,
     pub(crate) scope: Scope,
     pub(crate) stat: Stat,
+    /// What its place calls it, which is what the gate goes by.
+    pub(crate) lies_as: String,
+    /// Where its place says that it comes from.
+    pub(crate) origin: Option<String>,
     /// Names that stood for a `*` in the pattern.
     pub(crate) stars: Vec<String>,
     /// Who reads it there, and for which kinds of settings.
@@ -104,6 +108,8 @@ fn add(
         let known = found.entry((reading, path.clone())).or_insert_with(|| Candidate {
             reading,
             named: path.clone(),
+            lies_as: place.name_of(&path).unwrap_or_default(),
+            origin: place.origin_of(&path),
             path,
             scope: base.scope,
             stat,

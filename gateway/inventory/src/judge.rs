@@ -19,6 +19,17 @@ pub struct Judge {
     policy: Policy,
 }
 
+/// As what an item lies there, for the gate: its own name may be one that it claims.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LiesAs<'a> {
+    /// What it is admitted as.
+    pub(crate) kind: ArtifactKind,
+    /// What its place calls it.
+    pub(crate) name: &'a str,
+    /// Where its place says that it comes from.
+    pub(crate) origin: Option<&'a str>,
+}
+
 impl Judge {
     /// With this scanner and this policy.
     pub fn new(scanner: Scanner, policy: Policy) -> Self {
@@ -56,16 +67,16 @@ impl Judge {
     /// Whether an item may be used, by all findings of its scan. `digest` is the one that lists name.
     pub(crate) fn admit(
         &self,
-        (kind, item): (ArtifactKind, &Item),
+        (item, lies): (&Item, &LiesAs<'_>),
         findings: &[ScanFinding],
         digest: Option<String>,
         now_ns: u64,
     ) -> Result<AdmissionState, Trouble> {
-        let signed_by = self.signer(kind, item);
+        let signed_by = self.signer(item, lies);
         let verdict = ScanVerdict::of(findings);
         let input = AdmissionInput {
-            kind,
-            name: item.name.clone(),
+            kind: lies.kind,
+            name: lies.name.to_owned(),
             version: item.version.clone(),
             scanner_verdict: ScannerVerdict {
                 severity: verdict.severity,
@@ -78,12 +89,12 @@ impl Judge {
             },
             trust: Trust {
                 signed_by: signed_by.clone(),
-                origin: None,
+                origin: lies.origin.map(str::to_owned),
             },
             digest,
             now_ns: Some(now_ns),
         };
-        let admission = self.policy.admit(&input).map_err(|error| {
+        let admission = self.policy.admit_claiming(&input, &item.name).map_err(|error| {
             Trouble::new(
                 item.path.clone(),
                 "policy",
@@ -100,14 +111,14 @@ impl Judge {
     }
 
     /// Whose signature over the artifact holds. Most artifacts have none, so that the file is looked for first.
-    fn signer(&self, kind: ArtifactKind, item: &Item) -> Option<String> {
+    fn signer(&self, item: &Item, lies: &LiesAs<'_>) -> Option<String> {
         let path = Path::new(&item.path);
         if item.part_of.is_some() || !signature_path(path).is_file() {
             return None;
         }
         let identity = Identity {
-            kind,
-            name: item.name.clone(),
+            kind: lies.kind,
+            name: lies.name.to_owned(),
             version: item.version.clone(),
         };
         let verified = verify(path, &identity, self.policy.trusted_keys(), None).ok()?;

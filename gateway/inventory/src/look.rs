@@ -10,6 +10,7 @@ use defenseclaw_places::PlaceKind;
 use crate::extensions::{self, digest_of, findings_within};
 use crate::gather::{Candidate, Reading};
 use crate::item::{Details, Item, ItemKind, Trouble};
+use crate::judge::LiesAs;
 use crate::programs::Programs;
 use crate::seams::{Admissions, Tools};
 use crate::{Judge, hooks, models, servers, settings, tidy};
@@ -87,7 +88,13 @@ impl Looking<'_> {
             let path = one.path.join(&problem.file).display().to_string();
             Trouble::new(path, kind_of(&problem.rule), problem.message.clone())
         }));
-        self.conclude(&mut item, admitted, &findings, &mut outcome.troubles);
+        let digest = item.digest.clone();
+        let admitted = admitted.map(|kind| LiesAs {
+            kind,
+            name: &one.lies_as,
+            origin: one.origin.as_deref(),
+        });
+        self.conclude(&mut item, admitted, &findings, digest, &mut outcome.troubles);
         if kind == ItemKind::Plugin {
             let (parts, troubles) = extensions::parts(&item, &one.named, files);
             outcome.troubles.extend(troubles);
@@ -212,9 +219,14 @@ impl Looking<'_> {
             item.modified_ns = file.modified_ns;
             if let Some(findings) = findings {
                 // The gate holds the file, so that lists name the file's digest.
-                self.conclude_as(
+                let name = item.name.clone();
+                self.conclude(
                     &mut item,
-                    Some(ArtifactKind::Mcp),
+                    Some(LiesAs {
+                        kind: ArtifactKind::Mcp,
+                        name: &name,
+                        origin: None,
+                    }),
                     &findings,
                     file.digest.clone(),
                     &mut outcome.troubles,
@@ -257,21 +269,11 @@ impl Looking<'_> {
         outcome.items.push(item);
     }
 
+    /// Puts into an item what was found and whether it may be used.
     fn conclude(
         &self,
         item: &mut Item,
-        admitted: Option<ArtifactKind>,
-        findings: &[ScanFinding],
-        troubles: &mut Vec<Trouble>,
-    ) {
-        let digest = item.digest.clone();
-        self.conclude_as(item, admitted, findings, digest, troubles);
-    }
-
-    fn conclude_as(
-        &self,
-        item: &mut Item,
-        admitted: Option<ArtifactKind>,
+        admitted: Option<LiesAs<'_>>,
         findings: &[ScanFinding],
         digest: Option<String>,
         troubles: &mut Vec<Trouble>,
@@ -279,14 +281,14 @@ impl Looking<'_> {
         if let Some(judge) = self.judge {
             item.scan = Some(judge.summary(findings));
         }
-        let Some(kind) = admitted else { return };
+        let Some(lies) = admitted else { return };
         let path = Path::new(&item.path);
         let last = digest
             .as_deref()
-            .and_then(|digest| self.admissions.last(kind, path, digest));
+            .and_then(|digest| self.admissions.last(lies.kind, path, digest));
         item.admission = match (last, self.judge) {
             (Some(last), _) => Some(last),
-            (None, Some(judge)) => match judge.admit((kind, item), findings, digest, self.now_ns) {
+            (None, Some(judge)) => match judge.admit((item, &lies), findings, digest, self.now_ns) {
                 Ok(state) => Some(state),
                 Err(trouble) => {
                     troubles.push(trouble);

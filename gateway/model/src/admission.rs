@@ -56,7 +56,7 @@ impl std::str::FromStr for ArtifactKind {
 pub struct AdmissionInput {
     /// What it is.
     pub kind: ArtifactKind,
-    /// Its name, as whoever installs it writes it.
+    /// Its name, as whoever installs it writes it: that of its place, never one that it claims.
     pub name: String,
     /// Its version; `None` where it has none.
     #[serde(default)]
@@ -72,6 +72,21 @@ pub struct AdmissionInput {
     /// The time of the question, ns since the Unix epoch. Without it no list entry that ends loosens anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now_ns: Option<u64>,
+}
+
+impl AdmissionInput {
+    /// The same artifact, had nothing been found in it: what is refused even then is on a list.
+    #[must_use]
+    pub fn without_findings(&self) -> Self {
+        Self {
+            scanner_verdict: ScannerVerdict {
+                severity: Severity::None,
+                findings: Vec::new(),
+                confidence: 100.0,
+            },
+            ..self.clone()
+        }
+    }
 }
 
 /// What a scan came to.

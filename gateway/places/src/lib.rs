@@ -3,12 +3,14 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`names`] | what artifacts are called, by their place and by what they say of themselves |
 //! | [`servers`] | the MCP servers that settings name, in the words of every harness |
 //! | [`source`] | whose settings a file is, and which files a kind of settings lies in |
 //! | [`text`] | settings as values: JSON with comments, TOML, YAML |
 //!
 //! The table is data, `policies/places.yaml`. No I/O happens here.
 
+pub mod names;
 pub mod servers;
 pub mod source;
 pub mod text;

@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use defenseclaw_artifact::TrustedKeys;
-use defenseclaw_model::admission::{Admission, AdmissionInput};
+use defenseclaw_model::admission::{Admission, AdmissionAction, AdmissionInput};
 use defenseclaw_model::decision::{Decision, Finding};
 use defenseclaw_model::gate::ListEntry;
 use defenseclaw_model::sandbox::Sandbox;
@@ -301,6 +301,25 @@ impl Policy {
     /// Says whether an artifact may be used. An error is no answer: the caller's fail mode decides.
     pub fn admit(&self, input: &AdmissionInput) -> Result<Admission, PolicyError> {
         self.admit_value(input)
+    }
+
+    /// The same for what may claim another name than the one that it lies under. What blocks either name blocks it; nothing that loosens
+    /// goes by a claim, since anybody can write any name into a manifest.
+    pub fn admit_claiming(&self, input: &AdmissionInput, claimed: &str) -> Result<Admission, PolicyError> {
+        let admission = self.admit(input)?;
+        if admission.action == AdmissionAction::Block || claimed.is_empty() || claimed == input.name {
+            return Ok(admission);
+        }
+        let named = AdmissionInput {
+            name: claimed.to_owned(),
+            ..input.without_findings()
+        };
+        let other = self.admit(&named)?;
+        Ok(if other.action == AdmissionAction::Block {
+            other
+        } else {
+            admission
+        })
     }
 
     /// The same for an input that is not known to be of the right form: the policy itself says what it does not take.

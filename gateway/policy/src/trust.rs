@@ -21,6 +21,9 @@ use crate::lists::within_bounds;
 /// Most signers, and most origins. Each key costs a decompression when the policy is read.
 const MAX_IDS: usize = 500;
 
+/// What an origin begins with that only the folder says in which a harness keeps an artifact.
+const CLAIMED: &str = "claimed:";
+
 /// `trust` in `lists.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -152,6 +155,11 @@ impl Trust {
             )));
         }
         for (id, entry) in ids {
+            if list == "origins" && id.starts_with(CLAIMED) {
+                self.notes.push(format!(
+                    "trust.origins.{id}: whatever runs as a user can put a plugin under that name in the user's home, and then it is trusted, too"
+                ));
+            }
             let at = |why: String| wrong(format!(".{id}: {why}"));
             let entry = entry
                 .as_object()
@@ -206,6 +214,13 @@ mod tests {
         assert_eq!(trust.keys.ids().collect::<Vec<_>>(), ["acme"]);
         assert!(trust.notes[0].contains("trust.origins.npm"), "{:?}", trust.notes);
         assert!(Trust::from_data("{}").unwrap().notes.is_empty());
+        let claimed =
+            r#"{"trust": {"origins": {"claimed:claude-code/market": {"auto_allow_up_to": "LOW"}}}}"#;
+        let notes = Trust::from_data(claimed).unwrap().notes;
+        assert!(
+            notes[0].contains("origins.claimed:claude-code/market: whatever runs"),
+            "{notes:?}"
+        );
     }
 
     #[test]

@@ -15,9 +15,10 @@ use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::gate::{
     GateAnswer, GateQuestion, GateScan, GatedArtifact, WORKER_REPORT, WorkerReport,
 };
-use defenseclaw_policy::{Policy, PolicyError};
+use defenseclaw_policy::Policy;
 use serde_json::json;
 
+use super::origin;
 use super::report::{MAX_RULE, MAX_TEXT, cut, finding_of, tidy};
 
 /// Most findings that are recorded of one artifact; the worst come first.
@@ -98,8 +99,9 @@ impl Setting<'_> {
         input.trust.signed_by.clone_from(&signed_by);
         let worst = &report.findings;
         let severity = report.verdict.severity;
-        let mut judged = match self.ask(&input, &report.name) {
-            Ok((action, reason)) => self.answer(action, &reason, severity),
+        let claimed = cut(&report.name, MAX_TEXT);
+        let mut judged = match self.policy.admit_claiming(&input, &claimed) {
+            Ok(admission) => self.answer(admission.action, &admission.reason, severity),
             Err(error) => self.by_fail_mode(&format!("the policy cannot decide on it: {error}"), severity),
         };
         let mut told = BTreeSet::new();
@@ -111,22 +113,6 @@ impl Setting<'_> {
         judged.findings = worst.iter().take(MAX_FINDINGS).map(finding_of).collect();
         judged.signed_by = signed_by;
         judged
-    }
-
-    /// The policy's answer. An artifact may claim another name than the one that it lies under; what blocks either name blocks it.
-    fn ask(&self, input: &AdmissionInput, claimed: &str) -> Result<(AdmissionAction, String), PolicyError> {
-        let admission = self.policy.admit(input)?;
-        if admission.action != AdmissionAction::Block && claimed != input.name && !claimed.is_empty() {
-            let named = AdmissionInput {
-                name: cut(claimed, MAX_TEXT),
-                ..self.clean(input)
-            };
-            let other = self.policy.admit(&named)?;
-            if other.action == AdmissionAction::Block {
-                return Ok((other.action, other.reason));
-            }
-        }
-        Ok((admission.action, admission.reason))
     }
 
     /// There is no scan. What an operator's list says of these very bytes, or of the name, stands all the same; else the fail mode
@@ -141,7 +127,7 @@ impl Setting<'_> {
         let suspect = self.input(artifact, unknown);
         let answers = self
             .policy
-            .admit(&self.clean(&suspect))
+            .admit(&suspect.without_findings())
             .and_then(|clean| self.policy.admit(&suspect).map(|suspect| (clean, suspect)));
         let mut judged = match answers {
             Ok((clean, _)) if clean.action == AdmissionAction::Block => {
@@ -162,22 +148,12 @@ impl Setting<'_> {
             name: artifact.name.clone(),
             version: None,
             scanner_verdict,
-            // Where it came from is not known of files that lie there.
-            trust: Trust::default(),
+            trust: Trust {
+                signed_by: None,
+                origin: origin::of(artifact),
+            },
             digest: Some(artifact.digest.clone()),
             now_ns: Some(self.now_ns),
-        }
-    }
-
-    /// The same artifact, had nothing been found in it: what is refused even then is on a list.
-    fn clean(&self, input: &AdmissionInput) -> AdmissionInput {
-        AdmissionInput {
-            scanner_verdict: ScannerVerdict {
-                severity: Severity::None,
-                findings: Vec::new(),
-                confidence: 100.0,
-            },
-            ..input.clone()
         }
     }
 

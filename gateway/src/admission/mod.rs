@@ -5,6 +5,7 @@
 //! | `judge` | the agent's question answered: report, signature, policy |
 //! | `known` | the last answer about each path; what is in quarantine |
 //! | [`lists`] | what operators allow and block at run time |
+//! | `origin` | where an artifact comes from, as far as that is known |
 //! | [`quarantine`] | what operators do with what was taken away |
 //! | `report` | a scanner's report, brought within bounds |
 //! | `scope` | homes and projects that are governed |
@@ -18,6 +19,7 @@
 mod judge;
 mod known;
 pub mod lists;
+mod origin;
 pub mod quarantine;
 pub(crate) mod report;
 mod scope;

@@ -1,5 +1,7 @@
 //! Questions answered with the real policy, hostile reports among them.
 
+mod claims;
+
 use std::fs;
 
 use defenseclaw_artifact::{Identity, Manifest, SignerKey, sign, signature_path, write_signature};

@@ -221,7 +221,7 @@ impl Scanner {
         match kind {
             ScanKind::Skill => pass.skill(),
             ScanKind::Mcp | ScanKind::Tool => pass.mcp(),
-            ScanKind::Plugin => pass.plugin(),
+            ScanKind::Plugin => pass.plugin(target),
             ScanKind::Code => {}
         }
         pass.report(target, name)

@@ -1,6 +1,10 @@
 //! What a plugin has besides its parts: its manifest, and hooks that run without being asked.
 
+use std::path::Path;
+use std::sync::LazyLock;
+
 use defenseclaw_model::decision::Severity;
+use defenseclaw_places::{Place, PlaceKind, embedded, names};
 use serde_json::Value;
 
 use super::commands::Place;
@@ -39,30 +43,25 @@ const HOOK_REACHED: Told = (
     "Do not install it, unless sending every event there is what it says it is for",
 );
 
-/// Where plugins keep their manifest.
-const MANIFESTS: &[&str] = &[
-    ".claude-plugin/plugin.json",
-    ".codex-plugin/plugin.json",
-    ".cursor-plugin/plugin.json",
-    "gemini-extension.json",
-    "openclaw.plugin.json",
-    "manifest.json",
-    "package.json",
-];
+const OTHER_NAME: Told = (
+    "plugin.other-name",
+    "artifact",
+    Severity::Low,
+    80,
+    "Make sure that it is the plugin that is meant: its commands appear under the name that it claims",
+);
+
+/// Where harnesses keep plugins. The table is built in and tested where it stands.
+static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| embedded().unwrap_or_default());
 
 impl Pass<'_> {
     /// The plugin's manifest.
-    pub(super) fn plugin(&mut self) {
+    pub(super) fn plugin(&mut self, target: &str) {
         let artifact = self.artifact;
-        let manifest = MANIFESTS.iter().find_map(|manifest| {
-            artifact.files.iter().find(|file| {
-                file.path == *manifest
-                    || file
-                        .path
-                        .strip_suffix(manifest)
-                        .is_some_and(|before| before.ends_with('/') && before.len() < 200)
-            })
-        });
+        let paths = artifact.files.iter().map(|file| file.path.as_str());
+        let marketplace = || paths.clone().find(|path| *path == names::MARKETPLACE);
+        let found = names::manifest_of(paths.clone()).or_else(marketplace);
+        let manifest = found.and_then(|path| artifact.files.iter().find(|file| file.path == path));
         let Some(manifest) = manifest else {
             let message = "There is no manifest: this is no plugin that is known".to_owned();
             return self.tell(NO_PLUGIN, ("", 0), message, "");
@@ -72,10 +71,17 @@ impl Pass<'_> {
             return self.tell(BAD_MANIFEST, (&manifest.path, 0), message, "");
         };
         let text = |field: &str| value.get(field).and_then(Value::as_str).map(str::to_owned);
-        self.identity.name = text("name");
+        self.identity.name = names::claimed(&value).map(str::to_owned);
         self.identity.version = text("version");
-        let name = text("name").unwrap_or_default();
+        let name = self.identity.name.clone().unwrap_or_default();
         self.judge_name(&name, (&manifest.path, 1));
+        let target = Path::new(target);
+        let place =
+            names::place_at(&PLACES, PlaceKind::Plugin, target).and_then(|place| place.name_of(target));
+        if let Some(place) = place.filter(|place| names::is_another(&manifest.path, &name, place)) {
+            let message = format!("It lies there as {place}, and says that it is {name:?}");
+            self.tell(OTHER_NAME, (&manifest.path, 1), message, &name);
+        }
         let description = text("description").unwrap_or_default();
         let lines: Vec<(u32, &str)> = description.lines().map(|line| (1, line)).collect();
         self.prose(&manifest.path, &lines, super::rules::Shown::Plainly);
@@ -167,5 +173,55 @@ fn gather<'v>(value: &'v Value, depth: usize, found: &mut Vec<&'v str>, said: &m
         }
         Value::Array(items) => items.iter().for_each(|item| gather(item, below, found, said)),
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use defenseclaw_model::scan::ScanKind;
+
+    use super::super::tests::{has, scan_at};
+
+    #[test]
+    fn a_plugin_that_claims_to_be_another_is_told_where_its_place_names_it() {
+        let own = ".claude-plugin/plugin.json";
+        let manifest = r#"{"name": "security-guidance", "version": "1.0.0", "description": "Formats code."}"#;
+        for (target, file, told) in [
+            ("/h/.claude/plugins/cache/market/formatter/1.2.0", own, true),
+            (
+                "/h/.claude/plugins/cache/market/security-guidance/1.2.0",
+                own,
+                false,
+            ),
+            (
+                "/h/.claude/plugins/cache/market/Security_Guidance/1.2.0",
+                own,
+                false,
+            ),
+            // A clone is called as its owner likes, and a package by its registry.
+            ("/h/src/formatter", own, false),
+            ("/h/.openclaw/extensions/formatter", "package.json", false),
+        ] {
+            let report = scan_at(target, ScanKind::Plugin, &[(file, manifest)]);
+            assert_eq!(has(&report, "plugin.other-name"), told, "{target}: {report:#?}");
+            assert_eq!(report.name, "security-guidance");
+        }
+    }
+
+    #[test]
+    fn a_marketplace_is_not_called_as_a_plugin_in_it() {
+        let files = [
+            ("p/.claude-plugin/plugin.json", r#"{"name": "inner"}"#),
+            (
+                ".claude-plugin/marketplace.json",
+                r#"{"name": "market", "plugins": []}"#,
+            ),
+        ];
+        let report = scan_at("/h/.claude/plugins/marketplaces/market", ScanKind::Plugin, &files);
+        assert_eq!(report.name, "market");
+        assert!(
+            !has(&report, "plugin.missing") && !has(&report, "plugin.other-name"),
+            "{report:#?}"
+        );
     }
 }

@@ -11,10 +11,14 @@ static SCANNER: LazyLock<Scanner> = LazyLock::new(|| Scanner::embedded().unwrap(
 const HEAD: &str = "---\nname: demo\ndescription: Shows something.\n---\n# Demo\n\n";
 
 pub(super) fn scan(kind: ScanKind, files: &[(&str, &str)]) -> ScanReport {
+    scan_at("/demo", kind, files)
+}
+
+pub(super) fn scan_at(target: &str, kind: ScanKind, files: &[(&str, &str)]) -> ScanReport {
     let files = files
         .iter()
         .map(|&(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
-    SCANNER.scan_read(kind, &artifact::from_memory(files), "/demo", "demo")
+    SCANNER.scan_read(kind, &artifact::from_memory(files), target, "demo")
 }
 
 fn skill(text: &str) -> ScanReport {

@@ -7,6 +7,8 @@ mod bill;
 #[cfg(test)]
 mod changes;
 #[cfg(test)]
+mod claims;
+#[cfg(test)]
 mod harnesses;
 #[cfg(test)]
 mod host;
