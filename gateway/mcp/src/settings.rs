@@ -193,13 +193,7 @@ fn text_of(file: &Path) -> Result<String, SettingsError> {
 fn value_of(file: &Path, text: &str) -> Result<Value, String> {
     let text = text.trim_start_matches('\u{feff}');
     match file.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => {
-            check_depth(text)?;
-            let table: toml_edit::DocumentMut = text
-                .parse()
-                .map_err(|error: toml_edit::TomlError| error.to_string())?;
-            Ok(of_table(table.as_table()))
-        }
+        Some("toml") => defenseclaw_toml::from_str(text).map_err(|error| error.to_string()),
         Some("yaml" | "yml") => defenseclaw_yaml::from_str(text).map_err(|error| error.to_string()),
         _ => match json::parse(text.as_bytes()) {
             Ok(value) => Ok(value),
@@ -228,37 +222,6 @@ fn check_depth(text: &str) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-fn of_table(table: &toml_edit::Table) -> Value {
-    let fields = table.iter().map(|(name, item)| (name.to_owned(), of_item(item)));
-    Value::Object(fields.collect())
-}
-
-fn of_item(item: &toml_edit::Item) -> Value {
-    match item {
-        toml_edit::Item::None => Value::Null,
-        toml_edit::Item::Value(value) => of_value(value),
-        toml_edit::Item::Table(table) => of_table(table),
-        toml_edit::Item::ArrayOfTables(tables) => tables.iter().map(of_table).collect(),
-    }
-}
-
-fn of_value(value: &toml_edit::Value) -> Value {
-    match value {
-        toml_edit::Value::String(text) => text.value().as_str().into(),
-        toml_edit::Value::Integer(number) => (*number.value()).into(),
-        toml_edit::Value::Float(number) => (*number.value()).into(),
-        toml_edit::Value::Boolean(plain) => (*plain.value()).into(),
-        toml_edit::Value::Datetime(time) => time.value().to_string().into(),
-        toml_edit::Value::Array(items) => items.iter().map(of_value).collect(),
-        toml_edit::Value::InlineTable(table) => {
-            let fields = table
-                .iter()
-                .map(|(name, value)| (name.to_owned(), of_value(value)));
-            Value::Object(fields.collect())
-        }
-    }
 }
 
 /// The folder in which `file` holds: the project's, or `None` for a user's or the host's own file.
