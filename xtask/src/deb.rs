@@ -28,6 +28,7 @@ pub(crate) use stage::{PLAIN, Stage};
 
 use crate::arch::Architecture;
 use crate::build;
+use crate::files;
 use crate::host::{Host, run, step};
 use crate::setup::{self, Wanted};
 
@@ -259,7 +260,7 @@ impl<'a> Maker<'a> {
 
     fn add_packaging(&self, main: &Stage) -> Result<()> {
         for (folder, to) in FOLDERS {
-            let files = files(&self.packaging(folder))
+            let files = installed(&self.packaging(folder))
                 .with_context(|| format!("packaging/{folder} must hold what is installed as {to}"))?;
             if files.is_empty() {
                 bail!("packaging/{folder} holds no file, and {to} needs one");
@@ -317,7 +318,7 @@ impl<'a> Maker<'a> {
         )?;
         for part in POLICIES {
             let folder = self.host.root.join("policies").join(part);
-            for file in files(&folder)? {
+            for file in installed(&folder)? {
                 let name = file.strip_prefix(&folder)?.display().to_string();
                 main.copy(
                     &file,
@@ -350,23 +351,11 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// All files below a folder, sorted; notes for readers of the sources are left out.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.file_name().is_some_and(|name| name != "README.md") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+/// All files below a folder; notes for readers of the sources are left out.
+fn installed(folder: &Path) -> Result<Vec<PathBuf>> {
+    files::files(folder, |path| {
+        path.file_name().is_some_and(|name| name != "README.md")
+    })
 }
 
 /// Whether two names are one file, or hold the same bytes.

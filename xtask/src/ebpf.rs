@@ -1,6 +1,5 @@
 //! Builds the kernel programs: a crate outside the workspace, for the BPF target, by another compiler invocation.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +9,7 @@ use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::Architecture;
+use crate::files;
 use crate::host::{Host, copy_if_changed, run, step};
 use crate::setup::{self, Wanted};
 use crate::toolchain::{self, Compiler};
@@ -109,25 +109,12 @@ fn digest(host: &Host, compiler: &Compiler, linker: &Path, flags: &[String], log
 
 /// Rust sources, manifests and the lock file below `folder`, in a stable order.
 fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        let entries = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.file_name().map(OsString::from).unwrap_or_default();
-            if path.is_dir() {
-                if name != "target" {
-                    folders.push(path);
-                }
-            } else if path
-                .extension()
-                .is_some_and(|e| e == "rs" || e == "toml" || e == "lock")
-            {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
+    let mut found = files::files(folder, |path| {
+        path.file_name().is_none_or(|name| name != "target")
+    })?;
+    found.retain(|path| {
+        path.extension()
+            .is_some_and(|e| e == "rs" || e == "toml" || e == "lock")
+    });
     Ok(found)
 }

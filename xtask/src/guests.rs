@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::build;
+use crate::files;
 use crate::host::{Host, run, step};
 use crate::setup::{self, Wanted};
 
@@ -99,12 +100,8 @@ pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
         failures.extend(outcome.err());
     }
     let table = options.table.clone().unwrap_or_else(|| results.join("table.md"));
-    let mut files: Vec<_> = fs::read_dir(&results)?
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut files = files::within(&results)?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    files.sort();
     let output = Command::new(&attacks.escape).arg("table").args(&files).output()?;
     if !output.status.success() {
         bail!("no table: {}", String::from_utf8_lossy(&output.stderr).trim_end());

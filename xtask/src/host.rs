@@ -74,8 +74,8 @@ impl Host {
         command
     }
 
-    /// A cargo command whose programs hold no path of this machine: the same sources give the same bytes wherever they
-    /// are built. Everything of the profile `release` is built so, because other flags would build it all anew.
+    /// A cargo command whose programs hold no path of this machine: where they were built is none of what makes two builds differ.
+    /// Everything of the profile `release` is built so, because other flags would build it all anew.
     pub(crate) fn release<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Command> {
         let mut command = self.cargo(arguments);
         command

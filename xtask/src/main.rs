@@ -11,7 +11,7 @@
 //! | [`test`] | every check, every test, one table |
 //! | [`launch`] | demo, benchmarks and guests: builds them and hands over |
 //! | [`eval`] | measures detection on the collections of `policies/evaluation` |
-//! | [`host`] | running commands, finding programs, paths of this checkout |
+//! | [`host`], [`files`] | running commands, finding programs, paths of this checkout; what lies in folders |
 #![expect(
     clippy::print_stdout,
     reason = "a command-line tool: what it prints is its product"
@@ -24,6 +24,7 @@ mod date;
 mod deb;
 mod ebpf;
 mod eval;
+mod files;
 mod guests;
 mod host;
 mod launch;

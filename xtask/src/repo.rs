@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 use crate::arch::Architecture;
 use crate::date;
 use crate::deb::{Changelog, PLAIN, Stage, Template, Values};
+use crate::files;
 use crate::host::{Host, output, step};
 use crate::setup::{self, Wanted};
 use keys::Signer;
@@ -147,15 +148,8 @@ fn keyring_package(host: &Host, key: &[u8], out: &Path) -> Result<PathBuf> {
 
 /// The packages of a folder, sorted.
 fn debs(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            found.push(path);
-        }
-    }
-    found.sort();
+    let mut found = files::within(folder)?;
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "deb"));
     Ok(found)
 }
 
@@ -281,8 +275,7 @@ impl Repository {
             .collect();
         for arch in Architecture::ALL {
             let folder = format!("{COMPONENT}/binary-{}/by-hash/SHA256", arch.debian());
-            for entry in fs::read_dir(self.suite().join(folder))? {
-                let path = entry?.path();
+            for path in files::within(&self.suite().join(folder))? {
                 let name = path
                     .file_name()
                     .unwrap_or_default()

@@ -3,10 +3,19 @@
 //! Everything is found by looking at what is there, never by a distribution's name. A plan is made, printed and carried
 //! out; then the machine is looked at again, because what comes next can depend on it (the linker's LLVM on the
 //! compiler). When nothing is missing, nothing is printed and nothing is run.
+//!
+//! | Module | Plans |
+//! |---|---|
+//! | [`programs`] | programs and files from the distribution's packages |
+//! | [`kernel`] | the compiler and the linker of the kernel programs |
+//! | [`apt`] | fetching apt's lists, before anything is decided by old ones |
 
-use std::collections::BTreeSet;
+mod apt;
+mod kernel;
+mod programs;
+
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -14,7 +23,9 @@ use anyhow::{Result, bail};
 use crate::arch::Architecture;
 use crate::cross;
 use crate::host::{Host, describe, find_in_path, run, step, succeeds};
-use crate::toolchain::{self, Compiler};
+use crate::toolchain;
+use apt::Lists;
+pub(crate) use apt::apt_has;
 
 /// What the caller is going to do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,12 +97,48 @@ pub(crate) enum Kind {
     },
 }
 
+/// What of the plan has been tried in this run, and did not bring what it should have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tried {
+    /// rustup cannot provide it.
+    rustup_failed: bool,
+    /// apt's lists were fetched, or could not be.
+    lists: bool,
+}
+
 /// Installs what `wanted` needs and the machine lacks.
 pub(crate) fn install(host: &Host, wanted: Wanted) -> Result<()> {
-    let mut rustup_failed = false;
+    carry_out(
+        host,
+        |tried| plan(host, wanted, tried),
+        |plan| check_privilege(host, plan),
+        |action| {
+            let outcome = step(&action.kind.title(), || action.kind.run(host));
+            outcome.or_else(|error| forgive(&action.kind, error, apt::are_there()))
+        },
+    )
+}
+
+/// No network to the mirror, or one of several is gone: what is needed may be in the lists that are there.
+fn forgive(kind: &Kind, error: anyhow::Error, lists: bool) -> Result<()> {
+    if *kind != Kind::AptLists || !lists {
+        return Err(error);
+    }
+    eprintln!("{error:#}\nThe lists of packages could not be fetched; going on with those that are there.");
+    Ok(())
+}
+
+/// Plans, and does what was planned, until nothing is missing.
+fn carry_out(
+    host: &Host,
+    plan: impl Fn(Tried) -> Result<Vec<Action>>,
+    check: impl Fn(&[Action]) -> Result<()>,
+    mut run: impl FnMut(&Action) -> Result<()>,
+) -> Result<()> {
+    let mut tried = Tried::default();
     let mut before = Vec::new();
     loop {
-        let plan = plan(host, wanted, rustup_failed)?;
+        let plan = plan(tried)?;
         if plan.is_empty() {
             return Ok(());
         }
@@ -102,14 +149,15 @@ pub(crate) fn install(host: &Host, wanted: Wanted) -> Result<()> {
             "This machine lacks something that is needed. About to run:\n{}",
             list(host, &plan)
         );
-        check_privilege(host, &plan)?;
+        check(&plan)?;
         for action in &plan {
-            let outcome = step(&action.kind.title(), || action.kind.run(host));
+            let outcome = run(action);
+            tried.lists |= action.kind == Kind::AptLists;
             match (&action.kind, outcome) {
                 // No network to rustup's server, or no such component: the distribution may have it.
                 (Kind::Rustup | Kind::RustupTarget(_), Err(error)) => {
                     eprintln!("{error:#}\nrustup cannot provide it; looking for the distribution's instead.");
-                    rustup_failed = true;
+                    tried.rustup_failed = true;
                 }
                 (_, outcome) => outcome?,
             }
@@ -118,32 +166,17 @@ pub(crate) fn install(host: &Host, wanted: Wanted) -> Result<()> {
     }
 }
 
-fn plan(host: &Host, wanted: Wanted, rustup_failed: bool) -> Result<Vec<Action>> {
-    let mut plan = Vec::new();
-    let mut packages: BTreeSet<String> = BTreeSet::new();
-    let mut reasons = Vec::new();
-    for (needed, what, names, why) in PROGRAMS {
-        let there = if what.starts_with('/') {
-            Path::new(what).exists()
-        } else {
-            find_in_path(what).is_some()
-        };
-        if needed(&wanted) && !there {
-            packages.extend(names.iter().map(ToString::to_string));
-            reasons.push(format!("{what} ({why})"));
-        }
-    }
+fn plan(host: &Host, wanted: Wanted, tried: Tried) -> Result<Vec<Action>> {
+    let mut plan: Vec<Action> = programs::plan(&wanted).into_iter().collect();
     if wanted.ebpf && toolchain::complete(host).is_none() {
-        if apt_never_updated() {
-            let why = "this machine never fetched its lists of packages".into();
-            return Ok(vec![Action {
-                why,
-                kind: Kind::AptLists,
-            }]);
+        let next = kernel::plan(tried.rustup_failed, Lists::look(tried.lists, may_be_root))?;
+        if next.kind == Kind::AptLists {
+            // What else is missing is decided, and fetched, by the new ones.
+            return Ok(vec![next]);
         }
-        plan.push(plan_ebpf(rustup_failed)?);
+        plan.push(next);
     }
-    plan.extend(cross::plan(wanted.arch, rustup_failed));
+    plan.extend(cross::plan(wanted.arch, tried.rustup_failed));
     if wanted.deny && host.find("cargo-deny").is_none() {
         plan.push(Action {
             why: "checks licences and sources of every dependency".into(),
@@ -157,204 +190,11 @@ fn plan(host: &Host, wanted: Wanted, rustup_failed: bool) -> Result<Vec<Action>>
             },
         });
     }
-    if !packages.is_empty() {
-        let packages = packages.into_iter().collect();
-        plan.insert(
-            0,
-            Action {
-                why: reasons.join(", "),
-                kind: Kind::Apt(packages),
-            },
-        );
-    }
     Ok(plan)
 }
 
-/// Who needs it, the program or file to look for, the packages that bring it, and what it is for.
-type Program = (
-    fn(&Wanted) -> bool,
-    &'static str,
-    &'static [&'static str],
-    &'static str,
-);
-
-const PROGRAMS: [Program; 13] = [
-    (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
-    (
-        |_| true,
-        "git",
-        &["git"],
-        "the sessions work in small repositories",
-    ),
-    (
-        |_| true,
-        "/usr/include/seccomp.h",
-        &["libseccomp-dev"],
-        "builds the supervisor of sandboxes",
-    ),
-    (
-        |w| w.guests,
-        "qemu-system-x86_64",
-        &["qemu-system-x86", "ipxe-qemu", "seabios"],
-        "boots the test guests",
-    ),
-    (
-        |w| w.guests || w.clean_root,
-        DEBIAN_KEYS,
-        &["debian-archive-keyring"],
-        "checks the test guests' kernels, and the clean root",
-    ),
-    (|w| w.client, "npm", &["npm"], "fetches the real Claude Code"),
-    (|w| w.packages, "dpkg-deb", &["dpkg"], "writes packages"),
-    (
-        |w| w.packages,
-        "xz",
-        &["xz-utils"],
-        "compresses the repository's lists",
-    ),
-    (
-        |w| w.packages,
-        "lintian",
-        &["lintian"],
-        "checks packages against Debian's rules",
-    ),
-    (
-        |w| w.packages,
-        "gpg",
-        &["gpg", "gpg-agent"],
-        "signs the repository",
-    ),
-    (
-        |w| w.clean_root,
-        "debootstrap",
-        &["debootstrap"],
-        "makes the root that packages are tried in",
-    ),
-    (|w| w.bench, "curl", &["curl"], "the benchmark's comparison"),
-    (|w| w.bench, "jq", &["jq"], "the benchmark's comparison"),
-];
-const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
 /// Pinned: it is built from source, and a newer one may want a newer compiler.
 const DENY_VERSION: &str = "0.20.2";
-/// Pinned, for the same reason.
-const LINKER_VERSION: &str = "0.13.0";
-
-/// What comes next on the way to a compiler with its library source and the linker that holds its LLVM.
-fn plan_ebpf(rustup_failed: bool) -> Result<Action> {
-    let compilers: Vec<Compiler> = toolchain::compilers().collect();
-    if let Some((compiler, prefix)) = compilers
-        .iter()
-        .find_map(|c| Some((c, toolchain::llvm_prefix(c.llvm)?)))
-    {
-        return Ok(plan_linker(compiler, prefix));
-    }
-    let names = |llvm: u32| vec![format!("llvm-{llvm}-dev"), format!("libpolly-{llvm}-dev")];
-    if let Some(compiler) = compilers
-        .iter()
-        .find(|c| names(c.llvm).iter().all(|name| apt_has(name)))
-    {
-        let why = format!(
-            "LLVM {}, as in {}, to build bpf-linker with",
-            compiler.llvm,
-            compiler.rustc.display()
-        );
-        return Ok(Action {
-            why,
-            kind: Kind::Apt(names(compiler.llvm)),
-        });
-    }
-    // A compiler whose LLVM is not to be had does not help: another one may.
-    let pinned = compilers
-        .iter()
-        .any(|compiler| compiler.release == toolchain::RUSTUP_RELEASE);
-    match plan_compiler(rustup_failed || pinned) {
-        Ok(action) => Ok(action),
-        Err(error) => match compilers.first() {
-            None => Err(error),
-            Some(compiler) => bail!(
-                "bpf-linker needs LLVM {llvm}, the one inside {} ({}), and this machine's apt sources lack {names}.\n\
-                 Add LLVM's own repository, then run this again:\n  \
-                 wget https://apt.llvm.org/llvm.sh && sudo bash llvm.sh {llvm} && sudo apt-get install {names}",
-                compiler.rustc.display(),
-                compiler.release,
-                llvm = compiler.llvm,
-                names = names(compiler.llvm).join(" "),
-            ),
-        },
-    }
-}
-
-fn plan_linker(compiler: &Compiler, prefix: PathBuf) -> Action {
-    let feature = format!("llvm-{}", compiler.llvm);
-    let arguments = [
-        "--locked",
-        "--version",
-        LINKER_VERSION,
-        "--no-default-features",
-        "--features",
-        &feature,
-    ];
-    Action {
-        why: format!(
-            "links the kernel programs; it must hold LLVM {}, as {} does",
-            compiler.llvm,
-            compiler.rustc.display()
-        ),
-        kind: Kind::Cargo {
-            name: "bpf-linker",
-            arguments: arguments.map(Into::into).into(),
-            variables: vec![("LLVM_PREFIX", prefix)],
-        },
-    }
-}
-
-fn plan_compiler(rustup_failed: bool) -> Result<Action> {
-    let why =
-        "a Rust compiler with its library source: the kernel programs need `core` built for the BPF target"
-            .into();
-    if find_in_path("rustup").is_some() && !rustup_failed {
-        return Ok(Action {
-            why,
-            kind: Kind::Rustup,
-        });
-    }
-    // Debian names its newest compiler, the one that its browsers are built with, `rustc-web`.
-    for (compiler, source) in [("rustc-web", "rust-web-src"), ("rustc", "rust-src")] {
-        if apt_has(compiler) && apt_has(source) && !Path::new("/usr/lib/rustlib/src/rust").exists() {
-            return Ok(Action {
-                why,
-                kind: Kind::Apt(vec![compiler.into(), source.into()]),
-            });
-        }
-    }
-    bail!(
-        "the kernel programs need a Rust compiler with its library source. Either of these provides one:\n  \
-         rustup toolchain install {} --profile minimal --component rust-src\n  \
-         apt-get install rustc-web rust-web-src      (Debian)",
-        toolchain::RUSTUP_RELEASE
-    )
-}
-
-/// Whether apt knows a package that it could install.
-pub(crate) fn apt_has(package: &str) -> bool {
-    let policy = crate::host::output(Command::new("apt-cache").args(["policy", package])).unwrap_or_default();
-    policy
-        .lines()
-        .any(|line| line.trim().starts_with("Candidate: ") && !line.contains("(none)"))
-}
-
-/// Whether this machine has apt, but never fetched its lists of packages: then `apt_has` would deny everything.
-fn apt_never_updated() -> bool {
-    let lists = std::fs::read_dir("/var/lib/apt/lists").map(|entries| {
-        let names = entries
-            .flatten()
-            .map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.contains("_Packages")).count()
-    });
-    find_in_path("apt-get").is_some() && lists.is_ok_and(|count| count == 0)
-}
-
 impl Kind {
     fn title(&self) -> String {
         match self {
@@ -442,6 +282,15 @@ pub(crate) fn is_root() -> bool {
     uids.and_then(|line| line.split_whitespace().nth(1)) == Some("0")
 }
 
+/// Whether something can be run as root: by who we are, or through sudo.
+fn may_be_root() -> bool {
+    let sudo = || {
+        find_in_path("sudo").is_some()
+            && (succeeds(Command::new("sudo").args(["-n", "true"])) || std::io::stdin().is_terminal())
+    };
+    is_root() || sudo()
+}
+
 /// Without root and without sudo there is nothing to run: the list that was just printed is what a person can do.
 fn check_privilege(host: &Host, plan: &[Action]) -> Result<()> {
     let apt: Vec<&Action> = plan
@@ -454,9 +303,7 @@ fn check_privilege(host: &Host, plan: &[Action]) -> Result<()> {
     if find_in_path("apt-get").is_none() {
         bail!("this machine has no apt-get: install what the list above names with its own package manager");
     }
-    let sudo = find_in_path("sudo").is_some()
-        && (succeeds(Command::new("sudo").args(["-n", "true"])) || std::io::stdin().is_terminal());
-    if sudo {
+    if may_be_root() {
         return Ok(());
     }
     let commands: Vec<String> = apt
@@ -484,4 +331,96 @@ fn list(host: &Host, plan: &[Action]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use anyhow::anyhow;
+
+    use super::*;
+
+    fn host() -> Host {
+        Host {
+            root: "/nowhere".into(),
+            target: "/nowhere/target".into(),
+            cargo: "cargo".into(),
+            triple: "x86_64-unknown-linux-gnu".into(),
+            arch: Architecture::own(),
+            cross: Vec::new(),
+        }
+    }
+
+    fn action(kind: Kind) -> Vec<Action> {
+        vec![Action {
+            why: "it is needed".into(),
+            kind,
+        }]
+    }
+
+    fn llvm() -> Kind {
+        Kind::Apt(vec!["llvm-22-dev".into()])
+    }
+
+    #[test]
+    fn lists_are_fetched_once_and_what_they_then_name_is_installed() {
+        let done: RefCell<Vec<Kind>> = RefCell::default();
+        let plan = |tried: Tried| {
+            Ok(match (tried.lists, done.borrow().contains(&llvm())) {
+                (false, _) => action(Kind::AptLists),
+                (true, false) => action(llvm()),
+                (true, true) => Vec::new(),
+            })
+        };
+        let run = |action: &Action| {
+            done.borrow_mut().push(action.kind.clone());
+            Ok(())
+        };
+        carry_out(&host(), plan, |_| Ok(()), run).unwrap();
+        assert_eq!(done.into_inner(), [Kind::AptLists, llvm()]);
+    }
+
+    #[test]
+    fn an_update_that_fails_stops_only_a_machine_without_lists() {
+        let failed = || anyhow!("no network");
+        assert!(forgive(&Kind::AptLists, failed(), true).is_ok());
+        assert!(forgive(&Kind::AptLists, failed(), false).is_err());
+        assert!(forgive(&llvm(), failed(), true).is_err());
+    }
+
+    #[test]
+    fn what_was_installed_and_is_still_missing_ends_set_up() {
+        let mut runs = 0;
+        let run = |_: &Action| {
+            runs += 1;
+            Ok(())
+        };
+        let error = carry_out(&host(), |_| Ok(action(llvm())), |_| Ok(()), run).unwrap_err();
+        let told = error.to_string();
+        assert!(
+            told.contains("still this is missing") && told.contains("llvm-22-dev"),
+            "{told}"
+        );
+        assert_eq!(runs, 1);
+    }
+
+    #[test]
+    fn rustup_may_fail_where_the_distribution_has_it_and_nothing_runs_that_may_not() {
+        let plan = |tried: Tried| {
+            Ok(if tried.rustup_failed {
+                Vec::new()
+            } else {
+                action(Kind::Rustup)
+            })
+        };
+        carry_out(&host(), plan, |_| Ok(()), |_| Err(anyhow!("no network"))).unwrap();
+        let refused = carry_out(
+            &host(),
+            plan,
+            |_| Err(anyhow!("no root")),
+            |_| panic!("it may not run"),
+        );
+        assert_eq!(refused.unwrap_err().to_string(), "no root");
+    }
 }

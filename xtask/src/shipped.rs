@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::files;
 use crate::host::{copy_if_changed, output, run};
 
 /// What all installed programs of one architecture may take together (bytes). The aim is 15 MiB; this keeps what is reached.
@@ -42,7 +43,7 @@ fn build_id(program: &Path) -> Result<Option<String>> {
 }
 
 /// Where debuggers look for a build's symbols, below `/usr/lib/debug`.
-fn debug_name(id: &str) -> Result<PathBuf> {
+pub(crate) fn debug_name(id: &str) -> Result<PathBuf> {
     match id.split_at_checked(2) {
         Some((first, rest)) if !rest.is_empty() && id.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
             Ok(Path::new(".build-id").join(first).join(format!("{rest}.debug")))
@@ -68,7 +69,12 @@ pub(crate) fn name(program: &str, at: &Path) -> Result<()> {
 /// Prints what each program of a folder takes, and refuses more than is allowed.
 pub(crate) fn within_budget(folder: &Path) -> Result<()> {
     let mut sizes = Vec::new();
-    collect(folder, folder, &mut sizes)?;
+    for (path, meta) in files::tree(folder, |_| true)? {
+        // A second name takes nothing.
+        if meta.is_file() {
+            sizes.push((path.strip_prefix(folder)?.display().to_string(), meta.len()));
+        }
+    }
     sizes.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
     let (table, total) = table(&sizes);
     eprint!("{table}");
@@ -77,20 +83,6 @@ pub(crate) fn within_budget(folder: &Path) -> Result<()> {
             "all programs together take {total} bytes, and may take {BUDGET}: find what grew (nm --size-sort of the programs before they \
              were stripped, in target/release), or argue for another bound in xtask/src/shipped.rs"
         );
-    }
-    Ok(())
-}
-
-/// Files with their sizes. A second name takes nothing.
-fn collect(top: &Path, folder: &Path, sizes: &mut Vec<(String, u64)>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let path = entry?.path();
-        let meta = path.symlink_metadata()?;
-        if meta.is_dir() {
-            collect(top, &path, sizes)?;
-        } else if meta.is_file() {
-            sizes.push((path.strip_prefix(top)?.display().to_string(), meta.len()));
-        }
     }
     Ok(())
 }

@@ -97,7 +97,8 @@ fn everybody(
         let home = home.to_string_lossy();
         let mut arguments = arguments(options);
         arguments.extend(["--kept-for", home.as_ref()]);
-        heard(&home, people::apart(&arguments), tally, context)?;
+        let said = people::apart(&options.whose.root, &arguments);
+        heard(&home, said, tally, context)?;
     }
     kept(&target, None, options, tally, context)?;
     for spec in spec::all().map_err(InstallError::from)? {
@@ -124,18 +125,10 @@ fn everybody(
     Ok(())
 }
 
-fn arguments(options: &TeardownOptions) -> Vec<&str> {
+fn arguments(options: &TeardownOptions) -> Vec<&'static str> {
     let mut arguments = vec!["teardown", "--all", "--quiet"];
     arguments.extend(options.dry_run.then_some("--dry-run"));
     arguments.extend(options.json.then_some("--json"));
-    arguments.extend(
-        options
-            .whose
-            .root
-            .to_str()
-            .into_iter()
-            .flat_map(|root| ["--root", root]),
-    );
     arguments
 }
 
@@ -148,7 +141,7 @@ fn in_home(
 ) -> Result<(), CliError> {
     let mut arguments = arguments(options);
     arguments.push("--only-own");
-    let said = people::as_person(person, &arguments);
+    let said = people::as_person(person, &options.whose.root, &arguments);
     heard(&person.name, said, tally, context)
 }
 

@@ -138,16 +138,8 @@ fn of_person(
     options: &SetupOptions,
     context: &mut Context<'_>,
 ) -> Result<Vec<Listed>, CliError> {
-    let mut arguments = vec!["setup", "--detect", "--only-own", "--json"];
-    arguments.extend(
-        options
-            .whose
-            .root
-            .to_str()
-            .into_iter()
-            .flat_map(|root| ["--root", root]),
-    );
-    let said = people::as_person(person, &arguments);
+    let arguments = ["setup", "--detect", "--only-own", "--json"];
+    let said = people::as_person(person, &options.whose.root, &arguments);
     let (out, trouble) = match said {
         Ok(said) if matches!(said.status, Some(0 | 1)) => (said.out, None),
         Ok(said) => (said.out, Some(said.notes)),

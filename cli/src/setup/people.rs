@@ -78,9 +78,10 @@ pub(super) struct Said {
     pub(super) notes: String,
 }
 
-/// Runs this program with those arguments as that person and nobody else: no further groups, no variables but ours, no input.
-pub(super) fn as_person(person: &Person, arguments: &[&str]) -> std::io::Result<Said> {
-    let mut command = this_program(arguments)?;
+/// Runs this program with those arguments, on the host whose files begin at `root`, as that person and nobody else: no further groups,
+/// no variables but ours, no input.
+pub(super) fn as_person(person: &Person, root: &Path, arguments: &[&str]) -> std::io::Result<Said> {
+    let mut command = this_program(root, arguments)?;
     command.env("HOME", &person.home);
     if nix::unistd::geteuid().is_root() && person.uid != 0 {
         // Root's groups go with its user id.
@@ -90,13 +91,15 @@ pub(super) fn as_person(person: &Person, arguments: &[&str]) -> std::io::Result<
 }
 
 /// The same with this process's own rights: for what needs root's own state, and takes on the person's rights for each file.
-pub(super) fn apart(arguments: &[&str]) -> std::io::Result<Said> {
-    within(&mut this_program(arguments)?)
+pub(super) fn apart(root: &Path, arguments: &[&str]) -> std::io::Result<Said> {
+    within(&mut this_program(root, arguments)?)
 }
 
-fn this_program(arguments: &[&str]) -> std::io::Result<Command> {
+fn this_program(root: &Path, arguments: &[&str]) -> std::io::Result<Command> {
+    let root = std::path::absolute(root)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(arguments).env_clear().current_dir("/");
+    command.args(arguments).arg("--root").arg(root);
+    command.env_clear().current_dir("/");
     for name in [
         "DEFENSECLAW_CONFIG",
         "DEFENSECLAW_SOCKET",

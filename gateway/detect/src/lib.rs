@@ -17,6 +17,7 @@
 //! text.
 
 pub mod detector;
+mod expression;
 pub mod facts;
 pub mod line;
 mod literals;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use defenseclaw_model::package::pypi_name;
 use serde::Deserialize;
 
 use crate::error::FetchError;
@@ -109,17 +110,16 @@ fn simple(http: &Http, base: &str, wanted: &Wanted) -> Result<Release, FetchErro
 
 /// The version that a file's name tells: `NAME-VERSION-….whl`, `NAME-VERSION.tar.gz`.
 fn version_of(filename: &str, name: &str) -> Option<String> {
-    let normal = |text: &str| text.to_ascii_lowercase().replace(['_', '.'], "-");
     if let Some(stem) = filename.strip_suffix(".whl") {
         let mut parts = stem.split('-');
         let of = parts.next()?;
-        return (normal(of) == name).then(|| parts.next().map(str::to_owned))?;
+        return (pypi_name(of) == name).then(|| parts.next().map(str::to_owned))?;
     }
     let stem = [".tar.gz", ".zip"]
         .iter()
         .find_map(|end| filename.strip_suffix(end))?;
     let (of, version) = stem.rsplit_once('-')?;
-    (normal(of) == name).then(|| version.to_owned())
+    (pypi_name(of) == name).then(|| version.to_owned())
 }
 
 /// A file's address is often given relative to the list's.

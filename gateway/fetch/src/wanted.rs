@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use defenseclaw_model::package::pypi_name;
+
 /// Where packages come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Registry {
@@ -101,7 +103,7 @@ impl FromStr for Wanted {
             ));
         }
         let name = match registry {
-            Registry::Pypi => name.to_ascii_lowercase().replace(['_', '.'], "-"),
+            Registry::Pypi => pypi_name(name),
             Registry::Npm | Registry::Crates => name.to_owned(),
         };
         Ok(Self {

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use defenseclaw_harness::install::spec::Spec;
+use defenseclaw_model::package::pypi_name;
 use serde_json::Value;
 
 use crate::files::{Bounds, MAX_PACKAGE_LIST, MAX_SETTINGS};
@@ -17,62 +18,81 @@ use crate::walk;
 /// How far above a program its package's `package.json` may lie: `bin/x.js`, `dist/bin/x.js`.
 const MAX_UP: usize = 5;
 
-/// What is installed for one base: a home, or the host.
-pub(crate) struct Installs<'a> {
+/// What is the same for every harness.
+pub(crate) struct Host<'a> {
+    /// Where programs lie.
     pub(crate) programs: &'a Programs,
-    pub(crate) bounds: Bounds,
     /// Where the host's files begin.
     pub(crate) root: &'a Path,
     /// Versions by name of the packages that the host's package manager has installed.
-    pub(crate) host_packages: &'a BTreeMap<String, String>,
+    pub(crate) packages: BTreeMap<String, String>,
 }
 
-impl Installs<'_> {
-    /// The installations of a harness below a base.
-    pub(crate) fn of(&self, spec: &Spec, base: &Base, troubles: &mut Vec<Trouble>) -> Vec<Item> {
-        let Some(program) = self.programs.connectors.get(&spec.connector) else {
-            return Vec::new();
-        };
-        let mut found = Vec::new();
-        self.packages(spec, program, base, troubles, &mut found);
-        self.distributions(spec, program, base, troubles, &mut found);
-        self.versions(spec, program, base, troubles, &mut found);
-        if base.scope == Scope::System {
-            self.host(spec, program, &mut found);
-        }
-        self.programs(spec, program, base, troubles, &mut found);
-        found
+/// The look for installations of one harness in one base: a home, or the host.
+pub(crate) struct Installs<'a> {
+    host: &'a Host<'a>,
+    spec: &'a Spec,
+    program: &'a Program,
+    base: &'a Base,
+    troubles: &'a mut Vec<Trouble>,
+    found: Vec<Item>,
+}
+
+impl<'a> Installs<'a> {
+    /// `None`: nothing is known of the harness's programs.
+    pub(crate) fn of(
+        host: &'a Host<'a>,
+        spec: &'a Spec,
+        base: &'a Base,
+        troubles: &'a mut Vec<Trouble>,
+    ) -> Option<Self> {
+        Some(Self {
+            host,
+            spec,
+            program: host.programs.connectors.get(&spec.connector)?,
+            base,
+            troubles,
+            found: Vec::new(),
+        })
     }
 
-    fn expand(&self, pattern: &Pattern, base: &Base, troubles: &mut Vec<Trouble>) -> Vec<walk::Found> {
-        let from = match (pattern.in_home, base.scope) {
-            (true, Scope::User) => &base.path,
-            (false, Scope::System) => self.root,
+    /// All of them.
+    pub(crate) fn all(mut self) -> Vec<Item> {
+        self.packages();
+        self.distributions();
+        self.versions();
+        if self.base.scope == Scope::System {
+            self.packaged();
+        }
+        self.programs();
+        self.found
+    }
+
+    /// A harness that is not installed here, but of which something lies in a home.
+    pub(crate) fn traces(self) -> Option<Item> {
+        let traces = self.spec.detect.traces.iter();
+        let path = traces
+            .map(|trace| self.base.path.join(trace))
+            .find(|path| path.symlink_metadata().is_ok())?;
+        Some(self.item(&path, "traces", (&path, "")))
+    }
+
+    fn expand(&mut self, pattern: &Pattern) -> Vec<walk::Found> {
+        let from = match (pattern.in_home, self.base.scope) {
+            (true, Scope::User) => &self.base.path,
+            (false, Scope::System) => self.host.root,
             _ => return Vec::new(),
         };
-        walk::expand(from, &pattern.components, &self.bounds, troubles)
+        walk::expand(from, &pattern.components, &self.base.bounds, self.troubles)
     }
 
     /// npm packages, and folders of the harness with a `package.json`.
-    fn packages(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        base: &Base,
-        troubles: &mut Vec<Trouble>,
-        found: &mut Vec<Item>,
-    ) {
-        for pattern in &self.programs.node {
-            for folder in self.expand(pattern, base, troubles) {
+    fn packages(&mut self) {
+        let program = self.program;
+        for pattern in &self.host.programs.node {
+            for folder in self.expand(pattern) {
                 for name in &program.npm {
-                    self.package(
-                        spec,
-                        program,
-                        (&folder.path.join(name), base.scope),
-                        "npm",
-                        troubles,
-                        found,
-                    );
+                    self.package(&folder.path.join(name), "npm");
                 }
             }
         }
@@ -82,64 +102,48 @@ impl Installs<'_> {
             } else {
                 "package"
             };
-            for folder in self.expand(pattern, base, troubles) {
-                self.package(spec, program, (&folder.path, base.scope), how, troubles, found);
+            for folder in self.expand(pattern) {
+                self.package(&folder.path, how);
             }
         }
     }
 
-    fn package(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        (folder, scope): (&Path, Scope),
-        how: &str,
-        troubles: &mut Vec<Trouble>,
-        found: &mut Vec<Item>,
-    ) {
+    fn package(&mut self, folder: &Path, how: &str) {
         let manifest = folder.join("package.json");
-        let text = match self.bounds.text(&manifest, MAX_SETTINGS) {
+        let text = match self.base.bounds.text(&manifest, MAX_SETTINGS) {
             Ok(None) => return,
             Ok(Some((text, _))) => text,
             Err(trouble) => {
-                troubles.push(trouble);
+                self.troubles.push(trouble);
                 return;
             }
         };
         let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| {
             let message = format!("It is no valid JSON, so that the version is not known: {error}");
-            troubles.push(Trouble::new(manifest.display().to_string(), "invalid", message));
+            self.troubles
+                .push(Trouble::new(manifest.display().to_string(), "invalid", message));
             Value::Null
         });
         let text_at = |key: &str| value.get(key).and_then(Value::as_str).map(tidy::name);
-        let version = text_at("version");
-        let package = (how == "npm").then(|| Package {
-            registry: "npm".to_owned(),
-            name: text_at("name").unwrap_or_else(|| program.npm.first().cloned().unwrap_or_default()),
-            version: version.clone(),
-        });
-        let mut item = self.item(spec, program, (folder, scope), how, (folder, ""));
-        item.version = version;
-        set_package(&mut item, package);
-        found.push(item);
+        let mut item = self.item(folder, how, (folder, ""));
+        item.version = text_at("version");
+        if how == "npm" {
+            let first = || self.program.npm.first().cloned().unwrap_or_default();
+            set_package(&mut item, "npm", text_at("name").unwrap_or_else(first));
+        }
+        self.found.push(item);
     }
 
     /// Python distributions: `NAME-VERSION.dist-info`, where `-` and `.` of a name are written `_`.
-    fn distributions(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        base: &Base,
-        troubles: &mut Vec<Trouble>,
-        found: &mut Vec<Item>,
-    ) {
+    fn distributions(&mut self) {
+        let program = self.program;
         if program.pypi.is_empty() {
             return;
         }
-        for pattern in &self.programs.python {
-            for folder in self.expand(pattern, base, troubles) {
-                let (names, trouble) = self.bounds.names(&folder.path);
-                troubles.extend(trouble);
+        for pattern in &self.host.programs.python {
+            for folder in self.expand(pattern) {
+                let (names, trouble) = self.base.bounds.names(&folder.path);
+                self.troubles.extend(trouble);
                 for name in names {
                     let shown = name.to_string_lossy();
                     let Some((written, version)) = shown
@@ -148,45 +152,32 @@ impl Installs<'_> {
                     else {
                         continue;
                     };
-                    let Some(known) = program.pypi.iter().find(|known| plain(known) == plain(written)) else {
+                    let is = |known: &&String| pypi_name(known) == pypi_name(written);
+                    let Some(known) = program.pypi.iter().find(is) else {
                         continue;
                     };
-                    let path = folder.path.join(&name);
-                    let mut item =
-                        self.item(spec, program, (&path, base.scope), "pypi", (&folder.path, known));
+                    let mut item = self.item(&folder.path.join(&name), "pypi", (&folder.path, known));
                     item.version = Some(tidy::name(version));
-                    let package = Package {
-                        registry: "pypi".to_owned(),
-                        name: known.clone(),
-                        version: item.version.clone(),
-                    };
-                    set_package(&mut item, Some(package));
-                    found.push(item);
+                    set_package(&mut item, "pypi", known.clone());
+                    self.found.push(item);
                 }
             }
         }
     }
 
     /// Folders or files that a harness's own installer calls after the version. The newest is the one that is in use.
-    fn versions(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        base: &Base,
-        troubles: &mut Vec<Trouble>,
-        found: &mut Vec<Item>,
-    ) {
-        for pattern in &program.versions {
+    fn versions(&mut self) {
+        for pattern in &self.program.versions {
             let mut there = Vec::new();
-            for one in self.expand(pattern, base, troubles) {
+            for one in self.expand(pattern) {
                 let version = one.stars.last().cloned().unwrap_or_default();
                 if !version.starts_with(|c: char| c.is_ascii_digit()) {
                     continue;
                 }
-                match self.bounds.stat(&one.path) {
+                match self.base.bounds.stat(&one.path) {
                     Ok(Some(stat)) => there.push((stat.modified_ns, one.path, version)),
                     Ok(None) => {}
-                    Err(trouble) => troubles.push(trouble),
+                    Err(trouble) => self.troubles.push(trouble),
                 }
             }
             there.sort();
@@ -194,47 +185,36 @@ impl Installs<'_> {
             for (i, (_, path, version)) in there.into_iter().rev().enumerate() {
                 let named = if i == 0 { pattern.written() } else { path.clone() };
                 let key = if i == 0 {
-                    base.path.display().to_string()
+                    self.base.path.display().to_string()
                 } else {
                     String::new()
                 };
-                let mut item = self.item(spec, program, (&path, base.scope), "native", (&named, &key));
+                let mut item = self.item(&path, "native", (&named, &key));
                 item.version = Some(tidy::name(&version));
-                found.push(item);
+                self.found.push(item);
             }
         }
     }
 
-    fn host(&self, spec: &Spec, program: &Program, found: &mut Vec<Item>) {
-        for name in &program.dpkg {
-            let Some(version) = self.host_packages.get(name) else {
+    /// Packages of the host's package manager.
+    fn packaged(&mut self) {
+        for name in &self.program.dpkg {
+            let Some(version) = self.host.packages.get(name) else {
                 continue;
             };
-            let status = self.root.join(DPKG_STATUS);
-            let mut item = self.item(spec, program, (&status, Scope::System), "dpkg", (&status, name));
+            let status = self.host.root.join(DPKG_STATUS);
+            let mut item = self.item(&status, "dpkg", (&status, name));
             item.version = Some(tidy::name(version));
-            let package = Package {
-                registry: "deb".to_owned(),
-                name: name.clone(),
-                version: item.version.clone(),
-            };
-            set_package(&mut item, Some(package));
-            found.push(item);
+            set_package(&mut item, "deb", name.clone());
+            self.found.push(item);
         }
     }
 
     /// Programs by name, unless they lead into something that was found already.
-    fn programs(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        base: &Base,
-        troubles: &mut Vec<Trouble>,
-        found: &mut Vec<Item>,
-    ) {
-        for pattern in &self.programs.folders {
-            for folder in self.expand(pattern, base, troubles) {
-                for name in &spec.detect.programs {
+    fn programs(&mut self) {
+        for pattern in &self.host.programs.folders {
+            for folder in self.expand(pattern) {
+                for name in &self.spec.detect.programs {
                     let path = folder.path.join(name);
                     let Ok(metadata) = std::fs::metadata(&path) else {
                         continue;
@@ -243,106 +223,78 @@ impl Installs<'_> {
                         continue;
                     }
                     let real = path.canonicalize().unwrap_or_else(|_| path.clone());
-                    let packaged = self.host_packages_own(program, &real);
-                    if packaged
-                        || known(found, &real)
-                        || self.in_package(spec, program, (&real, base.scope), found)
-                    {
+                    if self.host_packages_own(&real) || self.known(&real) || self.in_package(&real) {
                         continue;
                     }
-                    found.push(self.item(spec, program, (&path, base.scope), "program", (&path, "")));
+                    self.found.push(self.item(&path, "program", (&path, "")));
                 }
             }
         }
     }
 
     /// Whether a program in a folder of the host's package manager belongs to a package that was found.
-    fn host_packages_own(&self, program: &Program, real: &Path) -> bool {
-        let local = self.root.join("usr/local");
-        let own = real.starts_with(self.root.join("usr")) || real.starts_with(self.root.join("opt"));
-        own && !real.starts_with(local)
-            && program
-                .dpkg
-                .iter()
-                .any(|name| self.host_packages.contains_key(name))
+    fn host_packages_own(&self, real: &Path) -> bool {
+        let local = self.host.root.join("usr/local");
+        let own =
+            real.starts_with(self.host.root.join("usr")) || real.starts_with(self.host.root.join("opt"));
+        let mut names = self.program.dpkg.iter();
+        own && !real.starts_with(local) && names.any(|name| self.host.packages.contains_key(name))
+    }
+
+    /// Whether a program lies in something that was found.
+    fn known(&self, real: &Path) -> bool {
+        self.found.iter().any(|item| {
+            let path = PathBuf::from(&item.path);
+            let path = path.canonicalize().unwrap_or(path);
+            real.starts_with(path)
+        })
     }
 
     /// A program that lies in an npm package whose folder the table does not name.
-    fn in_package(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        (real, scope): (&Path, Scope),
-        found: &mut Vec<Item>,
-    ) -> bool {
-        for folder in real.ancestors().skip(1).take(MAX_UP) {
-            if !program.npm.iter().any(|name| folder.ends_with(name)) {
-                continue;
-            }
-            let before = found.len();
-            self.package(spec, program, (folder, scope), "npm", &mut Vec::new(), found);
-            return found.len() > before;
-        }
-        false
+    fn in_package(&mut self, real: &Path) -> bool {
+        let is_package = |folder: &&Path| self.program.npm.iter().any(|name| folder.ends_with(name));
+        let Some(folder) = real.ancestors().skip(1).take(MAX_UP).find(is_package) else {
+            return false;
+        };
+        let (found, troubles) = (self.found.len(), self.troubles.len());
+        self.package(folder, "npm");
+        // It is the program that is told then.
+        self.troubles.truncate(troubles);
+        self.found.len() > found
     }
 
-    fn item(
-        &self,
-        spec: &Spec,
-        program: &Program,
-        (path, scope): (&Path, Scope),
-        how: &str,
-        (named, key): (&Path, &str),
-    ) -> Item {
+    fn item(&self, path: &Path, how: &str, (named, key): (&Path, &str)) -> Item {
         let (shown, named) = (path.display().to_string(), named.display().to_string());
-        let key = format!("{how} {key}");
-        let mut item = Item::new(ItemKind::Harness, &spec.connector, &shown, scope, (&named, &key));
-        item.connectors = vec![spec.connector.clone()];
-        if let Ok(Some(stat)) = self.bounds.stat(path) {
+        let (connector, key) = (&self.spec.connector, format!("{how} {key}"));
+        let (kind, scope) = (ItemKind::Harness, self.base.scope);
+        let mut item = Item::new(kind, connector, &shown, scope, (&named, &key));
+        item.connectors = vec![connector.clone()];
+        if let Ok(Some(stat)) = self.base.bounds.stat(path) {
             item.owner_uid = Some(stat.owner);
             item.modified_ns = Some(stat.modified_ns);
             item.link = stat.link;
             item.size = (!stat.is_dir && how != "dpkg").then_some(stat.size);
         }
         item.details = Details::Harness {
-            product: spec.title.clone(),
-            supplier: program.supplier.clone(),
+            product: self.spec.title.clone(),
+            supplier: self.program.supplier.clone(),
             how: how.to_owned(),
             package: None,
         };
         item
     }
-
-    /// A harness that is not installed here, but of which something lies in a home.
-    pub(crate) fn traces(&self, spec: &Spec, base: &Base) -> Option<Item> {
-        let program = self.programs.connectors.get(&spec.connector)?;
-        let trace = spec.detect.traces.iter().find(|trace| {
-            let path = base.path.join(trace);
-            path.symlink_metadata().is_ok()
-        })?;
-        let path = base.path.join(trace);
-        Some(self.item(spec, program, (&path, base.scope), "traces", (&path, "")))
-    }
 }
 
-fn set_package(item: &mut Item, found: Option<Package>) {
+/// Says which package an installation is, in the version that was found.
+fn set_package(item: &mut Item, registry: &str, name: String) {
+    let version = item.version.clone();
     if let Details::Harness { package, .. } = &mut item.details {
-        *package = found;
+        *package = Some(Package {
+            registry: registry.to_owned(),
+            name,
+            version,
+        });
     }
-}
-
-/// Whether a program lies in something that was found.
-fn known(found: &[Item], real: &Path) -> bool {
-    found.iter().any(|item| {
-        let path = PathBuf::from(&item.path);
-        let path = path.canonicalize().unwrap_or(path);
-        real.starts_with(path)
-    })
-}
-
-/// A distribution's name as registries compare it: lower case, with one kind of dash.
-fn plain(name: &str) -> String {
-    name.to_ascii_lowercase().replace(['-', '.'], "_")
 }
 
 /// Where dpkg keeps what is installed, below the root.
@@ -392,11 +344,5 @@ mod tests {
         let found = installed(status);
         assert_eq!(found.get("cursor").map(String::as_str), Some("2.4.1"));
         assert_eq!(found.len(), 1);
-    }
-
-    #[test]
-    fn names_of_distributions_are_compared_as_registries_do() {
-        assert_eq!(plain("OpenHands-AI"), plain("openhands_ai"));
-        assert_ne!(plain("openhands"), plain("openhands_ai"));
     }
 }

@@ -218,22 +218,21 @@ impl<'a> Survey<'a> {
         bases: &[Base],
         troubles: &mut Vec<Trouble>,
     ) -> Result<Vec<Item>, SurveyError> {
-        let host_packages = installs::host_packages(&self.root, troubles);
+        let host = installs::Host {
+            programs,
+            root: &self.root,
+            packages: installs::host_packages(&self.root, troubles),
+        };
         let mut items = Vec::new();
         for spec in spec::all()? {
             let mut own = Vec::new();
-            let of = |base: &Base| Installs {
-                programs,
-                bounds: base.bounds.clone(),
-                root: &self.root,
-                host_packages: &host_packages,
-            };
             for base in bases.iter().filter(|base| base.scope != Scope::Project) {
-                own.extend(of(base).of(spec, base, troubles));
+                let look = Installs::of(&host, spec, base, troubles);
+                own.extend(look.into_iter().flat_map(Installs::all));
             }
             if own.is_empty() {
                 let homes = bases.iter().filter(|base| base.scope == Scope::User);
-                own.extend(homes.filter_map(|base| of(base).traces(spec, base)));
+                own.extend(homes.filter_map(|base| Installs::of(&host, spec, base, troubles)?.traces()));
             }
             items.extend(own);
         }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use defenseclaw_artifact::Manifest;
+use defenseclaw_model::package::pypi_name;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -248,7 +249,6 @@ fn pypi(wanted: &Wanted, venv: &Path) -> Option<Installed> {
         .join("bin")
         .join(wanted.program.as_deref().unwrap_or(&wanted.name));
     program.metadata().ok().filter(fs::Metadata::is_file)?;
-    let plain = |name: &str| name.to_ascii_lowercase().replace(['-', '.'], "_");
     let packages = entries(&venv.join("lib")).map(|python| python.join("site-packages"));
     let info = packages
         .flat_map(|packages| entries(&packages))
@@ -259,7 +259,7 @@ fn pypi(wanted: &Wanted, venv: &Path) -> Option<Installed> {
                 .strip_suffix(".dist-info")?
                 .to_owned();
             let (name, version) = name.rsplit_once('-')?;
-            (plain(name) == plain(&wanted.name)).then(|| (entry.clone(), version.to_owned()))
+            (pypi_name(name) == pypi_name(&wanted.name)).then(|| (entry.clone(), version.to_owned()))
         });
     let (info, version) = info?;
     if !fits(wanted.version.as_deref(), &version) {

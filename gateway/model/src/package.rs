@@ -157,9 +157,36 @@ pub struct PackageFact {
     pub unreachable: PackageAnswer,
 }
 
+/// The name of a Python package as its registry compares names: in lower case, with one hyphen for each run of `-`, `_` and `.` (PEP 503).
+/// Indexes, folders of installed packages and people each write it in another way.
+pub fn pypi_name(written: &str) -> String {
+    let mut name = String::with_capacity(written.len());
+    for letter in written.chars() {
+        match letter {
+            '-' | '_' | '.' if name.ends_with('-') => {}
+            '-' | '_' | '.' => name.push('-'),
+            letter => name.push(letter.to_ascii_lowercase()),
+        }
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_python_packages_are_compared_as_their_registry_does() {
+        for written in [
+            "Friendly-Bard",
+            "friendly_bard",
+            "FRIENDLY.BARD",
+            "friendly._-.bard",
+        ] {
+            assert_eq!(pypi_name(written), "friendly-bard");
+        }
+        assert_ne!(pypi_name("friendlybard"), pypi_name("friendly-bard"));
+    }
 
     #[test]
     fn names_are_those_of_the_json() {

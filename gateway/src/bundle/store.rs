@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use defenseclaw_artifact::MAX_BUNDLE;
@@ -15,6 +14,7 @@ use defenseclaw_model::record::RecordBody;
 use serde::{Deserialize, Serialize};
 
 use super::BundleFault;
+use crate::files;
 
 /// The files' names in the state folder.
 const STATE: &str = "bundle-state.json";
@@ -126,7 +126,7 @@ impl Store {
     pub(super) fn go_back(&self) -> Result<(), BundleFault> {
         let (from, to) = (self.folder.join(PREVIOUS), self.folder.join(CURRENT));
         fs::rename(&from, &to)
-            .and_then(|()| sync(&self.folder))
+            .and_then(|()| files::sync(&self.folder))
             .map_err(|error| fault("replace", &to, &error))
     }
 }
@@ -175,25 +175,6 @@ fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, BundleFault> {
     Ok(Some(bytes))
 }
 
-/// Replaces a file whole: whoever reads it, after a power loss too, finds the old one or the new one.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), BundleFault> {
-    let failed = |error: std::io::Error| fault("write", path, &error);
-    let new = path.with_extension("new");
-    let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)
-        .map_err(failed)?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| fs::rename(&new, path))
-        .and_then(|()| sync(path.parent().unwrap_or(Path::new("."))))
-        .map_err(failed)
-}
-
-fn sync(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
+    files::replace(path, bytes).map_err(|error| fault("write", path, &error))
 }

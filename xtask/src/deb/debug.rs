@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use super::elf;
 use super::stage::{EXECUTABLE, PLAIN, Stage};
 use crate::host::Host;
+use crate::shipped::debug_name;
 
 /// Puts a program of the folder `programs` into the package, and its symbols, which the build has laid beside, into the other one.
 /// Gives its build id if there were any.
@@ -37,11 +38,4 @@ pub(crate) fn add(
     let to = PathBuf::from("/usr/lib/debug").join(name);
     symbols.copy(&apart, &to.display().to_string(), PLAIN)?;
     Ok(Some(id))
-}
-
-fn debug_name(id: &str) -> Result<PathBuf> {
-    let (first, rest) = id
-        .split_at_checked(2)
-        .with_context(|| format!("{id:?} is no build id"))?;
-    Ok(Path::new(".build-id").join(first).join(format!("{rest}.debug")))
 }

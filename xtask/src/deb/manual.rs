@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use super::stage::{PLAIN, Stage};
+use crate::files;
 use crate::host::{Host, run, step};
 
 /// The page of the configuration.
@@ -25,8 +26,7 @@ pub(crate) fn write(host: &Host) -> Result<PathBuf> {
         run(Command::new(host.target.join("debug/examples/manual")).arg(&folder))
     })?;
     let man = folder.join("man");
-    for entry in fs::read_dir(host.root.join("packaging/man"))? {
-        let path = entry?.path();
+    for path in files::within(&host.root.join("packaging/man"))? {
         let name = path.file_name().context("a page without a name")?;
         fs::copy(&path, man.join(name)).with_context(|| format!("cannot copy {}", path.display()))?;
     }
@@ -37,14 +37,7 @@ pub(crate) fn write(host: &Host) -> Result<PathBuf> {
 
 /// Puts them where `man` and the shells look.
 pub(crate) fn install(stage: &Stage, folder: &Path) -> Result<()> {
-    let names = |part: &str| -> Result<Vec<PathBuf>> {
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(folder.join(part))? {
-            paths.push(entry?.path());
-        }
-        paths.sort();
-        Ok(paths)
-    };
+    let names = |part: &str| files::within(&folder.join(part));
     for page in names("man")? {
         let name = page.file_name().unwrap_or_default().to_string_lossy();
         let section = name.rsplit('.').next().unwrap_or_default();

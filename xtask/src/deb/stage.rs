@@ -1,7 +1,7 @@
-//! A package's files before they become one: every byte, mode and time is decided here, so that the package is the same
-//! wherever it is made.
+//! A package's files before they become one: every mode and time is decided here, so that packing the same files gives the same
+//! package, wherever and whenever.
 
-use std::fs::{self, FileTimes, OpenOptions};
+use std::fs::{self, FileTimes, Metadata, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::files;
 use crate::host::{output, run};
 
 /// Of programs and maintainer scripts, and of folders.
@@ -89,33 +90,16 @@ impl Stage {
         symlink(target, &at).with_context(|| format!("cannot link {}", at.display()))
     }
 
-    /// Every path below, sorted, `DEBIAN` left out.
-    fn paths(&self) -> Result<Vec<PathBuf>> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.root.clone()];
-        while let Some(folder) = folders.pop() {
-            let entries =
-                fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-            for entry in entries {
-                let path = entry?.path();
-                if path == self.root.join("DEBIAN") {
-                    continue;
-                }
-                if path.symlink_metadata()?.is_dir() {
-                    folders.push(path.clone());
-                }
-                found.push(path);
-            }
-        }
-        found.sort();
-        Ok(found)
+    /// Every path below, `DEBIAN` left out.
+    fn paths(&self) -> Result<Vec<(PathBuf, Metadata)>> {
+        let control = self.root.join("DEBIAN");
+        files::tree(&self.root, |path| path != control)
     }
 
     /// As Debian counts it: each file in whole KiB, everything else one.
     pub(crate) fn installed_size(&self) -> Result<u64> {
         let mut total = 0;
-        for path in self.paths()? {
-            let meta = path.symlink_metadata()?;
+        for (_, meta) in self.paths()? {
             total += if meta.is_file() {
                 meta.size().div_ceil(1024)
             } else {
@@ -129,8 +113,8 @@ impl Stage {
     fn write_lists(&self) -> Result<()> {
         let mut sums = String::new();
         let mut conffiles = String::new();
-        for path in self.paths()? {
-            if !path.symlink_metadata()?.is_file() {
+        for (path, meta) in self.paths()? {
+            if !meta.is_file() {
                 continue;
             }
             let name = path
@@ -155,12 +139,12 @@ impl Stage {
     pub(crate) fn pack(&self, control: &str, to: &Path) -> Result<()> {
         self.write("DEBIAN/control", control.as_bytes(), PLAIN)?;
         self.write_lists()?;
-        let mut paths = self.paths()?;
-        paths.push(self.root.join("DEBIAN"));
-        paths.push(self.root.clone());
-        for entry in fs::read_dir(self.root.join("DEBIAN"))? {
-            paths.push(entry?.path());
-        }
+        let mut paths = vec![self.root.clone()];
+        paths.extend(
+            files::tree(&self.root, |_| true)?
+                .into_iter()
+                .map(|(path, _)| path),
+        );
         let seconds = u64::try_from(self.epoch).context("the changelog's date is before 1970")?;
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         // The deepest first: a file's own change makes its folder new.

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Class, Hir, HirKind};
+
+use crate::expression::states;
 
 /// Largest expression, in states of its automaton.
 const MAX_STATES: usize = 1 << 14;
@@ -68,26 +69,6 @@ fn compile(text: &str) -> Option<Regex> {
         .size_limit(MAX_BYTES)
         .build()
         .ok()
-}
-
-/// About how many states an expression has once its repetitions are written out. The parser bounds the nesting.
-fn states(hir: &Hir) -> usize {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => 1,
-        HirKind::Literal(literal) => literal.0.len(),
-        HirKind::Class(Class::Bytes(class)) => class.ranges().len().max(1),
-        HirKind::Class(Class::Unicode(class)) => class.ranges().len().saturating_mul(4).max(1),
-        HirKind::Repetition(repetition) => {
-            let times = repetition.max.unwrap_or(repetition.min.saturating_add(1)).max(1);
-            states(&repetition.sub)
-                .saturating_add(1)
-                .saturating_mul(times as usize)
-        }
-        HirKind::Capture(capture) => states(&capture.sub).saturating_add(2),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => {
-            parts.iter().map(states).fold(1, usize::saturating_add)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use defenseclaw_model::decision::Severity;
 use serde_json::Value;
 
 use super::content::line_of;
-use super::skill::split_tools;
+use super::skill::listed;
 use super::{Pass, Told};
 
 const ALLOWS: Told = (
@@ -139,16 +139,7 @@ impl Pass<'_> {
 
     /// What a document is allowed by its own settings, as far as no honest one needs it.
     pub(super) fn granted(&mut self, tools: &Value, at: (&str, u32)) {
-        let listed: Vec<String> = match tools {
-            Value::String(text) => split_tools(text),
-            Value::Array(items) => items
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            _ => Vec::new(),
-        };
-        for entry in listed.iter().take(MAX_ENTRIES) {
+        for entry in listed(tools).iter().take(MAX_ENTRIES) {
             if grant_of(entry) == Grant::Private {
                 let message = "It lets itself into files that are not the project's".to_owned();
                 self.tell(REACHES_PRIVATE, at, message, entry);

@@ -85,6 +85,34 @@ const REGISTRIES: &[&str] = &[
     "127.0.0.1",
 ];
 
+/// Hosts of those who make models, or sell what others have made: an address of a model there is where it points by itself.
+const MODELS: &[&str] = &[
+    "anthropic.com",
+    "openai.com",
+    "chatgpt.com",
+    "googleapis.com",
+    "azure.com",
+    "amazonaws.com",
+    "openrouter.ai",
+    "mistral.ai",
+    "deepseek.com",
+    "x.ai",
+    "groq.com",
+    "githubcopilot.com",
+    "github.com",
+    "cloudflare.com",
+    "vercel.sh",
+    "huggingface.co",
+    "together.xyz",
+    "fireworks.ai",
+    "z.ai",
+    "moonshot.cn",
+    "moonshot.ai",
+    "bigmodel.cn",
+    "dashscope.aliyuncs.com",
+    "perplexity.ai",
+];
+
 /// In what way a host is nearly another.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Likeness {
@@ -113,6 +141,11 @@ pub(super) fn host_of(url: &str) -> Option<String> {
 pub(super) fn is_below(host: &str, known: &str) -> bool {
     host.strip_suffix(known)
         .is_some_and(|before| before.is_empty() || before.ends_with('.'))
+}
+
+/// Whether a host is one of those who make or sell models.
+pub(super) fn is_of_models(host: &str) -> bool {
+    MODELS.iter().any(|known| is_below(host, known))
 }
 
 /// Whether an address is a registry that everyone uses.

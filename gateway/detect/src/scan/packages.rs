@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::facts::Program;
+use defenseclaw_model::package::pypi_name;
 use defenseclaw_model::scan::ScanFinding;
 use serde::Deserialize;
 
@@ -371,13 +372,11 @@ pub(crate) fn package(word: &str, registry: Registry, run: bool, line: u32) -> O
                     .is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
         }
     };
-    let lower = name.trim().to_ascii_lowercase();
     Some(Package {
         registry,
-        name: if registry == Registry::Pypi {
-            lower.replace(['_', '.'], "-")
-        } else {
-            lower
+        name: match registry {
+            Registry::Pypi => pypi_name(name.trim()),
+            Registry::Npm => name.trim().to_ascii_lowercase(),
         },
         pinned,
         run,

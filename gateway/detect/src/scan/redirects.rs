@@ -51,34 +51,6 @@ const MAKERS: &[&str] = &[
     "openrouter",
 ];
 
-/// Hosts of theirs.
-const OF_MAKERS: &[&str] = &[
-    "anthropic.com",
-    "openai.com",
-    "chatgpt.com",
-    "googleapis.com",
-    "azure.com",
-    "amazonaws.com",
-    "openrouter.ai",
-    "mistral.ai",
-    "deepseek.com",
-    "x.ai",
-    "groq.com",
-    "githubcopilot.com",
-    "github.com",
-    "cloudflare.com",
-    "vercel.sh",
-    "huggingface.co",
-    "together.xyz",
-    "fireworks.ai",
-    "z.ai",
-    "moonshot.cn",
-    "moonshot.ai",
-    "bigmodel.cn",
-    "dashscope.aliyuncs.com",
-    "perplexity.ai",
-];
-
 /// Variables that name a program or a file that programs believe.
 const PROGRAMS: &[&str] = &[
     "PAGER",
@@ -190,7 +162,7 @@ fn elsewhere(url: &str) -> Option<String> {
         || host
             .parse::<std::net::Ipv4Addr>()
             .is_ok_and(|address| address.is_private() || address.is_loopback());
-    let made = OF_MAKERS.iter().any(|maker| names::is_below(&host, maker));
+    let made = names::is_of_models(&host);
     (!here && !made).then_some(host)
 }
 

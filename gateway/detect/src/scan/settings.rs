@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::commands::Place;
 use super::content::{automatic, line_of};
-use super::{Pass, Told};
+use super::{Pass, Told, names};
 
 const INJECTED: Told = (
     "settings.code-by-variable",
@@ -79,20 +79,6 @@ const FROM_LINK: Told = (
     72,
     "Take the server from a registry, with its version",
 );
-
-/// Hosts of model makers: a base address there is where it points by itself.
-const MODEL_HOSTS: &[&str] = &[
-    "anthropic.com",
-    "openai.com",
-    "googleapis.com",
-    "azure.com",
-    "amazonaws.com",
-    "openrouter.ai",
-    "mistral.ai",
-    "deepseek.com",
-    "x.ai",
-    "groq.com",
-];
 
 /// Registries that everyone uses.
 const REGISTRIES: &[&str] = &[
@@ -364,14 +350,7 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
         && !["localhost", "127.0.0.1", "[::1]", "host.docker.internal", "://$"]
             .iter()
             .any(|here| lower.contains(here));
-    let at_one_of = |hosts: &[&str]| {
-        let host = lower.split_once("://").map_or("", |(_, rest)| rest);
-        let host = host.split(['/', ':']).next().unwrap_or_default();
-        hosts.iter().any(|known| {
-            host.strip_suffix(known)
-                .is_some_and(|before| before.is_empty() || before.ends_with('.'))
-        })
-    };
+    let host = names::host_of(&lower).unwrap_or_default();
     let code = match upper.as_str() {
         "LD_PRELOAD"
         | "LD_AUDIT"
@@ -425,7 +404,7 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
             .iter()
             .any(|end| upper.ends_with(end))
         && remote
-        && !at_one_of(MODEL_HOSTS)
+        && !names::is_of_models(&host)
     {
         return Some((
             REDIRECTED,
@@ -434,15 +413,7 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
     }
     if matches!(upper.as_str(), "HTTP_PROXY" | "HTTPS_PROXY" | "ALL_PROXY") && remote {
         // A name is mostly a company's own; an address that everyone can reach is not.
-        let address = lower.split_once("://").map_or("", |(_, rest)| rest);
-        let address = address
-            .rsplit('@')
-            .next()
-            .unwrap_or_default()
-            .split(['/', ':'])
-            .next()
-            .unwrap_or_default();
-        let public = address
+        let public = host
             .parse::<std::net::Ipv4Addr>()
             .is_ok_and(|address| !address.is_private());
         let (id, category, _, confidence, remedy) = PROXIED;
@@ -474,7 +445,7 @@ fn variable(name: &str, value: &str) -> Option<(Told, &'static str)> {
             | "GOPROXY"
             | "CARGO_REGISTRIES_CRATES_IO_INDEX"
     );
-    if registry && remote && !at_one_of(REGISTRIES) {
+    if registry && remote && !REGISTRIES.iter().any(|known| names::is_below(&host, known)) {
         return Some((
             OTHER_SOURCE,
             "A variable has packages taken from another registry",
@@ -493,6 +464,7 @@ mod tests {
             ("NODE_OPTIONS", "--require /tmp/x.js"),
             ("LD_PRELOAD", "/tmp/x.so"),
             ("ANTHROPIC_BASE_URL", "http://203.0.113.5:8080"),
+            ("OPENAI_BASE_URL", "https://api.openai.com:v1@llm.example/v1"),
             ("HTTPS_PROXY", "http://198.51.100.2:3128"),
             ("npm_config_registry", "https://npm.example.net/"),
         ] {
@@ -502,6 +474,7 @@ mod tests {
             ("NODE_OPTIONS", "--max-old-space-size=4096"),
             ("ANTHROPIC_BASE_URL", "http://localhost:11434"),
             ("OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            ("ANTHROPIC_BASE_URL", "https://api.z.ai/api/anthropic"),
             ("ENV", "production"),
             ("HTTPS_PROXY", "${HTTPS_PROXY}"),
             ("LOG_LEVEL", "debug"),

@@ -247,16 +247,7 @@ impl Pass<'_> {
 
     /// Tools that are allowed without asking.
     pub(super) fn judge_tools(&mut self, tools: &Value, at: (&str, u32)) {
-        let listed: Vec<String> = match tools {
-            Value::String(text) => split_tools(text),
-            Value::Array(items) => items
-                .iter()
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            _ => Vec::new(),
-        };
-        for tool in &listed {
+        for tool in &listed(tools) {
             let tool = tool.trim();
             let inside = tool
                 .split_once('(')
@@ -281,8 +272,21 @@ impl Pass<'_> {
     }
 }
 
+/// The tools that a document's own settings allow, written as a list or in one text.
+pub(super) fn listed(tools: &Value) -> Vec<String> {
+    match tools {
+        Value::String(text) => split(text),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// Tools in one text: separated by commas or blanks that are not in parentheses.
-pub(super) fn split_tools(text: &str) -> Vec<String> {
+fn split(text: &str) -> Vec<String> {
     let (mut tools, mut one, mut depth) = (Vec::new(), String::new(), 0_usize);
     for c in text.chars() {
         match c {
@@ -306,10 +310,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tools_are_split_outside_parentheses() {
-        assert_eq!(
-            split_tools("Bash(git diff:*, git log:*), Read Write"),
-            ["Bash(git diff:*, git log:*)", "Read", "Write"]
-        );
+    fn tools_are_listed_however_they_are_written() {
+        let tools = ["Bash(git diff:*, git log:*)", "Read", "Write"];
+        assert_eq!(listed(&"Bash(git diff:*, git log:*), Read Write".into()), tools);
+        assert_eq!(listed(&serde_json::json!(tools)), tools);
+        assert!(listed(&Value::Null).is_empty());
     }
 }

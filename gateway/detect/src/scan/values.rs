@@ -1,6 +1,6 @@
 //! Settings as values, whichever way they are written: JSON with or without comments, TOML, YAML.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Largest settings that are read as values (bytes). A long history makes a file of settings a few megabytes.
 const MAX_TEXT: usize = 4 << 20;
@@ -28,11 +28,10 @@ pub(super) fn of_json(text: &str) -> Option<Value> {
 
 /// Settings that were written as TOML.
 pub(super) fn of_toml(text: &str) -> Option<Value> {
-    if text.len() > MAX_TEXT || is_deep(text) {
+    if text.len() > MAX_TEXT {
         return None;
     }
-    let table: toml_edit::DocumentMut = text.parse().ok()?;
-    Some(of_table(table.as_table()))
+    defenseclaw_toml::from_str(text).ok()
 }
 
 /// Settings that were written as YAML; of several documents the first that holds fields.
@@ -96,38 +95,6 @@ fn strict(text: &str) -> String {
         at += 1;
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-fn of_table(table: &toml_edit::Table) -> Value {
-    let fields = table.iter().map(|(name, item)| (name.to_owned(), of_item(item)));
-    Value::Object(fields.collect())
-}
-
-fn of_item(item: &toml_edit::Item) -> Value {
-    match item {
-        toml_edit::Item::None => Value::Null,
-        toml_edit::Item::Value(value) => of_value(value),
-        toml_edit::Item::Table(table) => of_table(table),
-        toml_edit::Item::ArrayOfTables(tables) => tables.iter().map(of_table).collect(),
-    }
-}
-
-fn of_value(value: &toml_edit::Value) -> Value {
-    match value {
-        toml_edit::Value::String(text) => text.value().as_str().into(),
-        toml_edit::Value::Integer(number) => (*number.value()).into(),
-        toml_edit::Value::Float(number) => (*number.value()).into(),
-        toml_edit::Value::Boolean(plain) => (*plain.value()).into(),
-        toml_edit::Value::Datetime(time) => time.value().to_string().into(),
-        toml_edit::Value::Array(items) => items.iter().map(of_value).collect(),
-        toml_edit::Value::InlineTable(table) => {
-            let fields: Map<String, Value> = table
-                .iter()
-                .map(|(name, value)| (name.to_owned(), of_value(value)))
-                .collect();
-            Value::Object(fields)
-        }
-    }
 }
 
 /// Strings of a value that are sentences, each with the name of its field. Names in `but` are left out with all below them.

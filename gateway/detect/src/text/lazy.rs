@@ -7,6 +7,8 @@ use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Class, Hir, HirKind};
 
+use crate::expression::states;
+
 /// Largest expression (states of its automaton), so that a pack cannot exhaust memory. Far below what the expressions'
 /// engine allows by itself, so that what is loaded can be compiled.
 const MAX_STATES: usize = 1 << 16;
@@ -59,24 +61,6 @@ impl Lazy {
             .case_insensitive(self.nocase)
             .build()
             .ok()
-    }
-}
-
-/// About how many states an expression's automaton has. The parser bounds how deep an expression is nested.
-fn states(hir: &Hir) -> usize {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => 1,
-        HirKind::Literal(literal) => literal.0.len(),
-        HirKind::Class(Class::Bytes(class)) => class.ranges().len(),
-        HirKind::Class(Class::Unicode(class)) => class.ranges().len().saturating_mul(4),
-        HirKind::Repetition(repetition) => {
-            let times = repetition.max.unwrap_or(repetition.min).max(1) as usize;
-            states(&repetition.sub).saturating_add(1).saturating_mul(times)
-        }
-        HirKind::Capture(capture) => states(&capture.sub).saturating_add(2),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts
-            .iter()
-            .fold(1, |sum: usize, part| sum.saturating_add(states(part))),
     }
 }
 

@@ -4,7 +4,8 @@ use defenseclaw_model::decision::Verdict;
 use defenseclaw_model::record::Binding;
 
 use super::super::{Engine, Request};
-use super::{Considered, Decider};
+use super::Considered;
+use super::decider::Decider;
 use crate::packages::OfCall;
 
 impl Engine {

@@ -1,6 +1,7 @@
 //! A package as a command names it: name, version, and where it comes from if that is no registry.
 
 use defenseclaw_model::facts::{Ecosystem, Install, InstallInto, InstallSource, VersionAsked};
+use defenseclaw_model::package::pypi_name;
 
 use super::super::hosts;
 
@@ -313,7 +314,7 @@ fn compared(ecosystem: Ecosystem, name: &str) -> String {
         return String::new();
     }
     match ecosystem {
-        Ecosystem::Pypi => name.to_ascii_lowercase().replace(['_', '.'], "-"),
+        Ecosystem::Pypi => pypi_name(name),
         Ecosystem::Crates => name.to_ascii_lowercase().replace('_', "-"),
         Ecosystem::Npm | Ecosystem::Vscode => name.to_ascii_lowercase(),
         _ => name.to_owned(),

@@ -1,9 +1,9 @@
 //! TOML, on a document that keeps its decoration.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use toml_edit::{Array, ArrayOfTables, DocumentMut, InlineTable, Item, Table, TableLike};
 
-use super::{Document, EditError, Format, MAX_DEPTH, dotted, not_a_table};
+use super::{Document, EditError, Format, dotted, not_a_table};
 
 /// A TOML text.
 pub(super) struct Toml {
@@ -25,7 +25,8 @@ impl Document for Toml {
     }
 
     fn value(&self) -> Result<Value, EditError> {
-        table_value(self.document.as_table(), 0)
+        defenseclaw_toml::value_of(self.document.as_table())
+            .map_err(|error| EditError::Obstacle(format!("the file cannot be read: {error}")))
     }
 
     fn text(&self) -> String {
@@ -178,51 +179,5 @@ fn inline(value: &Value, at: &[String]) -> Result<toml_edit::Value, EditError> {
             }
             table.into()
         }
-    })
-}
-
-fn too_deep() -> EditError {
-    EditError::Obstacle(format!("the file is nested deeper than {MAX_DEPTH} levels"))
-}
-
-fn table_value(table: &dyn TableLike, depth: usize) -> Result<Value, EditError> {
-    if depth > MAX_DEPTH {
-        return Err(too_deep());
-    }
-    let mut map = Map::new();
-    for (key, item) in table.iter() {
-        let value = match item {
-            Item::None => continue,
-            Item::Value(value) => plain_value(value, depth + 1)?,
-            Item::Table(table) => table_value(table, depth + 1)?,
-            Item::ArrayOfTables(list) => list
-                .iter()
-                .map(|table| table_value(table, depth + 1))
-                .collect::<Result<Vec<_>, _>>()?
-                .into(),
-        };
-        map.insert(key.to_owned(), value);
-    }
-    Ok(Value::Object(map))
-}
-
-fn plain_value(value: &toml_edit::Value, depth: usize) -> Result<Value, EditError> {
-    if depth > MAX_DEPTH {
-        return Err(too_deep());
-    }
-    Ok(match value {
-        toml_edit::Value::String(text) => text.value().as_str().into(),
-        toml_edit::Value::Integer(whole) => (*whole.value()).into(),
-        // Written out where JSON has no such number (`inf`, `nan`): it is only compared with itself.
-        toml_edit::Value::Float(float) => serde_json::Number::from_f64(*float.value())
-            .map_or_else(|| float.value().to_string().into(), Value::Number),
-        toml_edit::Value::Boolean(flag) => (*flag.value()).into(),
-        toml_edit::Value::Datetime(time) => time.value().to_string().into(),
-        toml_edit::Value::Array(list) => list
-            .iter()
-            .map(|value| plain_value(value, depth + 1))
-            .collect::<Result<Vec<_>, _>>()?
-            .into(),
-        toml_edit::Value::InlineTable(table) => table_value(table, depth + 1)?,
     })
 }

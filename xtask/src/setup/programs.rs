@@ -1,0 +1,93 @@
+//! Programs and files that come from the distribution's packages.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{Action, Kind, Wanted};
+use crate::host::find_in_path;
+
+/// What is missing of them.
+pub(super) fn plan(wanted: &Wanted) -> Option<Action> {
+    let mut packages: BTreeSet<String> = BTreeSet::new();
+    let mut reasons = Vec::new();
+    for (needed, what, names, why) in PROGRAMS {
+        let there = if what.starts_with('/') {
+            Path::new(what).exists()
+        } else {
+            find_in_path(what).is_some()
+        };
+        if needed(wanted) && !there {
+            packages.extend(names.iter().map(ToString::to_string));
+            reasons.push(format!("{what} ({why})"));
+        }
+    }
+    (!packages.is_empty()).then(|| Action {
+        why: reasons.join(", "),
+        kind: Kind::Apt(packages.into_iter().collect()),
+    })
+}
+
+/// Who needs it, the program or file to look for, the packages that bring it, and what it is for.
+type Program = (
+    fn(&Wanted) -> bool,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+);
+
+const PROGRAMS: [Program; 13] = [
+    (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
+    (
+        |_| true,
+        "git",
+        &["git"],
+        "the sessions work in small repositories",
+    ),
+    (
+        |_| true,
+        "/usr/include/seccomp.h",
+        &["libseccomp-dev"],
+        "builds the supervisor of sandboxes",
+    ),
+    (
+        |w| w.guests,
+        "qemu-system-x86_64",
+        &["qemu-system-x86", "ipxe-qemu", "seabios"],
+        "boots the test guests",
+    ),
+    (
+        |w| w.guests || w.clean_root,
+        DEBIAN_KEYS,
+        &["debian-archive-keyring"],
+        "checks the test guests' kernels, and the clean root",
+    ),
+    (|w| w.client, "npm", &["npm"], "fetches the real Claude Code"),
+    (|w| w.packages, "dpkg-deb", &["dpkg"], "writes packages"),
+    (
+        |w| w.packages,
+        "xz",
+        &["xz-utils"],
+        "compresses the repository's lists",
+    ),
+    (
+        |w| w.packages,
+        "lintian",
+        &["lintian"],
+        "checks packages against Debian's rules",
+    ),
+    (
+        |w| w.packages,
+        "gpg",
+        &["gpg", "gpg-agent"],
+        "signs the repository",
+    ),
+    (
+        |w| w.clean_root,
+        "debootstrap",
+        &["debootstrap"],
+        "makes the root that packages are tried in",
+    ),
+    (|w| w.bench, "curl", &["curl"], "the benchmark's comparison"),
+    (|w| w.bench, "jq", &["jq"], "the benchmark's comparison"),
+];
+const DEBIAN_KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
