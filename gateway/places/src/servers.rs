@@ -105,48 +105,45 @@ impl<'v> Server<'v> {
 /// The servers of one file.
 #[derive(Debug, Default)]
 pub struct Servers<'v> {
-    /// In the order of the file's fields; at most [`MAX_SERVERS`].
+    /// In the order of the file's fields; at most [`MAX_SERVERS`], and as many entries that do not say how they are reached.
     pub servers: Vec<Server<'v>>,
-    /// There were more.
+    /// There were more servers.
     pub more: bool,
 }
 
-/// A server, and the names of what it stands in.
-type Named<'v> = (Vec<&'v str>, Server<'v>);
-
 /// The servers that settings name. `text`, where it is at hand, is what the value was read from: for the lines.
 pub fn of<'v>(value: &'v Value, text: &str) -> Servers<'v> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for field in FIELDS {
-        add_field(value, field, &mut found);
+        found.add_field(value, field);
     }
-    let gated = Switched::of(value);
-    for (_, server) in &mut found {
-        server.enabled &= gated.on(&server.name);
+    let switched = Switched::of(value);
+    for (_, server) in &mut found.named {
+        server.enabled &= switched.on(&server.name);
     }
     let projects = value.get("projects").and_then(Value::as_object);
     for (folder, project) in projects.into_iter().flatten() {
-        let before = found.len();
+        let before = found.named.len();
         if let Some(map) = project.get("mcpServers").and_then(Value::as_object) {
-            add_map(map, vec!["projects", folder, "mcpServers"], &mut found);
+            found.add_map(map, &["projects", folder, "mcpServers"]);
         }
         let switched = Switched::of(project);
-        for (_, server) in found.iter_mut().skip(before) {
+        for (_, server) in found.named.iter_mut().skip(before) {
             server.project = Some(folder);
             server.enabled &= switched.on(&server.name);
         }
     }
-    ended(found, text)
+    found.ended(text)
 }
 
 /// The servers of a value that holds them at its top, each by its name, and nothing besides: a plugin's `.mcp.json`.
 pub fn at_the_top<'v>(value: &'v Value, text: &str) -> Servers<'v> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     if let Some(map) = value.as_object() {
-        add_map(map, Vec::new(), &mut found);
+        found.add_map(map, &[]);
     }
-    found.retain(|(_, server)| server.is_reachable());
-    ended(found, text)
+    found.named.retain(|(_, server)| server.is_reachable());
+    found.ended(text)
 }
 
 /// The server that a value itself is, as registries list it.
@@ -162,92 +159,109 @@ pub fn alone(value: &Value) -> Option<Server<'_>> {
     Some(Server::new(Cow::Borrowed(name), value))
 }
 
-fn ended<'v>(mut found: Vec<Named<'v>>, text: &str) -> Servers<'v> {
-    let more = found.len() > MAX_SERVERS;
-    found.truncate(MAX_SERVERS);
-    if !found.is_empty() && !text.is_empty() {
-        let paths: Vec<Vec<String>> = found
-            .iter()
-            .map(|(within, server)| {
-                let within = within.iter().map(|&name| name.to_owned());
-                within.chain([server.name.to_string()]).collect()
-            })
-            .collect();
-        let lines = Lines::of(text, paths.iter().flatten().map(String::as_str));
-        for ((_, server), path) in found.iter_mut().zip(&paths) {
-            let path: Vec<&str> = path.iter().map(String::as_str).collect();
-            server.line = lines.line(&path);
-        }
-    }
-    Servers {
-        servers: found.into_iter().map(|(_, server)| server).collect(),
-        more,
-    }
+/// A server, and the names of what it stands in.
+type Named<'v> = (Vec<&'v str>, Server<'v>);
+
+/// What was found until now.
+#[derive(Default)]
+struct Found<'v> {
+    named: Vec<Named<'v>>,
+    servers: usize,
+    others: usize,
 }
 
-fn add_field<'v>(value: &'v Value, field: &'static str, found: &mut Vec<Named<'v>>) {
-    let before = found.len();
-    match value.get(field) {
-        Some(Value::Object(map)) => match map.get("servers").and_then(Value::as_object) {
-            Some(inner) => add_map(inner, vec![field, "servers"], found),
-            None => {
-                add_map(map, vec![field], found);
-                if LOOSE.contains(&field) {
-                    found.retain(|(within, server)| within != &[field] || server.settings.is_object());
+impl<'v> Found<'v> {
+    fn ended(self, text: &str) -> Servers<'v> {
+        let mut named = self.named;
+        if !named.is_empty() && !text.is_empty() {
+            let paths: Vec<Vec<String>> = named
+                .iter()
+                .map(|(within, server)| {
+                    let within = within.iter().map(|&name| name.to_owned());
+                    within.chain([server.name.to_string()]).collect()
+                })
+                .collect();
+            let lines = Lines::of(text, paths.iter().flatten().map(String::as_str));
+            for ((_, server), path) in named.iter_mut().zip(&paths) {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                server.line = lines.line(&path);
+            }
+        }
+        Servers {
+            servers: named.into_iter().map(|(_, server)| server).collect(),
+            more: self.servers > MAX_SERVERS,
+        }
+    }
+
+    /// Entries that are no servers are counted by themselves, so that they do not push one out.
+    fn push(&mut self, within: &[&'v str], server: Server<'v>) {
+        let count = if is_server(&server) {
+            &mut self.servers
+        } else {
+            &mut self.others
+        };
+        *count += 1;
+        if *count <= MAX_SERVERS {
+            self.named.push((within.to_vec(), server));
+        }
+    }
+
+    fn add_field(&mut self, value: &'v Value, field: &'static str) {
+        match value.get(field) {
+            Some(Value::Object(map)) => match map.get("servers").and_then(Value::as_object) {
+                Some(inner) => self.add_map(inner, &[field, "servers"]),
+                None => {
+                    self.add_map(map, &[field]);
+                    for list in LISTS {
+                        let items = map.get(*list).and_then(Value::as_array).into_iter().flatten();
+                        for (place, server) in items.enumerate() {
+                            let name = server.get("name").and_then(Value::as_str);
+                            let name = name.map_or_else(|| format!("{list}[{place}]").into(), Cow::Borrowed);
+                            self.push(&[field, list], Server::new(name, server));
+                        }
+                    }
                 }
-                for list in LISTS {
-                    let items = map.get(*list).and_then(Value::as_array).into_iter().flatten();
-                    for (place, server) in items.take(left(found)).enumerate() {
-                        let name = server.get("name").and_then(Value::as_str);
-                        let name = name.map_or_else(|| format!("{list}[{place}]").into(), Cow::Borrowed);
-                        found.push((vec![field, list], Server::new(name, server)));
+            },
+            Some(Value::Array(items)) => {
+                for server in items {
+                    let Some(name) = server.get("name").and_then(Value::as_str) else {
+                        continue;
+                    };
+                    let server = Server::new(Cow::Borrowed(name), server);
+                    // Other lists of servers, as of an interface's description, have addresses alone.
+                    if is_server(&server) {
+                        self.push(&[field], server);
                     }
                 }
             }
-        },
-        Some(Value::Array(items)) => {
-            // Other lists of servers, as of an interface's description, have addresses alone.
-            let named = items.iter().filter_map(|server| {
-                let name = server.get("name")?.as_str()?;
-                Some((vec![field], Server::new(Cow::Borrowed(name), server)))
-            });
-            let left = left(found);
-            found.extend(named.filter(|(_, server)| is_server(server)).take(left));
+            _ => {}
         }
-        _ => {}
     }
-    if field == EXTENSIONS {
-        let mut place = 0;
-        found.retain(|(_, server)| {
-            place += 1;
-            place <= before || is_server(server)
-        });
-    }
-}
 
-/// How many more are looked at. One more than is taken tells that there were more.
-fn left(found: &[Named<'_>]) -> usize {
-    (MAX_SERVERS + 1).saturating_sub(found.len())
+    /// Whatever in a map may be a server: what is one in a place for servers, and says neither how it is started nor how it is reached,
+    /// is told all the same.
+    fn add_map(&mut self, map: &'v Map<String, Value>, within: &[&'v str]) {
+        let loose = within.first().is_some_and(|field| LOOSE.contains(field));
+        for (name, settings) in map {
+            let may_be = match settings {
+                Value::Object(_) => true,
+                // An address by itself.
+                Value::String(text) => !loose && text.contains("://"),
+                _ => false,
+            };
+            if !may_be {
+                continue;
+            }
+            let server = Server::new(Cow::Borrowed(name), settings);
+            if is_server(&server) || within.first() != Some(&EXTENSIONS) {
+                self.push(within, server);
+            }
+        }
+    }
 }
 
 fn is_server(server: &Server<'_>) -> bool {
     server.is_reachable() || server.settings.get("tools").is_some_and(Value::is_array)
-}
-
-/// Whatever in a map may be a server: what is one in a place for servers, and says neither how it is started nor how it is reached, is
-/// told all the same.
-fn add_map<'v>(map: &'v Map<String, Value>, within: Vec<&'v str>, found: &mut Vec<Named<'v>>) {
-    let entries = map.iter().filter(|(_, server)| match server {
-        Value::Object(_) => true,
-        // An address by itself.
-        Value::String(text) => text.contains("://"),
-        _ => false,
-    });
-    let left = left(found);
-    found.extend(entries.take(left).map(|(name, server)| {
-        let server = Server::new(Cow::Borrowed(name), server);
-        (within.clone(), server)
-    }));
 }
 
 /// Which servers are switched on elsewhere than in their own settings: Gemini CLI's `mcp.allowed` and `mcp.excluded`, Claude Code's and

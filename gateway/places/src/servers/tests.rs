@@ -312,6 +312,17 @@ fn more_servers_than_are_looked_at_are_told() {
     let value = json!({ "mcpServers": map, "servers": map });
     let found = of(&value, "");
     assert_eq!((found.servers.len(), found.more), (MAX_SERVERS, true));
+    // What is no server pushes none out, wherever it stands.
+    for field in FIELDS {
+        let mut decoys: Map<String, Value> = (0..2000).map(|n| (format!("a{n}"), json!({"x": 1}))).collect();
+        decoys.insert("z".to_owned(), json!({"command": "x"}));
+        let value = json!({ *field: decoys });
+        let found = of(&value, "");
+        assert!(
+            !found.more && found.servers.iter().any(|server| server.name == "z"),
+            "{field}"
+        );
+    }
     let list: Vec<Value> = (0..MAX_SERVERS).map(|_| json!("https://h")).collect();
     let value = json!({"mcp": {"sse_servers": list}});
     let found = of(&value, "");
