@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use defenseclaw_model::decision::Severity;
-use defenseclaw_places::{Place, PlaceKind, embedded, names};
+use defenseclaw_places::{PlaceKind, embedded, names};
 use serde_json::Value;
 
 use super::commands::Place;
@@ -52,7 +52,7 @@ const OTHER_NAME: Told = (
 );
 
 /// Where harnesses keep plugins. The table is built in and tested where it stands.
-static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| embedded().unwrap_or_default());
+static PLACES: LazyLock<Vec<defenseclaw_places::Place>> = LazyLock::new(|| embedded().unwrap_or_default());
 
 impl Pass<'_> {
     /// The plugin's manifest.
