@@ -35,7 +35,7 @@ type Program = (
     &'static str,
 );
 
-const PROGRAMS: [Program; 13] = [
+const PROGRAMS: [Program; 15] = [
     (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
     (
         |_| true,
@@ -62,6 +62,18 @@ const PROGRAMS: [Program; 13] = [
         "checks the test guests' kernels, and the clean root",
     ),
     (|w| w.client, "npm", &["npm"], "fetches the real Claude Code"),
+    (
+        |w| w.client,
+        "bwrap",
+        &["bubblewrap"],
+        "what Codex and Claude Code make their own sandboxes with",
+    ),
+    (
+        |w| w.client,
+        "socat",
+        &["socat"],
+        "how Claude Code's own sandbox reaches the network",
+    ),
     (|w| w.packages, "dpkg-deb", &["dpkg"], "writes packages"),
     (
         |w| w.packages,

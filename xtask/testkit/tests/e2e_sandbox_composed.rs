@@ -183,7 +183,7 @@ mod e2e {
 
     #[test]
     fn our_sandbox_closes_within_codex_s() {
-        if !require(&[Need::Codex]) {
+        if !require(&[Need::Codex, Need::Program("bwrap")]) {
             return;
         }
         let house = House::new();
@@ -254,7 +254,7 @@ mod e2e {
 
     #[test]
     fn a_codex_session_s_own_sandbox_holds_around_ours() {
-        if !require(&[Need::Codex]) {
+        if !require(&[Need::Codex, Need::Program("bwrap")]) {
             return;
         }
         let house = House::new();

@@ -260,11 +260,12 @@ mod e2e {
 
     /// What the clients do by themselves, whenever they like, and no command of these sessions does: in one run more often than in
     /// another. Codex looks at the repository with this setting, and reads the shell's state that it saved; Claude Code looks for
-    /// running editors.
-    const OWN: [&str; 3] = [
+    /// running editors and for the repository's remote.
+    const OWN: [&str; 4] = [
         "safe.bareRepository=explicit",
         "/.codex/shell_snapshots/",
         "code|cursor|windsurf",
+        "\"config\", \"--get\", \"remote.origin.url\"",
     ];
 
     fn compare(client: Client, way: Way, but: &[&str]) {
