@@ -1,10 +1,12 @@
 //! Builds what is shipped into `target/dist`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Architecture;
 use crate::ebpf;
 use crate::host::{Host, run, step};
 use crate::setup::{self, Wanted};
@@ -61,7 +63,13 @@ pub(crate) fn build(host: &Host) -> Result<PathBuf> {
     fs::create_dir_all(dist.join("lib"))?;
     let release = host.release_folder();
     let (objcopy, symbols) = (host.objcopy(), Host::symbols(&dist));
-    let ship = |built: &Path, to: &str| shipped::ship(&objcopy, built, &dist.join(to), &symbols);
+    let paths = host.private_paths();
+    let ship = |built: &Path, to: &str| {
+        shipped::names_none_of(&paths, built)?;
+        shipped::ship(&objcopy, built, &dist.join(to), &symbols)
+    };
+    // The agent holds it packed, where nobody would find a path.
+    shipped::names_none_of(&paths, &object)?;
     ship(&release.join(AGENT), AGENT)?;
     // The whole tool lies behind the small program of its name.
     ship(&release.join(WHOLE), &format!("lib/{TOOL}"))?;
@@ -90,6 +98,13 @@ pub(crate) fn small_static(host: &Host, package: &str, program: &str) -> Result<
     let mut flags = host.path_flags(&host.rustc())?;
     flags.push("-Ctarget-feature=+crt-static".into());
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    if host.arch == Architecture::Arm64 {
+        let variable = host.triple.replace('-', "_").to_uppercase();
+        command.env(
+            format!("CARGO_TARGET_{variable}_LINKER"),
+            movable_linker(&host.c_compiler(), &folder)?,
+        );
+    }
     run(&mut command)?;
     let built = folder.join(&host.triple).join("hook").join(program);
     if needs_dynamic_linker(&built)? {
@@ -99,6 +114,20 @@ pub(crate) fn small_static(host: &Host, package: &str, program: &str) -> Result<
         );
     }
     Ok(built)
+}
+
+/// A linker of static programs that are loaded at another address each time. rustc asks for that on x86_64; of arm64 it does not know that
+/// the C library can do it, too, and asks for a fixed address.
+fn movable_linker(compiler: &str, folder: &Path) -> Result<PathBuf> {
+    let linker = folder.join("movable-linker");
+    let script = format!(
+        "#!/bin/sh\nfor argument; do\n    shift\n    case $argument in\n    -static | -no-pie) ;;\n    \
+         *) set -- \"$@\" \"$argument\" ;;\n    esac\ndone\nexec {compiler} -static-pie \"$@\"\n"
+    );
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    fs::write(&linker, script).with_context(|| format!("cannot write {}", linker.display()))?;
+    fs::set_permissions(&linker, fs::Permissions::from_mode(0o755))?;
+    Ok(linker)
 }
 
 /// Whether an ELF file has a program header of type `PT_INTERP`.
@@ -120,4 +149,33 @@ fn needs_dynamic_linker(program: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::host::output;
+
+    #[test]
+    fn a_static_program_has_no_address_of_its_own_whatever_was_asked() {
+        let folder = std::env::temp_dir().join(format!("defenseclaw-linker-{}", std::process::id()));
+        let linker = movable_linker("cc", &folder).unwrap();
+        // Names with blanks stay what they are.
+        let (source, program) = (folder.join("a b.c"), folder.join("a b"));
+        fs::write(&source, "int main(void) { return 7; }\n").unwrap();
+        // Read by a shell: a file that this process has just written may still be open in the child of another test.
+        run(Command::new("sh")
+            .arg(&linker)
+            .args(["-static", "-no-pie", "-fPIE", "-o"])
+            .arg(&program)
+            .arg(&source))
+        .unwrap();
+        assert!(!needs_dynamic_linker(&program).unwrap());
+        let header = output(Command::new("readelf").arg("-h").arg(&program).env("LC_ALL", "C")).unwrap();
+        assert!(header.contains("DYN"), "{header}");
+        assert_eq!(Command::new(&program).status().unwrap().code(), Some(7));
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

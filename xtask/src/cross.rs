@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::arch::Architecture;
-use crate::host::{Host, find_in_path, output};
+use crate::host::{Host, field, find_in_path, output};
 use crate::setup::{Action, Kind, apt_has};
 
 impl Host {
@@ -33,7 +33,7 @@ impl Host {
     }
 }
 
-/// A compiler that has the target's standard library: the active one, or the distribution's.
+/// A compiler that has the target's standard library and is new enough: the active one, or the distribution's.
 fn compiler(arch: Architecture) -> Option<PathBuf> {
     [PathBuf::from("rustc"), PathBuf::from("/usr/bin/rustc")]
         .into_iter()
@@ -43,8 +43,19 @@ fn compiler(arch: Architecture) -> Option<PathBuf> {
                 .join("lib/rustlib")
                 .join(arch.triple())
                 .join("lib");
-            library.is_dir() && !sysroot.trim().is_empty()
+            let version = output(Command::new(rustc).arg("-vV")).unwrap_or_default();
+            library.is_dir() && !sysroot.trim().is_empty() && new_enough(&version)
         })
+}
+
+/// Whether a compiler, by its `-vV`, takes this workspace. Stable distributions keep old ones beside the new.
+fn new_enough(version: &str) -> bool {
+    let numbers = |text: &str| -> Option<(u32, u32)> {
+        let mut parts = text.split(['.', '-']);
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    let release = field(version, "release").and_then(numbers);
+    release.is_some() && release >= numbers(env!("CARGO_PKG_RUST_VERSION"))
 }
 
 /// What cargo and the build scripts of C code are told.
@@ -63,6 +74,13 @@ fn variables(arch: Architecture, rustc: PathBuf) -> Vec<(String, OsString)> {
     ]
 }
 
+/// Whether there is a C compiler for `arch`, with the C library for programs without shared libraries (that one comes apart).
+fn links_statically(arch: Architecture) -> bool {
+    let library = output(Command::new(format!("{}-gcc", arch.gnu())).arg("-print-file-name=libc.a"));
+    // What it does not find it names as it was asked.
+    library.is_ok_and(|path| Path::new(path.trim()).is_absolute())
+}
+
 /// What this machine lacks to build for `arch`.
 pub(crate) fn plan(arch: Architecture, rustup_failed: bool) -> Vec<Action> {
     if arch == Architecture::own() {
@@ -73,7 +91,7 @@ pub(crate) fn plan(arch: Architecture, rustup_failed: bool) -> Vec<Action> {
     let foreign = output(Command::new("dpkg").arg("--print-foreign-architectures")).unwrap_or_default();
     let knows = foreign.lines().any(|line| line == debian);
     let mut packages = Vec::new();
-    if find_in_path(&format!("{}-gcc", arch.gnu())).is_none() {
+    if !links_statically(arch) {
         // Debian spells the processor with a hyphen where packages may not hold an underscore.
         packages.push(format!("gcc-{}", arch.gnu().replace('_', "-")));
         packages.push(format!("libc6-dev-{debian}-cross"));
@@ -114,4 +132,25 @@ pub(crate) fn plan(arch: Architecture, rustup_failed: bool) -> Vec<Action> {
     }
     plan.extend(rustup);
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_that_is_too_old_for_the_workspace_is_none() {
+        for (release, enough) in [
+            ("1.94.2", false),
+            ("1.95.0", true),
+            ("1.96.0", true),
+            ("1.97.0-nightly", true),
+            ("2.0.0", true),
+            ("", false),
+        ] {
+            let version = format!("rustc {release}\nbinary: rustc\nrelease: {release}\n");
+            assert_eq!(new_enough(&version), enough, "{release}");
+        }
+        assert!(!new_enough(""));
+    }
 }

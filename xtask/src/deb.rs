@@ -222,7 +222,10 @@ impl<'a> Maker<'a> {
                 continue;
             }
             let needed = elf::read(&program)
-                .and_then(|found| found.packages(self.arch))
+                .and_then(|found| {
+                    found.hardened()?;
+                    found.packages(self.arch)
+                })
                 .with_context(|| program.display().to_string())?;
             for (package, version) in needed {
                 let least = needs.entry(package).or_default();

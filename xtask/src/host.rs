@@ -29,10 +29,9 @@ pub(crate) struct Host {
     pub(crate) cross: Vec<(String, OsString)>,
 }
 
-/// Where the checkout, cargo's sources and the compiler's own seem to lie in what is shipped: the same everywhere.
+/// Where the checkout and cargo's sources seem to lie in what is shipped: the same everywhere.
 const SHOWN_ROOT: &str = "/usr/src/defenseclaw";
 const SHOWN_CARGO: &str = "/usr/src/cargo";
-const SHOWN_RUST: &str = "/usr/src/rust";
 
 impl Host {
     pub(crate) fn look() -> Result<Self> {
@@ -97,11 +96,22 @@ impl Host {
     pub(crate) fn path_flags(&self, rustc: &Path) -> Result<Vec<String>> {
         let sysroot = output(Command::new(rustc).args(["--print", "sysroot"]))?;
         let source = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
+        let version = output(Command::new(rustc).arg("-vV"))?;
         // Of several that fit, the last one counts.
-        let mut maps = vec![(source, SHOWN_RUST)];
-        maps.extend(self.shown_paths());
-        let flag = |(from, to): (PathBuf, &str)| format!("--remap-path-prefix={}={to}", from.display());
+        let mut maps = vec![(source, shown_library(&version))];
+        maps.extend(self.shown_paths().map(|(from, to)| (from, to.to_owned())));
+        let flag = |(from, to): (PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
         Ok(maps.into_iter().map(flag).collect())
+    }
+
+    /// Folders of this machine whose names must not be in what is built. One directly below `/` is left out: a text like `/src` is in
+    /// many programs whoever built them. Of cargo's own it is those of sources: rules name the folder itself.
+    pub(crate) fn private_paths(&self) -> Vec<PathBuf> {
+        let [(cargo, _), (root, _), (target, _)] = self.shown_paths();
+        [cargo.join("registry"), cargo.join("git"), root, target]
+            .into_iter()
+            .filter(|path| path.components().count() > 2 && !path.starts_with("/usr/src"))
+            .collect()
     }
 
     fn c_flags(&self) -> Result<String> {
@@ -157,6 +167,15 @@ impl Host {
         programs.with_file_name(name)
     }
 
+    /// The C compiler of what is built, which also calls the linker.
+    pub(crate) fn c_compiler(&self) -> String {
+        if self.cross.is_empty() {
+            "cc".into()
+        } else {
+            format!("{}-gcc", self.arch.gnu())
+        }
+    }
+
     /// The tool that takes symbols out of what is built.
     pub(crate) fn objcopy(&self) -> String {
         if self.cross.is_empty() {
@@ -174,6 +193,15 @@ impl Host {
         } else {
             find_in_path(program)
         }
+    }
+}
+
+/// Where the sources of Rust's own library seem to lie. A compiler that is installed without them writes the folder of its commit, so
+/// one that has them is told to do the same.
+fn shown_library(version: &str) -> String {
+    match field(version, "commit-hash") {
+        Some(commit) if commit != "unknown" => format!("/rustc/{commit}"),
+        _ => "/usr/src/rust".to_owned(),
     }
 }
 
@@ -269,4 +297,31 @@ pub(crate) fn copy_if_changed(from: &Path, to: &Path) -> Result<()> {
     let fresh = to.with_extension("new");
     std::fs::copy(from, &fresh).with_context(|| format!("cannot write {}", fresh.display()))?;
     std::fs::rename(&fresh, to).with_context(|| format!("cannot write {}", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_s_own_sources_seem_to_lie_where_a_compiler_without_them_says() {
+        let version = |commit: &str| format!("rustc 1.95.0\nbinary: rustc\ncommit-hash: {commit}\nhost: x\n");
+        assert_eq!(shown_library(&version("59807616e1fa")), "/rustc/59807616e1fa");
+        assert_eq!(shown_library(&version("unknown")), "/usr/src/rust");
+        assert_eq!(shown_library("rustc 1.95.0\n"), "/usr/src/rust");
+    }
+
+    #[test]
+    fn no_folder_that_any_program_may_name_counts_as_private() {
+        let mut host = Host::look().unwrap();
+        let private = |host: &Host, path: &str| host.private_paths().contains(&PathBuf::from(path));
+        for (root, counts) in [
+            ("/home/ada/work", true),
+            ("/src", false),
+            ("/usr/src/defenseclaw", false),
+        ] {
+            host.root = root.into();
+            assert_eq!(private(&host, root), counts, "{root}");
+        }
+    }
 }

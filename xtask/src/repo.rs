@@ -4,6 +4,7 @@
 //! because somebody may be between fetching that one and fetching them.
 
 mod keys;
+mod published;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +23,7 @@ use crate::files;
 use crate::host::{Host, output, step};
 use crate::setup::{self, Wanted};
 use keys::Signer;
+use published::Published;
 
 /// Where the repository comes from and goes to.
 #[derive(Debug, Args)]
@@ -63,11 +65,13 @@ pub(crate) fn repo(host: &Host, options: &Options) -> Result<()> {
         .unwrap_or_else(|| host.target.join("deb"));
     let signer = Signer::new(&options.key)?;
     step("repository", || {
-        let repository = Repository {
+        let mut repository = Repository {
             root: out.clone(),
             now: now()?,
             valid: i64::from(options.valid_days) * 86_400,
+            published: Published::default(),
         };
+        repository.published = Published::read(&repository.suite(), &signer)?;
         let keyring = keyring_package(host, &signer.public_key()?, &out)?;
         let mut found = debs(&packages)?;
         if found.is_empty() {
@@ -178,6 +182,8 @@ struct Repository {
     now: i64,
     /// Seconds.
     valid: i64,
+    /// What may be in its lists.
+    published: Published,
 }
 
 impl Repository {
@@ -186,12 +192,13 @@ impl Repository {
     }
 
     /// Puts a package into the pool. One that was published does not change any more: somebody may have it.
-    fn publish(&self, package: &Path) -> Result<()> {
+    fn publish(&mut self, package: &Path) -> Result<()> {
         let name = package.file_name().context("a package without a name")?;
         let to = self.root.join(POOL).join(name);
         let bytes = fs::read(package).with_context(|| format!("cannot read {}", package.display()))?;
+        self.published.add(&name.to_string_lossy(), &digest(&bytes));
         match fs::read(&to) {
-            Ok(published) if published == bytes => Ok(()),
+            Ok(there) if there == bytes => Ok(()),
             Ok(_) => bail!(
                 "{} was published with other content: raise the revision in packaging/debian/changelog",
                 to.display()
@@ -234,18 +241,20 @@ impl Repository {
     fn list(&self, arch: Architecture) -> Result<Vec<u8>> {
         let mut list = String::new();
         for package in debs(&self.root.join(POOL))? {
+            let bytes = fs::read(&package).with_context(|| format!("cannot read {}", package.display()))?;
+            let name = package.file_name().unwrap_or_default().to_string_lossy();
+            let sum = digest(&bytes);
+            // Before anything reads it.
+            self.published.check(&name, &sum)?;
             let fields = output(Command::new("dpkg-deb").arg("--field").arg(&package))?;
             let own = crate::host::field(&fields, "Architecture").unwrap_or_default();
             if own != arch.debian() && own != "all" {
                 continue;
             }
-            let bytes = fs::read(&package)?;
-            let name = package.file_name().unwrap_or_default().to_string_lossy();
             list.push_str(&format!(
-                "{}\nFilename: {POOL}/{name}\nSize: {}\nSHA256: {}\n\n",
+                "{}\nFilename: {POOL}/{name}\nSize: {}\nSHA256: {sum}\n\n",
                 fields.trim_end(),
                 bytes.len(),
-                digest(&bytes)
             ));
         }
         Ok(list.into_bytes())
@@ -322,6 +331,7 @@ mod tests {
             root: PathBuf::new(),
             now: 1_709_164_800,
             valid: 86_400,
+            published: Published::default(),
         };
         let text = repository.release(&[("ab".into(), 3, "main/binary-arm64/Packages".into())]);
         assert!(text.contains("Date: Thu, 29 Feb 2024 00:00:00 UTC\n"), "{text}");
@@ -339,10 +349,11 @@ mod tests {
     #[test]
     fn what_was_published_does_not_change() {
         let folder = std::env::temp_dir().join(format!("defenseclaw-pool-{}", std::process::id()));
-        let repository = Repository {
+        let mut repository = Repository {
             root: folder.join("repo"),
             now: 0,
             valid: 1,
+            published: Published::default(),
         };
         fs::create_dir_all(&folder).unwrap();
         let package = folder.join("a_1_all.deb");

@@ -12,22 +12,60 @@ use crate::host::{copy_if_changed, output, run};
 /// What all installed programs of one architecture may take together (bytes). The aim is 15 MiB; this keeps what is reached.
 const BUDGET: u64 = 40 << 20;
 
+/// Refuses a built file in which one of these folders is named: it would differ from what others build of the same sources, and tell
+/// everybody where it was made.
+pub(crate) fn names_none_of(folders: &[PathBuf], built: &Path) -> Result<()> {
+    for folder in folders {
+        let mut grep = Command::new("grep");
+        grep.args(["--quiet", "--text", "--fixed-strings", "--regexp"])
+            .arg(folder)
+            .arg(built)
+            .env("LC_ALL", "C");
+        let found = grep.output().context("cannot start grep")?;
+        match found.status.code() {
+            Some(1) => {}
+            Some(0) => bail!(
+                "{} names {}: what it is built with does not heed the flags that hide paths (xtask/src/host.rs)",
+                built.display(),
+                folder.display()
+            ),
+            _ => bail!(
+                "grep cannot read {}: {}",
+                built.display(),
+                String::from_utf8_lossy(&found.stderr).trim_end()
+            ),
+        }
+    }
+    Ok(())
+}
+
 /// Puts a built program at `to` without symbols and lines. These go to a file below `symbols`, where debuggers look for it by the
-/// program's build-id; a program without one (as the small static ones are linked) only loses them.
+/// program's build-id. The small static programs are built without them.
 pub(crate) fn ship(objcopy: &str, built: &Path, to: &Path, symbols: &Path) -> Result<()> {
+    let sections = output(
+        Command::new("readelf")
+            .args(["--wide", "--section-headers"])
+            .arg(built),
+    )?;
+    // Some linkers name every build. A file of symbols without any would be of use to nobody.
+    let has_lines = sections.contains(" .debug_line ");
     // Beside what was built, because what is shipped must not hold halves.
     let bare = built.with_extension("bare");
     let mut strip = Command::new(objcopy);
     strip.arg("--strip-all");
     if let Some(id) = build_id(built)? {
         let file = symbols.join(debug_name(&id)?);
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        if has_lines {
+            if let Some(folder) = file.parent() {
+                fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+            }
+            run(Command::new(objcopy)
+                .args(["--only-keep-debug", "--compress-debug-sections"])
+                .arg(built)
+                .arg(&file))?;
+        } else if file.exists() {
+            fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
         }
-        run(Command::new(objcopy)
-            .args(["--only-keep-debug", "--compress-debug-sections"])
-            .arg(built)
-            .arg(&file))?;
     }
     run(strip.arg(built).arg(&bare))?;
     copy_if_changed(&bare, to)
@@ -166,6 +204,31 @@ mod tests {
         let id = build_id(&to).unwrap().unwrap();
         assert!(sections(&symbols.join(debug_name(&id).unwrap())).contains(".debug_info"));
         assert_eq!(Command::new(&to).status().unwrap().code(), Some(7));
+
+        // One that has a name and no lines leaves no symbols, either.
+        run(Command::new("cc")
+            .args(["-s", "-Wl,--build-id=sha1", "-o"])
+            .arg(&built)
+            .arg(&source))
+        .unwrap();
+        let empty = symbols.join(debug_name(&build_id(&built).unwrap().unwrap()).unwrap());
+        fs::create_dir_all(empty.parent().unwrap()).unwrap();
+        fs::write(&empty, "of an older build").unwrap();
+        ship("objcopy", &built, &to, &symbols).unwrap();
+        assert!(!empty.exists());
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_names_a_folder_of_the_builder_is_refused() {
+        let folder = folder("paths");
+        let built = folder.join("a");
+        fs::write(&built, b"\x7fELF\0\xff/usr/src/a.c\0/home/ada/work.c\0").unwrap();
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
+        names_none_of(&paths(&["/home/eve", "/srv/build"]), &built).unwrap();
+        let error = names_none_of(&paths(&["/srv/build", "/home/ada/work"]), &built).unwrap_err();
+        assert!(error.to_string().contains("names /home/ada/work"), "{error}");
+        assert!(names_none_of(&paths(&["/home"]), &folder.join("none")).is_err());
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -88,6 +88,17 @@ pub(crate) struct Program {
     versions: BTreeMap<(String, String), String>,
     /// Names of what it takes from libraries.
     symbols: BTreeSet<String>,
+    /// Whether the kernel chooses the address that it is loaded at.
+    movable: bool,
+    /// Whether what the dynamic linker has filled in becomes read-only (`PT_GNU_RELRO`), and all of it at the start.
+    relocations_closed: bool,
+    bound_at_start: bool,
+    /// Whether its stack is no code; a program that says nothing gets one that is.
+    stack_is_data: bool,
+    /// Where it looks for libraries before the system's own folders.
+    searches: Option<String>,
+    /// Whether its code is written to at the start.
+    writes_code: bool,
 }
 
 /// Looks at a program.
@@ -98,6 +109,7 @@ pub(crate) fn read(file: &Path) -> Result<Program> {
             "--wide",
             "--file-header",
             "--section-headers",
+            "--program-headers",
             "--dynamic",
             "--dyn-syms",
         ])
@@ -119,6 +131,18 @@ fn parse(text: &str) -> Program {
             machine.trim().clone_into(&mut program.machine);
         } else if let Some((_, id)) = line.split_once("Build ID: ") {
             program.build_id = Some(id.trim().to_owned());
+        } else if let Some(kind) = line.strip_prefix("Type:") {
+            program.movable = kind.trim().starts_with("DYN");
+        } else if let Some(rest) = line.strip_prefix("GNU_STACK ") {
+            program.stack_is_data = !rest.contains(" RWE ");
+        } else if line.starts_with("GNU_RELRO ") {
+            program.relocations_closed = true;
+        } else if line.contains("(BIND_NOW)") || line.contains("(FLAGS") && line.contains("NOW") {
+            program.bound_at_start = true;
+        } else if line.contains("(RPATH)") || line.contains("(RUNPATH)") {
+            program.searches = between(line, '[', ']');
+        } else if line.contains("(TEXTREL)") {
+            program.writes_code = true;
         } else if line.contains("(NEEDED)") {
             program.libraries.extend(between(line, '[', ']'));
         } else if DEBUG.iter().any(|section| line.contains(section)) {
@@ -166,6 +190,32 @@ fn numbers(version: &str, prefix: &str) -> Option<Version> {
 }
 
 impl Program {
+    /// Fails if it lacks what makes a fault in it harder to use: it is started by root, or with what an agent sends.
+    pub(crate) fn hardened(&self) -> Result<()> {
+        if let Some(folder) = &self.searches {
+            bail!("it looks for libraries in {folder}, where somebody else may put one");
+        }
+        let dynamic = !self.libraries.is_empty();
+        for (good, fault) in [
+            (self.movable, "it is loaded at the same address every time"),
+            (self.stack_is_data, "its stack can be run as code"),
+            (
+                self.relocations_closed,
+                "its table of relocated addresses stays writable",
+            ),
+            (
+                self.bound_at_start || !dynamic,
+                "its functions are bound as they are called, so their table stays writable",
+            ),
+            (!self.writes_code, "its code is written to when it starts"),
+        ] {
+            if !good {
+                bail!("{fault}");
+            }
+        }
+        Ok(())
+    }
+
     /// The packages that it needs, with their least versions. Fails if a promised system lacks something.
     pub(crate) fn packages(&self, arch: Architecture) -> Result<BTreeMap<&'static str, Version>> {
         if self.machine != arch.machine() {
@@ -212,8 +262,13 @@ impl Program {
 mod tests {
     use super::*;
 
-    const TOLD: &str = "  Machine:                           Advanced Micro Devices X86-64
+    const TOLD: &str = "  Type:                              DYN (Position-Independent Executable file)
+  Machine:                           Advanced Micro Devices X86-64
   [ 1] .interp           PROGBITS        00000000000002e0 0002e0 00001c 00   A  0   0  1
+  GNU_STACK      0x000000 0x0000000000000000 0x0000000000000000 0x000000 0x000000 RW  0x10
+  GNU_RELRO      0x0e6d78 0x00000000004e6d78 0x00000000004e6d78 0x009288 0x009288 R   0x1
+ 0x000000000000001e (FLAGS)              BIND_NOW
+ 0x000000006ffffffb (FLAGS_1)            Flags: NOW PIE
  0x0000000000000001 (NEEDED)             Shared library: [libseccomp.so.2]
  0x0000000000000001 (NEEDED)             Shared library: [libc.so.6]
      1: 0000000000000000     0 FUNC    GLOBAL DEFAULT  UND pthread_join@GLIBC_2.34 (2)
@@ -265,6 +320,54 @@ Version needs section '.gnu.version_r' contains 1 entry:
                 .packages(Architecture::Amd64)
                 .is_ok()
         );
+    }
+
+    #[test]
+    fn a_program_that_lacks_a_protection_is_refused_with_the_reason() {
+        parse(TOLD).hardened().unwrap();
+        // Without libraries nothing is bound.
+        let fixed = [" 0x000000000000001e (FLAGS)              BIND_NOW\n", "NOW PIE"];
+        let lazy = fixed
+            .iter()
+            .fold(TOLD.to_owned(), |text, part| text.replace(part, ""));
+        let alone: String = lazy
+            .lines()
+            .filter(|line| !line.contains("NEEDED"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        parse(&alone).hardened().unwrap();
+        assert!(
+            parse(&lazy)
+                .hardened()
+                .unwrap_err()
+                .to_string()
+                .contains("bound as they are called")
+        );
+        for (from, to, reason) in [
+            (
+                "DYN (Position-Independent Executable file)",
+                "EXEC (Executable file)",
+                "same address",
+            ),
+            ("0x000000 RW  0x10", "0x000000 RWE 0x10", "stack"),
+            ("GNU_STACK ", "NOTE ", "stack"),
+            ("GNU_RELRO ", "NOTE ", "relocated addresses"),
+            (
+                "(NEEDED)             Shared library: [libc.so.6]",
+                "(RUNPATH)            Library runpath: [/srv/build/lib]",
+                "/srv/build/lib",
+            ),
+            (
+                "(FLAGS)              BIND_NOW",
+                "(TEXTREL)            0x0",
+                "written to",
+            ),
+        ] {
+            let told = TOLD.replace(from, to);
+            assert_ne!(told, TOLD, "{from}");
+            let error = parse(&told).hardened().unwrap_err().to_string();
+            assert!(error.contains(reason), "{from}: {error}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -16,10 +17,10 @@ use crate::host::describe;
 pub(crate) struct Choice {
     /// The secret key, as `gpg --export-secret-keys` writes it.
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
     /// A new key that is forgotten afterwards: for tries. Nobody can sign a second version with it.
     #[arg(long)]
-    throw_away_key: bool,
+    pub(super) throw_away_key: bool,
 }
 
 /// gpg with one secret key.
@@ -31,7 +32,9 @@ pub(crate) struct Signer {
 
 impl Signer {
     pub(crate) fn new(choice: &Choice) -> Result<Self> {
-        let home = std::env::temp_dir().join(format!("dc-gpg-{}", std::process::id()));
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let home = std::env::temp_dir().join(format!("dc-gpg-{}-{number}", std::process::id()));
         fs::DirBuilder::new()
             .mode(0o700)
             .create(&home)
@@ -79,6 +82,12 @@ impl Signer {
         self.gpg(&["--local-user", &self.fingerprint, "--clearsign"], Some(file))
     }
 
+    /// The text that such a signature is around, if it is one by a key of the file.
+    pub(crate) fn verified(&self, file: &Path) -> Result<String> {
+        let text = self.gpg(&["--verify"], Some(file))?;
+        String::from_utf8(text).context("what was signed is no text")
+    }
+
     fn gpg(&self, arguments: &[&str], file: Option<&Path>) -> Result<Vec<u8>> {
         let mut command = Command::new("gpg");
         command
@@ -88,7 +97,10 @@ impl Signer {
             .args(["--batch", "--quiet", "--no-tty", "--pinentry-mode", "loopback", "--passphrase", ""])
             .args(["--digest-algo", "SHA512"]);
         // Where to comes before the file that it is about.
-        if arguments.iter().any(|argument| argument.ends_with("sign")) {
+        if arguments
+            .iter()
+            .any(|argument| argument.ends_with("sign") || *argument == "--verify")
+        {
             command.args(["--output", "-"]);
         }
         command.args(arguments).args(file).stdin(Stdio::null());

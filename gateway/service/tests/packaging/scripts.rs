@@ -382,8 +382,13 @@ fn a_ledger_of_a_newer_version_refuses_the_downgrade_with_a_reason() {
     host.done("preinst", &["upgrade", "9.0"]);
 }
 
-/// Debconf as far as the scripts use it: answers from a file beside, and the questions noted.
+/// Debconf as far as the scripts use it: the script that asks for it is started anew, answers come from a file beside, and the
+/// questions are noted.
 const CONFMODULE: &str = r#"
+if [ -z "$DEBIAN_HAS_FRONTEND" ]; then
+    export DEBIAN_HAS_FRONTEND=1
+    exec dash "$0" "$@"
+fi
 db_get() { RET=$(sed -n "s|^$1 ||p" "$DPKG_ROOT/answers"); echo "db_get $1" >> "$LOG"; }
 db_set() { echo "db_set $*" >> "$LOG"; }
 db_input() { echo "db_input $*" >> "$LOG"; return 30; }
@@ -434,9 +439,14 @@ fn answers_given_beforehand_are_taken_and_the_operator_s_file_is_left_alone() {
             .unwrap()
             .ends_with("\nmode: observe\n")
     );
-    host.done("postrm", &["purge"]);
+    let said = host.done("postrm", &["purge"]);
     assert!(host.asked().contains(&"db_purge".to_owned()));
     assert!(!answers.exists());
+    assert_eq!(
+        said.matches("somebody's files are in it").count(),
+        1,
+        "said once: {said}"
+    );
 }
 
 #[test]
