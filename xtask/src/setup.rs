@@ -23,6 +23,8 @@ pub(crate) struct Wanted {
     pub(crate) ebpf: bool,
     /// Boot guests.
     pub(crate) guests: bool,
+    /// Boot guests of that architecture with a root file system of their own.
+    pub(crate) systems: Option<Architecture>,
     /// Run the real client.
     pub(crate) client: bool,
     /// Check licences.
@@ -42,6 +44,7 @@ impl Wanted {
         Self {
             ebpf: true,
             guests: true,
+            systems: Some(Architecture::own()),
             client: true,
             deny: true,
             bench: true,
@@ -178,7 +181,7 @@ type Program = (
     &'static str,
 );
 
-const PROGRAMS: [Program; 13] = [
+const PROGRAMS: [Program; 15] = [
     (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
     (
         |_| true,
@@ -193,13 +196,25 @@ const PROGRAMS: [Program; 13] = [
         "builds the supervisor of sandboxes",
     ),
     (
-        |w| w.guests,
+        |w| w.guests || w.systems == Some(Architecture::Amd64),
         "qemu-system-x86_64",
         &["qemu-system-x86", "ipxe-qemu", "seabios"],
         "boots the test guests",
     ),
     (
-        |w| w.guests || w.clean_root,
+        |w| w.systems == Some(Architecture::Arm64),
+        "qemu-system-aarch64",
+        &["qemu-system-arm", "ipxe-qemu"],
+        "boots the test guests of the other architecture",
+    ),
+    (
+        |w| w.systems.is_some(),
+        "mke2fs",
+        &["e2fsprogs"],
+        "makes the test guests' disks",
+    ),
+    (
+        |w| w.guests || w.systems.is_some() || w.clean_root,
         DEBIAN_KEYS,
         &["debian-archive-keyring"],
         "checks the test guests' kernels, and the clean root",
@@ -207,10 +222,10 @@ const PROGRAMS: [Program; 13] = [
     (|w| w.client, "npm", &["npm"], "fetches the real Claude Code"),
     (|w| w.packages, "dpkg-deb", &["dpkg"], "writes packages"),
     (
-        |w| w.packages,
+        |w| w.packages || w.systems.is_some(),
         "xz",
         &["xz-utils"],
-        "compresses the repository's lists",
+        "compresses the repository's lists, unpacks the modules of guests' kernels",
     ),
     (
         |w| w.packages,
@@ -225,10 +240,10 @@ const PROGRAMS: [Program; 13] = [
         "signs the repository",
     ),
     (
-        |w| w.clean_root,
+        |w| w.clean_root || w.systems.is_some(),
         "debootstrap",
         &["debootstrap"],
-        "makes the root that packages are tried in",
+        "makes the roots that packages are tried in",
     ),
     (|w| w.bench, "curl", &["curl"], "the benchmark's comparison"),
     (|w| w.bench, "jq", &["jq"], "the benchmark's comparison"),
