@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
 use crate::{BEGUN, VERDICT};
 
 /// What a guest said.
@@ -32,8 +33,25 @@ pub struct Guest<'a> {
     pub lsm: &'a str,
     /// Memory (MiB). Half of it is what its files may take.
     pub memory: u32,
+    /// Its processor.
+    pub arch: Arch,
+    /// Files that are its disks, `/dev/vda` and so on. What it writes there is forgotten, unless it says otherwise.
+    pub disks: &'a [Disk<'a>],
+    /// Further words of the kernel's command line.
+    pub words: &'a str,
+    /// How often it may come up: a guest that is to restart does so on the same disks.
+    pub boots: u32,
     /// How long it may take.
     pub limit: Duration,
+}
+
+/// A disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Disk<'a> {
+    /// The file that it is.
+    pub file: &'a Path,
+    /// Whether what is written stays in that file.
+    pub kept: bool,
 }
 
 /// Boots and waits. Every console line is passed to `show`.
@@ -55,12 +73,7 @@ pub fn boot(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
 
 fn boot_once(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
     let (start, limit) = (Instant::now(), guest.limit);
-    let mut command = emulator(guest.lsm, guest.memory);
-    command
-        .arg("-kernel")
-        .arg(guest.kernel)
-        .arg("-initrd")
-        .arg(guest.initramfs);
+    let mut command = emulator(&guest);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -81,11 +94,17 @@ fn boot_once(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
             }
         }
     });
-    let mut verdict = None;
+    let (mut verdict, mut boots) = (None, 0);
     loop {
         match lines.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
                 show(&line);
+                boots += u32::from(line.contains(BEGUN));
+                if boots > guest.boots {
+                    child.kill()?;
+                    child.wait()?;
+                    bail!("the guest restarted, and was not to: its kernel failed (see the console)");
+                }
                 if let Some((_, words)) = line.split_once(VERDICT) {
                     verdict = Some(words.to_owned());
                 }
@@ -109,26 +128,45 @@ fn boot_once(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
 }
 
 /// Emulated, not virtualised: works in any container, and boots in seconds all the same.
-fn emulator(lsm: &str, memory: u32) -> Command {
-    let (program, machine, console): (_, &[&str], _) = if cfg!(target_arch = "aarch64") {
-        (
+fn emulator(guest: &Guest<'_>) -> Command {
+    let (program, machine, console): (_, &[&str], _) = match guest.arch {
+        Arch::Arm64 => (
             "qemu-system-aarch64",
             &["-M", "virt", "-cpu", "max,pauth-impdef=on"],
             "ttyAMA0",
-        )
-    } else {
+        ),
         // The emulated `cmpxchg16b` now and then leaves garbage in the flags, on which the guest's kernel dies with a double
         // fault in its allocator. Without it the kernel takes another way.
-        ("qemu-system-x86_64", &["-cpu", "max,-cx16"], "ttyS0")
+        Arch::Amd64 => ("qemu-system-x86_64", &["-cpu", "max,-cx16"], "ttyS0"),
     };
     let mut command = Command::new(program);
     command
         .args(machine)
-        .args(["-accel", "tcg", "-m", &memory.to_string()]);
-    command.args(["-smp", "2", "-no-reboot", "-net", "none"]);
+        .args(["-accel", "tcg", "-m", &guest.memory.to_string()]);
+    command.args(["-smp", "2", "-net", "none"]);
+    if guest.boots == 1 {
+        command.arg("-no-reboot");
+    }
     command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
-    command
-        .arg("-append")
-        .arg(format!("console={console} panic=-1 quiet rdinit=/init lsm={lsm}"));
+    for (number, disk) in guest.disks.iter().enumerate() {
+        let snapshot = if disk.kept { "off" } else { "on" };
+        // A comma in a name is written twice. What the guest wrote is this machine's from then on: nothing is gained by a sync.
+        let file = disk.file.display().to_string().replace(',', ",,");
+        command.arg("-drive").arg(format!(
+            "file={file},if=none,id=disk{number},format=raw,cache=unsafe,snapshot={snapshot}"
+        ));
+        command
+            .arg("-device")
+            .arg(format!("virtio-blk-pci,drive=disk{number}"));
+    }
+    command.arg("-kernel").arg(guest.kernel);
+    command.arg("-initrd").arg(guest.initramfs);
+    command.arg("-append").arg(
+        format!(
+            "console={console} panic=-1 quiet rdinit=/init lsm={} {}",
+            guest.lsm, guest.words
+        )
+        .trim_end(),
+    );
     command
 }

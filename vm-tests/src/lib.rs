@@ -1,16 +1,25 @@
-//! Boots real kernels and runs a program in them.
+//! Boots real kernels and runs a program in them, or a whole system.
 //!
 //! | Module | Does |
 //! |---|---|
-//! | [`kernel`] | fetches a Debian kernel into a cache |
+//! | [`arch`] | the architectures that guests are booted for |
+//! | [`kernel`] | fetches a Debian kernel into a cache, and finds its modules |
 //! | [`initramfs`] | packs programs and their libraries into an archive that the kernel unpacks |
-//! | [`guest`] | boots both in an emulator under a deadline and reads the verdict off the console |
+//! | [`disk`], [`root`] | disks of folders; a Debian root file system with systemd as a disk |
+//! | [`guest`] | boots these in an emulator under a deadline and reads the verdict off the console |
+//! | [`cases`] | what a guest says of its cases, as a table |
 //!
-//! Inside the guest runs `guest-init` (in `src/bin`), a small init that prints the verdict and powers off.
+//! Inside the guest runs `guest-init` (in `src/bin`), a small init that prints the verdict and powers off; or, where it has a disk,
+//! `guest/init.sh`, which hands over to the system on it.
 
+mod apt;
+pub mod arch;
+pub mod cases;
+pub mod disk;
 pub mod guest;
 pub mod initramfs;
 pub mod kernel;
+pub mod root;
 
 /// The guest's init prints this, then `success` or `failure` and the reason.
 pub const VERDICT: &str = "DEFENSECLAW-GUEST: ";

@@ -1,4 +1,7 @@
-//! Guests: the sensor's smoke test in one, and the attacks on sandboxes here and in them.
+//! Guests: the sensor's smoke test in one, the attacks on sandboxes here and in them, and the packages in a whole system
+//! ([`packages`]).
+
+mod packages;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,6 +33,8 @@ pub(crate) struct VmOptions {
     /// With --sandbox: only the attacks whose names hold this.
     #[arg(long, value_name = "PART", requires = "sandbox")]
     only: Option<String>,
+    #[command(flatten)]
+    packages: packages::Options,
 }
 
 /// Where to attack.
@@ -54,6 +59,9 @@ struct Attacks {
 }
 
 pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
+    if options.packages.packages {
+        return packages::test(host, &options.packages, options.lsm.as_deref());
+    }
     set_up(host)?;
     if options.sandbox {
         let attacks = build_attacks(host)?;
@@ -93,6 +101,7 @@ pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
             lsm: None,
             report: Some(fresh(&results.join(format!("linux-{kernel}.jsonl")))?),
             only: None,
+            packages: packages::Options::default(),
         };
         let outcome = step(&format!("attacks on Linux {kernel}"), || {
             attack_in_guest(host, &attacks, &guest)

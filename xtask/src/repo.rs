@@ -44,6 +44,19 @@ pub(crate) struct Options {
     valid_days: u32,
 }
 
+impl Options {
+    /// For tries: a new repository in `out` of the packages of a folder, signed by a key that is then forgotten.
+    pub(crate) fn for_tries(url: &str, packages: PathBuf, out: PathBuf) -> Self {
+        Self {
+            url: url.to_owned(),
+            key: keys::Choice::thrown_away(),
+            packages: Some(packages),
+            out: Some(out),
+            valid_days: 14,
+        }
+    }
+}
+
 const SUITE: &str = "stable";
 const COMPONENT: &str = "main";
 const POOL: &str = "pool/main/d/defenseclaw";

@@ -34,6 +34,8 @@ pub(crate) struct Wanted {
     pub(crate) ebpf: bool,
     /// Boot guests.
     pub(crate) guests: bool,
+    /// Boot guests of that architecture with a root file system of their own.
+    pub(crate) systems: Option<Architecture>,
     /// Run the real client.
     pub(crate) client: bool,
     /// Check licences.
@@ -53,6 +55,7 @@ impl Wanted {
         Self {
             ebpf: true,
             guests: true,
+            systems: Some(Architecture::own()),
             client: true,
             deny: true,
             bench: true,

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use defenseclaw_vm_tests::arch::Arch;
 use defenseclaw_vm_tests::guest::{Guest, boot};
 use defenseclaw_vm_tests::initramfs::Initramfs;
 use defenseclaw_vm_tests::{COMMAND_FILE, kernel};
@@ -89,7 +90,7 @@ fn run() -> Result<()> {
     fs::create_dir_all(&arguments.cache)?;
     // apt takes a relative folder as one below its own.
     let cache = fs::canonicalize(&arguments.cache)?;
-    let image = kernel::fetch(&cache, &arguments.kernel)?;
+    let image = kernel::fetch(&cache, &arguments.kernel, Arch::own())?.image;
     let mut archive = Initramfs::new();
     archive.program("/init", &arguments.init)?;
     archive.program("/bin/defenseclaw-agent", &arguments.agent)?;
@@ -126,6 +127,10 @@ fn run() -> Result<()> {
         initramfs: &packed,
         lsm: arguments.lsm.as_deref().unwrap_or(LSM),
         memory,
+        arch: Arch::own(),
+        disks: &[],
+        words: "",
+        boots: 1,
         limit,
     };
     let mut results = match &arguments.report {

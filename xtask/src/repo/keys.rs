@@ -23,6 +23,16 @@ pub(crate) struct Choice {
     pub(super) throw_away_key: bool,
 }
 
+impl Choice {
+    /// A new key that is forgotten afterwards.
+    pub(crate) fn thrown_away() -> Self {
+        Self {
+            key: None,
+            throw_away_key: true,
+        }
+    }
+}
+
 /// gpg with one secret key.
 pub(crate) struct Signer {
     /// Short, and not below the checkout: gpg's agent listens on a socket in it, whose path is bounded to 107 bytes.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Action, Kind, Wanted};
+use crate::arch::Architecture;
 use crate::host::find_in_path;
 
 /// What is missing of them.
@@ -35,7 +36,7 @@ type Program = (
     &'static str,
 );
 
-const PROGRAMS: [Program; 15] = [
+const PROGRAMS: [Program; 17] = [
     (|_| true, "cc", &["gcc", "libc6-dev"], "compiles SQLite and links"),
     (
         |_| true,
@@ -50,13 +51,25 @@ const PROGRAMS: [Program; 15] = [
         "builds the supervisor of sandboxes",
     ),
     (
-        |w| w.guests,
+        |w| w.guests || w.systems == Some(Architecture::Amd64),
         "qemu-system-x86_64",
         &["qemu-system-x86", "ipxe-qemu", "seabios"],
         "boots the test guests",
     ),
     (
-        |w| w.guests || w.clean_root,
+        |w| w.systems == Some(Architecture::Arm64),
+        "qemu-system-aarch64",
+        &["qemu-system-arm", "ipxe-qemu"],
+        "boots the test guests of the other architecture",
+    ),
+    (
+        |w| w.systems.is_some(),
+        "mke2fs",
+        &["e2fsprogs"],
+        "makes the test guests' disks",
+    ),
+    (
+        |w| w.guests || w.systems.is_some() || w.clean_root,
         DEBIAN_KEYS,
         &["debian-archive-keyring"],
         "checks the test guests' kernels, and the clean root",
@@ -76,10 +89,10 @@ const PROGRAMS: [Program; 15] = [
     ),
     (|w| w.packages, "dpkg-deb", &["dpkg"], "writes packages"),
     (
-        |w| w.packages,
+        |w| w.packages || w.systems.is_some(),
         "xz",
         &["xz-utils"],
-        "compresses the repository's lists",
+        "compresses the repository's lists, unpacks the modules of guests' kernels",
     ),
     (
         |w| w.packages,
@@ -94,10 +107,10 @@ const PROGRAMS: [Program; 15] = [
         "signs the repository",
     ),
     (
-        |w| w.clean_root,
+        |w| w.clean_root || w.systems.is_some(),
         "debootstrap",
         &["debootstrap"],
-        "makes the root that packages are tried in",
+        "makes the roots that packages are tried in",
     ),
     (|w| w.bench, "curl", &["curl"], "the benchmark's comparison"),
     (|w| w.bench, "jq", &["jq"], "the benchmark's comparison"),
