@@ -241,7 +241,7 @@ impl Parts<'_> {
 /// Whether a JSON file of a plugin is one that its harness reads for servers, hooks or tools.
 fn is_of_settings(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or_default();
-    MANIFESTS.contains(&path) && name != "package.json"
+    names::MANIFESTS.contains(&path) && name != "package.json"
         || matches!(name, ".mcp.json" | "mcp.json" | "hooks.json")
         || path.starts_with("hooks/")
 }
@@ -363,16 +363,16 @@ mod tests {
 
     #[test]
     fn a_marketplace_is_no_plugin_and_a_bad_manifest_is_told() {
-        assert!(is_marketplace(&artifact(&[(MARKETPLACE, "{\"name\": \"m\"}")])));
+        assert!(is_marketplace(&artifact(&[(names::MARKETPLACE, "{\"name\": \"m\"}")])));
         assert!(!is_marketplace(&artifact(&[
-            (MARKETPLACE, "{}"),
-            (MANIFESTS[0], "{}")
+            (names::MARKETPLACE, "{}"),
+            (names::MANIFESTS[0], "{}")
         ])));
         let item = Item::new(ItemKind::Plugin, "p", "/p", Scope::User, ("/p", ""));
         let (_, troubles) = parts(
             &item,
             Path::new("/p"),
-            &artifact(&[(MANIFESTS[0], "{\"name\": ")]),
+            &artifact(&[(names::MANIFESTS[0], "{\"name\": ")]),
         );
         assert_eq!(troubles[0].kind, "invalid");
     }
