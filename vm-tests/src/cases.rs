@@ -92,7 +92,11 @@ impl fmt::Display for Cases {
             )?;
         }
         for name in self.missing() {
-            writeln!(text, "{name:<15} {:<6} {:>8}  nothing was heard of it", "FAIL", "-")?;
+            writeln!(
+                text,
+                "{name:<15} {:<6} {:>8}  nothing was heard of it",
+                "FAIL", "-"
+            )?;
         }
         if !self.measures.is_empty() {
             writeln!(text, "\n{:<30} by the guest's clock", "measured")?;
@@ -127,7 +131,10 @@ mod tests {
         assert!(cases.passed());
         assert_eq!(cases.counts(), (2, 2));
         let text = cases.to_string();
-        assert!(text.contains("install         pass       12.3  ready in 3 s"), "{text}");
+        assert!(
+            text.contains("install         pass       12.3  ready in 3 s"),
+            "{text}"
+        );
         assert!(text.contains("2 kills | 0 lost"), "{text}");
         assert!(text.contains("memory                         40 MiB"), "{text}");
 
@@ -137,7 +144,10 @@ mod tests {
         assert!(cut.to_string().contains("nothing was heard of it"));
         assert!(!heard(&[all, install, "DEFENSECLAW-CASE: kill|fail|1|no"]).passed());
         assert!(!heard(&[all, install, "DEFENSECLAW-CASE: kill|passed|1|"]).passed());
-        assert!(!heard(&[install, kill]).passed(), "nobody said that these are all");
+        assert!(
+            !heard(&[install, kill]).passed(),
+            "nobody said that these are all"
+        );
         assert!(!heard(&[]).passed());
     }
 }

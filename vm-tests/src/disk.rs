@@ -20,7 +20,17 @@ pub fn make(folder: &Path, image: &Path, bytes: u64) -> Result<()> {
         .and_then(|file| file.set_len(bytes))
         .with_context(|| format!("cannot write {}", fresh.display()))?;
     run(Command::new("mke2fs")
-        .args(["-q", "-F", "-t", "ext4", "-m", "0", "-E", "lazy_itable_init=1", "-d"])
+        .args([
+            "-q",
+            "-F",
+            "-t",
+            "ext4",
+            "-m",
+            "0",
+            "-E",
+            "lazy_itable_init=1",
+            "-d",
+        ])
         .arg(folder)
         .arg(&fresh))?;
     fs::rename(&fresh, image).with_context(|| format!("cannot write {}", image.display()))

@@ -128,10 +128,16 @@ fn pack(kernel: &Kernel, busybox: &[u8]) -> Result<Vec<u8>> {
 /// Makes the disk. What has to run on the other architecture runs in a guest.
 fn make(cache: &Path, release: Release, arch: Arch, root: &Root, show: &mut dyn FnMut(&str)) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!("a root file system with its owners and devices can only be made as root: run this once as root");
+        bail!(
+            "a root file system with its owners and devices can only be made as root: run this once as root"
+        );
     }
     let foreign = arch != Arch::own();
-    eprintln!("making a root file system of Debian {} for {}", release.number, arch.debian());
+    eprintln!(
+        "making a root file system of Debian {} for {}",
+        release.number,
+        arch.debian()
+    );
     let folder = root.disk.with_extension("folder");
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -139,7 +139,11 @@ fn run() -> Result<()> {
     fs::write(&file, table).with_context(|| format!("cannot write {}", file.display()))?;
     let report = report?;
     if !report.success || !cases.passed() {
-        bail!("what was tried of the packages failed on {about}: {}; console: {}", report.verdict, console.display());
+        bail!(
+            "what was tried of the packages failed on {about}: {}; console: {}",
+            report.verdict,
+            console.display()
+        );
     }
     Ok(())
 }

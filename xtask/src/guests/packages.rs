@@ -60,7 +60,9 @@ pub(super) fn test(host: &Host, options: &Options, lsm: Option<&str>) -> Result<
         },
     )?;
     let debs = options.debs.clone().unwrap_or_else(|| host.target.join("deb"));
-    let repository = step("repository with three versions", || repository(host, options, &debs))?;
+    let repository = step("repository with three versions", || {
+        repository(host, options, &debs)
+    })?;
     run(&mut host.release(["build", "--release", "--package=defenseclaw-vm-tests"])?)?;
     let mut command = Command::new(host.release_folder().join("package-test"));
     command
@@ -78,10 +80,10 @@ pub(super) fn test(host: &Host, options: &Options, lsm: Option<&str>) -> Result<
 
 /// A signed repository of the package and of what an upgrade goes from.
 fn repository(host: &Host, options: &Options, debs: &Path) -> Result<PathBuf> {
-    let work = host
-        .target
-        .join("guest-packages")
-        .join(format!("{}-{}", options.release, options.arch.debian()));
+    let work =
+        host.target
+            .join("guest-packages")
+            .join(format!("{}-{}", options.release, options.arch.debian()));
     let (pool, out) = (work.join("debs"), work.join("repo"));
     if work.exists() {
         fs::remove_dir_all(&work).with_context(|| format!("cannot remove {}", work.display()))?;
@@ -121,9 +123,11 @@ fn newest(debs: &Path, arch: Architecture) -> Result<PathBuf> {
 /// The same package under its version with `suffix`, packed for speed.
 fn under_other_version(package: &Path, suffix: &str, work: &Path, pool: &Path) -> Result<()> {
     let field = |name: &str| -> Result<String> {
-        Ok(output(Command::new("dpkg-deb").arg("--field").arg(package).arg(name))?
-            .trim()
-            .to_owned())
+        Ok(
+            output(Command::new("dpkg-deb").arg("--field").arg(package).arg(name))?
+                .trim()
+                .to_owned(),
+        )
     };
     let (version, arch) = (field("Version")?, field("Architecture")?);
     let folder = work.join(format!("unpacked{suffix}"));
@@ -144,11 +148,15 @@ fn under_other_version(package: &Path, suffix: &str, work: &Path, pool: &Path) -
 
 /// A control file with another version in it.
 fn with_suffix(control: &str, suffix: &str) -> String {
-    let lines = control.lines().map(|line| match line.strip_prefix("Version:") {
-        Some(_) => format!("{}{suffix}\n", line.trim_end()),
-        None => format!("{line}\n"),
-    });
-    lines.collect()
+    let mut text = String::new();
+    for line in control.lines() {
+        text.push_str(line.trim_end());
+        if line.starts_with("Version:") {
+            text.push_str(suffix);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]
