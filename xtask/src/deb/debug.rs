@@ -32,7 +32,8 @@ pub(crate) fn add(
     };
     let name = debug_name(&id)?;
     let apart = Host::symbols(programs).join(&name);
-    if !apart.is_file() {
+    // An older build may have laid a file there that holds none.
+    if !apart.is_file() || !elf::read(&apart)?.debug {
         return Ok(None);
     }
     let to = PathBuf::from("/usr/lib/debug").join(name);

@@ -148,11 +148,15 @@ fn under_other_version(package: &Path, suffix: &str, work: &Path, pool: &Path) -
 
 /// A control file with another version in it.
 fn with_suffix(control: &str, suffix: &str) -> String {
-    let lines = control.lines().map(|line| match line.strip_prefix("Version:") {
-        Some(_) => format!("{}{suffix}\n", line.trim_end()),
-        None => format!("{line}\n"),
-    });
-    lines.collect()
+    let mut text = String::new();
+    for line in control.lines() {
+        text.push_str(line.trim_end());
+        if line.starts_with("Version:") {
+            text.push_str(suffix);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]
