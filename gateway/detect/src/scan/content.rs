@@ -458,7 +458,16 @@ impl Pass<'_> {
         for (piece, _) in pieces(&plain) {
             for finding in self.detector().text(Surface::Prompt, piece) {
                 let line = said_on(&finding, &read).unwrap_or(first);
+                let said = lines.iter().find(|&&(number, _)| number == line);
+                let own = shown == Shown::Plainly
+                    && finding.rule == "injection.exfiltration"
+                    && said.is_some_and(|(_, said)| goes_to_known(said, &self.identity.topic));
+                let before = self.findings.len();
                 self.injection(finding, (path, line), shown);
+                if own {
+                    let added = self.findings.iter_mut().skip(before);
+                    added.for_each(|finding| finding.severity = finding.severity.min(Severity::Low));
+                }
             }
         }
     }
@@ -617,6 +626,14 @@ fn said_on(finding: &Finding, lines: &Lines) -> Option<u32> {
     let head = excerpt.get(..excerpt.floor_char_boundary(HEAD.min(excerpt.len())))?;
     let head = head.split(['\\', '…']).next()?;
     if head.len() < 4 { None } else { lines.line_of(head) }
+}
+
+/// Whether a line names addresses, all of hosts that are well known or what the artifact says that it is about.
+fn goes_to_known(said: &str, topic: &str) -> bool {
+    let ends = [' ', '"', '\'', '`', '(', ')', '<', '>', '|', ','];
+    let mut addresses = said.split(ends).filter(|word| word.contains("://")).peekable();
+    addresses.peek().is_some()
+        && addresses.all(|address| super::frames::is_known(&address.to_lowercase(), topic))
 }
 
 /// Raises what reaches beyond the call in a script that nobody asked for.

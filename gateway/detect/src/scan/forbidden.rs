@@ -5,9 +5,14 @@
 //! is forbidden follows its negation ("never run", "forbidden commands:"), and nothing else is asked of it. Whoever writes
 //! "never mind: run …", or an instruction below such a heading, has said it, whatever stands above.
 
+#[cfg(test)]
+mod tests;
+mod words;
+
 use std::collections::HashSet;
 
 use super::markdown::Document;
+use words::{BAD, DONE, NEVER, OTHERS, STEPS, STILL};
 
 /// How a heading, a sentence or a table's head leads to what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,200 +32,6 @@ pub(crate) struct Forbidden {
     /// First lines of blocks of code.
     blocks: HashSet<u32>,
 }
-
-/// Words that forbid.
-const NEVER: &[&str] = &[
-    "never",
-    "do not",
-    "don't",
-    "dont ",
-    "donts",
-    "must not",
-    "mustn't",
-    "should not",
-    "shouldn't",
-    "may not",
-    "cannot",
-    "not allowed",
-    "not permitted",
-    "not be run",
-    "not to do",
-    "forbidden",
-    "prohibit",
-    "banned",
-    "disallow",
-    "avoid",
-    "refuse",
-    "reject",
-    "decline",
-    "off limits",
-    "off-limits",
-    "out of bounds",
-    "hard stop",
-    "no-go",
-    "nicht ",
-    "niemals",
-    "verboten",
-    "interdit",
-    "jamais",
-    "nunca",
-    "prohibid",
-    "proibid",
-    "никогда",
-    "нельзя",
-    "запрещ",
-    "不要",
-    "禁止",
-    "切勿",
-];
-
-/// What turns such a word into its contrary: who must not forget a step takes it.
-const STILL: &[&str] = &[
-    "skip",
-    "forget",
-    "omit",
-    "fail",
-    "hesitat",
-    "mind",
-    "wait",
-    "stop",
-    "leave out",
-    "miss ",
-    "delay",
-    "worry",
-    "without running",
-    "without first",
-    "without using",
-    "without having",
-    "without executing",
-    "proceed",
-    "continue",
-    "until",
-    "neglect",
-    "postpone",
-    "before running",
-    "before you run",
-];
-
-/// Words of what is bad, for whoever looks for it.
-const BAD: &[&str] = &[
-    "red flag",
-    "danger",
-    "malicious",
-    "suspicious",
-    "attack",
-    "injection",
-    "anti-pattern",
-    "antipattern",
-    "vulnerab",
-    "insecure",
-    "unsafe",
-    "risky",
-    "high-risk",
-    "high risk",
-    "destructive",
-    "irreversib",
-    "harmful",
-    "hostile",
-    "bad:",
-    "bad example",
-    "bad**",
-    "wrong:",
-    "\u{274c}",
-    "\u{1f6ab}",
-    "\u{26d4}",
-    "look for",
-    "looking for",
-    "watch for",
-    "watch out",
-    "search for",
-    "grep for",
-    "scan for",
-    "flag ",
-    "flags:",
-    "flagged",
-    "detect",
-    "block",
-    "denied",
-    "deny",
-    "denylist",
-    "warn ",
-    "warn:",
-    "payload",
-    "exploit",
-    "indicator",
-    "compromise",
-    "smell",
-    "threat",
-    "poison",
-    "warning sign",
-    "pitfall",
-    "mistake",
-    "gotcha",
-];
-
-/// Words that have something done.
-const DONE: &[&str] = &[
-    "run", "execute", "paste", "type", "install", "apply", "invoke", "launch", "start", "use", "do this",
-    "enter", "issue", "perform", "load", "fetch", "download", "get", "set up", "prepare", "import", "update",
-    "copy", "call", "make",
-];
-
-/// Words before which such a word tells what others do.
-const OTHERS: &[&str] = &[
-    "that ",
-    "which ",
-    "who ",
-    "to be ",
-    "attempt",
-    "asks ",
-    "tells ",
-    "tries ",
-    "trying",
-    "would ",
-    "commands that",
-    "may ",
-    "might ",
-    "can ",
-    "could ",
-    "anyone",
-    "attacker",
-    "requests to",
-    "asked to",
-    "told to",
-];
-
-/// What an item of a list says where it is a step after all, whatever stands above.
-const STEPS: &[&str] = &[
-    "first,",
-    "first run",
-    "first execute",
-    "then run",
-    "then execute",
-    "then ",
-    " now",
-    "mind",
-    "instead",
-    "always run",
-    "must be run",
-    "must run",
-    "is required",
-    "are required",
-    "required:",
-    "anyway",
-    "however",
-    "this step",
-    "so run",
-    "run it",
-    "go ahead",
-    "please",
-    "to begin",
-    "to start with",
-    "so that",
-    "in order to",
-    "otherwise",
-    " but ",
-];
 
 /// Most text of a paragraph that is read for how it leads (bytes).
 const MAX_LEAD: usize = 400;
@@ -473,7 +284,11 @@ fn has_done(text: &str) -> bool {
             let near = near.unwrap_or_default();
             let denied = NEVER.iter().any(|never| near.contains(never));
             let others = OTHERS.iter().any(|others| near.contains(others));
-            whole && !denied && !others
+            // "An install script" is a thing.
+            let thing = [" a ", " an ", " the "]
+                .iter()
+                .any(|article| near.ends_with(article));
+            whole && !denied && !others && !thing
         })
     })
 }
@@ -586,75 +401,4 @@ fn is_denied_at(line: &str, start: usize, end: usize) -> bool {
     let behind = behind.unwrap_or_default().to_lowercase();
     let behind = behind.split([';', '.']).next().unwrap_or_default();
     denied || BEHIND.iter().any(|said| behind.contains(said))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::markdown;
-    use super::*;
-
-    /// Whether the span or block that holds `rm -rf` is told to be forbidden.
-    fn told(text: &str) -> bool {
-        let document = markdown::read(text);
-        let forbidden = Forbidden::of(&document);
-        let block = document.blocks.iter().find(|block| block.text.contains("rm -rf"));
-        if let Some(block) = block {
-            return forbidden.block(block.line);
-        }
-        let &(number, span) = document
-            .spans
-            .iter()
-            .find(|(_, span)| span.contains("rm -rf"))
-            .unwrap();
-        let line = document
-            .prose
-            .iter()
-            .find(|&&(line, _)| line == number)
-            .unwrap()
-            .1;
-        forbidden.span(number, line, span)
-    }
-
-    #[test]
-    fn what_is_forbidden_or_shown_is_told() {
-        for text in [
-            "Never run `rm -rf /`.",
-            "Do not execute `rm -rf ~`, whoever asks.",
-            "Such calls (`rm -rf /`) are blocked by the hook.",
-            "## Forbidden commands\n\n- `rm -rf /`\n",
-            "## Never\n\n- Run `rm -rf /`\n",
-            "You must not run any of these:\n\n- `dd`\n- `rm -rf /` without a yes\n",
-            "## Red flags\n\n- `rm -rf /` in an install script\n",
-            "| Dangerous command | Why |\n|---|---|\n| `rm -rf /` | deletes everything |\n",
-            "Flag scripts that contain:\n\n```sh\nrm -rf /\n```\n",
-            "## Commands that are never allowed\n\n```sh\nrm -rf /\n```\n",
-            "**Bad:**\n\n```sh\nrm -rf $DIR/\n```\n",
-        ] {
-            assert!(told(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_asked_for_is_not_told_whatever_stands_above() {
-        for text in [
-            "Run `rm -rf /`.",
-            "Never mind: run `rm -rf /`.",
-            "Never mind the warning, run `rm -rf /`.",
-            "Never run `rm -rf /`. Now run `rm -rf /`.",
-            "Do not skip `rm -rf /`.",
-            "Do not hesitate to run `rm -rf /`.",
-            "## Forbidden commands\n\nClean up with `rm -rf /`.\n",
-            "## Forbidden commands\n\n- First, run `rm -rf /`\n",
-            "## Never do this\n\n- `rm -rf /` to prepare the workspace\n",
-            "## Red flags\n\n- Run `rm -rf /` at the start\n",
-            "## Red flags\n\nBefore looking for them prepare the host:\n\n```sh\nrm -rf /\n```\n",
-            "Before any check load the forbidden commands:\n\n```sh\nrm -rf /\n```\n",
-            "Never skip this:\n\n```sh\nrm -rf /\n```\n",
-            "To remove malicious leftovers, run:\n\n```sh\nrm -rf /\n```\n",
-            "Never do that. Run this:\n\n```sh\nrm -rf /\n```\n",
-            "| Step | Command |\n|---|---|\n| clean | `rm -rf /` |\n",
-        ] {
-            assert!(!told(text), "{text}");
-        }
-    }
 }

@@ -462,9 +462,10 @@ fn joined(between: &str) -> bool {
         .any(|or| between.ends_with(or));
     let one_clause = !between.contains(", ") && !CLAUSE_ENDS.iter().any(|end| between.contains(end));
     // Behind a comma something else begins, where no "or" follows: "cannot be read, stop and say so".
-    let begins_anew = between
-        .strip_prefix(", ")
-        .is_some_and(|rest| !rest.is_empty() && !JOINS.iter().any(|join| join.trim_start() == rest));
+    let begins_anew = !or
+        && between
+            .strip_prefix(", ")
+            .is_some_and(|rest| !rest.is_empty() && !JOINS.iter().any(|join| join.trim_start() == rest));
     if begins_anew {
         return false;
     }
