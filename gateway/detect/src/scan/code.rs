@@ -132,10 +132,12 @@ impl Pass<'_> {
     pub(crate) fn tokens(&mut self, text: &str, (file, line): (&str, u32), shown: Shown) -> Vec<ScanFinding> {
         let lines = Lines::code(text, line);
         let scanner = self.scanner;
-        scanner
-            .detector
-            .artifact_rules()
-            .find((Side::Code, shown), &lines, file, &mut self.present)
+        scanner.detector.artifact_rules().find(
+            (Side::Code, shown),
+            &lines,
+            (file, &self.identity.topic),
+            &mut self.present,
+        )
     }
 }
 

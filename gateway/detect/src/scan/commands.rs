@@ -9,6 +9,7 @@ use defenseclaw_model::ids::CallId;
 use defenseclaw_model::scan::ScanFinding;
 use serde_json::{Value, json};
 
+use super::installers;
 use crate::detector::Detector;
 use crate::facts::{MAX_COMMAND, facts_of};
 use crate::mask::mask_text;
@@ -87,13 +88,14 @@ fn judge_part(detector: &Detector, text: &str, place: Place, at: (&str, u32), ju
     let Some((facts, findings)) = command(detector, text) else {
         return;
     };
-    if judged.programs.len() < 512 {
-        judged.programs.extend(facts.programs);
-    }
     let mut findings: Vec<ScanFinding> = findings
         .into_iter()
         .filter_map(|finding| converted(finding, place, at))
         .collect();
+    installers::excuse(detector, text, &facts, &mut findings);
+    if judged.programs.len() < 512 {
+        judged.programs.extend(facts.programs);
+    }
     if findings.is_empty() {
         return;
     }
@@ -101,7 +103,7 @@ fn judge_part(detector: &Detector, text: &str, place: Place, at: (&str, u32), ju
     judged.findings.append(&mut findings);
 }
 
-fn command(detector: &Detector, text: &str) -> Option<(Facts, Vec<Finding>)> {
+pub(super) fn command(detector: &Detector, text: &str) -> Option<(Facts, Vec<Finding>)> {
     let call = ToolCall {
         call: CALL.clone()?,
         tool: "Bash".to_owned(),
@@ -161,7 +163,38 @@ pub(crate) fn source(
         }
     }
     findings.extend(written(detector, &format!("{FOLDER}/{file}"), text, (file, line)));
+    in_one_text(detector, text, &mut findings);
     findings
+}
+
+/// What a whole file of code may hold by chance in several places is meant where one text of a line holds it.
+fn in_one_text(detector: &Detector, text: &str, findings: &mut [ScanFinding]) {
+    const MAX_TEXTS: usize = 64;
+    const UNREAD: &[&str] = &["command.network-to-interpreter", "command.decoded"];
+    let capped =
+        |finding: &ScanFinding| begins(&finding.rule, UNREAD) && finding.severity == Severity::Medium;
+    if !findings.iter().any(capped) {
+        return;
+    }
+    let texts = super::spoken::literals(text);
+    let piped = texts
+        .iter()
+        .filter(|(_, said)| said.contains('|') && !said.contains('\n'));
+    for &(_, said) in piped.take(MAX_TEXTS) {
+        let Some((facts, found)) = command(detector, said) else {
+            continue;
+        };
+        let mut found: Vec<ScanFinding> = found
+            .into_iter()
+            .filter_map(|found| converted(found, Place::Script, ("", 0)))
+            .collect();
+        installers::excuse(detector, said, &facts, &mut found);
+        for finding in findings.iter_mut().filter(|finding| capped(finding)) {
+            if let Some(same) = found.iter().find(|found| found.rule == finding.rule) {
+                finding.severity = finding.severity.max(same.severity);
+            }
+        }
+    }
 }
 
 /// A word that ends a here-document and does not stand in `text`.
@@ -285,7 +318,6 @@ const OF_ADMINISTRATION: &[&str] = &[
     "c2.forge-access",
     "c2.tunnel",
     "command.installer",
-    "command.repository-script",
     "credential.keyring",
     "credential.read",
     "credential.write",
@@ -293,6 +325,7 @@ const OF_ADMINISTRATION: &[&str] = &[
     "credential.cloud-token",
     "credential.cluster-store",
     "credential.env-file",
+    "credential.process-secrets",
 ];
 
 /// Those among them that nobody documents for work.

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use defenseclaw_model::decision::{Finding, Severity};
-use defenseclaw_model::scan::ScanFinding;
+use defenseclaw_model::scan::{ScanFinding, ScanKind};
 
 use super::artifact::{ArtifactFile, Format, format_of};
 use super::code::{Language, SourceFile};
 use super::commands::{self, Place};
+use super::forbidden::Forbidden;
 use super::frames::Setting;
 use super::kinds::{Kind, kind_of};
 use super::lines::{Lines, numbered};
@@ -176,8 +177,13 @@ impl Pass<'_> {
                 } else {
                     Place::Script
                 };
+                let before = self.findings.len();
                 self.script(text, place, (path, 1));
+                if place == Place::Automatic {
+                    reaching(&mut self.findings, before);
+                }
                 self.passages(&markdown::hidden_in(text), path, true);
+                self.printed(path, text);
                 self.start_of_python(path, text);
             }
             Kind::Source(_) => {
@@ -253,9 +259,17 @@ impl Pass<'_> {
     /// A document: prose, code in it, what is hidden.
     fn document(&mut self, path: &str, text: &str) {
         let document = markdown::read(text);
+        let forbidden = Forbidden::of(&document);
+        let before = self.findings.len();
         self.phrases(path, &document.prose, Shown::Plainly);
+        for finding in self.findings.iter_mut().skip(before) {
+            if forbidden.line(finding.line) {
+                finding.severity = finding.severity.min(Severity::Low);
+            }
+        }
         // What a block of code does is weighed with the sentences beside it.
-        self.framed(path, &Lines::parts(document.parts()), Shown::Plainly, false);
+        let parts = Lines::parts(document.parts());
+        self.framed(path, &parts, (Shown::Plainly, false), Some(&forbidden));
         let mut hidden = document.hidden.clone();
         // What a block of code holds of a page is what it shows.
         let blocks = document.block_lines();
@@ -266,16 +280,32 @@ impl Pass<'_> {
             self.front(path, text, front);
         }
         for block in &document.blocks {
+            let shown = forbidden.block(block.line);
+            let place = if shown { Place::Quotation } else { Place::Example };
+            let before = self.findings.len();
             match Language::of_name(block.language) {
-                Some(Language::Shell) => self.script(block.text, Place::Example, (path, block.line)),
+                Some(Language::Shell) => self.script(block.text, place, (path, block.line)),
                 Some(language) => {
                     let found = self.tokens(block.text, (path, block.line), Shown::Plainly);
                     self.findings.extend(found);
-                    self.keep_inline((path, block.line), language, block.text);
+                    if !shown {
+                        self.keep_inline((path, block.line), language, block.text);
+                    }
+                }
+                // Settings that are to be written somewhere.
+                None if matches!(block.language, "json" | "jsonc" | "json5") => {
+                    if let Some(value) = values::of_json(block.text) {
+                        self.grants(path, block.text, &value);
+                        self.harness_settings(path, block.text, &value);
+                    }
+                    for finding in self.findings.iter_mut().skip(before) {
+                        finding.line = finding.line.saturating_add(block.line.saturating_sub(1));
+                    }
+                    self.script(block.text, place, (path, block.line));
                 }
                 // Nobody says what it is: commands are told by what they do.
                 None => {
-                    self.script(block.text, Place::Example, (path, block.line));
+                    self.script(block.text, place, (path, block.line));
                     // Or a text that is to be written somewhere.
                     if matches!(
                         block.language,
@@ -286,8 +316,13 @@ impl Pass<'_> {
                     }
                 }
             }
+            if shown {
+                for finding in self.findings.iter_mut().skip(before) {
+                    finding.severity = finding.severity.min(Severity::Low);
+                }
+            }
         }
-        self.spans(path, &document);
+        self.spans(path, &document, &forbidden);
         for (line, paragraph) in paragraphs(&document.prose) {
             self.steering(path, line, &paragraph, Shown::Plainly);
         }
@@ -334,19 +369,18 @@ impl Pass<'_> {
     }
 
     /// Commands within sentences. In a text about attacks they are what it is about.
-    fn spans(&mut self, path: &str, document: &markdown::Document<'_>) {
+    fn spans(&mut self, path: &str, document: &markdown::Document<'_>, forbidden: &Forbidden) {
         let read = Lines::prose(document.prose.iter().copied());
         let quoted = self.detector().artifact_rules().about_attacks(&read);
         let about = topic::is_about_attacks(&self.identity.topic);
         for &(line, span) in &document.spans {
             if is_command(span) {
-                let by_itself = document
-                    .prose
-                    .binary_search_by_key(&line, |&(number, _)| number)
-                    .ok()
-                    .and_then(|at| document.prose.get(at))
-                    .is_some_and(|(_, text)| runs_by_itself(text, span));
-                let place = match about || quoted.contains(&line) {
+                let read = document.prose.binary_search_by_key(&line, |&(number, _)| number);
+                let said = read.ok().and_then(|at| document.prose.get(at));
+                let said = said.map_or("", |&(_, text)| text);
+                let by_itself = runs_by_itself(said, span);
+                let denied = forbidden.span(line, said, span);
+                let place = match about || denied || quoted.contains(&line) {
                     _ if by_itself => Place::Automatic,
                     true => Place::Quotation,
                     false => Place::Example,
@@ -368,19 +402,27 @@ impl Pass<'_> {
     /// The same; `description` of what describes a tool to a model.
     pub(super) fn language(&mut self, path: &str, lines: &[(u32, &str)], shown: Shown, description: bool) {
         self.phrases(path, lines, shown);
-        self.framed(path, &Lines::prose(lines.iter().copied()), shown, description);
+        let read = Lines::prose(lines.iter().copied());
+        self.framed(path, &read, (shown, description), None);
     }
 
     /// What prose asks for, whatever its wording.
-    fn framed(&mut self, path: &str, read: &Lines, shown: Shown, description: bool) {
+    fn framed(
+        &mut self,
+        path: &str,
+        read: &Lines,
+        (shown, description): (Shown, bool),
+        forbidden: Option<&Forbidden>,
+    ) {
         let scanner = self.scanner;
         let rules = scanner.detector.artifact_rules();
         let setting = Setting {
             shown,
             topic: &self.identity.topic,
             about_attacks: topic::is_about_attacks(&self.identity.topic),
-            for_people: is_for_people(path),
+            for_people: is_for_people(path) || self.kind == ScanKind::Code,
             description,
+            forbidden,
         };
         let found = rules
             .frames
@@ -394,7 +436,8 @@ impl Pass<'_> {
         let scanner = self.scanner;
         let rules = scanner.detector.artifact_rules();
         let about = topic::is_about_attacks(&self.identity.topic);
-        let mut found = rules.find((Side::Prose, shown), &read, path, &mut self.present);
+        let topic = &self.identity.topic;
+        let mut found = rules.find((Side::Prose, shown), &read, (path, topic), &mut self.present);
         if about && shown == Shown::Plainly {
             // Where attacks are the subject, a quotation is one of them.
             let quotes = |line: u32| {
@@ -415,7 +458,16 @@ impl Pass<'_> {
         for (piece, _) in pieces(&plain) {
             for finding in self.detector().text(Surface::Prompt, piece) {
                 let line = said_on(&finding, &read).unwrap_or(first);
+                let said = lines.iter().find(|&&(number, _)| number == line);
+                let own = shown == Shown::Plainly
+                    && finding.rule == "injection.exfiltration"
+                    && said.is_some_and(|(_, said)| goes_to_known(said, &self.identity.topic));
+                let before = self.findings.len();
                 self.injection(finding, (path, line), shown);
+                if own {
+                    let added = self.findings.iter_mut().skip(before);
+                    added.for_each(|finding| finding.severity = finding.severity.min(Severity::Low));
+                }
             }
         }
     }
@@ -574,6 +626,25 @@ fn said_on(finding: &Finding, lines: &Lines) -> Option<u32> {
     let head = excerpt.get(..excerpt.floor_char_boundary(HEAD.min(excerpt.len())))?;
     let head = head.split(['\\', '…']).next()?;
     if head.len() < 4 { None } else { lines.line_of(head) }
+}
+
+/// Whether a line names addresses, all of hosts that are well known or what the artifact says that it is about.
+fn goes_to_known(said: &str, topic: &str) -> bool {
+    let ends = [' ', '"', '\'', '`', '(', ')', '<', '>', '|', ','];
+    let mut addresses = said.split(ends).filter(|word| word.contains("://")).peekable();
+    addresses.peek().is_some()
+        && addresses.all(|address| super::frames::is_known(&address.to_lowercase(), topic))
+}
+
+/// Raises what reaches beyond the call in a script that nobody asked for.
+fn reaching(findings: &mut [ScanFinding], from: usize) {
+    const REACHING: &[&str] = &["persistence", "exfiltration", "remote-code", "credential-access"];
+    for finding in findings.iter_mut().skip(from) {
+        if finding.severity == Severity::Medium && REACHING.contains(&finding.category.as_str()) {
+            finding.severity = Severity::High;
+            finding.message.push_str("; it runs without being asked");
+        }
+    }
 }
 
 /// Adds to findings about a place that nobody asked for what runs there.

@@ -160,13 +160,95 @@ impl Pass<'_> {
             ]
             .iter()
             .any(|said_so| said.contains(said_so));
-        if reads && contradicts && !honest.iter().any(|word| said.contains(word)) {
+        // Who calls a deletion read-only is not honest for saying so.
+        let changed = said.split(['.', ';', '!', '\n']).any(changes_things);
+        let named = contradicts && !honest.iter().any(|word| said.contains(word));
+        if reads && (named || changed) {
             let message =
                 "Its annotations say that it changes nothing; its name or description says that it does"
                     .to_owned();
             self.tell(LIES, at, message, &name);
         }
     }
+}
+
+/// Whether a sentence of a description says that the tool changes what others keep, and does not deny it.
+fn changes_things(sentence: &str) -> bool {
+    const CHANGES: &[&str] = &[
+        "deletes ",
+        "deleting ",
+        "removes ",
+        "removing ",
+        "empties ",
+        "emptying ",
+        "purges ",
+        "wipes ",
+        "overwrites ",
+        "drops ",
+        "erases ",
+        "truncates ",
+        "destroys ",
+        "revokes ",
+        "shreds ",
+    ];
+    // What is taken out of an answer is nobody's.
+    const KEPT: &[&str] = &[
+        "object",
+        "file",
+        "record",
+        "row",
+        "table",
+        "branch",
+        "version",
+        "user",
+        "entr",
+        "backup",
+        "snapshot",
+        "document",
+        "message",
+        "folder",
+        "director",
+        "bucket",
+        "database",
+        "index",
+        "repositor",
+        "volume",
+        "account",
+        "histor",
+        "e-mail",
+        "mail",
+        "issue",
+        "deployment",
+        "data ",
+        "everything",
+    ];
+    const DENIED: &[&str] = &[
+        "not ",
+        "never ",
+        "n't ",
+        "without ",
+        "no ",
+        "nothing",
+        "instead of ",
+        "rather than ",
+        "before ",
+        "whether ",
+    ];
+    const REACH: usize = 60;
+    const MOST: usize = 32;
+    CHANGES.iter().any(|change| {
+        sentence.match_indices(change).take(MOST).any(|(at, _)| {
+            let before = sentence.get(sentence.floor_char_boundary(at.saturating_sub(2 * REACH))..at);
+            let before = before.unwrap_or_default();
+            let rest = sentence.get(at + change.len()..).unwrap_or_default();
+            let rest = rest.get(..rest.floor_char_boundary(REACH)).unwrap_or_default();
+            !DENIED.iter().any(|denied| before.contains(denied))
+                && KEPT.iter().any(|kept| rest.contains(kept))
+                && !rest.contains("from the answer")
+                && !rest.contains("from the result")
+                && !rest.contains("from the output")
+        })
+    })
 }
 
 /// The parameters of a schema with their names, those within others too.

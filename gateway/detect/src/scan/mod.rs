@@ -18,6 +18,8 @@
 //! | `settings`, `grants`, `redirects` | what settings of harnesses and servers switch on, redirect and let through |
 //! | `kinds` | what a file is |
 //! | `launch`, `reach`, `names`, `slips` | what servers are given and where they come from; names that are nearly another's |
+//! | `installers` | installers on vendors' own hosts |
+//! | `forbidden` | what a document names so that nobody does it |
 //! | `recipes`, `inline` | commands in files that are no scripts; code in scripts |
 //! | `media` | what is written in pictures, and lies behind their end |
 //! | `skill`, `mcp`, `plugin` | what each kind of artifact has besides its files |
@@ -29,9 +31,11 @@ pub mod code;
 mod commands;
 mod content;
 mod definition;
+mod forbidden;
 mod frames;
 mod grants;
 mod inline;
+mod installers;
 mod kinds;
 mod launch;
 mod lines;
@@ -56,6 +60,8 @@ mod structured;
 mod tests;
 #[cfg(test)]
 mod tests_settings;
+#[cfg(test)]
+mod tests_skills;
 mod together;
 mod topic;
 mod values;

@@ -50,6 +50,9 @@ struct PackGroup {
     /// Whether "never …" before it means that it is not meant.
     #[serde(default)]
     unless_told_not: bool,
+    /// Whether an address of a well-known host, or of the artifact's own subject, is not meant.
+    #[serde(default)]
+    unless_known: bool,
     shapes: Vec<String>,
 }
 
@@ -145,6 +148,7 @@ impl ArtifactRules {
                 rules.groups.push(Group {
                     side,
                     unless_told_not: group.unless_told_not,
+                    unless_known: group.unless_known,
                 });
             }
         }

@@ -48,6 +48,8 @@ pub(crate) enum Shown {
 pub(crate) struct Group {
     pub(crate) side: Side,
     pub(crate) unless_told_not: bool,
+    /// Whether an address of a well-known host, or of the artifact's own subject, is not meant.
+    pub(crate) unless_known: bool,
 }
 
 /// One rule.
@@ -111,10 +113,10 @@ impl ArtifactRules {
         &self,
         (side, shown): (Side, Shown),
         lines: &Lines,
-        file: &str,
+        (file, topic): (&str, &str),
         present: &mut Present,
     ) -> Vec<ScanFinding> {
-        let signs = self.signs(side, lines);
+        let signs = self.signs(side, lines, topic);
         if signs.is_empty() {
             return Vec::new();
         }
@@ -164,7 +166,7 @@ impl ArtifactRules {
         findings
     }
 
-    fn signs(&self, side: Side, lines: &Lines) -> Vec<Sign> {
+    fn signs(&self, side: Side, lines: &Lines, topic: &str) -> Vec<Sign> {
         let at = side as usize;
         let (Some(Some(anchors)), Some(owners)) = (self.anchors.get(at), self.owners.get(at)) else {
             return Vec::new();
@@ -175,8 +177,10 @@ impl ArtifactRules {
             .into_iter()
             .filter_map(|hit| {
                 let group = *owners.get(hit.pattern)?;
-                let told = self.groups.get(group)?.unless_told_not && told_not(text, hit.start);
-                (!told).then_some(Sign {
+                let what = self.groups.get(group)?;
+                let told = what.unless_told_not && told_not(text, hit.start);
+                let known = what.unless_known && is_known(lines.text(), hit.start, hit.end, topic);
+                (!told && !known).then_some(Sign {
                     group,
                     start: hit.start,
                     end: hit.end,
@@ -231,8 +235,8 @@ impl ArtifactRules {
         let mut present = Present::default();
         let prose = Lines::prose(super::lines::numbered(text, 1));
         let code = Lines::code(text, 1);
-        let mut findings = self.find((Side::Prose, Shown::Plainly), &prose, "f", &mut present);
-        findings.extend(self.find((Side::Code, Shown::Plainly), &code, "f", &mut present));
+        let mut findings = self.find((Side::Prose, Shown::Plainly), &prose, ("f", ""), &mut present);
+        findings.extend(self.find((Side::Code, Shown::Plainly), &code, ("f", ""), &mut present));
         findings.extend(self.across(&present));
         findings
             .iter()
@@ -348,6 +352,23 @@ impl Discussed {
     }
 }
 
+/// Whether what stands at a place ends in an address of a host that is well known, or what the artifact says it is about.
+fn is_known(text: &str, start: usize, end: usize, topic: &str) -> bool {
+    const ENDS: &[char] = &[' ', '"', '\'', '`', ')', '>', ']', '|', ','];
+    const LONGEST: usize = 300;
+    let found = text.get(start..end).unwrap_or_default();
+    let Some(at) = found.rfind("http") else {
+        return false;
+    };
+    let from = start + at;
+    let address = text.get(from..text.floor_char_boundary((from + LONGEST).min(text.len())));
+    let address = address.unwrap_or_default();
+    let address = address
+        .get(..address.find(ENDS).unwrap_or(address.len()))
+        .unwrap_or_default();
+    address.contains("://") && super::frames::is_known(address, topic)
+}
+
 /// Whether what begins at `start` is what shall not be done: "never send …", "do not upload …".
 fn told_not(text: &[u8], start: usize) -> bool {
     const REACH: usize = 64;
@@ -366,6 +387,18 @@ fn told_not(text: &[u8], start: usize) -> bool {
         b"nor ",
         b"forbidden to ",
     ];
+    // What somebody else wants is told, and not wanted.
+    const OTHERS: [&[u8]; 9] = [
+        b"tells you to ",
+        b"tell you to ",
+        b"telling you to ",
+        b"asks you to ",
+        b"ask you to ",
+        b"asking you to ",
+        b"tells the agent to ",
+        b"asks the agent to ",
+        b"instructs you to ",
+    ];
     // "do not hesitate to send" sends.
     const STILL: [&[u8]; 6] = [b"hesitate", b"forget", b"fail to", b"only", b"ask", b"wait"];
     const ENDS: [&[u8]; 7] = [b". ", b"; ", b": ", b"! ", b"? ", b" but ", b" then "];
@@ -382,6 +415,9 @@ fn told_not(text: &[u8], start: usize) -> bool {
         if memchr::memmem::find(last, b"or ").is_none() {
             sentence = last;
         }
+    }
+    if OTHERS.iter().any(|others| sentence.ends_with(others)) {
+        return true;
     }
     let Some(at) = NOT
         .iter()

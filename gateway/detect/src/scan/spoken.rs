@@ -44,15 +44,25 @@ impl Pass<'_> {
         if text.len() / lines > PACKED {
             return;
         }
-        if !MARKS
+        // What a hook prints is put before a model.
+        let defines = MARKS
             .iter()
-            .any(|mark| memchr::memmem::find(text.as_bytes(), mark.as_bytes()).is_some())
-        {
+            .any(|mark| memchr::memmem::find(text.as_bytes(), mark.as_bytes()).is_some());
+        if !defines && !self.is_automatic(path) {
             return;
         }
-        let texts = literals(text);
+        self.said(path, &literals(text));
+    }
+
+    /// What a shell script prints: a model that runs it, or whose hook it is, reads that.
+    pub(super) fn printed(&mut self, path: &str, text: &str) {
+        self.said(path, &printed_in(text));
+    }
+
+    /// Judges texts as their reader takes them.
+    fn said(&mut self, path: &str, texts: &[(u32, &str)]) {
         let mut lines: Vec<(u32, &str)> = Vec::new();
-        for &(line, said) in &texts {
+        for &(line, said) in texts {
             lines.extend(numbered(said, line));
             lines.push((line, ""));
         }
@@ -61,7 +71,7 @@ impl Pass<'_> {
         }
         let before = self.findings.len();
         self.language(path, &lines, Shown::Plainly, true);
-        for &(line, said) in &texts {
+        for &(line, said) in texts {
             for passage in markdown::hidden_in(said) {
                 let first = line.saturating_add(passage.line.saturating_sub(1));
                 let hidden: Vec<(u32, &str)> = passage.text.lines().map(|said| (first, said)).collect();
@@ -77,8 +87,58 @@ impl Pass<'_> {
     }
 }
 
+/// What a shell's text prints: words behind `echo` and `printf`, and here-documents. One pass.
+fn printed_in(text: &str) -> Vec<(u32, &str)> {
+    let mut found = Vec::new();
+    let (mut kept, mut at) = (0, 0);
+    let mut open: Option<(&str, u32, usize)> = None;
+    for (number, line) in numbered(text, 1) {
+        let start = at;
+        at = (start + line.len() + 1).min(text.len());
+        if text.as_bytes().get(start + line.len()) == Some(&b'\r') {
+            at = (at + 1).min(text.len());
+        }
+        if let Some((end, first, from)) = open {
+            if line.trim() == end {
+                found.extend(text.get(from..start).map(|said| (first, said)));
+                open = None;
+            }
+            continue;
+        }
+        let plain = line.trim_start();
+        if let Some(end) = here_mark(plain) {
+            open = Some((end, number + 1, at));
+        } else if plain.starts_with("echo ") || plain.starts_with("printf ") {
+            let said = plain.split_once(' ').map_or("", |(_, said)| said);
+            if said.len() >= LEAST {
+                found.push((number, said.trim_matches(['"', '\''])));
+            }
+        }
+        kept += line.len();
+        if kept > MAX_SPOKEN {
+            break;
+        }
+    }
+    found
+}
+
+/// The word that ends the here-document which a line begins.
+fn here_mark(line: &str) -> Option<&str> {
+    let (_, behind) = line.split_once("<<")?;
+    let word = behind.trim_start_matches('-').trim_start();
+    let word = word
+        .split([' ', ';', '|', '>', ')', '&'])
+        .next()?
+        .trim_matches(['\'', '"', '\\']);
+    let plain = !word.is_empty()
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    plain.then_some(word)
+}
+
 /// The texts between quotation marks that are long enough to say something, with the line of each. One pass.
-fn literals(text: &str) -> Vec<(u32, &str)> {
+pub(super) fn literals(text: &str) -> Vec<(u32, &str)> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let (mut at, mut line, mut kept) = (0, 1_u32, 0);

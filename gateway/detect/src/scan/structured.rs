@@ -93,6 +93,7 @@ impl Pass<'_> {
         self.servers(path, text, value);
         self.hooks(path, text, value);
         self.containers(path, text, value);
+        self.pods(path, text, value);
         self.redirects(path, text, value);
         self.said_in(path, text, value);
     }
@@ -179,6 +180,39 @@ impl Pass<'_> {
         }
     }
 
+    /// Pods of a cluster that are given the node: without walls, and with its root folder or its processes.
+    fn pods(&mut self, path: &str, text: &str, value: &Value) {
+        let mut specs = Vec::new();
+        pod_specs(value, MAX_POD_DEPTH, &mut specs);
+        for spec in specs {
+            let mut containers = ["containers", "initContainers", "ephemeralContainers"]
+                .iter()
+                .filter_map(|list| spec.get(*list)?.as_array())
+                .flatten();
+            let privileged = containers.any(|container| {
+                container
+                    .pointer("/securityContext/privileged")
+                    .and_then(Value::as_bool)
+                    == Some(true)
+            });
+            let is = |field: &str| spec.get(field).and_then(Value::as_bool) == Some(true);
+            let volumes = spec.get("volumes").and_then(Value::as_array);
+            let root = volumes.into_iter().flatten().any(|volume| {
+                let path = volume.pointer("/hostPath/path").and_then(Value::as_str);
+                path.is_some_and(|path| reach::reach_of(path) == reach::Reach::All)
+            });
+            if privileged && (root || is("hostPID")) {
+                let message = "A pod without walls is given the node that it runs on".to_owned();
+                self.tell(
+                    COMPOSE,
+                    (path, line_of_field(text, "privileged")),
+                    message,
+                    "privileged",
+                );
+            }
+        }
+    }
+
     /// Containers of a composition that are given the machine.
     fn containers(&mut self, path: &str, text: &str, value: &Value) {
         let services = value.get("services").and_then(Value::as_object);
@@ -201,7 +235,16 @@ impl Pass<'_> {
                 };
                 if let Some(what) = reach::given_by_mount(&mount) {
                     let message = format!("The container {name} is given {what} of the machine");
-                    self.tell(COMPOSE, (path, line), message, &mount);
+                    // Proxies and monitors look for containers by it; that it is read-only keeps little away.
+                    let looks = mount.contains("docker.sock") && mount.ends_with(":ro");
+                    let (id, category, severity, sure, remedy) = COMPOSE;
+                    let severity = if looks { Severity::Medium } else { severity };
+                    self.tell(
+                        (id, category, severity, sure, remedy),
+                        (path, line),
+                        message,
+                        &mount,
+                    );
                 }
             }
         }
@@ -312,6 +355,27 @@ impl Pass<'_> {
     }
 }
 
+/// How deep a pod lies in what makes pods: a list, a job, its template.
+const MAX_POD_DEPTH: usize = 12;
+
+/// What says which containers a pod has.
+fn pod_specs<'v>(value: &'v Value, depth: usize, found: &mut Vec<&'v Value>) {
+    const MAX_PODS: usize = 200;
+    let Some(below) = depth.checked_sub(1).filter(|_| found.len() < MAX_PODS) else {
+        return;
+    };
+    match value {
+        Value::Object(fields) => {
+            if fields.get("containers").is_some_and(Value::is_array) {
+                found.push(value);
+            }
+            fields.values().for_each(|field| pod_specs(field, below, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| pod_specs(item, below, found)),
+        _ => {}
+    }
+}
+
 /// The line on which a field of YAML or JSON stands first.
 fn line_of_field(text: &str, name: &str) -> u32 {
     let at = text
@@ -402,6 +466,30 @@ mod tests {
     }
 
     #[test]
+    fn pods_that_are_given_the_node_are_told() {
+        let of = |pod: &str| {
+            let text = format!("apiVersion: v1\nkind: Pod\nspec:\n{pod}");
+            has(
+                &scan(
+                    ScanKind::Skill,
+                    &[("SKILL.md", "---\nname: a\n---\n"), ("pod.yaml", &text)],
+                ),
+                "permissions.container-given-host",
+            )
+        };
+        let container = "  containers:\n    - name: c\n      image: i:1\n";
+        let walls = "      securityContext: {privileged: true}\n";
+        let root = "  volumes:\n    - name: r\n      hostPath: {path: /}\n";
+        assert!(of(&format!("{container}{walls}{root}")));
+        assert!(of(&format!("  hostPID: true\n{container}{walls}")));
+        assert!(!of(&format!("{container}{walls}")), "a driver needs that");
+        assert!(
+            !of(&format!("  hostPID: true\n{container}{root}")),
+            "a monitor needs that"
+        );
+    }
+
+    #[test]
     fn compositions_that_give_containers_the_machine_are_told() {
         let of = |volume: &str| {
             scan(
@@ -414,6 +502,9 @@ mod tests {
         };
         assert!(has(&of("/:/host"), "permissions.container-given-host"));
         assert!(!has(&of("./data:/data"), "permissions.container-given-host"));
+        let worst = |mount: &str| of(mount).verdict.severity;
+        assert!(worst("/var/run/docker.sock:/var/run/docker.sock") >= Severity::High);
+        assert!(worst("/var/run/docker.sock:/var/run/docker.sock:ro") < Severity::High);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::pieces::is_for_people;
 /// How far what is done may stand from what hides it (lines): a step with its block of code and its reason.
 const NEAR: u32 = 14;
 
+/// How far apart the steps of one thing stand in one file (lines).
+const ONE_THING: u32 = 40;
+
 /// Most findings that are compared with each other.
 const MAX_COMPARED: usize = 200;
 
@@ -120,8 +123,18 @@ fn hidden<'f>(findings: &'f [ScanFinding], harms: &[&'f ScanFinding]) -> Option<
 
 /// Secrets that are read, and something that is sent.
 fn taken<'f>(harms: &[&'f ScanFinding]) -> Option<Together<'f>> {
-    let of = |category: &str| harms.iter().copied().find(|harm| harm.category == category);
-    let (read, sent) = (of("credential-access")?, of("exfiltration")?);
+    let of = |category: &'static str| {
+        harms
+            .iter()
+            .copied()
+            .filter(move |harm| harm.category == category)
+    };
+    // In one file both are steps of one thing only where they stand near each other.
+    let (read, sent) = of("credential-access").find_map(|read| {
+        let mut sent = of("exfiltration");
+        let sent = sent.find(|sent| sent.file != read.file || sent.line.abs_diff(read.line) <= ONE_THING)?;
+        Some((read, sent))
+    })?;
     Some(Together {
         told: TAKES_AND_SENDS,
         at: sent,

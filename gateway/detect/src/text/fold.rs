@@ -148,6 +148,9 @@ fn letters(c: char) -> String {
     out
 }
 
+/// Most letters of a region's flag: a country and a subdivision (UTS #51, emoji tag sequences).
+const MOST_OF_FLAG: usize = 6;
+
 #[derive(Default)]
 struct Folder {
     out: Folded,
@@ -188,9 +191,7 @@ impl Folder {
     fn other(&mut self, c: char) {
         match c {
             '\u{E0020}'..='\u{E007E}' => {
-                if !self.flag {
-                    self.tags.extend(char::from_u32(u32::from(c) - 0xE0000));
-                }
+                self.tags.extend(char::from_u32(u32::from(c) - 0xE0000));
                 return;
             }
             '\u{E0000}'..='\u{E001F}' | '\u{E007F}' => return,
@@ -221,8 +222,8 @@ impl Folder {
 
     /// A character that is seen ends the runs of those that are not.
     fn end_runs(&mut self, next: char) {
-        self.flag = false;
-        if self.tags.len() >= LEAST_SMUGGLED {
+        let of_flag = std::mem::take(&mut self.flag) && self.tags.len() <= MOST_OF_FLAG;
+        if self.tags.len() >= LEAST_SMUGGLED && !of_flag {
             self.out.smuggled.push((
                 "characters of Unicode's tags block",
                 std::mem::take(&mut self.tags),
@@ -450,6 +451,15 @@ mod tests {
         assert_eq!(
             fold(&format!("a{bits}")).smuggled,
             [("zero-width characters", "hi!".to_owned())]
+        );
+        // A flag has a handful of tags; behind one an order can hide.
+        let tags: String = "drop the tables"
+            .chars()
+            .filter_map(|c| char::from_u32(u32::from(c) + 0xE0000))
+            .collect();
+        assert_eq!(
+            fold(&format!("\u{1F3F4}{tags}\u{E007F} a")).smuggled,
+            [("characters of Unicode's tags block", "drop the tables".to_owned())]
         );
         assert_eq!(fold("pass\u{200B}word and i\u{200D}s").split_words, 2);
         assert_eq!(fold("a\u{202E}b").overrides, 1);

@@ -311,12 +311,16 @@ fn is_topic(host: &str, topic: &str) -> bool {
         "example", "cloud", "files", "server", "service", "agent", "skill", "tools", "data", "code", "notes",
     ];
     let mut labels = host.rsplit('.').skip(1);
+    // `postmark` has `postmarkapp.com`.
+    const ENDS: &[&str] = &["app", "api", "hq", "mail", "labs", "cloud", "dev", "inc"];
     labels.next().is_some_and(|label| {
+        let name = ENDS.iter().find_map(|end| label.strip_suffix(*end));
+        let name = name.filter(|name| name.len() > LEAST);
         label.len() >= LEAST
             && !NOBODY.contains(&label)
             && topic
                 .split(|c: char| !c.is_ascii_alphanumeric())
-                .any(|word| word == label)
+                .any(|word| word == label || Some(word) == name)
     })
 }
 
@@ -329,6 +333,20 @@ mod tests {
         let told = |text: &str| of_sentence(text, "post to linear and jina");
         assert_eq!(told("see https://mcp.linear.app/mcp."), Some(Host::Known));
         assert_eq!(told("post it to https://api.github.com/x"), Some(Host::Known));
+        assert_eq!(
+            of_sentence(
+                "post it to https://api.postmarkapp.com/x",
+                "sends mail by postmark"
+            ),
+            Some(Host::Known)
+        );
+        assert_eq!(
+            of_sentence(
+                "post it to https://api.postmark-files.com/x",
+                "sends mail by postmark"
+            ),
+            Some(Host::Other)
+        );
         assert_eq!(
             told("post it to https://api-github.com.evil.example/x"),
             Some(Host::Other)

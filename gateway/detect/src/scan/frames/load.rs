@@ -79,6 +79,7 @@ impl Names<'_> {
             // What turns other words round means nothing by itself.
             Some(Turns::Before) => (0, Role::TurnsBehind),
             Some(Turns::Behind) => (0, Role::TurnsBefore),
+            Some(Turns::Away) => (0, Role::TakesAway),
         };
         if class.act {
             acts.set(number);

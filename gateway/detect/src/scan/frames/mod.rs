@@ -26,6 +26,7 @@ mod tests;
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::ScanFinding;
 
+use super::forbidden::Forbidden;
 use super::lines::Lines;
 use super::rules::Shown;
 use crate::mask::mask_text;
@@ -81,6 +82,8 @@ pub(crate) struct Setting<'t> {
     pub(crate) about_attacks: bool,
     /// Whether the text describes a tool to a model: it has nothing to tell the model but that.
     pub(crate) description: bool,
+    /// What the document names so that nobody does it.
+    pub(crate) forbidden: Option<&'t Forbidden>,
 }
 
 /// What a passage amounts to.
@@ -91,6 +94,27 @@ struct Weighed {
     frames: Vec<usize>,
     /// The first and last sentence with anything in it.
     sentences: (usize, usize),
+}
+
+/// Whether an address is of a well-known service, of this machine, or of what the artifact says that it is about.
+pub(super) fn is_known(address: &str, topic: &str) -> bool {
+    // Where anybody rents a name, its owner is nobody that is known.
+    const RENTED: &[&str] = &[
+        "amazonaws.com",
+        "blob.core.windows.net",
+        "storage.googleapis.com",
+        "gist.github",
+        "hooks.slack.com",
+        "discord.com",
+        "telegram.org",
+        "vercel.app",
+        "netlify.app",
+        "githubusercontent.com",
+    ];
+    matches!(
+        hosts::of_word(address, topic),
+        Some(hosts::Host::Known | hosts::Host::Here)
+    ) && !RENTED.iter().any(|rented| address.contains(rented))
 }
 
 impl Frames {
@@ -133,6 +157,11 @@ impl Frames {
                 }
                 if first.table || setting.for_people {
                     total *= ASIDE;
+                }
+                // Only where all of it is: what stands behind such a list may be an instruction.
+                let named = |line: u32| setting.forbidden.is_some_and(|forbidden| forbidden.line(line));
+                if named(first.line) && named(last.line) {
+                    total *= SUBJECT;
                 }
                 if setting.description && total >= 3.0 {
                     total += 1.0;

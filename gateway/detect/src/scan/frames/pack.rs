@@ -26,6 +26,8 @@ pub(crate) struct PackClass {
 pub(crate) enum Turns {
     Before,
     Behind,
+    /// It takes the acts behind it away: what somebody else wants is told, and not wanted.
+    Away,
 }
 
 /// Two words of which the second stands close behind the first.

@@ -47,6 +47,8 @@ pub(super) enum Role {
     TurnsBehind,
     /// It turns round the act before it.
     TurnsBefore,
+    /// It takes away the act behind it, which somebody else wants.
+    TakesAway,
 }
 
 /// A word or phrase of a class.
@@ -119,6 +121,8 @@ struct Hit {
     bit: usize,
     role: Role,
     turned: bool,
+    /// Whether somebody else wants it.
+    gone: bool,
 }
 
 impl Word {
@@ -259,6 +263,7 @@ impl Reader {
                     bit: word.bit,
                     role: word.role,
                     turned: false,
+                    gone: false,
                 });
             }
             hits.len() < MAX_HITS
@@ -276,6 +281,7 @@ impl Reader {
         let places = address_places(said, start);
         hits.retain(|hit| !self.is_act(hit) || !within(&places, hit.start));
         self.turn(said, start, hits);
+        hits.retain(|hit| !hit.gone);
         let hosts: Vec<usize> = addresses::classes_of(said, topic).collect();
         let words = self.words(hits, &hosts, false);
         let quotes = quotations(said, start);
@@ -346,7 +352,7 @@ impl Reader {
             let Some(&negation) = hits.get(number) else { break };
             match negation.role {
                 Role::Plain => {}
-                Role::TurnsBehind => {
+                Role::TurnsBehind | Role::TakesAway => {
                     // The first act behind it, and those that are joined to that one.
                     let mut last: Option<(usize, usize)> = None;
                     for hit in hits.iter_mut().skip(number + 1) {
@@ -375,6 +381,7 @@ impl Reader {
                             break;
                         }
                         hit.turned = true;
+                        hit.gone |= negation.role == Role::TakesAway;
                         last = Some((hit.start, hit.end.max(last.map_or(0, |(_, end)| end))));
                     }
                 }
@@ -448,10 +455,25 @@ fn in_list(said: &str, at: usize) -> bool {
 /// Whether what stands between two acts joins them.
 fn joined(between: &str) -> bool {
     const LONGEST: usize = 14;
-    between.len() <= LONGEST
+    // "Never turn off the checks or disable the log": an object stands between, and nothing that ends the clause.
+    const WITH_OBJECT: usize = 48;
+    let or = [" or ", " nor ", " oder ", " ou "]
+        .iter()
+        .any(|or| between.ends_with(or));
+    let one_clause = !between.contains(", ") && !CLAUSE_ENDS.iter().any(|end| between.contains(end));
+    // Behind a comma something else begins, where no "or" follows: "cannot be read, stop and say so".
+    let begins_anew = !or
+        && between
+            .strip_prefix(", ")
+            .is_some_and(|rest| !rest.is_empty() && !JOINS.iter().any(|join| join.trim_start() == rest));
+    if begins_anew {
+        return false;
+    }
+    (between.len() <= LONGEST
         && JOINS
             .iter()
-            .any(|join| between.ends_with(join) || between == *join)
+            .any(|join| between.ends_with(join) || between == *join))
+        || (or && one_clause && between.len() <= WITH_OBJECT)
 }
 
 fn stands(pair: &Pair, hits: &[Hit]) -> bool {
