@@ -363,7 +363,10 @@ mod tests {
 
     #[test]
     fn a_marketplace_is_no_plugin_and_a_bad_manifest_is_told() {
-        assert!(is_marketplace(&artifact(&[(names::MARKETPLACE, "{\"name\": \"m\"}")])));
+        assert!(is_marketplace(&artifact(&[(
+            names::MARKETPLACE,
+            "{\"name\": \"m\"}"
+        )])));
         assert!(!is_marketplace(&artifact(&[
             (names::MARKETPLACE, "{}"),
             (names::MANIFESTS[0], "{}")
