@@ -133,7 +133,7 @@ fn trusted(about: &'static str, place: &Path, host: &Host, owners: &[u32]) -> Ch
 fn state(host: &Host, settings: &Settings) -> Check {
     let folder = &settings.config.state;
     let check = |detail: String| Check::ok("permissions", "state", detail);
-    let Ok(meta) = folder.metadata() else {
+    let Ok(folder_meta) = folder.metadata() else {
         let seen = check(missing(host, folder));
         return if host.is_root() {
             seen.note("It is made when the gateway first starts: sudo systemctl start defenseclaw-gateway")
@@ -141,7 +141,7 @@ fn state(host: &Host, settings: &Settings) -> Check {
             seen.note(host.as_root())
         };
     };
-    let owners = [host.superuser, host.uid, meta.uid()];
+    let owners = [host.superuser, host.uid, folder_meta.uid()];
     if let Some((path, why)) = weak(host, folder, &owners) {
         return check(format!(
             "{} {why}: who changes it rewrites the trail",
@@ -160,13 +160,14 @@ fn state(host: &Host, settings: &Settings) -> Check {
                 file.display()
             ));
         }
+        let mut owners = owners.to_vec();
+        if is_of_group(folder_meta.mode(), folder_meta.gid(), meta.gid()) {
+            owners.push(meta.uid());
+        }
         if let Some(why) = weakness(host, &meta, &owners) {
             return check(format!("{} {why}", file.display())).fail(mend(&file, &why, host));
         }
-        if meta.mode() & 0o004 != 0
-            && folder.metadata().is_ok_and(|meta| meta.mode() & 0o001 != 0)
-            && name == KEPT[0]
-        {
+        if meta.mode() & 0o004 != 0 && folder_meta.mode() & 0o001 != 0 && name == KEPT[0] {
             return check(format!(
                 "{} can be read by every user: it says what everybody's agents did",
                 file.display()
@@ -174,11 +175,18 @@ fn state(host: &Host, settings: &Settings) -> Check {
             .warn(format!("sudo chmod 0750 {}", folder.display()));
         }
     }
-    check(format!(
-        "{}: changed by user {} alone",
-        folder.display(),
-        meta.uid()
-    ))
+    let (folder, uid, gid) = (folder.display(), folder_meta.uid(), folder_meta.gid());
+    check(if is_of_group(folder_meta.mode(), gid, gid) {
+        format!("{folder}: changed by user {uid} and group {gid} alone")
+    } else {
+        format!("{folder}: changed by user {uid} alone")
+    })
+}
+
+/// Whether a file is of the group that its folder is given to. Packages give the state to root and to the service's group, whose one
+/// member makes files there, and none but a file's owner takes it away.
+fn is_of_group(folder: u32, group: u32, file: u32) -> bool {
+    folder & 0o1020 == 0o1020 && folder & 0o002 == 0 && file == group
 }
 
 /// What is said of a place that cannot be seen.
@@ -400,6 +408,19 @@ mod tests {
         mode(folder, 0o750);
         std::os::unix::fs::symlink("/etc/passwd", folder.join("grants.json")).unwrap();
         assert!(state(&place.host, &settings).detail.ends_with("is no plain file"));
+    }
+
+    #[test]
+    fn what_the_service_makes_in_the_folder_that_it_was_given_is_its_own() {
+        assert!(is_of_group(0o1770, 997, 997));
+        for (mode, what) in [
+            (0o770, "others of the group could take it away"),
+            (0o1750, "the group makes nothing there"),
+            (0o1777, "everybody makes files there"),
+        ] {
+            assert!(!is_of_group(mode, 997, 997), "{what}");
+        }
+        assert!(!is_of_group(0o1770, 997, 1000), "somebody else's");
     }
 
     #[test]

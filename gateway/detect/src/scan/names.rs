@@ -85,22 +85,24 @@ const REGISTRIES: &[&str] = &[
     "127.0.0.1",
 ];
 
-/// Hosts of those who make models, or sell what others have made: an address of a model there is where it points by itself.
+/// Hosts of those who make models, or sell what others have made: an address of a model there is where it points by itself. Of those who
+/// let anybody have a host below theirs, only the one that models are behind.
 const MODELS: &[&str] = &[
     "anthropic.com",
     "openai.com",
     "chatgpt.com",
-    "googleapis.com",
-    "azure.com",
-    "amazonaws.com",
+    "generativelanguage.googleapis.com",
+    "aiplatform.googleapis.com",
+    "openai.azure.com",
+    "ai.azure.com",
+    "cognitiveservices.azure.com",
     "openrouter.ai",
     "mistral.ai",
     "deepseek.com",
     "x.ai",
     "groq.com",
     "githubcopilot.com",
-    "github.com",
-    "cloudflare.com",
+    "models.github.ai",
     "vercel.sh",
     "huggingface.co",
     "together.xyz",
@@ -145,6 +147,18 @@ pub(super) fn is_below(host: &str, known: &str) -> bool {
 
 /// Whether a host is one of those who make or sell models.
 pub(super) fn is_of_models(host: &str) -> bool {
+    // Google's are REGION-aiplatform, and nobody else can have a host of this ending.
+    if host.ends_with("-aiplatform.googleapis.com") {
+        return true;
+    }
+    // Amazon's are bedrock-runtime.REGION. A bucket may have that name, too.
+    if let Some(region) = host
+        .strip_prefix("bedrock-runtime.")
+        .or_else(|| host.strip_prefix("bedrock-runtime-fips."))
+        .and_then(|rest| rest.strip_suffix(".amazonaws.com"))
+    {
+        return !region.starts_with("s3") && !region.contains('.');
+    }
     MODELS.iter().any(|known| is_below(host, known))
 }
 
@@ -232,6 +246,30 @@ mod tests {
         assert_eq!(host_of("${URL}"), None);
         assert!(is_usual_registry("https://registry.npmjs.org/"));
         assert!(!is_usual_registry("https://registry.npmjs-mirror.example/"));
+    }
+
+    #[test]
+    fn what_anybody_can_have_below_a_cloud_s_name_is_no_place_of_models() {
+        for host in [
+            "api.anthropic.com",
+            "bedrock-runtime.eu-west-1.amazonaws.com",
+            "us-central1-aiplatform.googleapis.com",
+            "mine.openai.azure.com",
+        ] {
+            assert!(is_of_models(host), "{host}");
+        }
+        for host in [
+            "a1b2c3.execute-api.eu-west-1.amazonaws.com",
+            "bedrock-runtime.s3.amazonaws.com",
+            "bedrock-runtime.s3.eu-west-1.amazonaws.com",
+            "storage.googleapis.com",
+            "mine.blob.core.windows.net",
+            "mine.azurewebsites.net",
+            "gateway.ai.cloudflare.com",
+            "raw.github.com",
+        ] {
+            assert!(!is_of_models(host), "{host}");
+        }
     }
 
     #[test]
