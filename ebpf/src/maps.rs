@@ -61,9 +61,21 @@ pub const PART_MASK: usize = 0x1fff;
 
 const _: () = assert!(OFFSET_MASK + PART_MASK < SCRATCH_BYTES);
 
-/// Space for one record.
+/// Space for one record, and behind it what a walk up a path carries from one component to the next.
 #[repr(C, align(8))]
-pub struct Scratch(pub [u8; SCRATCH_BYTES]);
+pub struct Scratch(pub [u8; SCRATCH_BYTES], pub Carried);
+
+/// Kept in memory, which the verifier does not follow. In registers it would tell apart every number of components and of bytes that a
+/// path may have so far; kernels before 6.3 or so then look at each by itself and need minutes, or give up.
+#[repr(C)]
+pub struct Carried {
+    /// Offset behind the last byte written.
+    pub end: u64,
+    /// What was met on the way.
+    pub flags: u64,
+    /// What a component has to be watched as.
+    pub wanted: u64,
+}
 
 // Each program has a space of its own: the kernel never runs one program twice at a time on one CPU (it counts a miss
 // instead), but another program may run in between.

@@ -3,6 +3,8 @@
 //! Components are written last first, each with its NUL; the agent turns them round. A path thus walked is the file's
 //! place in the tree as the kernel sees it: no symbolic link, `..`, `/proc/self/root` or `chroot` is left in it.
 
+use core::ptr::{read_volatile, write_volatile};
+
 use aya_ebpf::helpers::generated::{bpf_map_lookup_elem, bpf_probe_read_kernel_str};
 use defenseclaw_abi::{
     MAX_NAME, MAX_PATH_BYTES, MAX_PATH_DEPTH, WATCH_DIRECTORY, WATCH_LAST, WATCH_NAME, WatchName,
@@ -34,7 +36,7 @@ const WATCHED: u64 = 1 << 34;
 /// Writes the components of the `struct path` at `path` into `scratch` from `start` on.
 #[inline(always)]
 pub fn walk(scratch: *mut Scratch, start: usize, path: Object, watch: bool) -> Walk {
-    let packed = walk_components(scratch.cast(), start, path.address(), watch as u64);
+    let packed = walk_components(scratch, start, path.address(), watch as u64);
     Walk {
         end: packed as u32 as usize,
         truncated: packed & TRUNCATED != 0,
@@ -45,22 +47,38 @@ pub fn walk(scratch: *mut Scratch, start: usize, path: Object, watch: bool) -> W
 
 /// A function of its own for the verifier: checked once for each caller instead of being copied into it.
 #[inline(never)]
-fn walk_components(buffer: *mut u8, start: usize, path: *const u8, watch: u64) -> u64 {
+fn walk_components(scratch: *mut Scratch, start: usize, path: *const u8, watch: u64) -> u64 {
     let path = Object::new(path);
-    let mut end = start;
+    // SAFETY: both are parts of the scratch space, which is the calling program's alone while it runs.
+    let (buffer, carried) = unsafe { (&raw mut (*scratch).0, &raw mut (*scratch).1) };
+    let buffer = buffer.cast::<u8>();
+    // SAFETY: as above; volatile, so that no value stays in a register from one component to the next.
+    let (end, flags, wanted) = unsafe {
+        (
+            &raw mut (*carried).end,
+            &raw mut (*carried).flags,
+            &raw mut (*carried).wanted,
+        )
+    };
+    // SAFETY: as above.
+    unsafe {
+        write_volatile(end, start as u64);
+        write_volatile(flags, 0);
+        write_volatile(wanted, u64::from(WATCH_LAST));
+    }
+    // SAFETY: as above.
+    let ended = |why: u64| unsafe { read_volatile(end) | read_volatile(flags) | why };
     let (Some(mut mount), Some(mut dentry)) =
         (path.follow(offset!(path_mnt)), path.follow(offset!(path_dentry)))
     else {
-        return end as u64 | FAULT;
+        return ended(FAULT);
     };
-    let mut flags = 0u64;
-    let mut wanted = WATCH_LAST;
     for _ in 0..MAX_PATH_DEPTH {
         let (Some(root), Some(parent)) = (
             mount.follow(offset!(vfsmount_root)),
             dentry.follow(offset!(dentry_parent)),
         ) else {
-            return end as u64 | flags | FAULT;
+            return ended(FAULT);
         };
         if dentry.is(root) {
             // The root of a mounted file system: go on at its mount point, unless it is the tree's own root.
@@ -69,10 +87,10 @@ fn walk_components(buffer: *mut u8, start: usize, path: *const u8, watch: u64) -
                 holder.follow(offset!(mount_parent)),
                 holder.follow(offset!(mount_mountpoint)),
             ) else {
-                return end as u64 | flags | FAULT;
+                return ended(FAULT);
             };
             if upper.is(holder) {
-                return end as u64 | flags;
+                return ended(0);
             }
             mount = upper.member(offset!(mount_mnt));
             dentry = point;
@@ -80,35 +98,40 @@ fn walk_components(buffer: *mut u8, start: usize, path: *const u8, watch: u64) -
         }
         if dentry.is(parent) {
             // The root of a file system that is mounted nowhere: pipes, sockets, memory files.
-            return end as u64 | flags;
+            return ended(0);
         }
-        if end - start > MAX_PATH_BYTES - MAX_NAME {
-            return end as u64 | flags | TRUNCATED;
+        // SAFETY: as above.
+        let so_far = unsafe { read_volatile(end) } as usize;
+        if so_far - start > MAX_PATH_BYTES - MAX_NAME {
+            return ended(TRUNCATED);
         }
         let Some(name) = dentry.follow(offset!(dentry_name)) else {
-            return end as u64 | flags | FAULT;
+            return ended(FAULT);
         };
         // SAFETY: `buffer` is a scratch space; the bounded offset plus MAX_NAME stays inside it.
         let written = unsafe {
-            let to = buffer.add(bound_offset(end));
+            let to = buffer.add(bound_offset(so_far));
             bpf_probe_read_kernel_str(to.cast(), MAX_NAME as u32, name.address().cast())
         };
         if written <= 0 {
-            return end as u64 | flags | FAULT;
+            return ended(FAULT);
         }
-        end = bound_offset(end + written as usize);
-        if watch != 0 && is_watched(name, wanted) {
-            flags |= WATCHED;
+        // SAFETY: as above.
+        unsafe {
+            write_volatile(end, bound_offset(so_far + written as usize) as u64);
+            if watch != 0 && is_watched(name, read_volatile(wanted)) {
+                write_volatile(flags, read_volatile(flags) | WATCHED);
+            }
+            write_volatile(wanted, u64::from(WATCH_DIRECTORY));
         }
-        wanted = WATCH_DIRECTORY;
         dentry = parent;
     }
-    end as u64 | flags | TRUNCATED
+    ended(TRUNCATED)
 }
 
 /// Whether the component is watched at that place.
 #[inline(always)]
-fn is_watched(name: Object, wanted: u8) -> bool {
+fn is_watched(name: Object, wanted: u64) -> bool {
     let mut key = WatchName([0; WATCH_NAME]);
     // SAFETY: the key has WATCH_NAME bytes. Longer names are cut and then equal no watched name, which are shorter.
     unsafe {
@@ -122,6 +145,6 @@ fn is_watched(name: Object, wanted: u8) -> bool {
     unsafe {
         let map = core::ptr::from_ref(&WATCH_NAMES).cast_mut().cast();
         let value = bpf_map_lookup_elem(map, key.0.as_ptr().cast()).cast::<u8>();
-        !value.is_null() && *value & wanted != 0
+        !value.is_null() && u64::from(*value) & wanted != 0
     }
 }
