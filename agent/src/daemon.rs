@@ -205,6 +205,7 @@ impl Daemon {
                 self.outbox.push(draft, cursor);
             }
         }
+        self.attributor.settle(&mut host);
     }
 
     /// Reads from and writes to the gateway.

@@ -145,6 +145,7 @@ impl Attributor {
         let root = self.find_harness(host, hook_pid)?;
         self.label_root(host, key, root)?;
         self.label_descendants(host, key, root);
+        self.settle(host);
         self.watch_home(host, key);
         Ok(())
     }
@@ -324,6 +325,7 @@ impl Attributor {
             return;
         }
         let role = self.role_of_running(host, key, process);
+        self.unsettled |= matches!(role, Role::Call { .. });
         self.add_image(
             own,
             Image {
@@ -416,6 +418,7 @@ impl Attributor {
         for (tgid, label) in labels {
             self.restore_process(host, tgid, label, parents.get(&tgid).copied().unwrap_or(0));
         }
+        self.settle(host);
         for key in restored {
             self.watch_home(host, key);
         }
@@ -451,7 +454,11 @@ impl Attributor {
                     basis: Basis::Lineage,
                     explained: Explained::Derived,
                 },
-                None => self.role_of_running(host, key, Process { id, ppid }),
+                None => {
+                    let role = self.role_of_running(host, key, Process { id, ppid });
+                    self.unsettled |= matches!(role, Role::Call { .. });
+                    role
+                }
             }
         };
         if self.role(key, image).is_none() || role == Role::Root {

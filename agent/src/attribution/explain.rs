@@ -91,10 +91,13 @@ impl Attributor {
                 None => Role::Unexplained,
             },
         };
-        if let (Role::Call { call, basis, .. }, Some(session)) = (&role, self.sessions.get(&key))
-            && *basis != Basis::Lineage
-        {
-            host.set_call(event.process, call.key(&session.id).0);
+        if let (Role::Call { call, .. }, Some(session)) = (&role, self.sessions.get(&key)) {
+            let call = call.key(&session.id).0;
+            // Where the kernel's label knows it, so do the labels of whatever the process has forked until now.
+            if event.call != call {
+                host.set_call(event.process, call);
+                self.unsettled = true;
+            }
         }
         let before = self.images.get(exec.parent).map(|image| image.stage);
         let stage = self.stage(exec, &role, before.unwrap_or_default());

@@ -14,6 +14,7 @@ mod explain;
 mod host;
 mod images;
 mod launch;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod whose;
@@ -68,6 +69,8 @@ pub struct Attributor {
     images: Images,
     watched: HashMap<FileId, String>,
     filtered: u64,
+    /// An image was taken for a call since the last [`settle`](Attributor::settle).
+    unsettled: bool,
 }
 
 impl Attributor {
@@ -81,6 +84,7 @@ impl Attributor {
             images: Images::default(),
             watched: HashMap::new(),
             filtered: 0,
+            unsettled: false,
         }
     }
 

@@ -63,10 +63,11 @@ impl PaperHost {
             },
         );
         if let Some(label) = self.labels.get(&ppid).copied() {
-            let flags = label.flags & LABEL_INHERITED;
+            let (flags, call) = (label.flags & LABEL_INHERITED, self.call_in_force(ppid, &label));
             self.labels.insert(
                 pid,
                 Label {
+                    call,
                     start_ns,
                     flags,
                     ..label
@@ -75,13 +76,22 @@ impl PaperHost {
         }
     }
 
+    /// What was noted for a process goes before what it was born with.
+    fn call_in_force(&self, tgid: u32, label: &Label) -> u64 {
+        let process = ProcessId {
+            tgid,
+            start_ns: label.start_ns,
+        };
+        self.calls.get(&process).copied().unwrap_or(label.call)
+    }
+
     fn event(&self, pid: u32, kind: EventKind) -> Event {
         let label = self.labels[&pid];
         Event {
             seq: 0,
             boot_ns: self.clock,
             session: label.session,
-            call: label.call,
+            call: self.call_in_force(pid, &label),
             process: ProcessId {
                 tgid: pid,
                 start_ns: label.start_ns,
@@ -237,6 +247,12 @@ impl Scene {
     }
 
     fn exec(&mut self, pid: u32, path: &str, argv: &[&str]) -> Option<Activity> {
+        let event = self.exec_untold(pid, path, argv)?;
+        self.take(&event)
+    }
+
+    /// Execs; the event still waits in the ring.
+    fn exec_untold(&mut self, pid: u32, path: &str, argv: &[&str]) -> Option<Event> {
         let exec_ns = self.host.now();
         let old = self.host.labels.get(&pid).copied()?;
         self.host.labels.insert(
@@ -271,8 +287,7 @@ impl Scene {
             argv_truncated: false,
             file,
         };
-        let event = self.host.event(pid, EventKind::Exec(Box::new(exec)));
-        self.take(&event)
+        Some(self.host.event(pid, EventKind::Exec(Box::new(exec))))
     }
 
     /// Runs a command as the harness does.

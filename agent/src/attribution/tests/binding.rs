@@ -273,6 +273,54 @@ fn an_agent_that_lost_its_memory_goes_on_from_the_labels() {
     assert_eq!(scene.hook(HARNESS, None, false), Binding::Bound);
 }
 
+#[test]
+fn what_a_command_forked_before_its_exec_was_read_is_still_its_own_for_the_next_agent() {
+    let mut scene = Scene::new();
+    scene.command("c1", "( work & ) && make", Facts::default());
+    let line = "source /s.sh && eval '( work & ) && make' < /dev/null && pwd -P >| /tmp/claude-1-cwd";
+    scene
+        .host
+        .spawn(200, HARNESS, "/usr/bin/bash", &["/bin/bash", "-c", line]);
+    let began = scene
+        .exec_untold(200, "/usr/bin/bash", &["/bin/bash", "-c", line])
+        .unwrap();
+    scene
+        .host
+        .spawn(201, 200, "/usr/bin/bash", &["/bin/bash", "-c", line]);
+    scene
+        .host
+        .spawn(202, 200, "/usr/bin/bash", &["/bin/bash", "-c", line]);
+    let made = scene.exec_untold(202, "/usr/bin/make", &["make"]).unwrap();
+    scene.host.spawn(203, 202, "/usr/bin/make", &["make"]);
+    scene.host.spawn(300, HARNESS, "/opt/claude/claude", &["claude"]);
+    for event in [began, made] {
+        scene.take(&event).unwrap();
+    }
+    scene.attributor.settle(&mut scene.host);
+
+    scene.host.processes.remove(&200);
+    scene.host.labels.remove(&200);
+    scene.attributor = Attributor::new(Vec::new());
+    let open = OpenSession {
+        session: scene.session.clone(),
+        open_calls: Vec::new(),
+        closed_calls: vec![CallId::new("c1").unwrap()],
+    };
+    scene.attributor.restore(&mut scene.host, vec![open]);
+    for pid in [201, 202, 203] {
+        assert_eq!(
+            told(&scene.connect(pid, [192, 0, 2, 1])).0,
+            Some("c1"),
+            "process {pid}"
+        );
+    }
+    assert_eq!(
+        told(&scene.connect(300, [192, 0, 2, 1])).0,
+        None,
+        "the harness's own child"
+    );
+}
+
 fn adopt(scene: &mut Scene, pid: u32) -> (SessionId, Binding) {
     let session = SessionId::new("run", &format!("{pid}-1")).unwrap();
     let kind = CallKind::Command {
