@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark is what it prints")]
 
 mod decide;
+mod gate;
 mod sandbox;
 
 use std::fs;
@@ -70,13 +71,14 @@ fn run() -> Result<()> {
     if !arguments.json {
         println!("machine: {machine}\n");
     }
-    let all: [(&str, Benchmark); 6] = [
+    let all: [(&str, Benchmark); 7] = [
         ("hook", hook),
         ("decision", decision),
         ("decide", decide::run),
         ("append", append),
         ("memory", memory),
         ("sandbox", sandbox::run),
+        ("gate", gate::run),
     ];
     if let Some(unknown) = arguments
         .names
