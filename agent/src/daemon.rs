@@ -229,10 +229,11 @@ impl Daemon {
         let Some(link) = self.link.as_mut() else {
             return Ok(());
         };
-        if self.welcomed
-            && let Some(batch) = self.outbox.next_batch(self.clock_ns.wrapping_add(boot_ns()))
-        {
-            link.send(&batch)?;
+        if self.welcomed {
+            let now_ns = self.clock_ns.wrapping_add(boot_ns());
+            while let Some(batch) = self.outbox.next_batch(now_ns) {
+                link.send(&batch)?;
+            }
         }
         link.flush()
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use defenseclaw_model::record::{Draft, RecordBody};
-use defenseclaw_model::wire::{Cursor, MAX_BATCH, ToGateway};
+use defenseclaw_model::wire::{Cursor, MAX_BATCH, MAX_UNACKNOWLEDGED, ToGateway};
 
 /// Most records that wait for a gateway that is away. About 40 MiB of ordinary ones; what comes after is counted, and
 /// the gap is a record.
@@ -13,9 +13,9 @@ pub const MAX_BACKLOG: usize = 50_000;
 #[derive(Default)]
 pub struct Outbox {
     waiting: VecDeque<(Draft, Cursor)>,
-    /// Number of records at the front that were sent and not acknowledged.
-    in_flight: usize,
-    /// Number of the batch in flight, or of the last one.
+    /// The batches that were sent and not acknowledged, oldest first: number, and how many of the records at the front.
+    in_flight: VecDeque<(u64, usize)>,
+    /// Number of the batch that was sent last.
     batch: u64,
     overflow: u64,
     unreported: u64,
@@ -49,31 +49,29 @@ impl Outbox {
 
     /// The connection was made: what the ledger has is dropped, what was in flight is sent again.
     pub fn connected(&mut self, last_batch: u64) {
-        if self.in_flight > 0 && self.batch <= last_batch {
-            self.waiting.drain(..self.in_flight);
-        }
-        self.in_flight = 0;
+        self.acknowledged(last_batch);
+        self.in_flight.clear();
         self.batch = last_batch;
     }
 
-    /// The next batch, unless one is in flight or nothing waits.
+    /// The next batch, unless as many as may be are in flight or nothing waits.
     pub fn next_batch(&mut self, time_ns: u64) -> Option<ToGateway> {
-        if self.in_flight > 0 || self.waiting.is_empty() {
+        let sent: usize = self.in_flight.iter().map(|(_, count)| count).sum();
+        if self.in_flight.len() >= MAX_UNACKNOWLEDGED || self.waiting.len() <= sent {
             return None;
         }
         self.report_overflow(time_ns);
-        let count = self.waiting.len().min(MAX_BATCH);
-        self.in_flight = count;
+        let end = self.waiting.len().min(sent + MAX_BATCH);
         self.batch += 1;
+        self.in_flight.push_back((self.batch, end - sent));
         let cursor = self
             .waiting
-            .get(count - 1)
+            .get(end - 1)
             .map(|(_, cursor)| *cursor)
             .unwrap_or_default();
         let records = self
             .waiting
-            .iter()
-            .take(count)
+            .range(sent..end)
             .map(|(draft, _)| draft.clone())
             .collect();
         Some(ToGateway::Batch {
@@ -83,11 +81,10 @@ impl Outbox {
         })
     }
 
-    /// The gateway has the batch.
+    /// The gateway has the batch, and those before it.
     pub fn acknowledged(&mut self, batch: u64) {
-        if batch == self.batch && self.in_flight > 0 {
-            self.waiting.drain(..self.in_flight);
-            self.in_flight = 0;
+        while let Some((_, count)) = self.in_flight.pop_front_if(|(number, _)| *number <= batch) {
+            self.waiting.drain(..count);
         }
     }
 
@@ -142,13 +139,28 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(draft(1), Cursor::default());
         assert_eq!(times(outbox.next_batch(0)), (1, vec![1]));
+        assert!(outbox.next_batch(0).is_none(), "all is under way");
         outbox.push(draft(2), Cursor::default());
-        assert!(outbox.next_batch(0).is_none(), "one at a time");
-        // The connection broke before the gateway appended it.
+        assert_eq!(times(outbox.next_batch(0)), (2, vec![2]));
+        // The connection broke before the gateway appended them.
         outbox.connected(0);
         assert_eq!(times(outbox.next_batch(0)), (1, vec![1, 2]));
         outbox.acknowledged(1);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn only_so_many_batches_are_under_way() {
+        let mut outbox = Outbox::default();
+        for n in 0..=MAX_UNACKNOWLEDGED as u64 {
+            outbox.push(draft(n), Cursor::default());
+            outbox.next_batch(0);
+        }
+        assert_eq!(outbox.len(), MAX_UNACKNOWLEDGED + 1);
+        outbox.acknowledged(2);
+        assert_eq!(outbox.len(), MAX_UNACKNOWLEDGED - 1);
+        let last = MAX_UNACKNOWLEDGED as u64;
+        assert_eq!(times(outbox.next_batch(0)), (last + 1, vec![last]));
     }
 
     #[test]
@@ -157,9 +169,11 @@ mod tests {
         outbox.push(draft(1), Cursor::default());
         outbox.next_batch(0);
         outbox.push(draft(2), Cursor::default());
-        // Appended, but the acknowledgement was lost.
+        outbox.next_batch(0);
+        outbox.push(draft(3), Cursor::default());
+        // The first was appended, but the acknowledgement was lost; so was the second.
         outbox.connected(1);
-        assert_eq!(times(outbox.next_batch(0)), (2, vec![2]));
+        assert_eq!(times(outbox.next_batch(0)), (2, vec![2, 3]));
     }
 
     #[test]

@@ -144,6 +144,7 @@ impl Gateway {
             sessions: Arc::clone(&sessions),
             ledger: ledger.clone(),
             judge: judge.clone(),
+            appending: tokio::sync::Mutex::default(),
         });
         let packages = Packages::new(&config.installs, ledger.clone());
         let engine = Arc::new(Engine::new(

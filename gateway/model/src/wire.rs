@@ -19,6 +19,10 @@ pub const MAX_FRAME: usize = 16 << 20;
 /// Most records in one batch.
 pub const MAX_BATCH: usize = 512;
 
+/// Most batches that the agent sends before the first of them is acknowledged. What was sent reaches the ledger even if the agent is
+/// killed, so that nothing waits there for the ledger's disk. The gateway takes as many without holding up the frames behind them.
+pub const MAX_UNACKNOWLEDGED: usize = 4;
+
 /// How long the gateway waits for [`ToGateway::Registered`] before it answers the harness without it (ms). Far below
 /// every harness's hook time-out and below the hook client's own deadline.
 pub const REGISTER_DEADLINE_MS: u64 = 1_000;

@@ -8,7 +8,9 @@ use defenseclaw_model::activity::{Action, ExitStatus};
 use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::{Draft, RecordBody};
 use defenseclaw_model::sandbox::{RUN, RUN_CALL};
-use defenseclaw_model::wire::{AgentStatus, Cursor, MAX_BATCH, ToAgent, ToGateway, WIRE_VERSION};
+use defenseclaw_model::wire::{
+    AgentStatus, Cursor, MAX_BATCH, MAX_UNACKNOWLEDGED, ToAgent, ToGateway, WIRE_VERSION,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -26,8 +28,8 @@ const HELLO: Duration = Duration::from_secs(5);
 /// An agent sends its status every few seconds; one that is silent for so long is stopped or stuck, and every tool call
 /// would wait for it.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Batches that wait to be judged. Beyond it nothing more is read: the agent keeps what it has.
-const BATCHES: usize = 4;
+/// Batches that wait to be judged: as many as an agent sends without an acknowledgement. Beyond it nothing more is read.
+const BATCHES: usize = MAX_UNACKNOWLEDGED;
 /// Pause before a batch is tried again that the ledger did not take.
 const RETRY: Duration = Duration::from_millis(500);
 /// Questions of the install gate at once, each of at most a frame. Beyond it nothing more is read until one is answered.
@@ -47,6 +49,9 @@ pub struct Agents {
     pub judge: Judge,
     /// What the install gate asks.
     pub admissions: Arc<Admissions>,
+    /// Held by the connection whose batches are being appended. The next one must not be told where the ledger stands before
+    /// everything that the one before sent is in.
+    pub appending: tokio::sync::Mutex<()>,
 }
 
 /// Why a connection ended.
@@ -159,6 +164,10 @@ impl Agents {
         write: WriteHalf<UnixStream>,
         decoder: Decoder,
     ) -> Result<End, End> {
+        if self.link.connected() {
+            return Err(End::Second);
+        }
+        let _appending = self.appending.lock().await;
         let (last_batch, cursor) = self.ledger.sensor_position(&hello.sensor).await?;
         let (out, frames) = mpsc::channel(QUEUE);
         let attached = {
