@@ -2,7 +2,9 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 
 SERVICES="defenseclaw-gateway.service defenseclaw-agent.service"
-UNITS="$SERVICES defenseclaw-gateway.socket defenseclaw-gateway-agent.socket"
+# In the order in which they are stopped: a call on a socket that is still there starts the gateway again, and that calls off
+# what was to be stopped.
+UNITS="defenseclaw-agent.service defenseclaw-gateway-agent.socket defenseclaw-gateway.socket defenseclaw-gateway.service"
 LEDGER=/var/lib/defenseclaw/ledger.db
 # A disk of its own for what a cut of the power must not take.
 ACKNOWLEDGED=/dev/vdc
