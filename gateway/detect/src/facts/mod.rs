@@ -13,9 +13,11 @@ mod contents;
 mod elsewhere;
 mod flows;
 mod functions;
+mod given;
 mod groups;
 mod hosts;
 mod installs;
+mod lookalike;
 mod normal;
 mod options;
 mod places;
@@ -350,6 +352,7 @@ impl Analysis {
             return;
         }
         behaviours::reached(self, &host.host);
+        lookalike::host(self, &host.host);
         if self.facts.hosts.len() >= MAX_HOSTS {
             self.stop("too-large", &host.host);
         } else {
