@@ -81,7 +81,7 @@ fn is_home(argument: &str) -> bool {
     };
     let joins = holds(&first[..end], &["join(", "resolve(", "Path("]);
     let behind = first[end..].trim_start_matches(['(', ')', ']', '\'', '"', '}']);
-    !joins && !behind.trim_start().starts_with(['/', '+', '.'])
+    !joins && (behind.starts_with("/*") || !behind.trim_start().starts_with(['/', '+', '.']))
 }
 
 /// A far folder that is gone through, and files that are deleted on the way.

@@ -17,6 +17,7 @@ mod given;
 mod groups;
 mod hosts;
 mod installs;
+mod locks;
 mod lookalike;
 mod normal;
 mod options;

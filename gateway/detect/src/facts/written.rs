@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
-use super::{Analysis, code, elsewhere, installs, lookalike, received, spelled};
+use super::{Analysis, code, elsewhere, installs, locks, lookalike, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -18,6 +18,7 @@ pub(super) fn note(analysis: &mut Analysis, paths: &[String], input: &Value) {
         return;
     }
     for path in paths.iter().take(MAX_TEXTS) {
+        locks::note(analysis, path, input);
         for text in &texts {
             content(analysis, path, text, Place::default());
         }
