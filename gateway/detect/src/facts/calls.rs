@@ -115,7 +115,10 @@ fn lists_all(text: &str, behind: &str) -> bool {
         ".glob(\"**/*\")",
     ];
     all.iter().any(|call| behind.starts_with(call))
-        && !holds(text, &["startswith(", ".suffix", ".name ==", "fnmatch", "st_mtime"])
+        && !holds(
+            text,
+            &["startswith(", ".suffix", ".name ==", "fnmatch", "st_mtime"],
+        )
 }
 
 /// Texts that are handed to a shell, or lists of words to a program.

@@ -31,7 +31,13 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
 }
 
 /// Reads what a redirection or `tee` writes into a file, as if a file tool had written it.
-pub(super) fn file(analysis: &mut Analysis, targets: &[Field], text: &str, call: Call<'_>, scope: &Scope<'_>) {
+pub(super) fn file(
+    analysis: &mut Analysis,
+    targets: &[Field],
+    text: &str,
+    call: Call<'_>,
+    scope: &Scope<'_>,
+) {
     let [target] = targets else { return };
     if !target.exact || text.is_empty() {
         return;
@@ -79,14 +85,17 @@ fn recipes(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
 
 /// `sed -i '2i TEXT' FILE`, `sed -i 's/a/TEXT/' FILE`: what is put into a file that something runs.
 fn inserted(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
-    let in_place = call
-        .words()
-        .any(|word| word.starts_with("--in-place") || word.starts_with('-') && !word.starts_with("--") && word.contains('i'));
+    let in_place = call.words().any(|word| {
+        word.starts_with("--in-place")
+            || word.starts_with('-') && !word.starts_with("--") && word.contains('i')
+    });
     if !in_place {
         return;
     }
     let mut given: Vec<&str> = call.values(&["-e", "--expression"]).collect();
-    let mut operands: Vec<&str> = call.operands_after(&["-e", "-f", "--expression", "--file"]).collect();
+    let mut operands: Vec<&str> = call
+        .operands_after(&["-e", "-f", "--expression", "--file"])
+        .collect();
     if given.is_empty() && !operands.is_empty() {
         given.push(operands.remove(0));
     }

@@ -103,16 +103,59 @@ const HONEST: &[&str] = &[
 
 /// Names under which lookalikes are joined to a word that promises something, and such words.
 const BRANDS: &[&str] = &[
-    "github", "gitlab", "npmjs", "pypi", "rubygems", "maven", "nodejs", "huggingface", "anthropic", "openai", "google",
-    "microsoft", "paypal", "rustup",
+    "github",
+    "gitlab",
+    "npmjs",
+    "pypi",
+    "rubygems",
+    "maven",
+    "nodejs",
+    "huggingface",
+    "anthropic",
+    "openai",
+    "google",
+    "microsoft",
+    "paypal",
+    "rustup",
 ];
 const PROMISES: &[&str] = &[
-    "login", "signin", "auth", "sso", "verify", "account", "accounts", "secure", "security", "support", "update", "updates",
-    "download", "downloads", "central", "official", "cdn", "static", "assets", "usercontent", "packages", "releases",
+    "login",
+    "signin",
+    "auth",
+    "sso",
+    "verify",
+    "account",
+    "accounts",
+    "secure",
+    "security",
+    "support",
+    "update",
+    "updates",
+    "download",
+    "downloads",
+    "central",
+    "official",
+    "cdn",
+    "static",
+    "assets",
+    "usercontent",
+    "packages",
+    "releases",
 ];
 
 /// Ends of names that only a host or a network of one's own can have.
-const PRIVATE: &[&str] = &["internal", "local", "lan", "corp", "home", "intranet", "test", "localhost", "svc", "invalid"];
+const PRIVATE: &[&str] = &[
+    "internal",
+    "local",
+    "lan",
+    "corp",
+    "home",
+    "intranet",
+    "test",
+    "localhost",
+    "svc",
+    "invalid",
+];
 
 /// Most hosts of one text that are looked at.
 const MAX_HOSTS: usize = 64;

@@ -10,6 +10,7 @@ mod behaviours;
 mod calls;
 mod code;
 mod contents;
+mod edits;
 mod elsewhere;
 mod flows;
 mod functions;
@@ -17,7 +18,6 @@ mod given;
 mod groups;
 mod hosts;
 mod installs;
-mod locks;
 mod lookalike;
 mod normal;
 mod options;
@@ -547,6 +547,8 @@ fn is_plumbing(path: &str) -> bool {
         || path.starts_with("/proc/self/fd/")
 }
 
+#[cfg(test)]
+mod given_tests;
 #[cfg(test)]
 mod meaning_tests;
 #[cfg(test)]

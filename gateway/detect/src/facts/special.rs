@@ -125,10 +125,17 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
 /// Whether what `find` runs changes what it finds: an editor in place, something that is written over it or removed.
 fn changes_found(given: &[(Field, usize)]) -> bool {
     let mut words = given.iter().map(|(field, _)| field.text.as_str());
-    let name = words.next().unwrap_or_default().rsplit('/').next().unwrap_or_default();
+    let name = words
+        .next()
+        .unwrap_or_default()
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
     match name {
         "cp" | "mv" | "rm" | "tee" | "truncate" | "ln" | "install" | "shred" | "unlink" => true,
-        "sed" | "perl" | "ruby" => words.any(|word| word.starts_with("-i") || word.starts_with("-pi") || word == "--in-place"),
+        "sed" | "perl" | "ruby" => {
+            words.any(|word| word.starts_with("-i") || word.starts_with("-pi") || word == "--in-place")
+        }
         "sh" | "bash" | "dash" | "zsh" => words.any(|word| {
             ["> \"$", ">\"$", "> $", ">$", "sed -i", "rm ", "truncate ", "tee "]
                 .iter()

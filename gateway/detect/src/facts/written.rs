@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
-use super::{Analysis, code, elsewhere, installs, locks, lookalike, received, spelled};
+use super::{Analysis, code, edits, elsewhere, installs, lookalike, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -13,12 +13,14 @@ const MAX_TEXTS: usize = 32;
 
 /// Reads what `input` writes into the files at `paths`.
 pub(super) fn note(analysis: &mut Analysis, paths: &[String], input: &Value) {
+    for path in paths.iter().take(MAX_TEXTS) {
+        edits::note(analysis, path, input);
+    }
     let texts = texts(input);
     if texts.is_empty() {
         return;
     }
     for path in paths.iter().take(MAX_TEXTS) {
-        locks::note(analysis, path, input);
         for text in &texts {
             content(analysis, path, text, Place::default());
         }
@@ -342,8 +344,12 @@ pub(super) fn recipes(text: &str) -> String {
         let (key, rest) = line.split_once([':', '=']).unwrap_or(("", line));
         let key = key.trim().trim_matches('"');
         let rest = if KEYS.contains(&key) { rest } else { line };
-        let listed = exec_form(rest);
-        let rest = listed.as_deref().unwrap_or(rest);
+        if let Some(command) = exec_form(rest) {
+            if KEYS.contains(&key) && found.len() < MAX_COMMANDS {
+                found.push(command);
+            }
+            continue;
+        }
         let rest = rest
             .trim()
             .trim_end_matches(',')
@@ -351,7 +357,7 @@ pub(super) fn recipes(text: &str) -> String {
             .trim_start_matches(['|', '>'])
             .trim();
         let plain =
-            rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '$' | ':' | '(' | '\''));
+            rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '$' | ':' | '('));
         if (deep || KEYS.contains(&key)) && plain && rest.contains(' ') && found.len() < MAX_COMMANDS {
             found.push(rest.to_owned());
         }
@@ -427,9 +433,11 @@ fn package(analysis: &mut Analysis, text: &str, place: Place) {
             || value.contains("wget ")
             || value.contains("/dev/tcp")
             || value.contains("base64")
-            || ["node -e", "python", "rm -", "~/", "$HOME", "eval", "perl -e", "ruby -e"]
-                .iter()
-                .any(|part| value.contains(part))
+            || [
+                "node -e", "python", "rm -", "~/", "$HOME", "eval", "perl -e", "ruby -e",
+            ]
+            .iter()
+            .any(|part| value.contains(part))
         {
             let value = value
                 .trim_end()
