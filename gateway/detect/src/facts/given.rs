@@ -1,10 +1,12 @@
 //! Programs that a call hands over as data: a package's script, a makefile, what a redirection or an editor puts into a file.
 //! Whoever runs them later runs what stands there, so it is read as what it is.
 
+use defenseclaw_model::facts::HostFact;
+
 use super::behaviours::Invocation;
 use super::programs::Call;
 use super::shells::nested_text;
-use super::{Analysis, aside, lookalike, normal, written};
+use super::{Analysis, aside, hosts, lookalike, normal, written};
 use crate::shell::{Field, Place, Scope, Sink};
 
 /// Most scripts that one call of a package manager or an editor sets.
@@ -44,7 +46,22 @@ pub(super) fn file(
     }
     analysis.spend(text.len());
     let path = normal::normalise(&target.text, scope.cwd.as_deref());
+    let before = analysis.facts.behaviours.len();
     written::content(analysis, &path, text, below(call));
+    fetched(analysis, before);
+}
+
+/// Names the hosts whose code would run, so that those of well-known installers are told from others.
+fn fetched(analysis: &mut Analysis, before: usize) {
+    let new = analysis.facts.behaviours.get(before..).unwrap_or_default();
+    let hosts: Vec<HostFact> = new
+        .iter()
+        .filter(|found| found.technique == "network-to-code")
+        .filter_map(|found| hosts::host_port(&found.object, None))
+        .collect();
+    for host in hosts {
+        analysis.host(host);
+    }
 }
 
 /// `npm pkg set scripts.NAME=TEXT`, `npm set-script NAME TEXT`.
