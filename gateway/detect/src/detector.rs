@@ -42,6 +42,10 @@ pub(crate) const FACT_PACKS: &[(&str, &str)] = &[
         "evasion.yaml",
         include_str!("../../../policies/rules/evasion.yaml"),
     ),
+    (
+        "foreign.yaml",
+        include_str!("../../../policies/rules/foreign.yaml"),
+    ),
     ("path.yaml", include_str!("../../../policies/rules/path.yaml")),
     (
         "persistence.yaml",
@@ -51,6 +55,7 @@ pub(crate) const FACT_PACKS: &[(&str, &str)] = &[
         "steering.yaml",
         include_str!("../../../policies/rules/steering.yaml"),
     ),
+    ("supply.yaml", include_str!("../../../policies/rules/supply.yaml")),
     ("trust.yaml", include_str!("../../../policies/rules/trust.yaml")),
 ];
 

@@ -43,10 +43,7 @@ pub(super) fn deletions(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Sco
     everything(analysis, code, scope);
     for (at, word) in code.uses(Group::DeletesTree, MAX_SHELLS) {
         let argument = text[at + word.len()..].trim_start();
-        let home = holds(
-            argument.split(')').next().unwrap_or_default(),
-            &["expanduser", "homedir", "Path.home", "Dir.home", "HOME"],
-        );
+        let home = is_home(argument);
         let literal = argument
             .starts_with(['"', '\'', '`'])
             .then(|| strings(argument).next())
@@ -64,6 +61,29 @@ pub(super) fn deletions(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Sco
     }
 }
 
+/// Whether an argument is the home folder itself, and not something below it.
+fn is_home(argument: &str) -> bool {
+    const HOMES: &[&str] = &[
+        "expanduser('~')",
+        "expanduser(\"~\")",
+        "homedir",
+        "Path.home",
+        "Dir.home",
+        "HOME",
+    ];
+    let argument = &argument[..argument.floor_char_boundary(160)];
+    let first = argument.split(['\n', ';']).next().unwrap_or_default();
+    let Some(end) = HOMES
+        .iter()
+        .find_map(|home| first.find(home).map(|at| at + home.len()))
+    else {
+        return false;
+    };
+    let joins = holds(&first[..end], &["join(", "resolve(", "Path("]);
+    let behind = first[end..].trim_start_matches(['(', ')', ']', '\'', '"', '}']);
+    !joins && (behind.starts_with("/*") || !behind.trim_start().starts_with(['/', '+', '.']))
+}
+
 /// A far folder that is gone through, and files that are deleted on the way.
 fn everything(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
     if !code.has_all(&[Group::Lists, Group::Deletes]) {
@@ -72,13 +92,33 @@ fn everything(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
     let text = code.text;
     for (quoted, behind) in strings(text) {
         let before = &text[..text.len() - behind.len() - quoted.len() - 2];
-        let folder = quoted.starts_with(['/', '~']) && before.ends_with('(');
+        let folder = quoted.starts_with(['/', '~']) && (before.ends_with('(') || lists_all(text, behind));
         let path = radius::contents_of(quoted);
         let reach = radius::of(&Field::literal(path), scope);
         if folder && reach >= Radius::Home && !path.contains('*') {
             analysis.behave(Destruction, "delete-tree", path, reach);
         }
     }
+}
+
+/// Whether what stands behind a path's closing quote goes through all that lies there: `.iterdir()`, `.rglob('*')`. A
+/// program that looks at names on its way means some of them.
+fn lists_all(text: &str, behind: &str) -> bool {
+    let behind = behind.trim_start_matches(')');
+    let all = [
+        ".iterdir()",
+        ".glob('*')",
+        ".glob(\"*\")",
+        ".rglob('*')",
+        ".rglob(\"*\")",
+        ".glob('**/*')",
+        ".glob(\"**/*\")",
+    ];
+    all.iter().any(|call| behind.starts_with(call))
+        && !holds(
+            text,
+            &["startswith(", ".suffix", ".name ==", "fnmatch", "st_mtime"],
+        )
 }
 
 /// Texts that are handed to a shell, or lists of words to a program.

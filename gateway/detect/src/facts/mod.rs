@@ -10,12 +10,15 @@ mod behaviours;
 mod calls;
 mod code;
 mod contents;
+mod edits;
 mod elsewhere;
 mod flows;
 mod functions;
+mod given;
 mod groups;
 mod hosts;
 mod installs;
+mod lookalike;
 mod normal;
 mod options;
 mod places;
@@ -350,6 +353,7 @@ impl Analysis {
             return;
         }
         behaviours::reached(self, &host.host);
+        lookalike::host(self, &host.host);
         if self.facts.hosts.len() >= MAX_HOSTS {
             self.stop("too-large", &host.host);
         } else {
@@ -543,6 +547,8 @@ fn is_plumbing(path: &str) -> bool {
         || path.starts_with("/proc/self/fd/")
 }
 
+#[cfg(test)]
+mod given_tests;
 #[cfg(test)]
 mod meaning_tests;
 #[cfg(test)]

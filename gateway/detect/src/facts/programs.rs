@@ -7,7 +7,7 @@ use super::options::split_options;
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
 use super::{
-    Access, Analysis, behaviours, calls, code, elsewhere, functions, hosts, prints, special, wrappers,
+    Access, Analysis, behaviours, calls, code, elsewhere, functions, given, hosts, prints, special, wrappers,
 };
 use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
@@ -79,6 +79,12 @@ pub(super) fn simple_command(
         if redirect.kind == RedirectKind::Write
             && let Some(text) = printed.take()
         {
+            let call = Call {
+                fields: &command.fields,
+                command,
+                place,
+            };
+            given::file(analysis, &redirect.targets, &text, call, scope);
             analysis.contents.keep(&redirect.targets, text, scope);
         }
         redirected(analysis, redirect, &own, scope);
@@ -200,6 +206,7 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             special::privileged_options(analysis, name, call);
             arguments(analysis, name, call, scope);
             elsewhere::note(analysis, name, call, scope);
+            given::note(analysis, name, call, scope);
             if !analysis.functions.is_empty() {
                 functions::run(analysis, name, call, scope);
             }

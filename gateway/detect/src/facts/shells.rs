@@ -1,7 +1,7 @@
 //! Texts that a shell runs: `sh -c TEXT`, `eval`, `source`, scripts that the call itself has written.
 
 use super::programs::Call;
-use super::{Access, Analysis, functions};
+use super::{Access, Analysis, functions, given};
 use crate::shell::{self, Field, Place, Scope, Sink, Word};
 
 /// `sh -c TEXT`, `sh FILE`, and `sh` on its standard input.
@@ -127,6 +127,7 @@ pub(super) fn tee(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
             .filter(|(field, _)| !field.text.starts_with('-'))
         {
             analysis.spend(text.len());
+            given::file(analysis, std::slice::from_ref(field), text, call, scope);
             analysis
                 .contents
                 .keep(std::slice::from_ref(field), text.to_owned(), scope);

@@ -68,7 +68,12 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
     while let Some((field, _)) = tests.get(at) {
         let value = tests.get(at + 1).map(|(field, _)| field);
         match (field.text.as_str(), value) {
-            ("-name" | "-iname" | "-path" | "-wholename", Some(value)) => {
+            ("-path" | "-wholename" | "-ipath", Some(value)) => {
+                // The whole pattern says more than its last part: `*/hooks/*`.
+                names.push(value.text.trim_start_matches("*/").trim_start_matches("./"));
+                at += 1;
+            }
+            ("-name" | "-iname", Some(value)) => {
                 names.push(value.text.rsplit('/').next().unwrap_or_default());
                 at += 1;
             }
@@ -82,9 +87,12 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
                     .iter()
                     .position(|(field, _)| matches!(field.text.as_str(), ";" | "+"));
                 let end = end.map_or(tests.len(), |end| at + end);
-                let inner = call.with(tests.get(at + 1..end).unwrap_or_default());
-                run(analysis, inner, scope);
-                acts = acts.or(Some(Access::Read));
+                let given = tests.get(at + 1..end).unwrap_or_default();
+                run(analysis, call.with(given), scope);
+                acts = match changes_found(given) {
+                    true => Some(Access::Write),
+                    false => acts.or(Some(Access::Read)),
+                };
                 at = end;
             }
             _ => {}
@@ -95,6 +103,13 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
     let here = [(Field::literal("."), 0)];
     for (root, _) in if roots.is_empty() { &here } else { roots } {
         let mut found = vec![root.clone()];
+        if access == Access::Write && names.is_empty() {
+            found.push(Field {
+                text: format!("{}/*", root.text),
+                glob: true,
+                ..root.clone()
+            });
+        }
         if access == Access::Read || !names.is_empty() {
             // What is found may lie at any depth; rules that name a file in any folder, or the folder itself, still tell.
             found.extend(names.iter().map(|name| Field {
@@ -104,6 +119,29 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
             }));
         }
         found.iter().for_each(|field| analysis.path(access, field, scope));
+    }
+}
+
+/// Whether what `find` runs changes what it finds: an editor in place, something that is written over it or removed.
+fn changes_found(given: &[(Field, usize)]) -> bool {
+    let mut words = given.iter().map(|(field, _)| field.text.as_str());
+    let name = words
+        .next()
+        .unwrap_or_default()
+        .rsplit('/')
+        .next()
+        .unwrap_or_default();
+    match name {
+        "cp" | "mv" | "rm" | "tee" | "truncate" | "ln" | "install" | "shred" | "unlink" => true,
+        "sed" | "perl" | "ruby" => {
+            words.any(|word| word.starts_with("-i") || word.starts_with("-pi") || word == "--in-place")
+        }
+        "sh" | "bash" | "dash" | "zsh" => words.any(|word| {
+            ["> \"$", ">\"$", "> $", ">$", "sed -i", "rm ", "truncate ", "tee "]
+                .iter()
+                .any(|part| word.contains(part))
+        }),
+        _ => false,
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
-use super::{Analysis, code, elsewhere, installs, received, spelled};
+use super::{Analysis, code, edits, elsewhere, installs, lookalike, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -13,13 +13,16 @@ const MAX_TEXTS: usize = 32;
 
 /// Reads what `input` writes into the files at `paths`.
 pub(super) fn note(analysis: &mut Analysis, paths: &[String], input: &Value) {
+    for path in paths.iter().take(MAX_TEXTS) {
+        edits::note(analysis, path, input);
+    }
     let texts = texts(input);
     if texts.is_empty() {
         return;
     }
     for path in paths.iter().take(MAX_TEXTS) {
         for text in &texts {
-            content(analysis, path, text);
+            content(analysis, path, text, Place::default());
         }
     }
 }
@@ -195,9 +198,12 @@ fn kind_of(path: &str, text: &str) -> Kind {
     }
 }
 
-fn content(analysis: &mut Analysis, path: &str, text: &str) {
-    let place = Place::default();
+/// Reads `text`, which stands at `place` of the call, as what the file at `path` holds.
+pub(super) fn content(analysis: &mut Analysis, path: &str, text: &str, place: Place) {
     installs::written(analysis, path, text);
+    if !is_prose(path) {
+        lookalike::text(analysis, text);
+    }
     if !is_prose(path) {
         fetches(analysis, text, place);
     }
@@ -232,7 +238,11 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
             let joined = text.replace("\\\n", " ");
             let lines = joined.lines().filter_map(|line| {
                 let line = line.trim().trim_start_matches("- ");
-                line.strip_prefix("RUN ").map(str::trim)
+                let command = ["RUN ", "CMD ", "ENTRYPOINT "]
+                    .iter()
+                    .find_map(|word| line.strip_prefix(word))?
+                    .trim();
+                Some(exec_form(command).unwrap_or_else(|| command.to_owned()))
             });
             command(
                 analysis,
@@ -247,6 +257,7 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
             }
         }
         Kind::Source => aside::with(analysis, Setting::Script, |inner| {
+            inner.place = place;
             let scope = Scope::new(None, None);
             let language = path.rsplit('.').next().unwrap_or_default();
             let code = Spotted::new(text);
@@ -260,6 +271,18 @@ fn content(analysis: &mut Analysis, path: &str, text: &str) {
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}
     }
+}
+
+/// Reads a line that is put into the file at `path`, which may hold much else.
+pub(super) fn line(analysis: &mut Analysis, path: &str, text: &str, place: Place) {
+    let setting = match kind_of(path, text) {
+        Kind::Script => Setting::Script,
+        Kind::Startup | Kind::Unit => Setting::Startup,
+        Kind::Container | Kind::Recipes | Kind::Package | Kind::Tasks => Setting::Container,
+        Kind::Cron { .. } => return content(analysis, path, text, place),
+        Kind::Source | Kind::Other => return,
+    };
+    aside::command_line(analysis, text, setting, place);
 }
 
 /// Texts for people, and examples for tests, name commands that nobody runs.
@@ -279,7 +302,7 @@ fn is_prose(path: &str) -> bool {
 const MAX_COMMANDS: usize = 64;
 
 /// The lines of a build file or a pipeline that are commands: below a rule, behind a key that says so, or in a list below one.
-fn recipes(text: &str) -> String {
+pub(super) fn recipes(text: &str) -> String {
     const KEYS: &[&str] = &[
         "run",
         "script",
@@ -321,6 +344,12 @@ fn recipes(text: &str) -> String {
         let (key, rest) = line.split_once([':', '=']).unwrap_or(("", line));
         let key = key.trim().trim_matches('"');
         let rest = if KEYS.contains(&key) { rest } else { line };
+        if let Some(command) = exec_form(rest) {
+            if KEYS.contains(&key) && found.len() < MAX_COMMANDS {
+                found.push(command);
+            }
+            continue;
+        }
         let rest = rest
             .trim()
             .trim_end_matches(',')
@@ -334,6 +363,14 @@ fn recipes(text: &str) -> String {
         }
     }
     found.join("\n")
+}
+
+/// `["sh", "-c", "TEXT"]` as the command line that it stands for.
+fn exec_form(text: &str) -> Option<String> {
+    let list = text.trim().strip_prefix('[')?;
+    let words = code::strings(list).map(|(word, _)| format!("'{}'", word.replace('\'', "'\\''")));
+    let words: Vec<String> = words.collect();
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// Commands in the strings of any file that fetch something and hand it on: what stands from there to the string's end.
@@ -396,6 +433,11 @@ fn package(analysis: &mut Analysis, text: &str, place: Place) {
             || value.contains("wget ")
             || value.contains("/dev/tcp")
             || value.contains("base64")
+            || [
+                "node -e", "python", "rm -", "~/", "$HOME", "eval", "perl -e", "ruby -e",
+            ]
+            .iter()
+            .any(|part| value.contains(part))
         {
             let value = value
                 .trim_end()

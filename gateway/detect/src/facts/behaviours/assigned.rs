@@ -2,8 +2,8 @@
 
 use defenseclaw_model::facts::BehaviourKind::{Credential, Evasion, Persistence};
 
-use super::super::{Analysis, flows, hosts, installs};
-use crate::shell::{Assignment, Scope};
+use super::super::{Analysis, aside, flows, hosts, installs};
+use crate::shell::{Assignment, Place, Scope};
 
 /// Notes what setting a variable does.
 pub(in super::super) fn assigned(analysis: &mut Analysis, assignment: &Assignment, _: &Scope<'_>) {
@@ -18,9 +18,35 @@ pub(in super::super) fn assigned(analysis: &mut Analysis, assignment: &Assignmen
     environment(analysis, &assignment.name, value);
 }
 
+/// Variables whose value other programs run.
+const COMMANDS: &[&str] = &[
+    "GIT_SSH_COMMAND",
+    "GIT_PROXY_COMMAND",
+    "GIT_EXTERNAL_DIFF",
+    "GIT_ASKPASS",
+    "GIT_EDITOR",
+    "GIT_SEQUENCE_EDITOR",
+    "GIT_PAGER",
+    "SSH_ASKPASS",
+    "SUDO_ASKPASS",
+    "PROMPT_COMMAND",
+    "PAGER",
+    "MANPAGER",
+    "EDITOR",
+    "VISUAL",
+    "LESSOPEN",
+];
+
 /// Notes what `name=value` in the environment does.
 pub(super) fn environment(analysis: &mut Analysis, name: &str, value: &str) {
     let value = value.trim_matches(['"', '\'']);
+    if COMMANDS.contains(&name) && value.contains(' ') {
+        let place = Place {
+            depth: analysis.place.depth + 1,
+            ..analysis.place
+        };
+        aside::command_line(analysis, value, aside::Setting::Startup, place);
+    }
     match name {
         "HISTFILE" if value.is_empty() || value == "/dev/null" => {
             analysis.behave(Evasion, "history-off", name, None)

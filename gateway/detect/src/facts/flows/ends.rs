@@ -50,6 +50,11 @@ pub(in super::super) fn way_of(name: &str, words: &[Word], at: usize) -> Way {
                 Way::Argument
             }
         }
+        "make" | "gmake" | "just" | "ansible-playbook" | "gdb" | "vim" | "nvim" | "vi"
+            if word.starts_with("<(") || matches!(before, "-f" | "--file" | "--makefile" | "-x" | "-S") =>
+        {
+            Way::Code
+        }
         // The program itself is what a substitution prints.
         _ if at == 0 => Way::Code,
         _ => Way::Argument,

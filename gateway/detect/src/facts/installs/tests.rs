@@ -68,7 +68,7 @@ fn wrappers_variables_and_pipes_hide_no_package() {
         ),
         (
             "echo '{\"dependencies\":{\"expresss\":\"4\",\"zod\":\"3\"}}' > package.json && npm i",
-            vec!["npm:", "npm:expresss ~ express"],
+            vec!["npm:expresss ~ express", "npm:"],
         ),
         ("npm i && npm run build", vec!["npm:"]),
         ("echo npm install expresss", vec![]),
