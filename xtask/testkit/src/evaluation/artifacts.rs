@@ -189,7 +189,11 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 /// An artifact's kind and files with a pair's change.
-fn changed(bases: &[(String, Benign)], pair: &Pair, label: Label) -> Result<(String, BTreeMap<String, String>)> {
+fn changed(
+    bases: &[(String, Benign)],
+    pair: &Pair,
+    label: Label,
+) -> Result<(String, BTreeMap<String, String>)> {
     let of = |attack: &str, benign: &str| {
         if label == Label::Attack {
             attack.to_owned()

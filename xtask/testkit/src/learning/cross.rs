@@ -55,7 +55,9 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
             scope.spawn(move || fit(&others))
         };
         let running: Vec<_> = sets.iter().map(|&set| (set, of(set))).collect();
-        let joined = running.into_iter().map(|(set, one)| (set, one.join().unwrap_or_default()));
+        let joined = running
+            .into_iter()
+            .map(|(set, one)| (set, one.join().unwrap_or_default()));
         joined.collect()
     });
     let scores: Vec<i64> = examples
@@ -80,7 +82,11 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
         let both = model.map_or(Severity::None, |(_, model)| {
             worst(&learned::judge(model, example.kind, &example.artifact, findings))
         });
-        Outcome { score, rules: example.ruled(), both }
+        Outcome {
+            score,
+            rules: example.ruled(),
+            both,
+        }
     });
     let outcomes = outcomes.collect();
     let mut whole = fit(&examples.iter().collect::<Vec<_>>());

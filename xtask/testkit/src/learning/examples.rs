@@ -59,7 +59,11 @@ impl Example {
 
 /// The gravest of findings.
 pub fn worst(findings: &[ScanFinding]) -> Severity {
-    findings.iter().map(|finding| finding.severity).max().unwrap_or_default()
+    findings
+        .iter()
+        .map(|finding| finding.severity)
+        .max()
+        .unwrap_or_default()
 }
 
 /// Examples of artifacts. `scanner` is one that has no model.
@@ -75,7 +79,11 @@ pub fn examples(scanner: &Scanner, skills: Vec<Skill>) -> Result<Vec<Example>> {
         let group = if ordinary {
             skill.id.clone()
         } else {
-            skill.id.rsplit_once('-').map_or("", |(group, _)| group).to_owned()
+            skill
+                .id
+                .rsplit_once('-')
+                .map_or("", |(group, _)| group)
+                .to_owned()
         };
         let artifact = artifact::from_memory(skill.files);
         let findings = scanner.scan_read(kind, &artifact, &skill.id, &skill.id).findings;
@@ -98,7 +106,10 @@ pub fn examples(scanner: &Scanner, skills: Vec<Skill>) -> Result<Vec<Example>> {
             findings,
             passages: samples
                 .into_iter()
-                .map(|sample| Passage { features: sample.features, changed: false })
+                .map(|sample| Passage {
+                    features: sample.features,
+                    changed: false,
+                })
                 .collect(),
             id: skill.id,
         });

@@ -106,10 +106,15 @@ pub fn fit(examples: &[&Example]) -> Model {
             fit.look(pair);
         }
         if round >= ROUNDS / 2 {
-            sums.iter_mut().zip(&fit.weights).for_each(|(sum, weight)| *sum += weight);
+            sums.iter_mut()
+                .zip(&fit.weights)
+                .for_each(|(sum, weight)| *sum += weight);
         }
     }
-    let weights: Vec<f64> = sums.iter().map(|sum| sum / (ROUNDS - ROUNDS / 2) as f64).collect();
+    let weights: Vec<f64> = sums
+        .iter()
+        .map(|sum| sum / (ROUNDS - ROUNDS / 2) as f64)
+        .collect();
     let groups = groups(examples);
     whole(&ids, &weights, &groups)
 }
@@ -118,7 +123,11 @@ pub fn fit(examples: &[&Example]) -> Model {
 fn features(examples: &[&Example]) -> Vec<u32> {
     let mut spread: HashMap<u32, (BTreeSet<&str>, BTreeSet<&str>)> = HashMap::new();
     for example in examples {
-        for passage in example.passages.iter().filter(|one| one.changed || example.ordinary) {
+        for passage in example
+            .passages
+            .iter()
+            .filter(|one| one.changed || example.ordinary)
+        {
             for &(id, _) in &passage.features {
                 let (groups, sets) = spread.entry(id).or_default();
                 groups.insert(&example.group);
@@ -136,7 +145,9 @@ fn features(examples: &[&Example]) -> Vec<u32> {
 
 fn groups(examples: &[&Example]) -> HashMap<u32, u8> {
     let passages = examples.iter().flat_map(|example| &example.passages);
-    passages.flat_map(|passage| passage.features.iter().copied()).collect()
+    passages
+        .flat_map(|passage| passage.features.iter().copied())
+        .collect()
 }
 
 impl Fit {
@@ -155,7 +166,10 @@ impl Fit {
         let mut values = Vec::with_capacity(known.len() + 1);
         for (at, group) in known {
             if self.dice.share() >= DROPPED {
-                values.push((at, COUNTS[group] / f64::from(counts[group]).sqrt() / (1.0 - DROPPED)));
+                values.push((
+                    at,
+                    COUNTS[group] / f64::from(counts[group]).sqrt() / (1.0 - DROPPED),
+                ));
             }
         }
         values.push((self.weights.len() - 1, 1.0));
@@ -237,7 +251,11 @@ fn blame(passages: &[Seen]) -> (f64, Vec<f64>) {
     let parts: Vec<f64> = passages.iter().map(|one| (one.score - most).exp()).collect();
     let all: f64 = parts.iter().sum();
     let shares: Vec<f64> = parts.into_iter().map(|part| part / all).collect();
-    let score = passages.iter().zip(&shares).map(|(one, share)| one.score * share).sum();
+    let score = passages
+        .iter()
+        .zip(&shares)
+        .map(|(one, share)| one.score * share)
+        .sum();
     (score, shares)
 }
 

@@ -30,13 +30,15 @@ pub fn material(folder: &Path) -> Result<Vec<Skill>> {
     Ok(skills)
 }
 
-/// The SHA-256 of artifacts with their labels: weights say by it what they were made of.
-pub fn digest(skills: &[Skill]) -> String {
+/// The SHA-256 of artifacts with their labels and of the concepts (`policies/learned/concepts.txt`): weights say by it what they
+/// were made of.
+pub fn digest(skills: &[Skill], concepts: &str) -> String {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     };
+    add(concepts.as_bytes());
     for skill in skills {
         for part in [&skill.set, &skill.id, &skill.kind, &skill.category] {
             add(part.as_bytes());

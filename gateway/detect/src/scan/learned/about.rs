@@ -19,9 +19,26 @@ const MAX_COUNTED: usize = 2 << 20;
 
 /// Words of artifacts whose subject is attacks.
 const ATTACKS: &[&str] = &[
-    "injection", "red team", "red-team", "redteam", "malware", "forensic", "incident", "security audit", "security review",
-    "malicious", "phishing", "intrusion", "threat", "pentest", "penetration", "vulnerab", "jailbreak", "secret scan",
-    "hardening", "恶意",
+    "injection",
+    "red team",
+    "red-team",
+    "redteam",
+    "malware",
+    "forensic",
+    "incident",
+    "security audit",
+    "security review",
+    "malicious",
+    "phishing",
+    "intrusion",
+    "threat",
+    "pentest",
+    "penetration",
+    "vulnerab",
+    "jailbreak",
+    "secret scan",
+    "hardening",
+    "恶意",
 ];
 
 /// An artifact as a whole.
@@ -91,11 +108,13 @@ impl About {
 
 /// The words of a text.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
 }
 
 fn head(text: &str, most: usize) -> &str {
-    text.get(..text.floor_char_boundary(most.min(text.len()))).unwrap_or_default()
+    text.get(..text.floor_char_boundary(most.min(text.len())))
+        .unwrap_or_default()
 }
 
 /// What a file is to an artifact, by its path.
@@ -110,7 +129,10 @@ pub(super) fn file_role(path: &str) -> &'static str {
         }
         _ => {}
     }
-    if ["readme", "changelog", "contributing"].iter().any(|begin| name.starts_with(begin)) {
+    if ["readme", "changelog", "contributing"]
+        .iter()
+        .any(|begin| name.starts_with(begin))
+    {
         return "readme";
     }
     if path.contains("hook") {
@@ -152,11 +174,18 @@ fn said(files: &[(&str, &str)]) -> String {
         }
         match file_role(path) {
             "skill" | "command" | "agent" => {
-                if let Some(front) = text.strip_prefix("---").and_then(|rest| rest.split("\n---").next()) {
+                if let Some(front) = text
+                    .strip_prefix("---")
+                    .and_then(|rest| rest.split("\n---").next())
+                {
                     said.push_str(head(front, MAX_FRONT));
                     said.push(' ');
                 }
-                said.push_str(text.lines().find(|line| line.starts_with("# ")).unwrap_or_default());
+                said.push_str(
+                    text.lines()
+                        .find(|line| line.starts_with("# "))
+                        .unwrap_or_default(),
+                );
             }
             "readme" => said.push_str(head(text, MAX_README)),
             "source" => said.push_str(head(text, MAX_README / 2)),
@@ -181,13 +210,17 @@ fn of_json(text: &str, said: &mut String) {
     };
     for field in &fields {
         match (&field.value, field.key.as_str()) {
-            (Value::Text(text), "name" | "description" | "homepage" | "repository" | "title") => told(said, text),
+            (Value::Text(text), "name" | "description" | "homepage" | "repository" | "title") => {
+                told(said, text)
+            }
             (Value::Many(servers), "mcpServers" | "servers") => {
                 servers.iter().for_each(|server| told(said, &server.key));
             }
             (Value::Many(tools), "tools") => {
                 for tool in tools {
-                    let Value::Many(fields) = &tool.value else { continue };
+                    let Value::Many(fields) = &tool.value else {
+                        continue;
+                    };
                     for field in fields.iter().filter(|field| field.key == "name") {
                         if let Value::Text(name) = &field.value {
                             told(said, name);
@@ -207,8 +240,14 @@ mod tests {
     #[test]
     fn an_artifact_says_what_it_is_for() {
         let files = [
-            ("SKILL.md", "---\nname: pdf-forms\ndescription: Fills forms.\n---\n# Forms\n\nSecret text.\n"),
-            (".mcp.json", "{\"mcpServers\": {\"weather\": {\"command\": \"x\"}}}"),
+            (
+                "SKILL.md",
+                "---\nname: pdf-forms\ndescription: Fills forms.\n---\n# Forms\n\nSecret text.\n",
+            ),
+            (
+                ".mcp.json",
+                "{\"mcpServers\": {\"weather\": {\"command\": \"x\"}}}",
+            ),
         ];
         let about = About::of(&files, &[]);
         for word in ["pdf", "forms", "weather"] {

@@ -9,7 +9,7 @@ use crate::text::fold::fold;
 
 /// One line for each concept: its name, a colon, and its words with ` | ` between them. `x-` is found in code, inside of words
 /// too; of the others a word is found whole, and `*` lets it go on.
-const CONCEPTS: &str = include_str!("../../../../../policies/learned/concepts.txt");
+pub(super) const CONCEPTS: &str = include_str!("../../../../../policies/learned/concepts.txt");
 
 /// Shortest word (bytes).
 const LEAST: usize = 2;
@@ -70,9 +70,17 @@ impl Lexicon {
             for word in said.split(" | ") {
                 let stem = word.strip_suffix('*').filter(|_| !in_code);
                 let (word, goes_on) = (stem.unwrap_or(word).to_lowercase(), stem.is_some());
-                let word = if in_code { word } else { fold(&word).text.trim().to_owned() };
+                let word = if in_code {
+                    word
+                } else {
+                    fold(&word).text.trim().to_owned()
+                };
                 if word.trim().len() >= LEAST {
-                    words.push(Word { concept, whole: !in_code, goes_on });
+                    words.push(Word {
+                        concept,
+                        whole: !in_code,
+                        goes_on,
+                    });
                     texts.push(word);
                 }
             }

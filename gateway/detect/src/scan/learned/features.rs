@@ -5,27 +5,51 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::about::{About, file_role, words};
 use super::concepts::Lexicon;
 use super::found::{Found, Say};
-use super::hosts::{self, Host};
 use super::passages::Passage;
-use crate::paths::PathRules;
 use crate::text::fold::fold;
 
 /// Groups: wording, meanings together, conduct together, single statements, rules.
 const WORDING: u8 = 0;
-const MEANING: u8 = 1;
-const CONDUCT: u8 = 2;
-const PLAIN: u8 = 3;
+pub(super) const MEANING: u8 = 1;
+pub(super) const CONDUCT: u8 = 2;
+pub(super) const PLAIN: u8 = 3;
 const RULES: u8 = 4;
 
 /// Most words, and most of each kind of thing that is combined: combinations are quadratic in them.
-const MAX_WORDS: usize = 400;
-const MAX_COMBINED: usize = 40;
+pub(super) const MAX_WORDS: usize = 400;
+pub(super) const MAX_COMBINED: usize = 40;
 const MAX_ACTS: usize = 16;
 
 /// Words that turn round what stands behind them, and how far (bytes).
 const TURNS: &[&str] = &[
-    "not", "never", "no", "don't", "dont", "without", "nor", "avoid", "cannot", "won't", "doesn't", "isn't", "refuse",
-    "nicht", "nie", "niemals", "ohne", "kein", "keine", "ne", "sans", "jamais", "nunca", "sin", "sem", "nao", "не", "без",
+    "not",
+    "never",
+    "no",
+    "don't",
+    "dont",
+    "without",
+    "nor",
+    "avoid",
+    "cannot",
+    "won't",
+    "doesn't",
+    "isn't",
+    "refuse",
+    "nicht",
+    "nie",
+    "niemals",
+    "ohne",
+    "kein",
+    "keine",
+    "ne",
+    "sans",
+    "jamais",
+    "nunca",
+    "sin",
+    "sem",
+    "nao",
+    "не",
+    "без",
     "никогда",
 ];
 const TURNED: usize = 32;
@@ -40,23 +64,23 @@ pub(super) struct Ruled<'r> {
 }
 
 /// A passage that is looked at.
-struct Look<'p> {
-    about: &'p About,
-    passage: &'p Passage,
-    file: &'static str,
-    found: &'p mut Found,
+pub(super) struct Look<'p> {
+    pub(super) about: &'p About,
+    pub(super) passage: &'p Passage,
+    pub(super) file: &'static str,
+    pub(super) found: &'p mut Found,
     /// The text in lower case, and folded.
-    lower: String,
-    folded: String,
+    pub(super) lower: String,
+    pub(super) folded: String,
     /// Concepts, with marks: turned round, quoted, not spoken of by the artifact.
-    said: BTreeMap<String, u16>,
+    pub(super) said: BTreeMap<String, u16>,
     /// Those without the last mark that are combined with everything.
-    wide: Vec<(String, u16)>,
-    acts: BTreeMap<usize, String>,
-    effects: BTreeSet<&'static str>,
-    hosts: BTreeSet<(String, &'static str)>,
-    places: BTreeSet<String>,
-    secrets: BTreeSet<&'static str>,
+    pub(super) wide: Vec<(String, u16)>,
+    pub(super) acts: BTreeMap<usize, String>,
+    pub(super) effects: BTreeSet<&'static str>,
+    pub(super) hosts: BTreeSet<(String, &'static str)>,
+    pub(super) places: BTreeSet<String>,
+    pub(super) secrets: BTreeSet<&'static str>,
 }
 
 /// Finds the features of a passage. `path` is its file's, `ruled` what rules found in that file.
@@ -122,7 +146,8 @@ impl Look<'_> {
         if !key.is_empty() {
             let last = key.rsplit('/').next().unwrap_or_default();
             let top = key.split('/').nth(1).unwrap_or_default();
-            self.found.add(("j", PLAIN), Say::Setting, &[&stem(&fold(last).text)]);
+            self.found
+                .add(("j", PLAIN), Say::Setting, &[&stem(&fold(last).text)]);
             self.found.add(("jt", PLAIN), Say::Setting, &[&fold(top).text]);
         }
     }
@@ -175,7 +200,11 @@ impl Look<'_> {
                 let number = u16::try_from(hit.concept).unwrap_or(u16::MAX);
                 let before = sentence.get(..hit.start).unwrap_or_default();
                 let near = before.get(before.floor_char_boundary(before.len().saturating_sub(TURNED))..);
-                let near = near.unwrap_or_default().rsplit([',', ':', ';']).next().unwrap_or_default();
+                let near = near
+                    .unwrap_or_default()
+                    .rsplit([',', ':', ';'])
+                    .next()
+                    .unwrap_or_default();
                 let turned = near.split(' ').any(|word| TURNS.contains(&word));
                 let marks = ['"', '`', '\u{201c}', '\u{201d}', '\u{ab}', '\u{bb}'];
                 if !code && before.matches(marks).count() % 2 == 1 {
@@ -193,7 +222,8 @@ impl Look<'_> {
             let here: Vec<(&String, &u16)> = here.iter().take(MAX_COMBINED).collect();
             for (at, (one, number)) in here.iter().enumerate() {
                 for (other, _) in here.iter().skip(at + 1) {
-                    self.found.add(("c2", MEANING), Say::Concept(**number), &[one, other]);
+                    self.found
+                        .add(("c2", MEANING), Say::Concept(**number), &[one, other]);
                 }
                 self.said.insert((*one).clone(), **number);
             }
@@ -202,7 +232,8 @@ impl Look<'_> {
         for (name, &number) in &self.said {
             let say = Say::Concept(number);
             self.found.add(("c", PLAIN), say, &[name]);
-            self.found.add(("cr", MEANING), say, &[self.passage.role.name(), name]);
+            self.found
+                .add(("cr", MEANING), say, &[self.passage.role.name(), name]);
             self.found.add(("cf", MEANING), say, &[self.file, name]);
         }
         let combined = self.said.iter().filter(|(name, number)| {
@@ -214,7 +245,8 @@ impl Look<'_> {
             .collect();
         for (at, (one, number)) in self.wide.iter().enumerate() {
             for (other, _) in self.wide.iter().skip(at + 1) {
-                self.found.add(("cp", MEANING), Say::Concept(*number), &[one, other]);
+                self.found
+                    .add(("cp", MEANING), Say::Concept(*number), &[one, other]);
             }
         }
     }
@@ -225,10 +257,9 @@ impl Look<'_> {
         let mut hits = Vec::new();
         lexicon.find(&self.lower, &mut hits);
         for hit in hits {
-            if let Some(concept) = lexicon.concept(hit.concept).filter(|concept| concept.in_code) {
-                if self.acts.len() < MAX_ACTS {
-                    self.acts.insert(hit.concept, concept.name.clone());
-                }
+            let concept = lexicon.concept(hit.concept).filter(|concept| concept.in_code);
+            if let Some(concept) = concept.filter(|_| self.acts.len() < MAX_ACTS) {
+                self.acts.insert(hit.concept, concept.name.clone());
             }
         }
         let says = |name: &str| self.wide.iter().any(|(one, _)| one == name);
@@ -243,7 +274,11 @@ impl Look<'_> {
             ("private", says("private") || does("x-home")),
             ("weaken", does("x-guard") || says("weaken")),
         ];
-        self.effects = effects.iter().filter(|(_, is)| *is).map(|&(name, _)| name).collect();
+        self.effects = effects
+            .iter()
+            .filter(|(_, is)| *is)
+            .map(|&(name, _)| name)
+            .collect();
         let acts: Vec<(u16, &String)> = self
             .acts
             .iter()
@@ -264,7 +299,9 @@ impl Look<'_> {
             for (said, _) in &self.wide {
                 self.found.add(("xc", MEANING), say, &[one, said]);
             }
-            const ELSEWHERE: [&str; 7] = ["x-post", "x-env", "x-exec", "x-read", "x-home", "x-decode", "x-get"];
+            const ELSEWHERE: [&str; 7] = [
+                "x-post", "x-env", "x-exec", "x-read", "x-home", "x-decode", "x-get",
+            ];
             let elsewhere = self.about.acts.get(self.passage.file).into_iter().flatten();
             for other in elsewhere.filter(|other| !self.acts.contains_key(other)) {
                 let other = lexicon.concept(*other).map_or("", |one| one.name.as_str());
@@ -275,148 +312,22 @@ impl Look<'_> {
         }
     }
 
-    fn addresses(&mut self) {
-        let lower = std::mem::take(&mut self.lower);
-        let named = hosts::named(&lower);
-        for host in &named {
-            let class = hosts::class(host, &self.about.topic);
-            let here = named.iter().filter(|other| other.name == host.name).count();
-            let all = self.about.hosts.get(host.name).copied().unwrap_or(0);
-            let once = if all as usize <= here { "once" } else { "again" };
-            let mut marks = vec!["", once];
-            marks.extend(self.marks(host, &lower));
-            for mark in marks {
-                self.hosts.insert((format!("{class}{mark}"), class));
-            }
-        }
-        if named.is_empty() {
-            self.hosts.insert(("none".to_owned(), ""));
-        }
-        self.lower = lower;
-        let role = self.passage.role.name();
-        for (host, class) in self.hosts.iter().take(MAX_COMBINED) {
-            let say = if class.is_empty() { Say::Setting } else { Say::Host(class) };
-            self.found.add(("h", PLAIN), say, &[host]);
-            self.found.add(("hr", CONDUCT), say, &[role, host]);
-            for effect in &self.effects {
-                self.found.add(("he", CONDUCT), say, &[host, effect]);
-            }
-            for act in self.acts.values() {
-                self.found.add(("hx", CONDUCT), say, &[host, act]);
-            }
-            for (said, _) in &self.wide {
-                self.found.add(("hc", MEANING), say, &[host, said]);
-            }
-        }
-    }
-
-    fn marks(&self, host: &Host<'_>, lower: &str) -> Vec<&'static str> {
-        let mut marks = Vec::new();
-        let rest = host.rest;
-        if host.mail {
-            marks.push("-mail");
-        }
-        if rest.contains(['{', '$', '<']) || rest.ends_with('=') {
-            marks.push("-holed");
-        }
-        if rest.contains('?') {
-            marks.push("-query");
-        }
-        if lower.get(..host.start).is_some_and(|before| before.ends_with("http://")) {
-            marks.push("-plain");
-        }
-        if [".sh", ".py", ".js", ".ps1"].iter().any(|end| rest.ends_with(end)) {
-            marks.push("-program");
-        }
-        marks
-    }
-
-    fn paths(&mut self) {
-        let text = self.passage.text.replace("${HOME}", "~").replace("$HOME", "~");
-        let ends = |c: char| c.is_whitespace() || "\"'`()<>,;=|@{}[]".contains(c);
-        for word in text.split(ends).take(2 * MAX_WORDS) {
-            let word = word.trim_end_matches([':', '.', '!', '?', '*']);
-            if word.len() < 3 || word.contains("://") || !(word.contains('/') || word.starts_with('.')) {
-                continue;
-            }
-            let class = match PathRules::embedded().classify(word) {
-                Some(class) => class,
-                None if word.starts_with("~/") => "home",
-                None if ["/tmp", "/dev/shm", "/var/tmp"].iter().any(|begin| word.starts_with(begin)) => "tmp",
-                None if word.starts_with("../") => "up",
-                None if word.starts_with('/') => "abs",
-                None => "rel",
-            };
-            self.places.insert(class.to_owned());
-        }
-        for place in &self.places {
-            let say = if matches!(place.as_str(), "tmp" | "up" | "abs" | "rel") { Say::Setting } else { Say::Place };
-            self.found.add(("p", PLAIN), say, &[place]);
-            self.found.add(("pr", CONDUCT), say, &[self.passage.role.name(), place]);
-            for effect in &self.effects {
-                self.found.add(("pe", CONDUCT), say, &[place, effect]);
-            }
-            for (host, _) in self.hosts.iter().take(MAX_COMBINED) {
-                self.found.add(("ph", CONDUCT), say, &[place, host]);
-            }
-        }
-    }
-
-    /// Names of environment variables, above all of secrets: the artifact's own, or somebody else's.
-    fn names(&mut self) {
-        const SECRET: [&str; 9] = ["key", "token", "secret", "pass", "pat", "cred", "auth", "cookie", "session"];
-        const VENDORS: [&str; 10] = [
-            "aws", "openai", "anthropic", "github", "gh", "npm", "stripe", "slack", "google", "azure",
-        ];
-        let part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        let names = self.passage.text.split(|c: char| !part(c)).filter(|name| {
-            name.len() >= 5
-                && name.contains('_')
-                && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-        });
-        for name in names.take(MAX_COMBINED) {
-            let lower = name.to_ascii_lowercase();
-            let mut parts = lower.split('_');
-            let first = parts.clone().next().unwrap_or_default();
-            let own = first.len() >= 3 && self.about.topic.contains(first);
-            let secret = parts.any(|part| SECRET.iter().any(|begin| part.starts_with(begin)));
-            let class = match (secret, own) {
-                (true, true) => "secret-own",
-                (true, false) => "secret-foreign",
-                (false, true) => "plain-own",
-                (false, false) => "plain",
-            };
-            self.secrets.insert(class);
-            if secret && !own && VENDORS.contains(&first) {
-                self.secrets.insert("secret-vendor");
-            }
-        }
-        for name in &self.secrets {
-            let say = if name.starts_with("plain") { Say::Setting } else { Say::Secret };
-            self.found.add(("e", PLAIN), say, &[name]);
-            self.found.add(("er", CONDUCT), say, &[self.passage.role.name(), name]);
-            for effect in &self.effects {
-                self.found.add(("ee", CONDUCT), say, &[name, effect]);
-            }
-            for (host, _) in self.hosts.iter().take(MAX_COMBINED) {
-                self.found.add(("eh", CONDUCT), say, &[name, host]);
-            }
-        }
-    }
-
     /// What nobody can read, or does not see.
     fn shape(&mut self) {
         let text = &self.passage.text;
-        let encoded = |word: &&str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b));
+        let encoded = |word: &&str| {
+            word.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b))
+        };
         let ends = |c: char| c.is_whitespace() || "\"'`(),;".contains(c);
         let longest = text.split(ends).filter(|word| word.len() >= 40).filter(encoded);
         let longest = longest.map(str::len).max().unwrap_or(0);
-        let escapes = [", 0x", "\\x", "\\u00"].iter().any(|mark| self.lower.matches(mark).count() >= 4);
+        let escapes = [", 0x", "\\x", "\\u00"]
+            .iter()
+            .any(|mark| self.lower.matches(mark).count() >= 4);
         let numbers = text.split(',').map(str::trim);
         let numbers = numbers.filter(|n| (1..=3).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()));
-        let unseen = |c: char| {
-            matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{e0000}'..='\u{e007f}')
-        };
+        let unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2064}' | '\u{e0000}'..='\u{e007f}');
         let code = self.passage.role.is_code();
         let bad = ["evil", "attacker", "malicious", "injection", "exploit"];
         let shapes = [
@@ -451,8 +362,14 @@ impl Look<'_> {
         if all < 4 {
             return;
         }
-        let fresh = own.iter().filter(|(word, count)| self.about.count(word) <= **count).count();
-        let spoken = own.keys().filter(|word| self.about.topic.contains(**word)).count();
+        let fresh = own
+            .iter()
+            .filter(|(word, count)| self.about.count(word) <= **count)
+            .count();
+        let spoken = own
+            .keys()
+            .filter(|word| self.about.topic.contains(**word))
+            .count();
         let fresh = (fresh * 5 / own.len()).to_string();
         let spoken = (spoken * 8 / own.len()).min(4).to_string();
         self.found.add(("k", PLAIN), Say::Apart, &["fresh", &fresh]);
@@ -508,14 +425,19 @@ impl Look<'_> {
                 put(&[aside, one, other]);
             }
         }
-        self.hosts.iter().take(MAX_COMBINED).for_each(|(host, _)| put(&[aside, host]));
+        self.hosts
+            .iter()
+            .take(MAX_COMBINED)
+            .for_each(|(host, _)| put(&[aside, host]));
         self.places.iter().for_each(|place| put(&[aside, place]));
         self.wide.iter().for_each(|(said, _)| put(&[aside, said]));
     }
 
     fn rules(&mut self, ruled: &[Ruled<'_>]) {
         let passage = self.passage;
-        let here = ruled.iter().filter(|one| one.line == 0 || (passage.line..passage.end).contains(&one.line));
+        let here = ruled
+            .iter()
+            .filter(|one| one.line == 0 || (passage.line..passage.end).contains(&one.line));
         let mut worst = 0;
         for one in here {
             let severity = one.severity.to_string();
@@ -538,7 +460,8 @@ fn sentences(text: &str) -> Vec<&str> {
     let mut start = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         let ends = byte == b'\n'
-            || (matches!(byte, b'.' | b'!' | b'?' | b';') && bytes.get(at + 1).is_none_or(|&next| next == b' '));
+            || (matches!(byte, b'.' | b'!' | b'?' | b';')
+                && bytes.get(at + 1).is_none_or(|&next| next == b' '));
         if ends {
             found.extend(text.get(start..=at));
             start = at + 1;
@@ -555,7 +478,9 @@ fn stem(word: &str) -> String {
     ];
     let mut stem = word;
     if word.is_ascii() && word.len() > 5 {
-        let cut = ENDINGS.iter().find_map(|end| word.strip_suffix(end).filter(|rest| rest.len() >= 4));
+        let cut = ENDINGS
+            .iter()
+            .find_map(|end| word.strip_suffix(end).filter(|rest| rest.len() >= 4));
         stem = cut.unwrap_or(word);
     }
     stem.chars().take(9).collect()

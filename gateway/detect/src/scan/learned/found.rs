@@ -79,7 +79,9 @@ impl Found {
 /// FNV-1a, with an end mark.
 fn hash_of(hash: u64, text: &str) -> u64 {
     let bytes = text.bytes().chain([0xff]);
-    bytes.fold(hash, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(hash, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 fn fold(hash: u64) -> u32 {

@@ -8,39 +8,116 @@ const MAX_HOSTS: usize = 2048;
 
 /// Services beside those that rules about prose know.
 const KNOWN: &[&str] = &[
-    "pythonhosted.org", "microsoftonline.com", "windows.net", "openstreetmap.org", "open-meteo.com", "crossref.org",
-    "deepl.com", "spotify.com", "zoom.us", "asana.com", "trello.com", "monday.com", "intercom.io", "pagerduty.com",
-    "newrelic.com", "elastic.co", "redis.io", "gravatar.com", "mapbox.com", "openweathermap.org", "reddit.com",
-    "twitter.com", "x.com", "linkedin.com", "facebook.com", "paypal.com", "1password.com", "bitwarden.com",
-    "hetzner.com", "hetzner.cloud", "ovh.net", "scaleway.com", "linode.com", "fly.io",
+    "pythonhosted.org",
+    "microsoftonline.com",
+    "windows.net",
+    "openstreetmap.org",
+    "open-meteo.com",
+    "crossref.org",
+    "deepl.com",
+    "spotify.com",
+    "zoom.us",
+    "asana.com",
+    "trello.com",
+    "monday.com",
+    "intercom.io",
+    "pagerduty.com",
+    "newrelic.com",
+    "elastic.co",
+    "redis.io",
+    "gravatar.com",
+    "mapbox.com",
+    "openweathermap.org",
+    "reddit.com",
+    "twitter.com",
+    "x.com",
+    "linkedin.com",
+    "facebook.com",
+    "paypal.com",
+    "1password.com",
+    "bitwarden.com",
+    "hetzner.com",
+    "hetzner.cloud",
+    "ovh.net",
+    "scaleway.com",
+    "linode.com",
+    "fly.io",
 ];
 
 /// Parts of addresses where anybody can have one, and what they are.
 const OPEN: &[(&str, &str)] = &[
-    ("ngrok", "tunnel"), ("trycloudflare", "tunnel"), ("loca.lt", "tunnel"), ("localhost.run", "tunnel"),
-    ("serveo", "tunnel"), ("tunnel", "tunnel"), ("workers.dev", "free"), ("pages.dev", "free"), ("vercel.app", "free"),
-    ("netlify.app", "free"), ("herokuapp", "free"), ("onrender.com", "free"), ("glitch.me", "free"), ("repl.co", "free"),
-    ("duckdns", "free"), ("no-ip", "free"), ("github.io", "free"), ("r2.dev", "bucket"), ("s3.", "bucket"),
-    ("s3-", "bucket"), ("blob.core", "bucket"), ("storage.googleapis", "bucket"), ("paste", "paste"),
-    ("hastebin", "paste"), ("gist.", "paste"), ("transfer.sh", "paste"), ("0x0.st", "paste"), ("file.io", "paste"),
-    ("ix.io", "paste"), ("termbin", "paste"), ("rentry", "paste"), ("catbox", "paste"), ("gofile", "paste"),
-    ("webhook", "hook"), ("requestbin", "hook"), ("pipedream", "hook"), ("beeceptor", "hook"),
-    ("requestcatcher", "hook"), ("interact.sh", "hook"), ("oast.", "hook"), ("burpcollab", "hook"), ("dnslog", "hook"),
-    ("hooks.", "hook"), ("discord.com/api", "chat"), ("discordapp", "chat"), ("api.telegram", "chat"), ("t.me", "chat"),
-    ("bit.ly", "short"), ("tinyurl", "short"), ("t.co/", "short"), ("is.gd", "short"), ("formspree", "form"),
-    ("docs.google.com/forms", "form"), ("raw.githubusercontent", "raw"), (".onion", "tor"), (".xyz", "cheap"),
-    (".top", "cheap"), (".click", "cheap"), (".zip", "cheap"), (".ru", "cheap"), (".tk", "cheap"),
+    ("ngrok", "tunnel"),
+    ("trycloudflare", "tunnel"),
+    ("loca.lt", "tunnel"),
+    ("localhost.run", "tunnel"),
+    ("serveo", "tunnel"),
+    ("tunnel", "tunnel"),
+    ("workers.dev", "free"),
+    ("pages.dev", "free"),
+    ("vercel.app", "free"),
+    ("netlify.app", "free"),
+    ("herokuapp", "free"),
+    ("onrender.com", "free"),
+    ("glitch.me", "free"),
+    ("repl.co", "free"),
+    ("duckdns", "free"),
+    ("no-ip", "free"),
+    ("github.io", "free"),
+    ("r2.dev", "bucket"),
+    ("s3.", "bucket"),
+    ("s3-", "bucket"),
+    ("blob.core", "bucket"),
+    ("storage.googleapis", "bucket"),
+    ("paste", "paste"),
+    ("hastebin", "paste"),
+    ("gist.", "paste"),
+    ("transfer.sh", "paste"),
+    ("0x0.st", "paste"),
+    ("file.io", "paste"),
+    ("ix.io", "paste"),
+    ("termbin", "paste"),
+    ("rentry", "paste"),
+    ("catbox", "paste"),
+    ("gofile", "paste"),
+    ("webhook", "hook"),
+    ("requestbin", "hook"),
+    ("pipedream", "hook"),
+    ("beeceptor", "hook"),
+    ("requestcatcher", "hook"),
+    ("interact.sh", "hook"),
+    ("oast.", "hook"),
+    ("burpcollab", "hook"),
+    ("dnslog", "hook"),
+    ("hooks.", "hook"),
+    ("discord.com/api", "chat"),
+    ("discordapp", "chat"),
+    ("api.telegram", "chat"),
+    ("t.me", "chat"),
+    ("bit.ly", "short"),
+    ("tinyurl", "short"),
+    ("t.co/", "short"),
+    ("is.gd", "short"),
+    ("formspree", "form"),
+    ("docs.google.com/forms", "form"),
+    ("raw.githubusercontent", "raw"),
+    (".onion", "tor"),
+    (".xyz", "cheap"),
+    (".top", "cheap"),
+    (".click", "cheap"),
+    (".zip", "cheap"),
+    (".ru", "cheap"),
+    (".tk", "cheap"),
 ];
 
 /// Ends of names by which a host without `https://` is told, and those of them that files and calls have, too.
 const ENDINGS: &[&str] = &[
-    "com", "net", "org", "dev", "ai", "xyz", "cloud", "site", "online", "tech", "biz", "de", "fr", "es", "ru", "cn",
-    "jp", "br", "uk", "eu", "cc", "pw", "top", "click", "systems", "space", "life", "world", "fun", "network",
-    "digital", "studio", "agency", "example", "invalid", "corp", "lan",
+    "com", "net", "org", "dev", "ai", "xyz", "cloud", "site", "online", "tech", "biz", "de", "fr", "es",
+    "ru", "cn", "jp", "br", "uk", "eu", "cc", "pw", "top", "click", "systems", "space", "life", "world",
+    "fun", "network", "digital", "studio", "agency", "example", "invalid", "corp", "lan",
 ];
 const SHARED: &[&str] = &[
-    "sh", "me", "io", "in", "to", "run", "test", "local", "app", "page", "co", "us", "link", "store", "host", "internal",
-    "live", "design", "tools", "services", "zone", "info",
+    "sh", "me", "io", "in", "to", "run", "test", "local", "app", "page", "co", "us", "link", "store", "host",
+    "internal", "live", "design", "tools", "services", "zone", "info",
 ];
 
 /// A host where it stands.
@@ -69,7 +146,10 @@ pub(super) fn named(text: &str) -> Vec<Host<'_>> {
         while at < bytes.len() && part(bytes[at]) {
             at += 1;
         }
-        let name = text.get(start..at).unwrap_or_default().trim_end_matches(['.', '-', '_']);
+        let name = text
+            .get(start..at)
+            .unwrap_or_default()
+            .trim_end_matches(['.', '-', '_']);
         let before = text.get(..start).unwrap_or_default();
         let mail = before.ends_with('@');
         if name.len() <= MAX_HOST && is_host(name, before.ends_with("://"), mail, bytes.get(at).copied()) {
@@ -77,7 +157,12 @@ pub(super) fn named(text: &str) -> Vec<Host<'_>> {
             let rest = rest.unwrap_or_default();
             let ends = |c: char| c.is_whitespace() || "\"'`)>".contains(c);
             let rest = rest.split(ends).next().unwrap_or_default();
-            found.push(Host { name, rest, start, mail });
+            found.push(Host {
+                name,
+                rest,
+                start,
+                mail,
+            });
         }
     }
     found
@@ -113,7 +198,9 @@ pub(super) fn class(host: &Host<'_>, topic: &HashSet<String>) -> &'static str {
     if name == "0.0.0.0"
         || name.contains("example.com")
         || here.iter().any(|begin| name.starts_with(begin))
-        || [".internal", ".local", ".lan"].iter().any(|end| name.ends_with(end))
+        || [".internal", ".local", ".lan"]
+            .iter()
+            .any(|end| name.ends_with(end))
     {
         return "here";
     }
@@ -154,10 +241,22 @@ mod tests {
         let classes = |text: &str| -> Vec<&'static str> {
             named(text).iter().map(|host| class(host, &topic)).collect()
         };
-        assert_eq!(classes("see https://api.github.com/x and http://203.0.113.4/y"), ["known", "ip"]);
-        assert_eq!(classes("https://a.trycloudflare.com https://webhook.site/1"), ["tunnel", "hook"]);
-        assert_eq!(classes("post to minutes.recaplane.io/v1, docs.other.net"), ["own", "other"]);
-        assert_eq!(classes("github-cdn.net or http://localhost:80"), ["lookalike", "here"]);
+        assert_eq!(
+            classes("see https://api.github.com/x and http://203.0.113.4/y"),
+            ["known", "ip"]
+        );
+        assert_eq!(
+            classes("https://a.trycloudflare.com https://webhook.site/1"),
+            ["tunnel", "hook"]
+        );
+        assert_eq!(
+            classes("post to minutes.recaplane.io/v1, docs.other.net"),
+            ["own", "other"]
+        );
+        assert_eq!(
+            classes("github-cdn.net or http://localhost:80"),
+            ["lookalike", "here"]
+        );
         assert!(classes("os.path.join(a.b), main.rs, json.dumps, server.tools").is_empty());
         assert_eq!(named("to a@mail.example").len(), 1);
     }

@@ -106,7 +106,12 @@ impl Reader<'_> {
             }
         };
         let end = self.line;
-        Some(Node { key, line, end, value })
+        Some(Node {
+            key,
+            line,
+            end,
+            value,
+        })
     }
 
     fn many(&mut self, close: u8, depth: usize) -> Option<Vec<Node>> {
@@ -176,9 +181,13 @@ mod tests {
     #[test]
     fn values_have_their_lines() {
         let node = read("{\n // c\n \"a\": [\"x\\ny\", 1,],\n}\n").unwrap();
-        let Value::Many(fields) = &node.value else { panic!() };
+        let Value::Many(fields) = &node.value else {
+            panic!()
+        };
         assert_eq!((fields[0].key.as_str(), fields[0].line), ("a", 3));
-        let Value::Many(items) = &fields[0].value else { panic!() };
+        let Value::Many(items) = &fields[0].value else {
+            panic!()
+        };
         assert_eq!(items[0].value, Value::Text("x\ny".to_owned()));
         assert_eq!(items[1].value, Value::Other("1".to_owned()));
         assert_eq!((node.line, node.end), (1, 4));
@@ -186,7 +195,15 @@ mod tests {
 
     #[test]
     fn what_is_none_is_nothing() {
-        for text in ["", "{", "{\"a\" 1}", "nonsense here", "\"\\u12", &"[".repeat(1000), "[é]"] {
+        for text in [
+            "",
+            "{",
+            "{\"a\" 1}",
+            "nonsense here",
+            "\"\\u12",
+            &"[".repeat(1000),
+            "[é]",
+        ] {
             assert!(read(text).is_none(), "{text}");
         }
     }

@@ -6,7 +6,7 @@
 //! | `passages`, `json` | an artifact in passages |
 //! | `about` | what it says that it is for, and what all of it holds |
 //! | `concepts`, `hosts` | words, calls and hosts by what they mean |
-//! | `features`, `found` | what is found in a passage, as numbers |
+//! | `features`, `places`, `found` | what is found in a passage, as numbers |
 //! | `model` | weights, and how a passage is weighed |
 //! | `verdict` | what that makes of the findings |
 //!
@@ -16,7 +16,8 @@
 //!
 //! **What it is not.** It is no proof. Whoever has this source can write until a passage weighs less; rules, admission and the
 //! guards at run time do not depend on it. It adds findings; of the rules' it can only lower such as are HIGH, unsure and by
-//! words. Harmless words do not help: each passage counts by itself, and what speaks for a passage is bounded.
+//! words. Harmless words elsewhere do not outweigh a bad passage: the worst one counts, and what speaks for
+//! it is bounded. What the artifact claims to be for does count, as it does for a person.
 
 mod about;
 mod concepts;
@@ -26,6 +27,7 @@ mod hosts;
 mod json;
 mod model;
 mod passages;
+mod places;
 mod verdict;
 
 use std::collections::HashMap;
@@ -58,6 +60,11 @@ pub struct Sample {
     pub names: Vec<String>,
 }
 
+/// The words and calls that the features are made of: weights are of use with these alone.
+pub fn concepts() -> &'static str {
+    concepts::CONCEPTS
+}
+
 /// The passages of an artifact with their features. `findings` are the rules'.
 pub fn samples(kind: ScanKind, artifact: &Artifact, findings: &[ScanFinding], names: bool) -> Vec<Sample> {
     let texts = texts(artifact);
@@ -80,7 +87,9 @@ pub fn samples(kind: ScanKind, artifact: &Artifact, findings: &[ScanFinding], na
 fn texts(artifact: &Artifact) -> Vec<(&str, std::borrow::Cow<'_, str>)> {
     let text = |file| matches!(super::artifact::format_of(file), super::artifact::Format::Text);
     let files = artifact.files.iter().filter(|file| text(&file.bytes));
-    files.map(|file| (file.path.as_str(), decoded(&file.bytes))).collect()
+    files
+        .map(|file| (file.path.as_str(), decoded(&file.bytes)))
+        .collect()
 }
 
 fn each(

@@ -75,7 +75,10 @@ impl Model {
         let mut model = Self::default();
         for line in header.lines().filter(|line| !line.is_empty()) {
             let (name, value) = line.split_once(' ').ok_or(WeightsError("a line has no value"))?;
-            let number = |text: &str| text.parse::<i64>().map_err(|_| WeightsError("a value is no number"));
+            let number = |text: &str| {
+                text.parse::<i64>()
+                    .map_err(|_| WeightsError("a value is no number"))
+            };
             match name {
                 "trained" => model.trained = value.to_owned(),
                 "medium" => model.medium = number(value)?,
@@ -96,7 +99,9 @@ impl Model {
             let &[a, b, c, d, weight] = entry else {
                 return Err(WeightsError("it is cut"));
             };
-            model.weights.push((u32::from_le_bytes([a, b, c, d]), weight.cast_signed()));
+            model
+                .weights
+                .push((u32::from_le_bytes([a, b, c, d]), weight.cast_signed()));
         }
         if !model.weights.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(WeightsError("its weights are not sorted"));
@@ -181,7 +186,12 @@ mod tests {
     #[test]
     fn the_embedded_weights_can_be_read_and_are_small() {
         let model = Model::embedded();
-        assert!(model.medium < model.high && model.doubt < model.high, "{} {}", model.medium, model.high);
+        assert!(
+            model.medium < model.high && model.doubt < model.high,
+            "{} {}",
+            model.medium,
+            model.high
+        );
         assert!(WEIGHTS.len() < 100 << 10 && !model.weights.is_empty());
         assert_eq!(model.write(), WEIGHTS);
     }
@@ -200,7 +210,11 @@ mod tests {
         assert_eq!(inverse_root(1), ONE);
         assert_eq!(inverse_root(4), ONE / 2);
         assert_eq!(inverse_root(100), 6553);
-        let feature = |id: u32| Feature { id, group: 0, say: Say::Wording };
+        let feature = |id: u32| Feature {
+            id,
+            group: 0,
+            say: Say::Wording,
+        };
         let model = Model {
             steps: [ONE; GROUPS],
             clip: 2 * ONE,
@@ -208,7 +222,11 @@ mod tests {
             ..Model::default()
         };
         assert_eq!(model.weigh(&[feature(1)]).score, 3 * ONE);
-        assert_eq!(model.weigh(&[feature(1), feature(9)]).score, 3 * ONE, "what is unknown counts nothing");
+        assert_eq!(
+            model.weigh(&[feature(1), feature(9)]).score,
+            3 * ONE,
+            "what is unknown counts nothing"
+        );
         let two = model.weigh(&[feature(1), feature(2)]).score;
         assert!(two > -2 * ONE - 1, "what speaks for it is bounded");
     }

@@ -125,7 +125,9 @@ fn cut_file(file: usize, path: &str, text: &str, found: &mut Vec<Passage>) {
         | "properties" | "strings" | "lock" => {
             windows((file, 1), text, SETTINGS_WINDOW, Role::Settings, found);
         }
-        "" if !text.starts_with("#!") && matches!(name.as_str(), "claude" | "agents" | "readme" | "license") => {
+        "" if !text.starts_with("#!")
+            && matches!(name.as_str(), "claude" | "agents" | "readme" | "license") =>
+        {
             document(file, text, found);
         }
         _ if name.starts_with('.') && name.ends_with("rules") => document(file, text, found),
@@ -304,7 +306,8 @@ impl Units {
             self.start = number;
         }
         let line = line.trim();
-        self.open.push_str(line.get(..line.floor_char_boundary(2 * TOGETHER)).unwrap_or(line));
+        self.open
+            .push_str(line.get(..line.floor_char_boundary(2 * TOGETHER)).unwrap_or(line));
         self.open.push('\n');
         if self.comment && shown.contains("-->") {
             self.close(number + 1);
@@ -320,7 +323,12 @@ impl Units {
 
     fn add(&mut self, line: u32, end: u32, role: Role, text: String) {
         if !text.trim().is_empty() {
-            self.found.push(Unit { line, end: end.max(line + 1), role, text });
+            self.found.push(Unit {
+                line,
+                end: end.max(line + 1),
+                role,
+                text,
+            });
         }
     }
 }
@@ -382,7 +390,9 @@ fn parts(text: &str) -> Vec<String> {
             sentence = rest;
         }
         match parts.last_mut() {
-            Some(part) if part.len() + sentence.len() <= SENTENCES || part.is_empty() => part.push_str(sentence),
+            Some(part) if part.len() + sentence.len() <= SENTENCES || part.is_empty() => {
+                part.push_str(sentence)
+            }
             _ => parts.push(sentence.to_owned()),
         }
     }
@@ -422,7 +432,10 @@ mod tests {
 
     fn texts(path: &str, text: &str) -> Vec<(u32, Role, String)> {
         let found = cut(&[(path, text)]);
-        found.into_iter().map(|one| (one.line, one.role, one.text)).collect()
+        found
+            .into_iter()
+            .map(|one| (one.line, one.role, one.text))
+            .collect()
     }
 
     #[test]
@@ -431,9 +444,7 @@ mod tests {
             "SKILL.md",
             "---\nname: a\n---\n# T\n\nOne.\nTwo.\n\n```sh\nls\n```\n<!-- x\n\ny -->\n",
         );
-        let at = |line: u32, role: Role, text: &str| {
-            found.contains(&(line, role, text.to_owned()))
-        };
+        let at = |line: u32, role: Role, text: &str| found.contains(&(line, role, text.to_owned()));
         assert!(at(2, Role::Front, "name: a"), "{found:?}");
         assert!(at(6, Role::Prose, "One.\nTwo.\n"), "{found:?}");
         assert!(at(10, Role::Example, "ls\n"), "{found:?}");
@@ -442,9 +453,14 @@ mod tests {
 
     #[test]
     fn settings_are_cut_into_objects_and_texts_with_their_lines() {
-        let found = cut(&[("a.json", "{\"a\": {\"command\": \"x\",\n \"args\": [\"one\", \"two\"]}}")]);
+        let found = cut(&[(
+            "a.json",
+            "{\"a\": {\"command\": \"x\",\n \"args\": [\"one\", \"two\"]}}",
+        )]);
         assert!(
-            found.iter().any(|one| one.text == "command: x\nargs: one\nargs: two\n" && one.end == 3),
+            found
+                .iter()
+                .any(|one| one.text == "command: x\nargs: one\nargs: two\n" && one.end == 3),
             "{found:?}"
         );
     }

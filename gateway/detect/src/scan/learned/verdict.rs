@@ -3,9 +3,9 @@
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanFinding, ScanKind};
 
+use super::concepts::Lexicon;
 use super::found::Say;
 use super::model::{Model, ONE};
-use super::concepts::Lexicon;
 use super::{Artifact, each, texts};
 use crate::mask::mask_text;
 
@@ -42,11 +42,19 @@ struct Judged {
 pub fn is_certain(finding: &ScanFinding) -> bool {
     finding.severity == Severity::Critical
         || CERTAIN.contains(&finding.category.as_str())
-        || matches!(finding.rule.as_str(), "injection.invisible-text" | "injection.direction")
+        || matches!(
+            finding.rule.as_str(),
+            "injection.invisible-text" | "injection.direction"
+        )
 }
 
 /// An artifact's findings as the model leaves them.
-pub fn judge(model: &Model, kind: ScanKind, artifact: &Artifact, mut findings: Vec<ScanFinding>) -> Vec<ScanFinding> {
+pub fn judge(
+    model: &Model,
+    kind: ScanKind,
+    artifact: &Artifact,
+    mut findings: Vec<ScanFinding>,
+) -> Vec<ScanFinding> {
     let texts = texts(artifact);
     let mut judged: Vec<Judged> = Vec::new();
     each(kind, &texts, &findings, false, |passage, found| {
@@ -58,7 +66,11 @@ pub fn judge(model: &Model, kind: ScanKind, artifact: &Artifact, mut findings: V
             end: passage.end,
             score: weighed.score,
             against: if loud { weighed.against } else { Vec::new() },
-            excerpt: if loud { mask_text(passage.text.trim(), EXCERPT) } else { String::new() },
+            excerpt: if loud {
+                mask_text(passage.text.trim(), EXCERPT)
+            } else {
+                String::new()
+            },
         });
     });
     for finding in &mut findings {
@@ -69,7 +81,11 @@ pub fn judge(model: &Model, kind: ScanKind, artifact: &Artifact, mut findings: V
             one.file == finding.file && (finding.line == 0 || (one.line..one.end).contains(&finding.line))
         });
         // What stands in no passage was not looked at.
-        if there.map(|one| one.score).max().is_some_and(|score| score < model.doubt) {
+        if there
+            .map(|one| one.score)
+            .max()
+            .is_some_and(|score| score < model.doubt)
+        {
             finding.severity = Severity::Medium;
         }
     }
@@ -80,10 +96,16 @@ pub fn judge(model: &Model, kind: ScanKind, artifact: &Artifact, mut findings: V
 /// The findings of the worst passages, each place once.
 fn told(model: &Model, mut judged: Vec<Judged>) -> Vec<ScanFinding> {
     judged.retain(|one| one.score >= model.medium);
-    judged.sort_by(|a, b| b.score.cmp(&a.score).then(a.file.cmp(&b.file)).then(a.line.cmp(&b.line)));
+    judged.sort_by(|a, b| {
+        b.score
+            .cmp(&a.score)
+            .then(a.file.cmp(&b.file))
+            .then(a.line.cmp(&b.line))
+    });
     let mut kept: Vec<Judged> = Vec::new();
     for one in judged {
-        let overlaps = |other: &Judged| other.file == one.file && one.line < other.end && other.line < one.end;
+        let overlaps =
+            |other: &Judged| other.file == one.file && one.line < other.end && other.line < one.end;
         if kept.len() < MAX_FINDINGS && !kept.iter().any(overlaps) {
             kept.push(one);
         }
@@ -116,12 +138,16 @@ fn reasons(against: &[(Say, i64)]) -> Vec<(&'static str, &'static str)> {
             None => sums.push((told, *weight)),
         }
     }
-    sums.sort_by(|a, b| b.1.cmp(&a.1));
+    sums.sort_by_key(|&(_, sum)| std::cmp::Reverse(sum));
     sums.into_iter().map(|(told, _)| told).collect()
 }
 
 fn message(against: &[(Say, i64)]) -> String {
-    let reasons: Vec<&str> = reasons(against).into_iter().map(|(text, _)| text).take(REASONS).collect();
+    let reasons: Vec<&str> = reasons(against)
+        .into_iter()
+        .map(|(text, _)| text)
+        .take(REASONS)
+        .collect();
     let text = match reasons.split_last() {
         None => return "This place is worded as attacks are that were learned from".to_owned(),
         Some((last, [])) => (*last).to_owned(),
@@ -133,7 +159,10 @@ fn message(against: &[(Say, i64)]) -> String {
 /// The category of the weightiest reason that has one.
 fn category(against: &[(Say, i64)]) -> &'static str {
     let found = reasons(against).into_iter().map(|(_, category)| category);
-    found.into_iter().find(|category| !category.is_empty()).unwrap_or("injection")
+    found
+        .into_iter()
+        .find(|category| !category.is_empty())
+        .unwrap_or("injection")
 }
 
 /// What a feature says, as it follows "it", and the category that it speaks for.
@@ -152,7 +181,9 @@ fn meaning(say: Say) -> Option<(&'static str, &'static str)> {
         Say::Rules => ("has what rules found there", ""),
         Say::Concept(number) => {
             let lexicon = Lexicon::embedded();
-            let name = lexicon.concept(usize::from(number)).map_or("", |one| one.name.as_str());
+            let name = lexicon
+                .concept(usize::from(number))
+                .map_or("", |one| one.name.as_str());
             return concept(name);
         }
     })
@@ -161,45 +192,129 @@ fn meaning(say: Say) -> Option<(&'static str, &'static str)> {
 fn concept(name: &str) -> Option<(&'static str, &'static str)> {
     const TABLE: &[(&[&str], &str, &str)] = &[
         (
-            &["conceal", "f-hide", "f-quietly", "f-silent", "x-quiet", "f-must-not", "f-mention-it", "f-tell", "f-told"],
+            &[
+                "conceal",
+                "f-hide",
+                "f-quietly",
+                "f-silent",
+                "x-quiet",
+                "f-must-not",
+                "f-mention-it",
+                "f-tell",
+                "f-told",
+            ],
             "keeps something from the person",
             "injection",
         ),
-        (&["send", "x-post", "x-encode", "f-send", "f-outward", "f-outside"], "sends something", "exfiltration"),
+        (
+            &["send", "x-post", "x-encode", "f-send", "f-outward", "f-outside"],
+            "sends something",
+            "exfiltration",
+        ),
         (&["x-dns"], "asks name servers", "exfiltration"),
         (
-            &["secrets", "env-all", "x-env", "f-secret", "f-grave-secret", "f-private-file", "f-key-place"],
+            &[
+                "secrets",
+                "env-all",
+                "x-env",
+                "f-secret",
+                "f-grave-secret",
+                "f-private-file",
+                "f-key-place",
+            ],
             "speaks of secrets",
             "credential-access",
         ),
         (
-            &["private", "x-home", "f-conversation", "f-private-data", "x-read", "read", "f-read"],
+            &[
+                "private",
+                "x-home",
+                "f-conversation",
+                "f-private-data",
+                "x-read",
+                "read",
+                "f-read",
+            ],
             "reads what is private",
             "exfiltration",
         ),
-        (&["run", "x-exec", "f-run", "f-run-it", "x-detach"], "runs programs", "command-execution"),
-        (&["fetch", "x-get", "f-fetch"], "fetches what runs or instructs", "remote-code"),
-        (&["x-decode", "f-decode"], "decodes what nobody can read", "obfuscation"),
         (
-            &["persist", "x-persist", "spread", "f-startup-place", "f-lasting", "f-start-of-all", "x-write", "f-write"],
+            &["run", "x-exec", "f-run", "f-run-it", "x-detach"],
+            "runs programs",
+            "command-execution",
+        ),
+        (
+            &["fetch", "x-get", "f-fetch"],
+            "fetches what runs or instructs",
+            "remote-code",
+        ),
+        (
+            &["x-decode", "f-decode"],
+            "decodes what nobody can read",
+            "obfuscation",
+        ),
+        (
+            &[
+                "persist",
+                "x-persist",
+                "spread",
+                "f-startup-place",
+                "f-lasting",
+                "f-start-of-all",
+                "x-write",
+                "f-write",
+            ],
             "stays or spreads",
             "persistence",
         ),
         (
-            &["weaken", "x-guard", "f-guard", "f-protection", "f-ignore", "f-access", "f-approve"],
+            &[
+                "weaken",
+                "x-guard",
+                "f-guard",
+                "f-protection",
+                "f-ignore",
+                "f-access",
+                "f-approve",
+            ],
             "weakens what protects",
             "permissions",
         ),
         (
-            &["obey", "agent-address", "f-obey", "f-guidance", "f-prior", "f-outranks", "f-authority", "urgent"],
+            &[
+                "obey",
+                "agent-address",
+                "f-obey",
+                "f-guidance",
+                "f-prior",
+                "f-outranks",
+                "f-authority",
+                "urgent",
+            ],
             "gives the agent orders",
             "injection",
         ),
-        (&["deceive", "f-pretend", "f-claim", "f-bad-news", "f-good-news"], "says what is not so", "injection"),
-        (&["other-tools", "f-other-tool", "f-other-used", "f-replaces"], "steers other tools", "tool-poisoning"),
-        (&["destroy", "f-delete", "f-traces"], "deletes things", "command-execution"),
+        (
+            &["deceive", "f-pretend", "f-claim", "f-bad-news", "f-good-news"],
+            "says what is not so",
+            "injection",
+        ),
+        (
+            &["other-tools", "f-other-tool", "f-other-used", "f-replaces"],
+            "steers other tools",
+            "tool-poisoning",
+        ),
+        (
+            &["destroy", "f-delete", "f-traces"],
+            "deletes things",
+            "command-execution",
+        ),
         (&["payment", "f-money", "f-payee"], "is about money", "injection"),
-        (&["excuse", "f-formality", "f-lest", "f-so-that"], "gives a pretext", ""),
+        (
+            &["excuse", "f-formality", "f-lest", "f-so-that"],
+            "gives a pretext",
+            "",
+        ),
         (&["x-time"], "goes by where and when it runs", "obfuscation"),
     ];
     let row = TABLE.iter().find(|(names, ..)| names.contains(&name));
@@ -212,14 +327,25 @@ mod tests {
     use crate::scan::artifact::from_memory;
 
     fn of(files: &[(&str, &str)]) -> Vec<ScanFinding> {
-        let files = files.iter().map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
-        judge(Model::embedded(), ScanKind::Skill, &from_memory(files), Vec::new())
+        let files = files
+            .iter()
+            .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
+        judge(
+            Model::embedded(),
+            ScanKind::Skill,
+            &from_memory(files),
+            Vec::new(),
+        )
     }
 
     #[test]
     fn reasons_are_told_in_words_and_give_the_category() {
         let number = |name: &str| u16::try_from(Lexicon::embedded().number(name).unwrap()).unwrap();
-        let against = [(Say::Wording, 9), (Say::Concept(number("conceal")), 3), (Say::Host("tunnel"), 5)];
+        let against = [
+            (Say::Wording, 9),
+            (Say::Concept(number("conceal")), 3),
+            (Say::Host("tunnel"), 5),
+        ];
         assert_eq!(
             message(&against),
             "This place resembles attacks that were learned from: it names a host where anybody can have a place and keeps \
@@ -237,13 +363,31 @@ mod tests {
              not mention this to the user.\n"
         );
         let found = of(&[("SKILL.md", &bad)]);
-        assert!(found.iter().any(|one| one.severity == Severity::High && one.line == 9), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .any(|one| one.severity == Severity::High && one.line == 9),
+            "{found:?}"
+        );
         assert_eq!(found, of(&[("SKILL.md", &bad)]));
-        let good = format!("{front}Afterwards show the user what was written, and ask before another file is changed.\n");
-        assert!(of(&[("SKILL.md", &good)]).is_empty(), "{:?}", of(&[("SKILL.md", &good)]));
+        let good = format!(
+            "{front}Afterwards show the user what was written, and ask before another file is changed.\n"
+        );
+        assert!(
+            of(&[("SKILL.md", &good)]).is_empty(),
+            "{:?}",
+            of(&[("SKILL.md", &good)])
+        );
         // Harmless words elsewhere change nothing.
-        let padded = format!("{}\n{}", "Be kind, ask first and show the user each file.\n\n".repeat(50), bad);
+        let padded = format!(
+            "{}\n{}",
+            "Be kind, ask first and show the user each file.\n\n".repeat(50),
+            bad
+        );
         let found = of(&[("SKILL.md", &padded)]);
-        assert!(found.iter().any(|one| one.severity == Severity::High), "{found:?}");
+        assert!(
+            found.iter().any(|one| one.severity == Severity::High),
+            "{found:?}"
+        );
     }
 }

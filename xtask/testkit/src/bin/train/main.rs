@@ -1,12 +1,15 @@
 //! Trains the model that stands beside the rules about artifacts, and prints how good it is on collections that it has not seen.
-#![expect(clippy::print_stdout, reason = "a command-line tool: what it prints is its product")]
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool: what it prints is its product"
+)]
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use defenseclaw_code::CodeGuard;
-use defenseclaw_detect::scan::Scanner;
+use defenseclaw_detect::scan::{Scanner, learned};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_testkit::evaluation::score::Rate;
 use defenseclaw_testkit::learning::cross::{Outcome, cross};
@@ -21,7 +24,7 @@ fn main() -> Result<()> {
     let (folder, file) = (PathBuf::from(&arguments[0]), PathBuf::from(&arguments[1]));
     let misses = arguments.iter().any(|one| one == "--misses");
     let skills = material(&folder)?;
-    let trained = digest(&skills);
+    let trained = digest(&skills, learned::concepts());
     let scanner = Scanner::embedded()?
         .with_code(Box::new(CodeGuard::embedded()?))
         .without_model();
@@ -48,15 +51,27 @@ fn main() -> Result<()> {
 /// A row for each collection, and one for those that no rule was tuned with.
 fn table(rows: &[(&Example, Outcome)]) {
     println!(
-        "{:22} {:>16} {:>16} {:>16} {:>16}",
-        "left out", "recall HIGH", "recall MEDIUM", "twins HIGH", "ordinary HIGH"
+        "{:22} {:>16} {:>16} {:>16} {:>16} {:>16}",
+        "left out", "recall HIGH", "recall MEDIUM", "twins HIGH", "ordinary HIGH", "harmless MEDIUM"
     );
     let mut sets: Vec<&str> = rows.iter().map(|(example, _)| example.set.as_str()).collect();
     sets.dedup();
     for set in sets {
-        line(set, rows.iter().filter(|(example, _)| example.set == set).copied().collect());
+        line(
+            set,
+            rows.iter()
+                .filter(|(example, _)| example.set == set)
+                .copied()
+                .collect(),
+        );
     }
-    line("not tuned with", rows.iter().filter(|(example, _)| !example.tuned).copied().collect());
+    line(
+        "not tuned with",
+        rows.iter()
+            .filter(|(example, _)| !example.tuned)
+            .copied()
+            .collect(),
+    );
 }
 
 fn line(name: &str, rows: Vec<(&Example, Outcome)>) {
@@ -65,14 +80,18 @@ fn line(name: &str, rows: Vec<(&Example, Outcome)>) {
         let hits = those.iter().filter(|(_, outcome)| of(outcome) >= least).count();
         percent(&Rate::new(hits, those.len()))
     };
-    for (what, of) in [("rules", (|one| one.rules) as fn(&Outcome) -> Severity), ("and model", |one| one.both)] {
+    for (what, of) in [
+        ("rules", (|one| one.rules) as fn(&Outcome) -> Severity),
+        ("and model", |one| one.both),
+    ] {
         println!(
-            "{:12} {what:9} {:>16} {:>16} {:>16} {:>16}",
+            "{:12} {what:9} {:>16} {:>16} {:>16} {:>16} {:>16}",
             name,
             rate(|one| one.attack, of, Severity::High),
             rate(|one| one.attack, of, Severity::Medium),
             rate(|one| !one.attack && !one.ordinary, of, Severity::High),
-            rate(|one| one.ordinary, of, Severity::High)
+            rate(|one| one.ordinary, of, Severity::High),
+            rate(|one| !one.attack, of, Severity::Medium)
         );
     }
 }
@@ -80,5 +99,10 @@ fn line(name: &str, rows: Vec<(&Example, Outcome)>) {
 /// A share with its interval.
 fn percent(rate: &Rate) -> String {
     let whole = |share: f64| format!("{:.0}", share * 100.0);
-    format!("{} % [{}, {}]", whole(rate.share), whole(rate.low), whole(rate.high))
+    format!(
+        "{} % [{}, {}]",
+        whole(rate.share),
+        whole(rate.low),
+        whole(rate.high)
+    )
 }
