@@ -89,13 +89,29 @@ pub fn judge(
             finding.severity = Severity::Medium;
         }
     }
+    // What rules say there is told already.
+    judged.retain(|one| {
+        let own = severity(model, one.score);
+        let there = findings
+            .iter()
+            .filter(|finding| finding.file == one.file && (one.line..one.end).contains(&finding.line));
+        own.is_some_and(|own| there.map(|finding| finding.severity).max() < Some(own))
+    });
     findings.extend(told(model, judged));
     findings
 }
 
+/// How bad a score is, where it is told at all.
+fn severity(model: &Model, score: i64) -> Option<Severity> {
+    match score {
+        _ if score >= model.high => Some(Severity::High),
+        _ if score >= model.medium => Some(Severity::Medium),
+        _ => None,
+    }
+}
+
 /// The findings of the worst passages, each place once.
 fn told(model: &Model, mut judged: Vec<Judged>) -> Vec<ScanFinding> {
-    judged.retain(|one| one.score >= model.medium);
     judged.sort_by(|a, b| {
         b.score
             .cmp(&a.score)
