@@ -10,6 +10,7 @@
 //! | [`deb`], [`repo`] | Debian packages, and the repository that they are installed from |
 //! | [`test`] | every check, every test, one table |
 //! | [`launch`] | demo, benchmarks and guests: builds them and hands over |
+//! | [`train`] | makes the weights of the model beside the rules about artifacts |
 //! | [`eval`] | measures detection on the collections of `policies/evaluation` |
 //! | [`host`], [`files`] | running commands, finding programs, paths of this checkout; what lies in folders |
 #![expect(
@@ -33,6 +34,7 @@ mod setup;
 mod shipped;
 mod test;
 mod toolchain;
+mod train;
 
 use std::process::ExitCode;
 
@@ -69,6 +71,8 @@ enum Command {
     Bench(launch::BenchOptions),
     /// Measure detection: recall and false positives on the collections of policies/evaluation.
     Eval(eval::Options),
+    /// Learn weights from the labelled artifacts of policies/evaluation, for the model beside the rules.
+    Train(train::Options),
     /// Boot a real kernel and run the sensor's smoke test in it.
     VmTest(guests::VmOptions),
     /// Attack sandboxes, here and in guests, and make one table of the results.
@@ -97,6 +101,7 @@ fn run() -> anyhow::Result<()> {
         Command::Demo(options) => launch::demo(&host, &options),
         Command::Bench(options) => launch::bench(&host, &options),
         Command::Eval(options) => eval::eval(&host, &options),
+        Command::Train(options) => train::train(&host, &options),
         Command::VmTest(options) => guests::vm_test(&host, &options),
         Command::Attacks(options) => guests::attacks(&host, &options),
     }

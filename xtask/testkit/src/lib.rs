@@ -15,6 +15,7 @@
 //! | [`clean_root`], [`file_server`] | a root with nothing in it to install packages in, and where it gets them from |
 //! | [`escape`] | attacks on sandboxes: the outside that they aim at, trials, cages |
 //! | [`evaluation`] | how well `inspect` tells attacks from everyday work |
+//! | [`learning`] | trains the model that stands beside the rules about artifacts |
 //! | [`statistics`] | percentiles for benchmarks |
 
 pub mod claude_code;
@@ -23,6 +24,7 @@ pub mod codex;
 pub mod escape;
 pub mod evaluation;
 pub mod file_server;
+pub mod learning;
 pub mod model_server;
 pub mod need;
 pub mod npm;

@@ -19,6 +19,7 @@
 //! | `kinds` | what a file is |
 //! | `launch`, `reach`, `names`, `slips` | what servers are given and where they come from; names that are nearly another's |
 //! | `installers` | installers on vendors' own hosts |
+//! | [`learned`] | what a model says that learned from labelled artifacts |
 //! | `forbidden` | what a document names so that nobody does it |
 //! | `recipes`, `inline` | commands in files that are no scripts; code in scripts |
 //! | `media` | what is written in pictures, and lies behind their end |
@@ -38,6 +39,7 @@ mod inline;
 mod installers;
 mod kinds;
 mod launch;
+pub mod learned;
 mod lines;
 mod markdown;
 mod mcp;
@@ -112,6 +114,8 @@ pub struct Scanner {
     detector: Detector,
     popular: Popular,
     code: Option<Box<dyn CodeReader>>,
+    /// Whether the model is asked, too.
+    learned: bool,
 }
 
 /// One thing that a running server offers, as it said it.
@@ -156,6 +160,7 @@ impl Scanner {
             detector,
             popular,
             code: None,
+            learned: true,
         })
     }
 
@@ -168,6 +173,13 @@ impl Scanner {
     #[must_use]
     pub fn with_code(mut self, reader: Box<dyn CodeReader>) -> Self {
         self.code = Some(reader);
+        self
+    }
+
+    /// By rules alone: what the model is trained with.
+    #[must_use]
+    pub fn without_model(mut self) -> Self {
+        self.learned = false;
         self
     }
 
@@ -269,7 +281,11 @@ impl Pass<'_> {
         if !topic::is_about_attacks(&self.identity.topic) {
             self.together();
         }
-        let findings = tidy(self.findings);
+        let mut findings = tidy(self.findings);
+        if self.scanner.learned {
+            let model = learned::Model::embedded();
+            findings = tidy(learned::judge(model, self.kind, self.artifact, findings));
+        }
         ScanReport {
             kind: self.kind,
             name: self.identity.name.unwrap_or_else(|| name.to_owned()),

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-static SCANNER: LazyLock<Scanner> = LazyLock::new(|| Scanner::embedded().unwrap());
+static SCANNER: LazyLock<Scanner> = LazyLock::new(|| Scanner::embedded().unwrap().without_model());
 
 const HEAD: &str = "---\nname: demo\ndescription: Shows something.\n---\n# Demo\n\n";
 

@@ -87,6 +87,8 @@ fn skill() -> String {
 pub struct Skill {
     /// Unique.
     pub id: String,
+    /// The folder that it is from; empty at the top.
+    pub set: String,
     /// `skill`, `mcp`, `plugin` or `code`.
     pub kind: String,
     /// The kind of harm; of a benign skill that belongs to no pair `popular`.
@@ -130,7 +132,7 @@ pub struct SaidFinding {
 
 /// Reads the artifacts in a folder that holds `benign.yaml` and `pairs.yaml`, and in the folders in it that do.
 pub fn read(folder: &Path) -> Result<Vec<Skill>> {
-    let mut bases: Vec<Benign> = Vec::new();
+    let mut bases: Vec<(String, Benign)> = Vec::new();
     let mut skills = Vec::new();
     let mut folders = vec![folder.to_owned()];
     let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -141,15 +143,19 @@ pub fn read(folder: &Path) -> Result<Vec<Skill>> {
         }
     }
     folders.sort();
-    for folder in folders {
-        bases.extend(parse::<Vec<Benign>>(&folder.join("benign.yaml"))?);
-        let pairs: Vec<Pair> = parse(&folder.join("pairs.yaml"))?;
+    for within in folders {
+        let set = within.strip_prefix(folder).unwrap_or(&within);
+        let set = set.to_string_lossy().into_owned();
+        let benign: Vec<Benign> = parse(&within.join("benign.yaml"))?;
+        bases.extend(benign.into_iter().map(|base| (set.clone(), base)));
+        let pairs: Vec<Pair> = parse(&within.join("pairs.yaml"))?;
         for pair in &pairs {
             let side = if pair.seen { Split::Dev } else { side(&pair.id) };
             for (label, end) in [(Label::Attack, "a"), (Label::Benign, "b")] {
                 let (kind, files) = changed(&bases, pair, label)?;
                 skills.push(Skill {
                     id: format!("{}-{end}", pair.id),
+                    set: set.clone(),
                     kind,
                     category: pair.category.clone(),
                     label,
@@ -159,8 +165,9 @@ pub fn read(folder: &Path) -> Result<Vec<Skill>> {
             }
         }
     }
-    for base in bases {
+    for (set, base) in bases {
         skills.push(Skill {
+            set,
             side: if base.seen { Split::Dev } else { side(&base.id) },
             kind: base.kind,
             category: "popular".to_owned(),
@@ -182,7 +189,11 @@ fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T> {
 }
 
 /// An artifact's kind and files with a pair's change.
-fn changed(bases: &[Benign], pair: &Pair, label: Label) -> Result<(String, BTreeMap<String, String>)> {
+fn changed(
+    bases: &[(String, Benign)],
+    pair: &Pair,
+    label: Label,
+) -> Result<(String, BTreeMap<String, String>)> {
     let of = |attack: &str, benign: &str| {
         if label == Label::Attack {
             attack.to_owned()
@@ -202,7 +213,7 @@ fn changed(bases: &[Benign], pair: &Pair, label: Label) -> Result<(String, BTree
             (pair.kind.clone(), files.collect())
         }
         Some(name) => {
-            let base = bases.iter().find(|base| base.id == *name);
+            let base = bases.iter().map(|(_, base)| base).find(|base| base.id == *name);
             let base = base.with_context(|| format!("{}: there is no artifact {name}", pair.id))?;
             let mut files = base.files.clone();
             let file = files.entry(pair.file.clone()).or_default();

@@ -88,6 +88,7 @@ impl Program {
             );
             let weak = self.wants == Some(Severity::Medium);
             Skill {
+                set: String::new(),
                 id: format!("{}-{end}", self.id),
                 kind: "code".to_owned(),
                 category: if weak {

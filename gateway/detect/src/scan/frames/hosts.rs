@@ -14,7 +14,7 @@ pub(super) enum Host {
 }
 
 /// Services whose own programs and documents name them. Whoever sends there sends to whom the person has an account with.
-const KNOWN: &[&str] = &[
+pub(in crate::scan) const KNOWN: &[&str] = &[
     "github.com",
     "githubusercontent.com",
     "gitlab.com",

@@ -33,6 +33,8 @@ use crate::mask::mask_text;
 use pack::{Frame, Term};
 use read::{Reader, Sentence};
 
+pub(super) use hosts::KNOWN as KNOWN_HOSTS;
+
 /// Sums of weights from which on a passage has a severity, and how sure that is.
 const LEVELS: [(f32, Severity, u8); 4] = [
     (10.0, Severity::Critical, 85),

@@ -1,0 +1,128 @@
+//! What a model says of an artifact that learned from labelled ones: it stands beside the rules, and knows what they miss by
+//! how the parts of many attacks and of their honest twins differ.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `passages`, `json` | an artifact in passages |
+//! | `about` | what it says that it is for, and what all of it holds |
+//! | `concepts`, `hosts` | words, calls and hosts by what they mean |
+//! | `features`, `places`, `found` | what is found in a passage, as numbers |
+//! | `model` | weights, and how a passage is weighed |
+//! | `verdict` | what that makes of the findings |
+//!
+//! **What it is.** A linear model over a passage's features, with weights of eight bits (`policies/learned/weights.bin`), made by
+//! `cargo xtask train` from `policies/evaluation/artifacts`. The artifact is as bad as its worst passage. Whole numbers only, no
+//! network, no state: the same artifact always gets the same answer.
+//!
+//! **What it is not.** It is no proof. Whoever has this source can write until a passage weighs less; rules, admission and the
+//! guards at run time do not depend on it. It adds findings; of the rules' it can only lower such as are HIGH, unsure and by
+//! words. Harmless words elsewhere do not outweigh a bad passage: the worst one counts, and what speaks for
+//! it is bounded. What the artifact claims to be for does count, as it does for a person.
+
+mod about;
+mod concepts;
+mod features;
+mod found;
+mod hosts;
+mod json;
+mod model;
+mod passages;
+mod places;
+mod verdict;
+
+use std::collections::HashMap;
+
+use defenseclaw_model::decision::Severity;
+use defenseclaw_model::scan::{ScanFinding, ScanKind};
+
+use super::artifact::Artifact;
+use super::pieces::decoded;
+use about::About;
+use features::Ruled;
+use found::Found;
+pub use model::{Model, WeightsError};
+pub use verdict::{is_certain, judge};
+
+/// A passage as the model sees it, for whoever trains one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// The file.
+    pub file: String,
+    /// Where in it, and what stands there: the same in two artifacts where neither was changed.
+    pub place: String,
+    /// The text.
+    pub text: String,
+    /// Its first line, from 1.
+    pub line: u32,
+    /// The features: number and group.
+    pub features: Vec<(u32, u8)>,
+    /// Their names, where they were asked for.
+    pub names: Vec<String>,
+}
+
+/// The words and calls that the features are made of: weights are of use with these alone.
+pub fn concepts() -> &'static str {
+    concepts::CONCEPTS
+}
+
+/// The passages of an artifact with their features. `findings` are the rules'.
+pub fn samples(kind: ScanKind, artifact: &Artifact, findings: &[ScanFinding], names: bool) -> Vec<Sample> {
+    let texts = texts(artifact);
+    let mut samples = Vec::new();
+    each(kind, &texts, findings, names, |passage, found| {
+        let file = texts.get(passage.file).map_or("", |(path, _)| *path);
+        samples.push(Sample {
+            file: file.to_owned(),
+            place: format!("{file}#{}", passage.key),
+            text: passage.text.clone(),
+            line: passage.line,
+            features: found.features.iter().map(|one| (one.id, one.group)).collect(),
+            names: found.names.unwrap_or_default(),
+        });
+    });
+    samples
+}
+
+/// The files that are texts.
+fn texts(artifact: &Artifact) -> Vec<(&str, std::borrow::Cow<'_, str>)> {
+    let text = |file| matches!(super::artifact::format_of(file), super::artifact::Format::Text);
+    let files = artifact.files.iter().filter(|file| text(&file.bytes));
+    files
+        .map(|file| (file.path.as_str(), decoded(&file.bytes)))
+        .collect()
+}
+
+fn each(
+    kind: ScanKind,
+    texts: &[(&str, std::borrow::Cow<'_, str>)],
+    findings: &[ScanFinding],
+    names: bool,
+    mut take: impl FnMut(&passages::Passage, Found),
+) {
+    let files: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (*path, text.as_ref())).collect();
+    let passages = passages::cut(&files);
+    let about = About::of(&files, &passages);
+    let mut ruled: HashMap<&str, Vec<Ruled<'_>>> = HashMap::new();
+    for finding in findings {
+        let severity = match finding.severity {
+            Severity::None => 0,
+            Severity::Low => 1,
+            Severity::Medium => 2,
+            Severity::High => 3,
+            Severity::Critical => 4,
+        };
+        ruled.entry(&finding.file).or_default().push(Ruled {
+            rule: &finding.rule,
+            category: &finding.category,
+            severity,
+            line: finding.line,
+        });
+    }
+    for passage in &passages {
+        let path = files.get(passage.file).map_or("", |(path, _)| *path);
+        let mut found = Found::new(names);
+        let ruled = ruled.get(path).map(Vec::as_slice).unwrap_or_default();
+        features::find((kind.as_str(), path), &about, passage, ruled, &mut found);
+        take(passage, found);
+    }
+}

@@ -1,0 +1,95 @@
+//! How good a model is on collections that it was not trained with: each is left out once.
+
+use std::collections::BTreeSet;
+
+use defenseclaw_detect::scan::learned::{self, Model};
+use defenseclaw_model::decision::Severity;
+
+use super::examples::{Example, worst};
+use super::fit::fit;
+
+/// Which part of the harmless artifacts of other collections scores above a threshold.
+const HIGH: f64 = 0.035;
+const MEDIUM: f64 = 0.15;
+const DOUBT: f64 = 0.08;
+
+/// What became of one example whose collection was left out.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// The score of its worst passage.
+    pub score: i64,
+    /// What rules alone say.
+    pub rules: Severity,
+    /// What rules and model say.
+    pub both: Severity,
+}
+
+/// The score of an example's worst passage.
+fn score(model: &Model, example: &Example) -> i64 {
+    let scores = example.passages.iter().map(|one| model.score(&one.features));
+    scores.max().unwrap_or(i64::MIN)
+}
+
+/// Sets a model's thresholds by the scores of harmless artifacts that other models gave.
+fn set_thresholds(model: &mut Model, mut harmless: Vec<i64>) {
+    harmless.sort_unstable_by(|a, b| b.cmp(a));
+    let at = |share: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a count that is no less than nothing"
+        )]
+        let rank = (harmless.len() as f64 * share) as usize;
+        harmless.get(rank).copied().unwrap_or(0) + 1
+    };
+    (model.high, model.medium, model.doubt) = (at(HIGH), at(MEDIUM), at(DOUBT));
+}
+
+/// Leaves each collection out once. Gives the outcomes in the examples' order, and the model of all with its thresholds.
+pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
+    let sets: BTreeSet<&str> = examples.iter().map(|example| example.set.as_str()).collect();
+    let mut models: Vec<(&str, Model)> = std::thread::scope(|scope| {
+        let of = |set: &'_ str| {
+            let set = set.to_owned();
+            let others: Vec<&Example> = examples.iter().filter(|one| one.set != set).collect();
+            scope.spawn(move || fit(&others))
+        };
+        let running: Vec<_> = sets.iter().map(|&set| (set, of(set))).collect();
+        let joined = running
+            .into_iter()
+            .map(|(set, one)| (set, one.join().unwrap_or_default()));
+        joined.collect()
+    });
+    let scores: Vec<i64> = examples
+        .iter()
+        .map(|example| {
+            let model = models.iter().find(|(set, _)| *set == example.set);
+            model.map_or(0, |(_, model)| score(model, example))
+        })
+        .collect();
+    // Where rules were tuned, what they add to a score says nothing about others.
+    let harmless = |left_out: &str| -> Vec<i64> {
+        let those = examples.iter().zip(&scores);
+        let those = those.filter(|(one, _)| !one.attack && !one.tuned && one.set != left_out);
+        those.map(|(_, &score)| score).collect()
+    };
+    for (set, model) in &mut models {
+        set_thresholds(model, harmless(set));
+    }
+    let outcomes = examples.iter().zip(&scores).map(|(example, &score)| {
+        let model = models.iter().find(|(set, _)| *set == example.set);
+        let findings = example.findings.clone();
+        let both = model.map_or(Severity::None, |(_, model)| {
+            worst(&learned::judge(model, example.kind, &example.artifact, findings))
+        });
+        Outcome {
+            score,
+            rules: example.ruled(),
+            both,
+        }
+    });
+    let outcomes = outcomes.collect();
+    let mut whole = fit(&examples.iter().collect::<Vec<_>>());
+    set_thresholds(&mut whole, harmless("none"));
+    (outcomes, whole)
+}

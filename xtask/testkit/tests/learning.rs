@@ -1,0 +1,67 @@
+//! The model beside the rules about artifacts: what it was made of, and that it knows that again.
+#![expect(clippy::expect_used, reason = "tests")]
+
+use std::path::{Path, PathBuf};
+
+use defenseclaw_code::CodeGuard;
+use defenseclaw_detect::scan::learned::{self, Model};
+use defenseclaw_detect::scan::{Scanner, artifact};
+use defenseclaw_model::decision::Severity;
+use defenseclaw_model::scan::{ScanKind, ScanReport};
+use defenseclaw_testkit::evaluation::artifacts::Skill;
+use defenseclaw_testkit::evaluation::collection::{Label, Split};
+use defenseclaw_testkit::learning::{EXAMINATION, digest, material};
+
+fn collections() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/evaluation/artifacts")
+}
+
+fn skills() -> Vec<Skill> {
+    material(&collections()).expect("valid collections")
+}
+
+#[test]
+fn the_weights_are_made_of_the_collections_in_this_tree() {
+    let skills = skills();
+    assert!(
+        skills
+            .iter()
+            .all(|skill| skill.side == Split::Dev && skill.set != EXAMINATION)
+    );
+    let made_of = digest(&skills, learned::concepts());
+    assert_eq!(Model::embedded().trained, made_of, "run `cargo xtask train`");
+}
+
+#[test]
+fn what_was_learned_is_known_again_and_the_same_is_said_each_time() {
+    let scanner = Scanner::embedded().expect("rules");
+    let scanner = scanner.with_code(Box::new(CodeGuard::embedded().expect("tables")));
+    let scan = |skill: &Skill| -> ScanReport {
+        let kind: ScanKind = serde_json::from_value(skill.kind.clone().into()).expect("a kind");
+        scanner.scan_read(
+            kind,
+            &artifact::from_memory(skill.files.clone()),
+            &skill.id,
+            &skill.id,
+        )
+    };
+    let skills = skills();
+    let plugins = || skills.iter().filter(|skill| skill.set == "plugins");
+    let high = |label: Label| {
+        let of_label: Vec<&Skill> = plugins().filter(|skill| skill.label == label).collect();
+        let high = of_label
+            .iter()
+            .filter(|skill| scan(skill).verdict.severity >= Severity::High);
+        (high.count(), of_label.len())
+    };
+    let (attacks, of) = high(Label::Attack);
+    assert!(
+        attacks * 10 >= of * 8,
+        "{attacks} of {of}: run `cargo xtask train`"
+    );
+    let (benign, of) = high(Label::Benign);
+    assert!(benign * 10 <= of, "{benign} of {of}: run `cargo xtask train`");
+    for skill in plugins().take(5) {
+        assert_eq!(scan(skill), scan(skill), "{}", skill.id);
+    }
+}
