@@ -21,8 +21,15 @@ const REASONS: usize = 3;
 /// Longest excerpt in the evidence (bytes).
 const EXCERPT: usize = 160;
 
-/// Categories that say what a file is or holds, whatever it is for: certain.
-const CERTAIN: &[&str] = &["secret", "hidden-file", "binary", "archive", "artifact"];
+/// Categories that say what a file is, holds or names, whatever it is for: certain.
+const CERTAIN: &[&str] = &[
+    "secret",
+    "hidden-file",
+    "binary",
+    "archive",
+    "artifact",
+    "supply-chain",
+];
 
 /// What somebody is to do about it.
 const REMEDY: &str = "Read this place: leave out what the description does not call for, or say there what it does, for whom, and \
