@@ -19,13 +19,13 @@ use sha2::{Digest as _, Sha256};
 use crate::evaluation::artifacts::{self, Skill};
 use crate::evaluation::collection::Split;
 
-/// The collection that nothing is learned from: it says what to expect of artifacts that nobody here has seen.
-pub const EXAMINATION: &str = "strange";
+/// The collections that nothing is learned from: they say what to expect of artifacts that nobody here has seen.
+pub const EXAMINATIONS: [&str; 2] = ["classic", "strange"];
 
-/// The artifacts to learn from: all but the examination and what is held out.
+/// The artifacts to learn from: all but the examinations and what is held out.
 pub fn material(folder: &Path) -> Result<Vec<Skill>> {
     let mut skills = artifacts::read(folder)?;
-    skills.retain(|skill| skill.set != EXAMINATION && skill.side == Split::Dev);
+    skills.retain(|skill| !EXAMINATIONS.contains(&skill.set.as_str()) && skill.side == Split::Dev);
     skills.sort_by(|a, b| (&a.set, &a.id).cmp(&(&b.set, &b.id)));
     Ok(skills)
 }
