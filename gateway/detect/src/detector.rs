@@ -11,6 +11,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::facts::facts_of;
+use crate::likeness;
 use crate::rules::{FactRules, Report, texts_of};
 use crate::scan;
 use crate::scan::rules::ArtifactRules;
@@ -177,7 +178,7 @@ impl Detector {
         &self.revision
     }
 
-    /// What is to be said of a tool call: of its facts, and of the texts in its input. The worst first.
+    /// What rules say of a tool call: of its facts, and of the texts in its input. The worst first.
     pub fn call(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
         let mut findings = self.facts.find(call, facts);
         if let Some(inner) = inner_command(call) {
@@ -189,6 +190,15 @@ impl Detector {
             _ => Cow::Owned(texts_of(call, text::MAX_TEXT)),
         };
         add_new(&mut findings, self.text(Surface::ToolInput, &text));
+        findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
+        findings.truncate(MAX_FINDINGS);
+        findings
+    }
+
+    /// The same by rules and by the model that learned from labelled calls: what is decided by.
+    pub fn judge(&self, call: &ToolCall, cwd: Option<&str>, facts: &Facts) -> Vec<Finding> {
+        let mut findings = self.call(call, facts);
+        likeness::judge(likeness::embedded(), call, cwd, facts, &mut findings);
         findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
         findings.truncate(MAX_FINDINGS);
         findings

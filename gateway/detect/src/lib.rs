@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`detector`] | everything that is looked for, behind one type |
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, flows, behaviours |
+//! | [`likeness`] | how much a call is like labelled attacks |
 //! | [`line`] | whether a shell's line carries the command of a tool call |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
@@ -19,6 +20,7 @@
 pub mod detector;
 mod expression;
 pub mod facts;
+pub mod likeness;
 pub mod line;
 mod literals;
 pub mod mask;

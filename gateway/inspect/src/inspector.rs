@@ -111,12 +111,21 @@ static NOWHERE: LazyLock<Option<(SessionId, CallId)>> = LazyLock::new(|| {
 #[derive(Debug, Clone)]
 pub struct Inspector {
     rules: Rules,
+    /// Whether the model that learned from labelled calls is asked, too.
+    learned: bool,
 }
 
 impl Inspector {
     /// By these rules.
     pub fn new(rules: Rules) -> Self {
-        Self { rules }
+        Self { rules, learned: true }
+    }
+
+    /// By rules alone: what the model is trained with.
+    #[must_use]
+    pub fn without_model(mut self) -> Self {
+        self.learned = false;
+        self
     }
 
     /// What the rules say of an item, in short.
@@ -163,7 +172,11 @@ impl Inspector {
                     input,
                 };
                 let facts = facts_of(&call, cwd.as_deref(), Some(&home));
-                let findings = self.rules.detector.call(&call, &facts);
+                let findings = if self.learned {
+                    self.rules.detector.judge(&call, cwd.as_deref(), &facts)
+                } else {
+                    self.rules.detector.call(&call, &facts)
+                };
                 (call, findings, facts)
             }
             (None, Some(surface)) => {

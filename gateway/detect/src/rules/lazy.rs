@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use regex::bytes::{Regex, RegexBuilder};
 use regex_syntax::ParserBuilder;
 
+use super::pairs::Wanted;
 use crate::expression::states;
 
 /// Largest expression, in states of its automaton.
@@ -19,21 +20,23 @@ const MAX_BYTES: usize = 16 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct LazyRegex {
     text: Box<str>,
+    /// What a line in which it fits has.
+    wanted: Wanted,
     compiled: OnceLock<Option<Regex>>,
 }
 
 impl LazyRegex {
     /// Checks `text`, or says what is wrong with it.
     pub(super) fn new(text: &str) -> Result<Self, String> {
+        // With regard to case, because letters without it are classes of two.
         let hir = ParserBuilder::new()
             .unicode(false)
             .utf8(false)
-            .case_insensitive(true)
             .multi_line(true)
             .build()
             .parse(text)
             .map_err(|error| format!("the regular expression {text:?} is not valid: {error}"))?;
-        let states = states(&hir);
+        let states = states(&hir, true);
         if states > MAX_STATES {
             return Err(format!(
                 "the regular expression {text:?} is not valid: it has {states} states, and at most {MAX_STATES} are taken"
@@ -41,13 +44,14 @@ impl LazyRegex {
         }
         Ok(Self {
             text: text.into(),
+            wanted: Wanted::of_expression(&hir),
             compiled: OnceLock::new(),
         })
     }
 
-    /// As it was given.
-    pub(super) fn text(&self) -> &str {
-        &self.text
+    /// What a line has in which it fits somewhere.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
     }
 
     /// Whether it fits somewhere in `text`. One that cannot be compiled, which [`LazyRegex::new`] rules out, fits

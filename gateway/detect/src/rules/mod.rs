@@ -32,7 +32,7 @@ pub use check::Report;
 use node::{Ask, Node, Seen};
 use numbers::Numbers;
 use view::View;
-pub(crate) use view::texts_of;
+pub(crate) use view::{host_kind, texts_of};
 
 use crate::detector::PackError;
 use crate::literals::Literals;

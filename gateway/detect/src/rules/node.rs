@@ -371,7 +371,7 @@ impl RunTest {
         self.args.iter().for_each(|group| wanted.patterns(group));
         self.has.iter().for_each(|group| wanted.literals(group));
         if let Some(re) = &self.re {
-            wanted.expression(re.text());
+            wanted.add(re.wanted());
         }
         self.wanted = Arc::new(wanted);
         self.wild_pairs = self.wild_names.iter().map(Pairs::of_pattern).collect();

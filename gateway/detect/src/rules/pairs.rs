@@ -2,7 +2,6 @@
 //! hold. By this nearly all conditions on a program's words are answered without looking at the words.
 
 use defenseclaw_model::facts::Program;
-use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, HirKind};
 
 use super::node::{Flag, MAX_CLUSTER};
@@ -193,18 +192,17 @@ impl Wanted {
         self.group(group.iter().map(pairs));
     }
 
-    /// A regular expression over the whole line.
-    pub(super) fn expression(&mut self, text: &str) {
-        // With regard to case, because letters without it are classes of two.
-        let hir = ParserBuilder::new()
-            .unicode(false)
-            .utf8(false)
-            .build()
-            .parse(text);
-        // One that is not valid has been refused.
-        if let Ok(hir) = hir {
-            self.parts(&hir);
-        }
+    /// A regular expression over the whole line, read with regard to case.
+    pub(super) fn of_expression(hir: &Hir) -> Self {
+        let mut wanted = Self::default();
+        wanted.parts(hir);
+        wanted
+    }
+
+    /// What another asks for, too.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.always = self.always.with(other.always);
+        self.groups.extend_from_slice(&other.groups);
     }
 
     fn parts(&mut self, hir: &Hir) {

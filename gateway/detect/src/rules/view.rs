@@ -276,6 +276,18 @@ pub(super) fn arguments(program: &Program) -> &[String] {
     program.argv.get(1..).unwrap_or_default()
 }
 
+/// The kind of a host in one word.
+pub(crate) fn host_kind(host: &str) -> &'static str {
+    let kinds = [
+        (HostWord::Metadata, "metadata"),
+        (HostWord::Local, "local"),
+        (HostWord::PrivateAddress, "private"),
+        (HostWord::PublicAddress, "public"),
+    ];
+    let kind = kinds.into_iter().find(|(word, _)| host_is(host, *word));
+    kind.map_or("name", |(_, kind)| kind)
+}
+
 /// Whether a host is of this kind.
 pub(super) fn host_is(host: &str, word: HostWord) -> bool {
     let address = address(host);

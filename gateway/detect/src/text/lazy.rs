@@ -31,7 +31,7 @@ impl Lazy {
             .build()
             .parse(expression)
             .map_err(|error| format!("it is not a valid expression: {error}"))?;
-        let states = states(&hir);
+        let states = states(&hir, nocase);
         if states > MAX_STATES {
             return Err(format!(
                 "it has {states} states; at most {MAX_STATES} are allowed: nest fewer repetitions"

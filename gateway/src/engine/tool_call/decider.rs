@@ -21,8 +21,6 @@ use crate::clock;
 use crate::pins::PinBook;
 use crate::rules::Rules;
 
-/// Most findings of one call that are weighed and recorded; the worst come first.
-const MAX_FINDINGS: usize = 32;
 
 /// What the policy decided.
 pub(super) struct Outcome {
@@ -94,12 +92,9 @@ impl Decider {
         self.mode = Mode::Observe;
     }
 
-    /// What the rule packs find, the worst first.
-    pub(super) fn findings(&self, call: &ToolCall, facts: &Facts) -> Vec<Finding> {
-        let mut findings = self.rules.detector.call(call, facts);
-        findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
-        findings.truncate(MAX_FINDINGS);
-        findings
+    /// What the rule packs and the model beside them find, the worst first.
+    pub(super) fn findings(&self, call: &ToolCall, cwd: Option<&str>, facts: &Facts) -> Vec<Finding> {
+        self.rules.detector.judge(call, cwd, facts)
     }
 
     /// What the session did so far as the record shows it; `None` for a session with nothing to its name.

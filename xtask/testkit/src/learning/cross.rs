@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use defenseclaw_detect::scan::learned::{self, Model};
 use defenseclaw_model::decision::Severity;
 
-use super::examples::{Example, worst};
-use super::fit::fit;
+use super::examples::{Example, Lesson, worst};
+use super::fit::{ARTIFACTS, fit};
 
 /// Which part of the harmless artifacts of other collections scores above a threshold.
 const HIGH: f64 = 0.035;
@@ -26,7 +26,7 @@ pub struct Outcome {
 
 /// The score of an example's worst passage.
 fn score(model: &Model, example: &Example) -> i64 {
-    let scores = example.passages.iter().map(|one| model.score(&one.features));
+    let scores = example.lesson.passages.iter().map(|one| model.score(&one.features));
     scores.max().unwrap_or(i64::MIN)
 }
 
@@ -47,12 +47,13 @@ fn set_thresholds(model: &mut Model, mut harmless: Vec<i64>) {
 
 /// Leaves each collection out once. Gives the outcomes in the examples' order, and the model of all with its thresholds.
 pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
-    let sets: BTreeSet<&str> = examples.iter().map(|example| example.set.as_str()).collect();
+    let sets: BTreeSet<&str> = examples.iter().map(|example| example.lesson.set.as_str()).collect();
     let mut models: Vec<(&str, Model)> = std::thread::scope(|scope| {
         let of = |set: &'_ str| {
             let set = set.to_owned();
-            let others: Vec<&Example> = examples.iter().filter(|one| one.set != set).collect();
-            scope.spawn(move || fit(&others))
+            let others = examples.iter().map(|one| &one.lesson);
+            let others: Vec<&Lesson> = others.filter(|one| one.set != set).collect();
+            scope.spawn(move || fit(&others, &ARTIFACTS))
         };
         let running: Vec<_> = sets.iter().map(|&set| (set, of(set))).collect();
         let joined = running
@@ -63,21 +64,21 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
     let scores: Vec<i64> = examples
         .iter()
         .map(|example| {
-            let model = models.iter().find(|(set, _)| *set == example.set);
+            let model = models.iter().find(|(set, _)| *set == example.lesson.set);
             model.map_or(0, |(_, model)| score(model, example))
         })
         .collect();
     // Where rules were tuned, what they add to a score says nothing about others.
     let harmless = |left_out: &str| -> Vec<i64> {
         let those = examples.iter().zip(&scores);
-        let those = those.filter(|(one, _)| !one.attack && !one.tuned && one.set != left_out);
+        let those = those.filter(|(one, _)| !one.lesson.attack && !one.lesson.tuned && one.lesson.set != left_out);
         those.map(|(_, &score)| score).collect()
     };
     for (set, model) in &mut models {
         set_thresholds(model, harmless(set));
     }
     let outcomes = examples.iter().zip(&scores).map(|(example, &score)| {
-        let model = models.iter().find(|(set, _)| *set == example.set);
+        let model = models.iter().find(|(set, _)| *set == example.lesson.set);
         let findings = example.findings.clone();
         let both = model.map_or(Severity::None, |(_, model)| {
             worst(&learned::judge(model, example.kind, &example.artifact, findings))
@@ -89,7 +90,7 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
         }
     });
     let outcomes = outcomes.collect();
-    let mut whole = fit(&examples.iter().collect::<Vec<_>>());
+    let mut whole = fit(&examples.iter().map(|one| &one.lesson).collect::<Vec<_>>(), &ARTIFACTS);
     set_thresholds(&mut whole, harmless("none"));
     (outcomes, whole)
 }

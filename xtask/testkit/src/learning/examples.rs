@@ -17,27 +17,34 @@ pub const TUNED: [&str; 4] = ["", "near", "varied", "blind"];
 /// A labelled artifact.
 #[derive(Debug)]
 pub struct Example {
-    /// Its id, and what an attack and its twin share.
+    /// Its id.
     pub id: String,
-    /// See above.
-    pub group: String,
-    /// Its collection.
-    pub set: String,
     /// What kind of harm it is.
     pub category: String,
-    /// Whether it is an attack.
-    pub attack: bool,
-    /// Whether it is harmless and nobody's twin.
-    pub ordinary: bool,
-    /// Whether rules were tuned with its collection.
-    pub tuned: bool,
     /// What it is.
     pub kind: ScanKind,
     /// Its files.
     pub artifact: Artifact,
     /// What rules find.
     pub findings: Vec<ScanFinding>,
-    /// Its passages.
+    /// What is learned from it.
+    pub lesson: Lesson,
+}
+
+/// What there is to learn from an artifact or a call.
+#[derive(Debug, Default)]
+pub struct Lesson {
+    /// What an attack and its twin share.
+    pub group: String,
+    /// Its collection.
+    pub set: String,
+    /// Whether it is an attack.
+    pub attack: bool,
+    /// Whether it is harmless and nobody's twin.
+    pub ordinary: bool,
+    /// Whether rules were tuned with its collection.
+    pub tuned: bool,
+    /// Its passages; a call is one.
     pub passages: Vec<Passage>,
 }
 
@@ -94,32 +101,33 @@ pub fn examples(scanner: &Scanner, skills: Vec<Skill>) -> Result<Vec<Example>> {
             .collect();
         places.insert(skill.id.clone(), texts.iter().cloned().collect());
         own.push(texts);
+        let passages = samples.into_iter().map(|sample| Passage {
+            features: sample.features,
+            changed: false,
+        });
         examples.push(Example {
-            group,
-            tuned: TUNED.contains(&skill.set.as_str()),
-            set: skill.set,
+            lesson: Lesson {
+                group,
+                tuned: TUNED.contains(&skill.set.as_str()),
+                set: skill.set,
+                attack,
+                ordinary,
+                passages: passages.collect(),
+            },
             category: skill.category,
-            attack,
-            ordinary,
             kind,
             artifact,
             findings,
-            passages: samples
-                .into_iter()
-                .map(|sample| Passage {
-                    features: sample.features,
-                    changed: false,
-                })
-                .collect(),
             id: skill.id,
         });
     }
     for (example, texts) in examples.iter_mut().zip(own) {
-        let twin = format!("{}-{}", example.group, if example.attack { "b" } else { "a" });
-        let Some(of_twin) = places.get(&twin).filter(|_| !example.ordinary) else {
+        let lesson = &mut example.lesson;
+        let twin = format!("{}-{}", lesson.group, if lesson.attack { "b" } else { "a" });
+        let Some(of_twin) = places.get(&twin).filter(|_| !lesson.ordinary) else {
             continue;
         };
-        for (passage, text) in example.passages.iter_mut().zip(texts) {
+        for (passage, text) in lesson.passages.iter_mut().zip(texts) {
             passage.changed = !of_twin.contains(&text);
         }
     }

@@ -8,21 +8,49 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use defenseclaw_detect::scan::learned::Model;
 
-use super::examples::{Example, Passage};
+use super::examples::{Lesson, Passage};
 
 /// Times that every example is looked at; weights are averaged over the later half.
 const ROUNDS: usize = 20;
 
-/// Length of a step, and how strongly weights are drawn to nothing.
+/// Length of a step.
 const STEP: f64 = 0.05;
-const DECAY: f64 = 0.005;
 
 /// Which part of the features is left out each time, so that none is relied on alone.
 const DROPPED: f64 = 0.3;
 
-/// Fewest artifacts with their own files, and fewest collections, that a feature has to be in.
-const LEAST_GROUPS: usize = 4;
-const LEAST_SETS: usize = 2;
+/// What is different between what is learned from.
+#[derive(Debug, Clone, Copy)]
+pub struct Form {
+    /// Fewest pairs or ordinary ones, and fewest collections, that a feature has to be in.
+    pub least_groups: usize,
+    /// See above.
+    pub least_sets: usize,
+    /// Which share of the ordinary ones is looked at each time.
+    pub ordinary: f64,
+    /// Most features of a model.
+    pub most: usize,
+    /// How strongly weights are drawn to nothing.
+    pub decay: f64,
+}
+
+/// Artifacts: the file stays below 160 KB.
+pub const ARTIFACTS: Form = Form {
+    least_groups: 4,
+    least_sets: 2,
+    ordinary: 1.0,
+    most: 28_000,
+    decay: 0.005,
+};
+
+/// Calls: there are many ordinary ones, and they are short.
+pub const CALLS: Form = Form {
+    least_groups: 3,
+    least_sets: 1,
+    ordinary: 0.3,
+    most: 30_000,
+    decay: 0.002,
+};
 
 /// How far from nothing a score should be, and twins from each other.
 const MARGIN: f64 = 1.0;
@@ -38,9 +66,6 @@ const CLIP: f64 = 12.0;
 
 /// One, as the model's sums have it.
 const ONE: f64 = 65536.0;
-
-/// Most features of a model: its file stays below 100 KB.
-const MOST: usize = 19_000;
 
 /// A sequence of numbers that look random: xorshift.
 struct Dice(u64);
@@ -78,24 +103,26 @@ struct Fit {
     /// Sums of squared slopes, by which steps become shorter.
     slopes: Vec<f64>,
     dice: Dice,
+    decay: f64,
 }
 
 /// Learns from examples. Thresholds are not set.
-pub fn fit(examples: &[&Example]) -> Model {
-    let ids = features(examples);
+pub fn fit(examples: &[&Lesson], form: &Form) -> Model {
+    let ids = features(examples, form);
     let count = ids.len();
     let mut fit = Fit {
         known: ids.iter().enumerate().map(|(at, &id)| (id, at)).collect(),
         weights: vec![0.0; count + 1],
         slopes: vec![0.01; count + 1],
         dice: Dice(0x9e37_79b9_7f4a_7c15),
+        decay: form.decay,
     };
-    let mut pairs: BTreeMap<&str, [Option<&Example>; 2]> = BTreeMap::new();
+    let mut pairs: BTreeMap<&str, [Option<&Lesson>; 2]> = BTreeMap::new();
     for &example in examples {
         let slot = usize::from(!example.attack);
         pairs.entry(&example.group).or_default()[slot] = Some(example);
     }
-    let mut pairs: Vec<[Option<&Example>; 2]> = pairs.into_values().collect();
+    let mut pairs: Vec<[Option<&Lesson>; 2]> = pairs.into_values().collect();
     let mut sums = vec![0.0; count + 1];
     for round in 0..ROUNDS {
         for at in (1..pairs.len()).rev() {
@@ -103,7 +130,10 @@ pub fn fit(examples: &[&Example]) -> Model {
             pairs.swap(at, other);
         }
         for pair in &pairs {
-            fit.look(pair);
+            let ordinary = pair[1].is_some_and(|one| one.ordinary);
+            if !ordinary || form.ordinary >= 1.0 || fit.dice.share() < form.ordinary {
+                fit.look(pair);
+            }
         }
         if round >= ROUNDS / 2 {
             sums.iter_mut()
@@ -116,11 +146,11 @@ pub fn fit(examples: &[&Example]) -> Model {
         .map(|sum| sum / (ROUNDS - ROUNDS / 2) as f64)
         .collect();
     let groups = groups(examples);
-    whole(&ids, &weights, &groups)
+    whole(&ids, &weights, &groups, form.most)
 }
 
 /// The features that are common enough, sorted.
-fn features(examples: &[&Example]) -> Vec<u32> {
+fn features(examples: &[&Lesson], form: &Form) -> Vec<u32> {
     let mut spread: HashMap<u32, (BTreeSet<&str>, BTreeSet<&str>)> = HashMap::new();
     for example in examples {
         for passage in example
@@ -137,13 +167,13 @@ fn features(examples: &[&Example]) -> Vec<u32> {
     }
     let common = spread
         .into_iter()
-        .filter(|(_, (groups, sets))| groups.len() >= LEAST_GROUPS && sets.len() >= LEAST_SETS);
+        .filter(|(_, (groups, sets))| groups.len() >= form.least_groups && sets.len() >= form.least_sets);
     let mut ids: Vec<u32> = common.map(|(id, _)| id).collect();
     ids.sort_unstable();
     ids
 }
 
-fn groups(examples: &[&Example]) -> HashMap<u32, u8> {
+fn groups(examples: &[&Lesson]) -> HashMap<u32, u8> {
     let passages = examples.iter().flat_map(|example| &example.passages);
     passages
         .flat_map(|passage| passage.features.iter().copied())
@@ -178,7 +208,7 @@ impl Fit {
     }
 
     /// Looks at an attack and its twin, or at an ordinary artifact, and makes one step.
-    fn look(&mut self, [attack, benign]: &[Option<&Example>; 2]) {
+    fn look(&mut self, [attack, benign]: &[Option<&Lesson>; 2]) {
         let (mut changed, mut rest) = (Vec::new(), Vec::new());
         if let Some(example) = benign {
             for passage in &example.passages {
@@ -233,7 +263,7 @@ impl Fit {
         let last = self.weights.len() - 1;
         for (at, mut slope) in sums {
             if at != last {
-                slope += DECAY * self.weights[at];
+                slope += self.decay * self.weights[at];
             }
             self.slopes[at] += slope * slope;
             self.weights[at] -= STEP * slope / self.slopes[at].sqrt();
@@ -260,7 +290,7 @@ fn blame(passages: &[Seen]) -> (f64, Vec<f64>) {
 }
 
 /// Weights as whole numbers of eight bits, the smallest ones left out.
-fn whole(ids: &[u32], weights: &[f64], groups: &HashMap<u32, u8>) -> Model {
+fn whole(ids: &[u32], weights: &[f64], groups: &HashMap<u32, u8>, most: usize) -> Model {
     let mut largest = [f64::MIN_POSITIVE; 5];
     let group = |id: &u32| usize::from(groups.get(id).copied().unwrap_or(0));
     for (id, weight) in ids.iter().zip(weights) {
@@ -275,7 +305,7 @@ fn whole(ids: &[u32], weights: &[f64], groups: &HashMap<u32, u8>) -> Model {
         kept.push((*id, steps as i8, weight.abs() * COUNTS[group(id)]));
     }
     kept.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
-    kept.truncate(MOST);
+    kept.truncate(most);
     kept.sort_by_key(|&(id, ..)| id);
     Model {
         bias: fixed(weights.last().copied().unwrap_or(0.0)),

@@ -6,7 +6,9 @@
 //! | [`examples`] | labelled artifacts as passages with features |
 //! | [`fit`] | weights |
 //! | [`cross`] | leaves each collection out once |
+//! | [`calls`] | the same for tool calls (`policies/learned/calls.bin`) |
 
+pub mod calls;
 pub mod cross;
 pub mod examples;
 pub mod fit;
@@ -20,7 +22,7 @@ use crate::evaluation::artifacts::{self, Skill};
 use crate::evaluation::collection::Split;
 
 /// The collections that nothing is learned from: they say what to expect of artifacts that nobody here has seen.
-pub const EXAMINATIONS: [&str; 2] = ["classic", "strange"];
+pub const EXAMINATIONS: [&str; 3] = ["classic", "fair", "strange"];
 
 /// The artifacts to learn from: all but the examinations and what is held out.
 pub fn material(folder: &Path) -> Result<Vec<Skill>> {

@@ -10,7 +10,7 @@ pub(super) const GROUPS: usize = 5;
 
 /// What a feature is about, for whoever reads a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Say {
+pub(crate) enum Say {
     /// How it is worded.
     Wording,
     /// A concept by its number.
@@ -33,26 +33,26 @@ pub(super) enum Say {
 
 /// A feature of a passage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Feature {
+pub(crate) struct Feature {
     /// Its number: a hash of its name.
-    pub(super) id: u32,
+    pub(crate) id: u32,
     /// Its group, below [`GROUPS`].
-    pub(super) group: u8,
-    pub(super) say: Say,
+    pub(crate) group: u8,
+    pub(crate) say: Say,
 }
 
 /// The features of one passage, each once.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub(crate) struct Found {
     seen: HashSet<u32>,
-    pub(super) features: Vec<Feature>,
+    pub(crate) features: Vec<Feature>,
     /// Their names, where somebody wants to read them.
-    pub(super) names: Option<Vec<String>>,
+    pub(crate) names: Option<Vec<String>>,
 }
 
 impl Found {
     /// Nothing yet; with `names` they are kept.
-    pub(super) fn new(names: bool) -> Self {
+    pub(crate) fn new(names: bool) -> Self {
         Self {
             names: names.then(Vec::new),
             ..Self::default()
@@ -60,7 +60,7 @@ impl Found {
     }
 
     /// Adds the feature that is named by `space` and `parts`.
-    pub(super) fn add(&mut self, (space, group): (&str, u8), say: Say, parts: &[&str]) {
+    pub(crate) fn add(&mut self, (space, group): (&str, u8), say: Say, parts: &[&str]) {
         let mut hash = hash_of(0xcbf2_9ce4_8422_2325, space);
         for part in parts {
             hash = hash_of(hash, part);

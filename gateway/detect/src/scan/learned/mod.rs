@@ -39,7 +39,8 @@ use super::artifact::Artifact;
 use super::pieces::decoded;
 use about::About;
 use features::Ruled;
-use found::Found;
+pub(crate) use found::Found;
+pub(crate) use found::Say;
 pub use model::{Model, WeightsError};
 pub use verdict::{is_certain, judge};
 

@@ -52,10 +52,10 @@ pub struct Model {
 
 /// What a passage comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Weighed {
-    pub(super) score: i64,
+pub(crate) struct Weighed {
+    pub(crate) score: i64,
     /// What speaks against it, the weightiest first.
-    pub(super) against: Vec<(Say, i64)>,
+    pub(crate) against: Vec<(Say, i64)>,
 }
 
 impl Model {
@@ -129,6 +129,12 @@ impl Model {
         self.weights.get(at).map(|&(_, weight)| weight)
     }
 
+    /// How much a feature speaks against what has it, before features of its group share.
+    pub(crate) fn part(&self, feature: &Feature) -> i64 {
+        let step = self.steps.get(usize::from(feature.group)).copied().unwrap_or(0);
+        self.weight(feature.id).map_or(0, |weight| i64::from(weight) * step)
+    }
+
     /// What the features of one passage come to: number and group of each.
     pub fn score(&self, features: &[(u32, u8)]) -> i64 {
         let say = Say::Wording;
@@ -140,7 +146,7 @@ impl Model {
     }
 
     /// Weighs the features of one passage.
-    pub(super) fn weigh(&self, features: &[Feature]) -> Weighed {
+    pub(crate) fn weigh(&self, features: &[Feature]) -> Weighed {
         let known: Vec<(&Feature, i64)> = features
             .iter()
             .filter_map(|feature| self.weight(feature.id).map(|weight| (feature, i64::from(weight))))
@@ -192,7 +198,7 @@ mod tests {
             model.medium,
             model.high
         );
-        assert!(WEIGHTS.len() < 100 << 10 && !model.weights.is_empty());
+        assert!(WEIGHTS.len() < 160 << 10 && !model.weights.is_empty());
         assert_eq!(model.write(), WEIGHTS);
     }
 

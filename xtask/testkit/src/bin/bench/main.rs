@@ -4,6 +4,7 @@
 mod decide;
 mod gate;
 mod sandbox;
+mod scan;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -71,7 +72,7 @@ fn run() -> Result<()> {
     if !arguments.json {
         println!("machine: {machine}\n");
     }
-    let all: [(&str, Benchmark); 7] = [
+    let all: [(&str, Benchmark); 8] = [
         ("hook", hook),
         ("decision", decision),
         ("decide", decide::run),
@@ -79,6 +80,7 @@ fn run() -> Result<()> {
         ("memory", memory),
         ("sandbox", sandbox::run),
         ("gate", gate::run),
+        ("scan", scan::run),
     ];
     if let Some(unknown) = arguments
         .names

@@ -140,7 +140,7 @@ fn contenders(programs: &Path, home: &Path, project: &Path) -> Vec<Contender> {
     all
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+pub(super) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))

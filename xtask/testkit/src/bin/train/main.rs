@@ -1,29 +1,46 @@
-//! Trains the model that stands beside the rules about artifacts, and prints how good it is on collections that it has not seen.
+//! Trains the models that stand beside the rules about artifacts and about tool calls, and prints how good each is on collections
+//! that it has not seen.
 #![expect(
     clippy::print_stdout,
     reason = "a command-line tool: what it prints is its product"
 )]
 
-use std::fs;
-use std::path::PathBuf;
+mod calls;
 
-use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
 use defenseclaw_code::CodeGuard;
-use defenseclaw_detect::scan::{Scanner, learned};
+use defenseclaw_detect::scan::learned::{self, Model};
+use defenseclaw_detect::scan::Scanner;
 use defenseclaw_model::decision::Severity;
 use defenseclaw_testkit::evaluation::score::Rate;
 use defenseclaw_testkit::learning::cross::{Outcome, cross};
 use defenseclaw_testkit::learning::examples::{Example, examples};
 use defenseclaw_testkit::learning::{digest, material};
 
-const USAGE: &str = "usage: train COLLECTIONS WEIGHTS [--misses]";
+const USAGE: &str = "usage: train artifacts|calls COLLECTIONS WEIGHTS [--misses]";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    ensure!(arguments.len() >= 2, "{USAGE}");
-    let (folder, file) = (PathBuf::from(&arguments[0]), PathBuf::from(&arguments[1]));
-    let misses = arguments.iter().any(|one| one == "--misses");
-    let skills = material(&folder)?;
+    let [what, folder, file, options @ ..] = arguments.as_slice() else {
+        bail!("{USAGE}");
+    };
+    let (folder, file) = (PathBuf::from(folder), PathBuf::from(file));
+    let misses = options.iter().any(|one| one == "--misses");
+    let model = match what.as_str() {
+        "artifacts" => of_artifacts(&folder, misses)?,
+        "calls" => calls::train(&folder, misses)?,
+        _ => bail!("{USAGE}"),
+    };
+    let bytes = model.write();
+    println!("{} weights, {} bytes", model.weights.len(), bytes.len());
+    fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
+}
+
+fn of_artifacts(folder: &Path, misses: bool) -> Result<Model> {
+    let skills = material(folder)?;
     let trained = digest(&skills, learned::concepts());
     let scanner = Scanner::embedded()?
         .with_code(Box::new(CodeGuard::embedded()?))
@@ -34,8 +51,8 @@ fn main() -> Result<()> {
     let rows: Vec<(&Example, Outcome)> = examples.iter().zip(outcomes).collect();
     table(&rows);
     if misses {
-        for (example, outcome) in rows.iter().filter(|(example, _)| !example.tuned) {
-            if example.attack != (outcome.both >= Severity::High) {
+        for (example, outcome) in rows.iter().filter(|(example, _)| !example.lesson.tuned) {
+            if example.lesson.attack != (outcome.both >= Severity::High) {
                 println!(
                     "{} {} {:?} {:?} {}",
                     example.id, example.category, outcome.rules, outcome.both, outcome.score
@@ -43,9 +60,7 @@ fn main() -> Result<()> {
             }
         }
     }
-    let bytes = model.write();
-    println!("{} weights, {} bytes", model.weights.len(), bytes.len());
-    fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))
+    Ok(model)
 }
 
 /// A row for each collection, and one for those that no rule was tuned with.
@@ -54,13 +69,13 @@ fn table(rows: &[(&Example, Outcome)]) {
         "{:22} {:>16} {:>16} {:>16} {:>16} {:>16}",
         "left out", "recall HIGH", "recall MEDIUM", "twins HIGH", "ordinary HIGH", "harmless MEDIUM"
     );
-    let mut sets: Vec<&str> = rows.iter().map(|(example, _)| example.set.as_str()).collect();
+    let mut sets: Vec<&str> = rows.iter().map(|(example, _)| example.lesson.set.as_str()).collect();
     sets.dedup();
     for set in sets {
         line(
             set,
             rows.iter()
-                .filter(|(example, _)| example.set == set)
+                .filter(|(example, _)| example.lesson.set == set)
                 .copied()
                 .collect(),
         );
@@ -68,7 +83,7 @@ fn table(rows: &[(&Example, Outcome)]) {
     line(
         "not tuned with",
         rows.iter()
-            .filter(|(example, _)| !example.tuned)
+            .filter(|(example, _)| !example.lesson.tuned)
             .copied()
             .collect(),
     );
@@ -87,11 +102,11 @@ fn line(name: &str, rows: Vec<(&Example, Outcome)>) {
         println!(
             "{:12} {what:9} {:>16} {:>16} {:>16} {:>16} {:>16}",
             name,
-            rate(|one| one.attack, of, Severity::High),
-            rate(|one| one.attack, of, Severity::Medium),
-            rate(|one| !one.attack && !one.ordinary, of, Severity::High),
-            rate(|one| one.ordinary, of, Severity::High),
-            rate(|one| !one.attack, of, Severity::Medium)
+            rate(|one| one.lesson.attack, of, Severity::High),
+            rate(|one| one.lesson.attack, of, Severity::Medium),
+            rate(|one| !one.lesson.attack && !one.lesson.ordinary, of, Severity::High),
+            rate(|one| one.lesson.ordinary, of, Severity::High),
+            rate(|one| !one.lesson.attack, of, Severity::Medium)
         );
     }
 }

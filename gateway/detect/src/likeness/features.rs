@@ -1,0 +1,223 @@
+//! The features of a call: its words one by one and together, its programs, paths, hosts and effects, and those together.
+
+use std::collections::BTreeSet;
+
+use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::decision::Finding;
+use defenseclaw_model::facts::{Facts, HostFact, PathFact};
+use serde::Serialize;
+
+use super::words;
+use crate::rules::host_kind;
+use crate::scan::learned::{Found, Say};
+
+/// Groups: wording, what is done together, programs and places, single statements, what rules found.
+const WORDING: u8 = 0;
+const TOGETHER: u8 = 1;
+const THINGS: u8 = 2;
+const PLAIN: u8 = 3;
+const RULES: u8 = 4;
+
+/// Most programs, words of each, paths and statements that are looked at: what stands together is quadratic in the last.
+const MAX_PROGRAMS: usize = 48;
+const MAX_ARGUMENTS: usize = 12;
+const MAX_PATHS: usize = 64;
+const MAX_TOGETHER: usize = 28;
+
+/// Longest name that is a feature (bytes).
+const MAX_NAME: usize = 24;
+
+/// Finds the features of a call in which rules found that.
+pub(super) fn find(
+    call: &ToolCall,
+    cwd: Option<&str>,
+    facts: &Facts,
+    findings: &[Finding],
+    found: &mut Found,
+) {
+    wording(call, found);
+    ruled(findings, found);
+    let mut put = |space: &str, group: u8, parts: &[&str]| found.add((space, group), Say::Wording, parts);
+    put("k", PLAIN, &[kind(&call.kind)]);
+    put("np", PLAIN, &[&facts.programs.len().min(6).to_string()]);
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    for program in facts.programs.iter().take(MAX_PROGRAMS) {
+        let name = short(&program.name);
+        names.insert(name);
+        put("p", THINGS, &[name]);
+        for word in program.argv.iter().skip(1).take(MAX_ARGUMENTS) {
+            if word.starts_with('-') {
+                put("pf", THINGS, &[name, short(word.split('=').next().unwrap_or_default())]);
+            } else if is_plain(word) {
+                put("pa", THINGS, &[name, word]);
+            }
+        }
+    }
+    for (access, paths) in [("r", &facts.reads), ("w", &facts.writes)] {
+        for path in paths.iter().take(MAX_PATHS) {
+            let mut parts = path.path.trim_end_matches('/').rsplit('/');
+            let base = parts.next().unwrap_or_default().to_ascii_lowercase();
+            put(access, THINGS, &["b", short(&base)]);
+            if let Some((_, ending)) = base.rsplit_once('.') {
+                put(access, THINGS, &["e", short(ending)]);
+            }
+            for part in parts.filter(|part| !part.is_empty()) {
+                put(access, THINGS, &["c", short(&part.to_ascii_lowercase())]);
+            }
+        }
+    }
+    for host in &facts.hosts {
+        let name = host.host.to_ascii_lowercase();
+        let mut parts = name.rsplit('.');
+        let (last, before) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        put("ht", THINGS, &[short(last)]);
+        put("hs", THINGS, &[short(before), short(last)]);
+    }
+    let said = statements(cwd, facts);
+    for (at, one) in said.iter().enumerate() {
+        put("s", PLAIN, &[one]);
+        for other in said.iter().skip(at + 1) {
+            put("ss", TOGETHER, &[one, other]);
+        }
+        for name in names.iter().take(MAX_TOGETHER) {
+            put("ps", TOGETHER, &[name, one]);
+        }
+    }
+}
+
+fn ruled(findings: &[Finding], found: &mut Found) {
+    let mut put = |space: &str, parts: &[&str]| found.add((space, RULES), Say::Rules, parts);
+    let worst = findings.iter().max_by_key(|finding| (finding.severity, finding.confidence));
+    match worst {
+        Some(worst) => {
+            let tens = (worst.confidence / 5).to_string();
+            put("rw", &[word(&worst.severity).as_str(), &tens]);
+        }
+        None => put("rw", &["none"]),
+    }
+    for finding in findings {
+        put("rs", &[word(&finding.severity).as_str()]);
+        put("ri", &[&finding.rule]);
+        put("rc", &[word(&finding.severity).as_str(), &finding.category]);
+    }
+}
+
+fn wording(call: &ToolCall, found: &mut Found) {
+    let words = words::of(call);
+    let mut put = |space: &str, parts: &[&str]| found.add((space, WORDING), Say::Wording, parts);
+    for (at, word) in words.iter().enumerate() {
+        put("w", &[word]);
+        if let Some(next) = words.get(at + 1) {
+            put("b", &[word, next]);
+        }
+        if let Some(third) = words.get(at + 2) {
+            put("t", &[word, third]);
+        }
+    }
+}
+
+/// What is said of a call in general terms.
+fn statements(cwd: Option<&str>, facts: &Facts) -> Vec<String> {
+    let mut said: BTreeSet<String> = BTreeSet::new();
+    for (access, paths) in [("r", &facts.reads), ("w", &facts.writes)] {
+        for path in paths.iter().take(MAX_PATHS) {
+            said.insert(format!("{access}@{}", place(cwd, path)));
+            if let Some(class) = &path.class {
+                said.insert(format!("{access}:{class}"));
+            }
+        }
+    }
+    for host in &facts.hosts {
+        said.insert(format!("h@{}", host_kind(&host.host)));
+        said.extend(odd_port(host));
+    }
+    for flow in &facts.flows {
+        said.insert(format!("f {} {}", word(&flow.from.kind), word(&flow.to.kind)));
+    }
+    for behaviour in &facts.behaviours {
+        let kind = word(&behaviour.kind);
+        said.insert(format!("bt {}", behaviour.technique));
+        if let Some(radius) = &behaviour.radius {
+            said.insert(format!("br {kind} {}", word(radius)));
+        }
+        said.insert(format!("bk {kind}"));
+    }
+    for install in &facts.installs {
+        said.insert(format!("i {}", install.ecosystem.as_str()));
+        said.insert(format!("if {}", word(&install.source)));
+        said.insert(format!("iv {}", word(&install.version)));
+        let marks = [
+            ("extra", install.extra_registry),
+            ("credentials", install.credentials),
+            ("runs", install.runs_now),
+            ("known", install.known),
+            ("like", !install.like.is_empty()),
+        ];
+        said.extend(marks.iter().filter(|(_, is)| *is).map(|(mark, _)| format!("i+{mark}")));
+    }
+    said.extend(facts.opaque.iter().map(|opaque| format!("o {}", opaque.why)));
+    said.extend(facts.privilege.iter().map(|word| format!("p {}", short(word))));
+    if !facts.pipes.is_empty() {
+        said.insert("pipes".to_owned());
+    }
+    said.into_iter().take(MAX_TOGETHER).collect()
+}
+
+fn odd_port(host: &HostFact) -> Option<String> {
+    let port = host.port.filter(|port| !matches!(port, 80 | 443))?;
+    Some(if port < 1024 { "port low" } else { "port high" }.to_owned())
+}
+
+/// Where a path lies, as far as that means something on any host.
+fn place<'p>(cwd: Option<&str>, path: &'p PathFact) -> &'p str {
+    let path = path.path.as_str();
+    let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if cwd.is_some_and(|cwd| cwd.len() > 1 && below(cwd.trim_end_matches('/'))) {
+        return "project";
+    }
+    if path.starts_with('~') || below("/home") || below("/Users") || below("/root") {
+        return "home";
+    }
+    if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|folder| below(folder)) {
+        return "tmp";
+    }
+    match path.strip_prefix('/') {
+        Some(rest) => short(rest.split('/').next().unwrap_or_default()),
+        None => "relative",
+    }
+}
+
+fn kind(kind: &CallKind) -> &'static str {
+    match kind {
+        CallKind::Command { .. } => "command",
+        CallKind::FileWrite { .. } => "write",
+        CallKind::FileRead { .. } => "read",
+        CallKind::FileSearch { .. } => "search",
+        CallKind::Network { .. } => "network",
+        CallKind::Other => "other",
+    }
+}
+
+/// The word by which a kind is known in records.
+fn word(kind: &impl Serialize) -> String {
+    match serde_json::to_value(kind) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
+/// Whether an argument is a word like a subcommand.
+fn is_plain(word: &str) -> bool {
+    word.len() < 20
+        && word.starts_with(|c: char| c.is_ascii_lowercase())
+        && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+/// A feature's name as a person reads it: without its space.
+pub(super) fn shown(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(_, parts)| parts)
+}

@@ -1,0 +1,133 @@
+//! How much a tool call is like labelled attacks: a model that stands beside the rules about calls, and tells what no rule names.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | `words` | the text of a call, as words |
+//! | `features` | what is found in a call, as numbers |
+//!
+//! **What it is.** A linear model over a call's words and facts, with weights of eight bits (`policies/learned/calls.bin`), made by
+//! `cargo xtask train calls` from `policies/evaluation`. Whole numbers only, no network, no state: the same call always gets the
+//! same answer, and a finding names the words that weighed most.
+//!
+//! **What it is not.** It is no proof. Whoever has this source can write until a call weighs less. So it only asks, and never denies;
+//! rules and the guards at run time do not depend on it. What it takes back is narrow: [`DOUBTFUL`].
+
+mod features;
+mod words;
+
+use std::sync::LazyLock;
+
+use defenseclaw_model::call::ToolCall;
+use defenseclaw_model::decision::{Finding, Severity};
+use defenseclaw_model::facts::Facts;
+
+use crate::mask::mask_text;
+use crate::scan::learned::{Found, Model};
+
+/// What `cargo xtask train calls` made of `policies/evaluation`.
+const WEIGHTS: &[u8] = include_bytes!("../../../../policies/learned/calls.bin");
+
+/// The rule that findings of the model name.
+pub const RULE: &str = "learned.call";
+
+/// How sure a finding of the model is: sure enough to ask (`policies/rego/data.json`), too unsure to deny.
+const CONFIDENCE: u8 = 70;
+
+/// A rule's finding can be doubted up to this confidence, unless it is about one of the categories in [`KEPT`]: its author said
+/// that it is a guess. Nothing that denies is doubted.
+pub const DOUBTFUL: u8 = 76;
+
+/// What operators count on, however harmless a call looks: guarded files, and the files that steer an agent.
+const KEPT: [&str; 2] = ["sensitive-path", "cognitive-file"];
+
+/// A doubted finding's confidence: it stays in the record and asks nobody.
+const DOUBTED: u8 = 50;
+
+/// Longest text of a call (bytes) whose findings can be doubted: a long one can hide much in what is harmless.
+const MAX_DOUBTED: usize = 400;
+
+/// Most words that a finding names, and the longest of them (bytes).
+const NAMED: usize = 6;
+const MAX_NAME: usize = 60;
+
+static EMBEDDED: LazyLock<Model> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the file is compiled in, and a test reads it")]
+    Model::read(WEIGHTS).expect("the embedded weights are valid")
+});
+
+/// The model that this program was built with.
+pub fn embedded() -> &'static Model {
+    &EMBEDDED
+}
+
+/// The features of a call in which rules found that: number and group of each.
+pub fn sample(call: &ToolCall, cwd: Option<&str>, facts: &Facts, findings: &[Finding]) -> Vec<(u32, u8)> {
+    let mut found = Found::new(false);
+    features::find(call, cwd, facts, findings, &mut found);
+    found.features.iter().map(|one| (one.id, one.group)).collect()
+}
+
+/// Whether a rule's finding may be taken back, where the model sees nothing bad.
+pub fn is_doubtful(call: &ToolCall, finding: &Finding) -> bool {
+    finding.confidence <= DOUBTFUL
+        && finding.severity <= Severity::High
+        && finding.rule != RULE
+        && !KEPT.contains(&finding.category.as_str())
+        && words::length(call) <= MAX_DOUBTED
+}
+
+/// What the model makes of a call and of what rules found in it.
+pub(crate) fn judge(
+    model: &Model,
+    call: &ToolCall,
+    cwd: Option<&str>,
+    facts: &Facts,
+    findings: &mut Vec<Finding>,
+) {
+    let mut found = Found::new(false);
+    features::find(call, cwd, facts, findings, &mut found);
+    let score = model.weigh(&found.features).score;
+    if score >= model.medium {
+        // Names are made again for the few calls that are told of.
+        let mut found = Found::new(true);
+        features::find(call, cwd, facts, findings, &mut found);
+        findings.push(finding(model, &found, score));
+    } else if score < model.doubt {
+        for finding in findings.iter_mut().filter(|finding| is_doubtful(call, finding)) {
+            finding.severity = finding.severity.min(Severity::Medium);
+            finding.confidence = finding.confidence.min(DOUBTED);
+        }
+    }
+}
+
+fn finding(model: &Model, found: &Found, score: i64) -> Finding {
+    let names = found.names.as_deref().unwrap_or_default();
+    let mut parts: Vec<(i64, &String)> = found
+        .features
+        .iter()
+        .zip(names)
+        .map(|(feature, name)| (model.part(feature), name))
+        .filter(|(part, _)| *part > 0)
+        .collect();
+    parts.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let mut evidence: Vec<String> = Vec::new();
+    for (_, name) in parts {
+        let name = mask_text(features::shown(name), MAX_NAME);
+        if evidence.len() < NAMED && !name.is_empty() && !evidence.contains(&name) {
+            evidence.push(name);
+        }
+    }
+    let high = score >= model.high;
+    Finding {
+        rule: RULE.to_owned(),
+        category: "command".to_owned(),
+        severity: if high { Severity::High } else { Severity::Medium },
+        message: "this call is much like known attacks, by its words and by what it does together".to_owned(),
+        remedy: "Look at what it does; if it is what you want, allow it".to_owned(),
+        evidence,
+        confidence: CONFIDENCE,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+//! `train calls`: the model beside the rules about tool calls.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::Result;
+use defenseclaw_detect::scan::learned::Model;
+use defenseclaw_testkit::evaluation::collection;
+use defenseclaw_testkit::evaluation::score::Rate;
+use defenseclaw_testkit::learning::calls::{Known, Outcome, cross, digest, known, material, outcome, score_of};
+
+use super::percent;
+
+pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
+    let (cases, examination) = material(collection::read(folder)?);
+    let (known, examined) = (known(&cases)?, known(&examination)?);
+    let (outcomes, mut model) = cross(&known);
+    model.trained = digest(&cases);
+    let mut rows: Vec<(&Known, Outcome)> = known.iter().zip(outcomes).collect();
+    rows.extend(examined.iter().map(|one| {
+        let score = score_of(&model, &one.lesson);
+        (one, outcome(&model, one, score))
+    }));
+    println!(
+        "{:22} {:>16} {:>16} {:>18}",
+        "left out", "attacks stopped", "twins stopped", "everyday stopped"
+    );
+    let authors: BTreeSet<&str> = known.iter().chain(&examined).map(|one| one.lesson.set.as_str()).collect();
+    for author in authors {
+        line(author, &rows, |one| one.lesson.set == author);
+    }
+    line("strangers", &rows, |one| one.lesson.set != "own");
+    println!("told from {}, high from {}, doubt below {} (65536 is one)", model.medium, model.high, model.doubt);
+    if misses {
+        for (one, outcome) in rows.iter().filter(|(one, outcome)| one.lesson.attack != outcome.both) {
+            let rules = if outcome.rules { "stopped" } else { "-" };
+            println!("{} {} rules {rules} score {}", one.id, one.category, outcome.score);
+        }
+    }
+    Ok(model)
+}
+
+fn line(name: &str, rows: &[(&Known, Outcome)], fits: impl Fn(&Known) -> bool) {
+    type Which = fn(&Known) -> bool;
+    type Of = fn(&Outcome) -> bool;
+    let rate = |which: Which, of: Of| {
+        let those = || rows.iter().filter(|(one, _)| fits(one) && which(one));
+        percent(&Rate::new(those().filter(|(_, outcome)| of(outcome)).count(), those().count()))
+    };
+    for (what, of) in [("rules", (|one: &Outcome| one.rules) as Of), ("and model", |one| one.both)] {
+        println!(
+            "{name:12} {what:9} {:>16} {:>16} {:>18}",
+            rate(|one| one.lesson.attack, of),
+            rate(|one| !one.lesson.attack && !one.lesson.ordinary, of),
+            rate(|one| one.lesson.ordinary, of),
+        );
+    }
+}

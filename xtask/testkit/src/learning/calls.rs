@@ -1,0 +1,238 @@
+//! Labelled tool calls, what a model makes of those that it was not trained with, and the model of all.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail};
+use defenseclaw_detect::likeness;
+use defenseclaw_detect::scan::learned::Model;
+use defenseclaw_inspect::{Inspector, Item, Rules};
+use defenseclaw_model::call::ToolCall;
+use defenseclaw_model::decision::{Finding, Severity, Verdict};
+use defenseclaw_model::ids::CallId;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use super::examples::{Lesson, Passage};
+use super::fit::{CALLS, fit};
+use crate::evaluation::collection::{Case, Label, Question, Split};
+
+/// The collections whose cases are learned from.
+const SETS: [&str; 2] = ["pairs", "everyday"];
+
+/// Calls of this author are an examination: nothing is learned from them.
+pub const EXAMINATION: &str = "n5";
+
+/// Whose calls rules were made with: what rules find in them says nothing of strangers'.
+const TUNED: [&str; 2] = ["own", "n1"];
+
+/// In how many parts our own calls are left out.
+const PARTS: u64 = 4;
+
+/// Which share of the everyday calls, and of the twins, may be told that rules do not stop, and which share of the twins may be HIGH;
+/// and which share of the attacks may score below what rules are doubted under.
+const TOLD_EVERYDAY: f64 = 0.003;
+const TOLD_TWINS: f64 = 0.03;
+const HIGH_TWINS: f64 = 0.01;
+const DOUBTED: f64 = 0.03;
+
+/// A labelled call, with what rules say of it.
+#[derive(Debug)]
+pub struct Known {
+    /// Its id.
+    pub id: String,
+    /// Its category, or its field of work.
+    pub category: String,
+    /// What is learned from it.
+    pub lesson: Lesson,
+    /// Whether rules alone ask or deny.
+    pub stopped: bool,
+    /// Whether they do so whatever the model says.
+    pub surely: bool,
+}
+
+/// What became of a call whose collection was left out.
+#[derive(Debug, Clone, Copy)]
+pub struct Outcome {
+    /// Its score.
+    pub score: i64,
+    /// Whether rules alone stop it.
+    pub rules: bool,
+    /// Whether rules and model do.
+    pub both: bool,
+}
+
+/// Who wrote a case: `n1` and so on, or we.
+pub fn author(case: &Case) -> &str {
+    let is_author = |part: &&str| {
+        let digits = part.strip_prefix('n').unwrap_or_default();
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    case.id.split('-').take(2).find(is_author).unwrap_or("own")
+}
+
+/// What is learned from: all but the examination, what is held out and rewordings. And the examination.
+pub fn material(cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
+    let mut cases = cases;
+    cases.retain(|case| {
+        SETS.contains(&case.set.as_str())
+            && case.side() == Split::Dev
+            && (case.set == "everyday" || case.origin.as_deref() != Some("grammar"))
+            && matches!(case.question, Question::Call { .. })
+    });
+    cases.sort_by(|a, b| a.id.cmp(&b.id));
+    cases.into_iter().partition(|case| author(case) != EXAMINATION)
+}
+
+/// The SHA-256 of cases with their labels.
+pub fn digest(cases: &[Case]) -> String {
+    let mut hash = Sha256::new();
+    for case in cases {
+        let line = json!([case.id, format!("{:?}", case.label), case.pair, case.family, case.question]).to_string();
+        hash.update((line.len() as u64).to_le_bytes());
+        hash.update(line);
+    }
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Cases with their features and with what the built-in rules alone say of them.
+pub fn known(cases: &[Case]) -> Result<Vec<Known>> {
+    let inspector = Inspector::new(Rules::embedded()?).without_model();
+    let call = CallId::new("learning").ok().context("a call")?;
+    cases
+        .iter()
+        .map(|case| {
+            let Question::Call { tool, input, cwd } = &case.question else {
+                bail!("{} is no call", case.id);
+            };
+            let considered = inspector
+                .consider(Item {
+                    id: case.id.clone().into(),
+                    tool: Some(tool.clone()),
+                    input: Some(input.clone()),
+                    cwd: Some(cwd.clone()),
+                    surface: None,
+                    text: None,
+                })
+                .with_context(|| case.id.clone())?;
+            let asked = ToolCall {
+                call: call.clone(),
+                tool: tool.clone(),
+                input: input.clone(),
+                kind: considered.kind,
+            };
+            let decision = considered.decision;
+            let stopped = decision.verdict != Verdict::Allow;
+            let doubtful = |finding: &Finding| likeness::is_doubtful(&asked, finding);
+            let by_findings = decision.findings.iter().any(stops);
+            let rest = decision.findings.iter().any(|finding| stops(finding) && !doubtful(finding));
+            let ordinary = case.set == "everyday";
+            Ok(Known {
+                id: case.id.clone(),
+                category: case.category.clone(),
+                stopped,
+                surely: stopped && (rest || !by_findings),
+                lesson: Lesson {
+                    group: case.pair.as_ref().unwrap_or(&case.id).clone(),
+                    set: author(case).to_owned(),
+                    attack: case.label == Label::Attack,
+                    ordinary,
+                    tuned: TUNED.contains(&author(case)),
+                    passages: vec![Passage {
+                        features: likeness::sample(&asked, Some(cwd), &considered.facts, &decision.findings),
+                        changed: !ordinary,
+                    }],
+                },
+            })
+        })
+        .collect()
+}
+
+/// Whether a finding by itself stops a call under the built-in thresholds (`policies/rego/data.json`).
+fn stops(finding: &Finding) -> bool {
+    match finding.severity {
+        Severity::Critical | Severity::High => true,
+        Severity::Medium => finding.confidence >= 65,
+        Severity::Low | Severity::None => false,
+    }
+}
+
+/// Leaves each author out once, our own calls in parts. Gives the outcomes in the calls' order, and the model of all.
+pub fn cross(known: &[Known]) -> (Vec<Outcome>, Model) {
+    let folds: Vec<String> = known.iter().map(|one| fold(&one.lesson)).collect();
+    let names: BTreeSet<&String> = folds.iter().collect();
+    let mut scores = vec![0; known.len()];
+    let mut whole = Model::default();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = names
+            .iter()
+            .map(|&name| {
+                let folds = &folds;
+                scope.spawn(move || {
+                    let others = known.iter().zip(folds).filter(|(_, fold)| *fold != name);
+                    let lessons: Vec<&Lesson> = others.map(|(one, _)| &one.lesson).collect();
+                    (name, fit(&lessons, &CALLS))
+                })
+            })
+            .collect();
+        let all: Vec<&Lesson> = known.iter().map(|one| &one.lesson).collect();
+        whole = fit(&all, &CALLS);
+        for (name, model) in running.into_iter().filter_map(|one| one.join().ok()) {
+            let own = scores.iter_mut().zip(known).zip(&folds).filter(|(_, fold)| *fold == name);
+            own.for_each(|((score, one), _)| *score = score_of(&model, &one.lesson));
+        }
+    });
+    set_thresholds(&mut whole, known, &scores);
+    let outcomes = known.iter().zip(&scores).map(|(one, &score)| outcome(&whole, one, score));
+    (outcomes.collect(), whole)
+}
+
+/// What rules and a model say of a call of that score.
+pub fn outcome(model: &Model, one: &Known, score: i64) -> Outcome {
+    Outcome {
+        score,
+        rules: one.stopped,
+        both: score >= model.medium || (one.stopped && (one.surely || score >= model.doubt)),
+    }
+}
+
+/// The score of a call.
+pub fn score_of(model: &Model, lesson: &Lesson) -> i64 {
+    let scores = lesson.passages.iter().map(|one| model.score(&one.features));
+    scores.max().unwrap_or(i64::MIN)
+}
+
+fn fold(lesson: &Lesson) -> String {
+    if lesson.set != "own" {
+        return lesson.set.clone();
+    }
+    let digest = Sha256::digest(&lesson.group);
+    format!("own {}", u64::from(digest[0]) % PARTS)
+}
+
+fn set_thresholds(model: &mut Model, known: &[Known], scores: &[i64]) {
+    // Strangers' twins: those that rules were written beside are easier.
+    let twin = |one: &Known| !one.lesson.ordinary && !one.lesson.attack && one.lesson.set != "own";
+    let everyday = |one: &Known| one.lesson.ordinary;
+    // The scores of those that fit, the highest first; of those that rules do not stop alone if `let_through`. And how many fit.
+    let of = |fits: &dyn Fn(&Known) -> bool, let_through: bool| {
+        let those: Vec<(&Known, i64)> = known.iter().zip(scores.iter().copied()).filter(|(one, _)| fits(one)).collect();
+        let all = those.len();
+        let kept = those.into_iter().filter(|(one, _)| !(let_through && one.stopped));
+        let mut scores: Vec<i64> = kept.map(|(_, score)| score).collect();
+        scores.sort_unstable_by(|a, b| b.cmp(a));
+        (scores, all)
+    };
+    let above = |(scores, all): (Vec<i64>, usize), share: f64| {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a part of a count that is no less than nothing"
+        )]
+        let rank = (all as f64 * share) as usize;
+        scores.get(rank).copied().unwrap_or(0) + 1
+    };
+    model.medium = above(of(&everyday, true), TOLD_EVERYDAY).max(above(of(&twin, true), TOLD_TWINS));
+    model.high = above(of(&twin, false), HIGH_TWINS).max(model.medium + 1);
+    model.doubt = above(of(&|one| one.lesson.attack, false), 1.0 - DOUBTED).min(model.medium - 1);
+}
