@@ -29,8 +29,8 @@ enum Client {
 /// What to measure.
 #[derive(Debug, Args)]
 pub(crate) struct BenchOptions {
-    /// Which benchmarks, of hook, decision, decide, append, memory, sandbox, gate; without a name, all.
-    #[arg(value_name = "NAME", value_parser = ["hook", "decision", "decide", "append", "memory", "sandbox", "gate"])]
+    /// Which benchmarks, of hook, decision, decide, append, memory, sandbox, gate, scan; without a name, all.
+    #[arg(value_name = "NAME", value_parser = ["hook", "decision", "decide", "append", "memory", "sandbox", "gate", "scan"])]
     names: Vec<String>,
     /// One JSON object per result.
     #[arg(long)]

@@ -1,16 +1,17 @@
-//! The model beside the rules about artifacts: what it was made of, and that it knows that again.
+//! The models beside the rules: what they were made of, and that they know that again.
 #![expect(clippy::expect_used, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 
 use defenseclaw_code::CodeGuard;
+use defenseclaw_detect::likeness;
 use defenseclaw_detect::scan::learned::{self, Model};
 use defenseclaw_detect::scan::{Scanner, artifact};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanKind, ScanReport};
 use defenseclaw_testkit::evaluation::artifacts::Skill;
-use defenseclaw_testkit::evaluation::collection::{Label, Split};
-use defenseclaw_testkit::learning::{EXAMINATIONS, digest, material};
+use defenseclaw_testkit::evaluation::collection::{self, Label, Split};
+use defenseclaw_testkit::learning::{EXAMINATIONS, calls, digest, material};
 
 fn collections() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policies/evaluation/artifacts")
@@ -64,4 +65,50 @@ fn what_was_learned_is_known_again_and_the_same_is_said_each_time() {
     for skill in plugins().take(5) {
         assert_eq!(scan(skill), scan(skill), "{}", skill.id);
     }
+}
+
+#[test]
+fn the_weights_for_calls_are_made_of_the_collections_in_this_tree() {
+    let cases = collection::read(&collections().join("..")).expect("valid collections");
+    let (material, examination) = calls::material(cases);
+    assert!(
+        examination.len() > 300,
+        "{} calls are examined",
+        examination.len()
+    );
+    assert!(material.iter().all(|case| case.side() == Split::Dev));
+    let made_of = calls::digest(&material);
+    assert_eq!(
+        likeness::embedded().trained,
+        made_of,
+        "run `cargo xtask train calls`"
+    );
+}
+
+#[test]
+fn strangers_calls_are_told_apart_as_the_figures_say() {
+    let cases = collection::read(&collections().join("..")).expect("valid collections");
+    let examined = calls::known(&calls::material(cases).1).expect("rules");
+    let share = |fits: fn(&calls::Known) -> bool| {
+        let those = || examined.iter().filter(|one| fits(one));
+        let both = those().filter(|one| {
+            let score = calls::score_of(likeness::embedded(), &one.lesson);
+            calls::outcome(likeness::embedded(), one, score).both
+        });
+        (
+            both.count(),
+            those().filter(|one| one.stopped).count(),
+            those().count(),
+        )
+    };
+    let (both, rules, of) = share(|one| one.lesson.attack);
+    assert!(
+        both > rules + of / 20,
+        "{both} of {of} attacks, {rules} by rules alone"
+    );
+    let (both, rules, of) = share(|one| !one.lesson.attack);
+    assert!(
+        both <= rules + of / 100,
+        "{both} of {of} harmless ones, {rules} by rules alone"
+    );
 }

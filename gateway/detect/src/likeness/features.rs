@@ -47,7 +47,11 @@ pub(super) fn find(
         put("p", THINGS, &[name]);
         for word in program.argv.iter().skip(1).take(MAX_ARGUMENTS) {
             if word.starts_with('-') {
-                put("pf", THINGS, &[name, short(word.split('=').next().unwrap_or_default())]);
+                put(
+                    "pf",
+                    THINGS,
+                    &[name, short(word.split('=').next().unwrap_or_default())],
+                );
             } else if is_plain(word) {
                 put("pa", THINGS, &[name, word]);
             }
@@ -87,7 +91,9 @@ pub(super) fn find(
 
 fn ruled(findings: &[Finding], found: &mut Found) {
     let mut put = |space: &str, parts: &[&str]| found.add((space, RULES), Say::Rules, parts);
-    let worst = findings.iter().max_by_key(|finding| (finding.severity, finding.confidence));
+    let worst = findings
+        .iter()
+        .max_by_key(|finding| (finding.severity, finding.confidence));
     match worst {
         Some(worst) => {
             let tens = (worst.confidence / 5).to_string();
@@ -153,7 +159,12 @@ fn statements(cwd: Option<&str>, facts: &Facts) -> Vec<String> {
             ("known", install.known),
             ("like", !install.like.is_empty()),
         ];
-        said.extend(marks.iter().filter(|(_, is)| *is).map(|(mark, _)| format!("i+{mark}")));
+        said.extend(
+            marks
+                .iter()
+                .filter(|(_, is)| *is)
+                .map(|(mark, _)| format!("i+{mark}")),
+        );
     }
     said.extend(facts.opaque.iter().map(|opaque| format!("o {}", opaque.why)));
     said.extend(facts.privilege.iter().map(|word| format!("p {}", short(word))));
@@ -171,14 +182,20 @@ fn odd_port(host: &HostFact) -> Option<String> {
 /// Where a path lies, as far as that means something on any host.
 fn place<'p>(cwd: Option<&str>, path: &'p PathFact) -> &'p str {
     let path = path.path.as_str();
-    let below = |folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    let below = |folder: &str| {
+        path.strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
     if cwd.is_some_and(|cwd| cwd.len() > 1 && below(cwd.trim_end_matches('/'))) {
         return "project";
     }
     if path.starts_with('~') || below("/home") || below("/Users") || below("/root") {
         return "home";
     }
-    if ["/tmp", "/var/tmp", "/dev/shm"].iter().any(|folder| below(folder)) {
+    if ["/tmp", "/var/tmp", "/dev/shm"]
+        .iter()
+        .any(|folder| below(folder))
+    {
         return "tmp";
     }
     match path.strip_prefix('/') {
@@ -214,7 +231,9 @@ fn short(name: &str) -> &str {
 fn is_plain(word: &str) -> bool {
     word.len() < 20
         && word.starts_with(|c: char| c.is_ascii_lowercase())
-        && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// A feature's name as a person reads it: without its space.

@@ -39,7 +39,9 @@ pub(super) fn length(call: &ToolCall) -> usize {
         return command.len();
     }
     let mut length = 0_usize;
-    each(&call.input, "", 0, &mut |_, part| length = length.saturating_add(part.len()));
+    each(&call.input, "", 0, &mut |_, part| {
+        length = length.saturating_add(part.len())
+    });
     length
 }
 

@@ -21,7 +21,6 @@ use crate::clock;
 use crate::pins::PinBook;
 use crate::rules::Rules;
 
-
 /// What the policy decided.
 pub(super) struct Outcome {
     pub(super) decision: Decision,

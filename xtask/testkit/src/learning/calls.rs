@@ -87,7 +87,14 @@ pub fn material(cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
 pub fn digest(cases: &[Case]) -> String {
     let mut hash = Sha256::new();
     for case in cases {
-        let line = json!([case.id, format!("{:?}", case.label), case.pair, case.family, case.question]).to_string();
+        let line = json!([
+            case.id,
+            format!("{:?}", case.label),
+            case.pair,
+            case.family,
+            case.question
+        ])
+        .to_string();
         hash.update((line.len() as u64).to_le_bytes());
         hash.update(line);
     }
@@ -125,7 +132,10 @@ pub fn known(cases: &[Case]) -> Result<Vec<Known>> {
             let stopped = decision.verdict != Verdict::Allow;
             let doubtful = |finding: &Finding| likeness::is_doubtful(&asked, finding);
             let by_findings = decision.findings.iter().any(stops);
-            let rest = decision.findings.iter().any(|finding| stops(finding) && !doubtful(finding));
+            let rest = decision
+                .findings
+                .iter()
+                .any(|finding| stops(finding) && !doubtful(finding));
             let ordinary = case.set == "everyday";
             Ok(Known {
                 id: case.id.clone(),
@@ -178,12 +188,19 @@ pub fn cross(known: &[Known]) -> (Vec<Outcome>, Model) {
         let all: Vec<&Lesson> = known.iter().map(|one| &one.lesson).collect();
         whole = fit(&all, &CALLS);
         for (name, model) in running.into_iter().filter_map(|one| one.join().ok()) {
-            let own = scores.iter_mut().zip(known).zip(&folds).filter(|(_, fold)| *fold == name);
+            let own = scores
+                .iter_mut()
+                .zip(known)
+                .zip(&folds)
+                .filter(|(_, fold)| *fold == name);
             own.for_each(|((score, one), _)| *score = score_of(&model, &one.lesson));
         }
     });
     set_thresholds(&mut whole, known, &scores);
-    let outcomes = known.iter().zip(&scores).map(|(one, &score)| outcome(&whole, one, score));
+    let outcomes = known
+        .iter()
+        .zip(&scores)
+        .map(|(one, &score)| outcome(&whole, one, score));
     (outcomes.collect(), whole)
 }
 
@@ -216,7 +233,11 @@ fn set_thresholds(model: &mut Model, known: &[Known], scores: &[i64]) {
     let everyday = |one: &Known| one.lesson.ordinary;
     // The scores of those that fit, the highest first; of those that rules do not stop alone if `let_through`. And how many fit.
     let of = |fits: &dyn Fn(&Known) -> bool, let_through: bool| {
-        let those: Vec<(&Known, i64)> = known.iter().zip(scores.iter().copied()).filter(|(one, _)| fits(one)).collect();
+        let those: Vec<(&Known, i64)> = known
+            .iter()
+            .zip(scores.iter().copied())
+            .filter(|(one, _)| fits(one))
+            .collect();
         let all = those.len();
         let kept = those.into_iter().filter(|(one, _)| !(let_through && one.stopped));
         let mut scores: Vec<i64> = kept.map(|(_, score)| score).collect();

@@ -26,7 +26,11 @@ pub struct Outcome {
 
 /// The score of an example's worst passage.
 fn score(model: &Model, example: &Example) -> i64 {
-    let scores = example.lesson.passages.iter().map(|one| model.score(&one.features));
+    let scores = example
+        .lesson
+        .passages
+        .iter()
+        .map(|one| model.score(&one.features));
     scores.max().unwrap_or(i64::MIN)
 }
 
@@ -47,7 +51,10 @@ fn set_thresholds(model: &mut Model, mut harmless: Vec<i64>) {
 
 /// Leaves each collection out once. Gives the outcomes in the examples' order, and the model of all with its thresholds.
 pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
-    let sets: BTreeSet<&str> = examples.iter().map(|example| example.lesson.set.as_str()).collect();
+    let sets: BTreeSet<&str> = examples
+        .iter()
+        .map(|example| example.lesson.set.as_str())
+        .collect();
     let mut models: Vec<(&str, Model)> = std::thread::scope(|scope| {
         let of = |set: &'_ str| {
             let set = set.to_owned();
@@ -71,7 +78,8 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
     // Where rules were tuned, what they add to a score says nothing about others.
     let harmless = |left_out: &str| -> Vec<i64> {
         let those = examples.iter().zip(&scores);
-        let those = those.filter(|(one, _)| !one.lesson.attack && !one.lesson.tuned && one.lesson.set != left_out);
+        let those =
+            those.filter(|(one, _)| !one.lesson.attack && !one.lesson.tuned && one.lesson.set != left_out);
         those.map(|(_, &score)| score).collect()
     };
     for (set, model) in &mut models {
@@ -90,7 +98,10 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
         }
     });
     let outcomes = outcomes.collect();
-    let mut whole = fit(&examples.iter().map(|one| &one.lesson).collect::<Vec<_>>(), &ARTIFACTS);
+    let mut whole = fit(
+        &examples.iter().map(|one| &one.lesson).collect::<Vec<_>>(),
+        &ARTIFACTS,
+    );
     set_thresholds(&mut whole, harmless("none"));
     (outcomes, whole)
 }

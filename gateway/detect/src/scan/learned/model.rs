@@ -132,7 +132,8 @@ impl Model {
     /// How much a feature speaks against what has it, before features of its group share.
     pub(crate) fn part(&self, feature: &Feature) -> i64 {
         let step = self.steps.get(usize::from(feature.group)).copied().unwrap_or(0);
-        self.weight(feature.id).map_or(0, |weight| i64::from(weight) * step)
+        self.weight(feature.id)
+            .map_or(0, |weight| i64::from(weight) * step)
     }
 
     /// What the features of one passage come to: number and group of each.

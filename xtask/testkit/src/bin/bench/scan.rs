@@ -90,7 +90,9 @@ fn ours(program: &Path, kind: &str, cases: &[Case<'_>]) -> Result<Vec<Value>> {
     }
     let took = began.elapsed();
     let first = cases.first().context("no artifact of that kind")?;
-    let starts = (0..STARTS).map(|_| Ok(scan(first)?.took)).collect::<Result<_>>()?;
+    let starts = (0..STARTS)
+        .map(|_| Ok(scan(first)?.took))
+        .collect::<Result<_>>()?;
     Ok(vec![
         one_of("defenseclaw", kind, &Samples::new(starts)),
         all_of("defenseclaw, a process each", kind, cases, &said, took, peak),
@@ -101,11 +103,15 @@ fn ours(program: &Path, kind: &str, cases: &[Case<'_>]) -> Result<Vec<Value>> {
 fn skill_scanner(program: &Path, cases: &[Case<'_>], root: &Path) -> Result<Vec<Value>> {
     let one = |case: &Case<'_>| {
         let mut command = offline(program);
-        command.args(["scan", "--use-behavioral", "--format", "json"]).arg(&case.folder);
+        command
+            .args(["scan", "--use-behavioral", "--format", "json"])
+            .arg(&case.folder);
         ended(&mut command)
     };
     let first = cases.first().context("no skill")?;
-    let starts = (0..PEER_STARTS).map(|_| Ok(one(first)?.took)).collect::<Result<_>>()?;
+    let starts = (0..PEER_STARTS)
+        .map(|_| Ok(one(first)?.took))
+        .collect::<Result<_>>()?;
     let report = root.with_extension("peer.json");
     let mut command = offline(program);
     command
@@ -113,15 +119,22 @@ fn skill_scanner(program: &Path, cases: &[Case<'_>], root: &Path) -> Result<Vec<
         .args([&report, root]);
     let ended = ended(&mut command)?;
     let answer: Value = serde_json::from_slice(&fs::read(&report)?)?;
-    let results = answer["results"].as_array().context("the peer's report has no results")?;
+    let results = answer["results"]
+        .as_array()
+        .context("the peer's report has no results")?;
     let mut worst = BTreeMap::new();
     for result in results {
-        let path = result["skill_path"].as_str().context("a result without skill_path")?;
+        let path = result["skill_path"]
+            .as_str()
+            .context("a result without skill_path")?;
         worst.insert(PathBuf::from(path), severity(&result["max_severity"])?);
     }
     let said = cases.iter().map(|case| {
-        let own = worst.get(&case.folder).or_else(|| worst.get(&case.folder.canonicalize().ok()?));
-        own.copied().with_context(|| format!("the peer says nothing of {}", case.artifact.id))
+        let own = worst
+            .get(&case.folder)
+            .or_else(|| worst.get(&case.folder.canonicalize().ok()?));
+        own.copied()
+            .with_context(|| format!("the peer says nothing of {}", case.artifact.id))
     });
     let said: Vec<Severity> = said.collect::<Result<_>>()?;
     let name = "cisco-ai-skill-scanner, one process for all";
@@ -144,9 +157,21 @@ fn mcp_scanner(program: &Path, cases: &[Case<'_>]) -> Result<Vec<Value>> {
         times.push(ended.took);
         let answer: Value = serde_json::from_slice(&ended.output)
             .with_context(|| format!("the peer has no answer for {}", case.artifact.id))?;
-        let findings = answer.as_array().into_iter().flatten().filter_map(|tool| tool["findings"].as_object());
-        let severities = findings.flatten().map(|(_, finding)| severity(&finding["severity"]));
-        said.push(severities.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(Severity::None));
+        let findings = answer
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|tool| tool["findings"].as_object());
+        let severities = findings
+            .flatten()
+            .map(|(_, finding)| severity(&finding["severity"]));
+        said.push(
+            severities
+                .collect::<Result<Vec<_>>>()?
+                .into_iter()
+                .max()
+                .unwrap_or(Severity::None),
+        );
     }
     let took = began.elapsed();
     let name = "cisco-ai-mcp-scanner, a process each";
@@ -189,14 +214,19 @@ fn ended(command: &mut Command) -> Result<Ended> {
     let mut peak_kib = 0;
     let ended = loop {
         // The peak of the program itself: `unshare` becomes it.
-        peak_kib = fs::read_to_string(&status).map_or(0, |text| high_water(&text)).max(peak_kib);
+        peak_kib = fs::read_to_string(&status)
+            .map_or(0, |text| high_water(&text))
+            .max(peak_kib);
         if let Some(ended) = child.try_wait()? {
             break ended;
         }
         std::thread::sleep(LOOK_EVERY);
     };
     let took = start.elapsed();
-    ensure!(matches!(ended.code(), Some(0 | 1)), "{command:?} ended with {ended}");
+    ensure!(
+        matches!(ended.code(), Some(0 | 1)),
+        "{command:?} ended with {ended}"
+    );
     let mut bytes = Vec::new();
     std::io::Seek::rewind(&mut output)?;
     std::io::Read::read_to_end(&mut output, &mut bytes)?;
@@ -209,7 +239,8 @@ fn ended(command: &mut Command) -> Result<Ended> {
 
 fn high_water(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+        .unwrap_or(0)
 }
 
 fn one_of(name: &str, kind: &str, samples: &Samples) -> Value {
@@ -220,10 +251,24 @@ fn one_of(name: &str, kind: &str, samples: &Samples) -> Value {
     )
 }
 
-fn all_of(name: &str, kind: &str, cases: &[Case<'_>], said: &[Severity], took: Duration, peak_kib: u64) -> Value {
+fn all_of(
+    name: &str,
+    kind: &str,
+    cases: &[Case<'_>],
+    said: &[Severity],
+    took: Duration,
+    peak_kib: u64,
+) -> Value {
     let high_of = |label: Label| {
-        let of_label = || cases.iter().zip(said).filter(move |(case, _)| case.artifact.label == label);
-        let high = of_label().filter(|(_, severity)| **severity >= Severity::High).count();
+        let of_label = || {
+            cases
+                .iter()
+                .zip(said)
+                .filter(move |(case, _)| case.artifact.label == label)
+        };
+        let high = of_label()
+            .filter(|(_, severity)| **severity >= Severity::High)
+            .count();
         share(Rate::new(high, of_label().count()))
     };
     let files: usize = cases.iter().map(|case| case.artifact.files.len()).sum();
@@ -240,5 +285,11 @@ fn all_of(name: &str, kind: &str, cases: &[Case<'_>], said: &[Severity], took: D
 
 fn share(rate: Rate) -> String {
     let percent = |share: f64| (share * 100.0).round();
-    format!("{} [{}, {}] of {}", percent(rate.share), percent(rate.low), percent(rate.high), rate.of)
+    format!(
+        "{} [{}, {}] of {}",
+        percent(rate.share),
+        percent(rate.low),
+        percent(rate.high),
+        rate.of
+    )
 }

@@ -7,7 +7,9 @@ use anyhow::Result;
 use defenseclaw_detect::scan::learned::Model;
 use defenseclaw_testkit::evaluation::collection;
 use defenseclaw_testkit::evaluation::score::Rate;
-use defenseclaw_testkit::learning::calls::{Known, Outcome, cross, digest, known, material, outcome, score_of};
+use defenseclaw_testkit::learning::calls::{
+    Known, Outcome, cross, digest, known, material, outcome, score_of,
+};
 
 use super::percent;
 
@@ -25,16 +27,29 @@ pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
         "{:22} {:>16} {:>16} {:>18}",
         "left out", "attacks stopped", "twins stopped", "everyday stopped"
     );
-    let authors: BTreeSet<&str> = known.iter().chain(&examined).map(|one| one.lesson.set.as_str()).collect();
+    let authors: BTreeSet<&str> = known
+        .iter()
+        .chain(&examined)
+        .map(|one| one.lesson.set.as_str())
+        .collect();
     for author in authors {
         line(author, &rows, |one| one.lesson.set == author);
     }
     line("strangers", &rows, |one| one.lesson.set != "own");
-    println!("told from {}, high from {}, doubt below {} (65536 is one)", model.medium, model.high, model.doubt);
+    println!(
+        "told from {}, high from {}, doubt below {} (65536 is one)",
+        model.medium, model.high, model.doubt
+    );
     if misses {
-        for (one, outcome) in rows.iter().filter(|(one, outcome)| one.lesson.attack != outcome.both) {
+        for (one, outcome) in rows
+            .iter()
+            .filter(|(one, outcome)| one.lesson.attack != outcome.both)
+        {
             let rules = if outcome.rules { "stopped" } else { "-" };
-            println!("{} {} rules {rules} score {}", one.id, one.category, outcome.score);
+            println!(
+                "{} {} rules {rules} score {}",
+                one.id, one.category, outcome.score
+            );
         }
     }
     Ok(model)
@@ -45,9 +60,15 @@ fn line(name: &str, rows: &[(&Known, Outcome)], fits: impl Fn(&Known) -> bool) {
     type Of = fn(&Outcome) -> bool;
     let rate = |which: Which, of: Of| {
         let those = || rows.iter().filter(|(one, _)| fits(one) && which(one));
-        percent(&Rate::new(those().filter(|(_, outcome)| of(outcome)).count(), those().count()))
+        percent(&Rate::new(
+            those().filter(|(_, outcome)| of(outcome)).count(),
+            those().count(),
+        ))
     };
-    for (what, of) in [("rules", (|one: &Outcome| one.rules) as Of), ("and model", |one| one.both)] {
+    for (what, of) in [
+        ("rules", (|one: &Outcome| one.rules) as Of),
+        ("and model", |one| one.both),
+    ] {
         println!(
             "{name:12} {what:9} {:>16} {:>16} {:>18}",
             rate(|one| one.lesson.attack, of),

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_code::CodeGuard;
-use defenseclaw_detect::scan::learned::{self, Model};
 use defenseclaw_detect::scan::Scanner;
+use defenseclaw_detect::scan::learned::{self, Model};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_testkit::evaluation::score::Rate;
 use defenseclaw_testkit::learning::cross::{Outcome, cross};
@@ -69,7 +69,10 @@ fn table(rows: &[(&Example, Outcome)]) {
         "{:22} {:>16} {:>16} {:>16} {:>16} {:>16}",
         "left out", "recall HIGH", "recall MEDIUM", "twins HIGH", "ordinary HIGH", "harmless MEDIUM"
     );
-    let mut sets: Vec<&str> = rows.iter().map(|(example, _)| example.lesson.set.as_str()).collect();
+    let mut sets: Vec<&str> = rows
+        .iter()
+        .map(|(example, _)| example.lesson.set.as_str())
+        .collect();
     sets.dedup();
     for set in sets {
         line(
@@ -104,7 +107,11 @@ fn line(name: &str, rows: Vec<(&Example, Outcome)>) {
             name,
             rate(|one| one.lesson.attack, of, Severity::High),
             rate(|one| one.lesson.attack, of, Severity::Medium),
-            rate(|one| !one.lesson.attack && !one.lesson.ordinary, of, Severity::High),
+            rate(
+                |one| !one.lesson.attack && !one.lesson.ordinary,
+                of,
+                Severity::High
+            ),
             rate(|one| one.lesson.ordinary, of, Severity::High),
             rate(|one| !one.lesson.attack, of, Severity::Medium)
         );
