@@ -30,8 +30,9 @@ const WEIGHTS: &[u8] = include_bytes!("../../../../policies/learned/calls.bin");
 /// The rule that findings of the model name.
 pub const RULE: &str = "learned.call";
 
-/// How sure a finding of the model is: sure enough to ask (`policies/rego/data.json`), too unsure to deny.
-const CONFIDENCE: u8 = 70;
+/// How sure a finding of the model is: sure enough to ask (`policies/rego/data.json`), too unsure to deny, and behind whatever else
+/// asks, because a rule says what is wrong and the model only that something is.
+const CONFIDENCE: u8 = 65;
 
 /// A rule's finding can be doubted up to this confidence, unless it is about one of the categories in [`KEPT`]: its author said
 /// that it is a guess. Nothing that denies is doubted.
@@ -88,10 +89,13 @@ pub(crate) fn judge(
     features::find(call, cwd, facts, findings, &mut found);
     let score = model.weigh(&found.features).score;
     if score >= model.medium {
+        if findings.iter().any(asks) {
+            return;
+        }
         // Names are made again for the few calls that are told of.
         let mut found = Found::new(true);
         features::find(call, cwd, facts, findings, &mut found);
-        findings.push(finding(model, &found, score));
+        findings.push(finding(model, &found));
     } else if score < model.doubt {
         for finding in findings.iter_mut().filter(|finding| is_doubtful(call, finding)) {
             finding.severity = finding.severity.min(Severity::Medium);
@@ -100,7 +104,16 @@ pub(crate) fn judge(
     }
 }
 
-fn finding(model: &Model, found: &Found, score: i64) -> Finding {
+/// Whether a finding is enough for a question under the built-in thresholds.
+pub fn asks(finding: &Finding) -> bool {
+    match finding.severity {
+        Severity::Critical | Severity::High => true,
+        Severity::Medium => finding.confidence >= CONFIDENCE,
+        Severity::Low | Severity::None => false,
+    }
+}
+
+fn finding(model: &Model, found: &Found) -> Finding {
     let names = found.names.as_deref().unwrap_or_default();
     let mut parts: Vec<(i64, &String)> = found
         .features
@@ -117,11 +130,10 @@ fn finding(model: &Model, found: &Found, score: i64) -> Finding {
             evidence.push(name);
         }
     }
-    let high = score >= model.high;
     Finding {
         rule: RULE.to_owned(),
         category: "command".to_owned(),
-        severity: if high { Severity::High } else { Severity::Medium },
+        severity: Severity::Medium,
         message: "this call is much like known attacks, by its words and by what it does together".to_owned(),
         remedy: "Look at what it does; if it is what you want, allow it".to_owned(),
         evidence,

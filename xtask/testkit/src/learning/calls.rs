@@ -7,7 +7,7 @@ use defenseclaw_detect::likeness;
 use defenseclaw_detect::scan::learned::Model;
 use defenseclaw_inspect::{Inspector, Item, Rules};
 use defenseclaw_model::call::ToolCall;
-use defenseclaw_model::decision::{Finding, Severity, Verdict};
+use defenseclaw_model::decision::{Finding, Verdict};
 use defenseclaw_model::ids::CallId;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -131,11 +131,11 @@ pub fn known(cases: &[Case]) -> Result<Vec<Known>> {
             let decision = considered.decision;
             let stopped = decision.verdict != Verdict::Allow;
             let doubtful = |finding: &Finding| likeness::is_doubtful(&asked, finding);
-            let by_findings = decision.findings.iter().any(stops);
+            let by_findings = decision.findings.iter().any(likeness::asks);
             let rest = decision
                 .findings
                 .iter()
-                .any(|finding| stops(finding) && !doubtful(finding));
+                .any(|finding| likeness::asks(finding) && !doubtful(finding));
             let ordinary = case.set == "everyday";
             Ok(Known {
                 id: case.id.clone(),
@@ -156,15 +156,6 @@ pub fn known(cases: &[Case]) -> Result<Vec<Known>> {
             })
         })
         .collect()
-}
-
-/// Whether a finding by itself stops a call under the built-in thresholds (`policies/rego/data.json`).
-fn stops(finding: &Finding) -> bool {
-    match finding.severity {
-        Severity::Critical | Severity::High => true,
-        Severity::Medium => finding.confidence >= 65,
-        Severity::Low | Severity::None => false,
-    }
 }
 
 /// Leaves each author out once, our own calls in parts. Gives the outcomes in the calls' order, and the model of all.
