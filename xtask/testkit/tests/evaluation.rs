@@ -68,7 +68,10 @@ fn the_skills_can_be_read_and_each_harm_has_its_twin() {
     // Rules were looked over with all of these, or the model learned from them: nothing of them may count as held out, and of all
     // else a third has to be.
     let mut seen = 0;
-    for folder in ["blind", "plugins", "programs", "prose", "servers", "varied"] {
+    for folder in [
+        "blind", "bundles", "conduct", "handlers", "plugins", "programs", "prose", "registry", "servers",
+        "varied",
+    ] {
         let of_folder = artifacts::read(&collections().join("artifacts").join(folder)).expect("valid skills");
         assert!(!of_folder.is_empty() && of_folder.iter().all(|skill| skill.side == Split::Dev));
         seen += of_folder.len();
