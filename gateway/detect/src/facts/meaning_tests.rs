@@ -305,6 +305,8 @@ fn everyday_commands_are_for_nothing_else() {
         "python3 -c 'import torch; print(torch.cuda.is_available())'",
         "python3 -c \"import requests; print(requests.get('https://api.example.com').json())\"",
         "psql -c \"DELETE FROM s WHERE t < now()\"",
+        "psql postgres://shop:shop@localhost:5432/shop_dev -c 'select 1'",
+        "sed -i 's#http://a#https://a#g' docs/**/*.md",
         "export PATH=$HOME/.local/bin:$PATH",
         "LD_PRELOAD=/usr/lib/libasan.so ./test",
         "history | tail -20",

@@ -464,6 +464,13 @@ fn named_host(analysis: &mut Analysis, field: &Field, port: Option<u16>) {
     }
 }
 
+/// Whether a word among addresses is none: a method, or `name=value` and `Name: value` as HTTPie takes them.
+fn is_no_address(text: &str) -> bool {
+    const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    let bare = text.split(['/', '?']).next().unwrap_or_default();
+    METHODS.contains(&text) || bare.contains(['=', ' '])
+}
+
 /// Notes one argument by its use.
 fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, connects: bool) {
     match used {
@@ -502,7 +509,7 @@ fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, c
                     analysis.opaque("expansion", &field.text);
                 }
                 found.into_iter().for_each(|host| analysis.host(host));
-            } else {
+            } else if !(field.exact && is_no_address(&field.text)) {
                 let bare = field.text.split(['/', '?']).next().unwrap_or_default();
                 named_host(
                     analysis,

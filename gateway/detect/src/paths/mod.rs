@@ -284,6 +284,24 @@ fn specific(glob: &str) -> bool {
         >= LITERAL_BYTES
 }
 
+/// Whether a glob names something beyond an ending: `*.md` does not, `id_*` does.
+fn names(glob: &str) -> bool {
+    let name = match glob.rsplit_once('.') {
+        Some((before, _)) if before.bytes().all(|byte| matches!(byte, b'*' | b'?')) => before,
+        _ => glob,
+    };
+    specific(name)
+}
+
+/// How many components a home folder has at the beginning of a path that may lie in one.
+fn home_depth(path: &[&str]) -> usize {
+    match path.first() {
+        Some(&"home" | &"Users") => 2,
+        Some(&"root") => 1,
+        _ => 0,
+    }
+}
+
 fn split(path: &str) -> Vec<&str> {
     path.split('/')
         .filter(|component| !component.is_empty() && *component != "~")
@@ -356,7 +374,13 @@ impl Pattern {
             } else {
                 rest.len() == wanted
             };
-            length_fits
+            // Below some folder `**/*.md` could be anything; what is at no fixed place has to be named somewhere.
+            let named = self.anchored
+                || wanted == 1
+                || start <= home_depth(path)
+                || rest.iter().take(wanted).any(|text| names(text));
+            named
+                && length_fits
                 && self
                     .components
                     .iter()

@@ -118,6 +118,11 @@ fn a_shell_glob_has_the_class_of_what_it_can_stand_for() {
         ("/home/u/p/*.rs", None),
         ("/home/u/p/*", None),
         ("src/*.rs", None),
+        ("/home/u/p/docs/**/*.md", Some("agent-memory")),
+        ("/home/u/p/**/*.ts", None),
+        ("/srv/app/**/*", None),
+        ("/home/u/.s*h/id_*", Some("private-key")),
+        ("~/.*/id_*", Some("private-key")),
     ] {
         assert_eq!(rules.classify_glob(glob), expected, "{glob}");
     }

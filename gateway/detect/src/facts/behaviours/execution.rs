@@ -450,7 +450,12 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         "logrotate" => call.any(&["-l", "--mail"]) && call.holds(&["sh "]),
         _ => false,
     };
-    let texts = call.words().filter(|word| word.len() >= 3).chain(call.input());
+    // An address is no text of the program's own language: `postgres://shop:shop@db/shop`.
+    let is_address = |word: &str| word.contains("://") && !word.contains(char::is_whitespace);
+    let texts = call
+        .words()
+        .filter(|word| word.len() >= 3 && !is_address(word))
+        .chain(call.input());
     let own = matches!(call.name, "awk" | "gawk" | "mawk" | "nawk" | "mail" | "find");
     let language = !matches!(call.name, "git" | "tmux" | "screen" | "ssh")
         && texts

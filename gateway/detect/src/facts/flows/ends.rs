@@ -291,13 +291,27 @@ pub(in super::super) fn is_near(host: &str) -> bool {
         )
 }
 
+/// `:3000/x`, `:/x`: a port of this host, as HTTPie takes it.
+fn is_own_port(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix(':') else {
+        return false;
+    };
+    let path = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    rest.len() - path.len() <= 5 && (path.is_empty() || path.starts_with('/'))
+}
+
 /// The first host of the words that is not this one; empty if a word's host cannot be told. `None` if all are near.
 fn far_host(call: &Invocation<'_>) -> Option<String> {
     let mut unknown = false;
+    // HTTPie takes one address; `:3000/x` is this host's.
+    let httpie = matches!(call.name, "http" | "https" | "xh");
     for (field, _) in call.call.arguments() {
         let text = field.text.as_str();
         if text.starts_with('-') {
             continue;
+        }
+        if httpie && is_own_port(text) {
+            return None;
         }
         match hosts::url_host(text) {
             Some(host) if !is_near(&host.host) => return Some(host.host),
