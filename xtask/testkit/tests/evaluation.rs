@@ -69,7 +69,18 @@ fn the_skills_can_be_read_and_each_harm_has_its_twin() {
     // else a third has to be.
     let mut seen = 0;
     for folder in [
-        "blind", "bundles", "conduct", "handlers", "plugins", "programs", "prose", "registry", "servers",
+        "betrayal",
+        "blind",
+        "bundles",
+        "conduct",
+        "handlers",
+        "interfaces",
+        "plugins",
+        "programs",
+        "prose",
+        "registry",
+        "servers",
+        "shelf",
         "varied",
     ] {
         let of_folder = artifacts::read(&collections().join("artifacts").join(folder)).expect("valid skills");
