@@ -253,7 +253,12 @@ reaches(finding, verdict) if finding.confidence >= data.decision.thresholds[find
 
 refusable := [finding | some finding in counted; reaches(finding, "deny")][0]
 
-doubtful := [finding | some finding in counted; reaches(finding, "ask")][0]
+asking := [finding | some finding in counted; reaches(finding, "ask")]
+
+# A rule says what is wrong, the model that learned from labelled calls only that something is.
+doubtful := finding if {
+	finding := [one | some one in asking; one.rule != "learned.call"][0]
+} else := asking[0]
 
 # What makes a risen risk matter: a finding that says something about this call.
 notable := [finding |

@@ -155,6 +155,15 @@ test_other_programs_are_no_canary if {
 	answer.verdict == "allow"
 }
 
+test_what_a_rule_says_is_asked_before_what_the_model_says if {
+	likely := object.union(found("MEDIUM", 65), {"rule": "learned.call"})
+	alone := decision.decision with input as call([likely])
+	alone.verdict == "ask"
+	alone.rule == "learned.call"
+	both := decision.decision with input as call([likely, found("MEDIUM", 65)])
+	both.rule == "medium"
+}
+
 test_risen_risk_asks_about_what_would_pass if {
 	noted := [found("MEDIUM", 50)]
 	calmly := decision.decision with input as after({"risk": 10}, noted)
