@@ -10,7 +10,8 @@
 //! same answer, and a finding names the words that weighed most.
 //!
 //! **What it is not.** It is no proof. Whoever has this source can write until a call weighs less. So it only asks, and never denies;
-//! rules and the guards at run time do not depend on it. What it takes back is narrow: [`DOUBTFUL`].
+//! rules that are sure and the guards at run time do not depend on it. Guesses of rules do: whoever words a short call well can
+//! have one taken back. How narrow that is, [`DOUBTFUL`] says.
 
 mod features;
 mod words;
