@@ -43,15 +43,20 @@ pub enum Format {
   defenseclaw-cli scan mcp .mcp.json --format json | jq '.findings[] | {rule, severity, file, line}'
   defenseclaw-cli scan plugin ./my-plugin --format sarif --output scan.sarif
   defenseclaw-cli scan code ./my-server --fail-on MEDIUM
+  defenseclaw-cli scan skill ~/.claude/skills/* --format json | jq -r '[.verdict.severity, .name] | @tsv'
+
+Several paths are scanned in one process, side by side, and answered in their order: tables below each other,
+JSON objects line by line, SARIF as one log with a run each. One that cannot be read does not keep the others
+from being answered.
 
 Nothing of what is scanned is run, and nothing is asked of the network. Archives (.zip .skill .whl
 .vsix .mcpb .dxt .tar .tar.gz) are looked into, within bounds; what could not be looked at is a finding.
 
-Exit status: 0 nothing at or above --fail-on, 1 something is, 2 usage, or the path cannot be read")]
+Exit status: 0 nothing at or above --fail-on, 1 something is, 2 usage, or a path cannot be read")]
 pub struct ScanOptions {
-    /// A folder, a file or an archive
-    #[arg(value_name = "PATH")]
-    pub path: PathBuf,
+    /// A folder, a file or an archive, or several
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
     /// How the answer is written
     #[command(flatten)]
     pub answer: AnswerOptions,

@@ -3,13 +3,19 @@
 mod package;
 mod sarif;
 
+use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 
 use defenseclaw_code::CodeGuard;
 use defenseclaw_detect::Detector;
 use defenseclaw_detect::scan::Scanner;
+use defenseclaw_detect::scan::artifact::ReadError;
 use defenseclaw_model::scan::{ScanFinding, ScanKind, ScanReport};
 use defenseclaw_run::settings::Settings;
+use serde_json::Value;
 
 use crate::args::decide::RuleChoice;
 use crate::args::scan::{AnswerOptions, Format, ScanCommand};
@@ -29,58 +35,159 @@ pub fn run(command: &ScanCommand, context: &mut Context<'_>) -> Result<Answer, C
     };
     let ask = command.live()?;
     let scanner = scanner(&options.answer.rules, &context.settings)?;
-    let mut report = scanner
-        .scan(kind, &options.path)
-        .map_err(|error| CliError::Usage(error.to_string()))?;
-    if let Some(ask) = ask {
-        mcp::live(&mut report, &options.path, ask, &scanner, context.notes)?;
+    let mut answers = Answers::new(&scanner, &options.answer, options.paths.len());
+    let mut unread = Vec::new();
+    side_by_side(&scanner, kind, &options.paths, |path, scanned| {
+        match scanned {
+            Ok(mut report) => {
+                if let Some(ask) = ask {
+                    mcp::live(&mut report, path, ask, &scanner, context.notes)?;
+                }
+                answers.add(&report, context)?;
+            }
+            Err(error) => unread.push(error.to_string()),
+        }
+        Ok(())
+    })?;
+    let answer = answers.end(context)?;
+    match unread.is_empty() {
+        true => Ok(answer),
+        false => Err(CliError::Usage(unread.join("\n"))),
     }
-    answer(&report, &scanner, &options.answer, context)
 }
 
-/// Prints a report, and says what it comes to.
-fn answer(
-    report: &ScanReport,
+/// Scans on all processors, and hands over what came of it in the order of the paths.
+fn side_by_side(
     scanner: &Scanner,
-    options: &AnswerOptions,
-    context: &mut Context<'_>,
-) -> Result<Answer, CliError> {
-    let mut text = Vec::new();
-    match options.format {
-        Format::Json => json::line(&mut text, report)?,
-        Format::Sarif => json::line(&mut text, &sarif::log(report, scanner.revision()))?,
-        Format::Table => {
-            // A file is no terminal, whatever this process was started on.
-            let plain = View {
-                colour: false,
-                width: None,
-                zone: context.view.zone.clone(),
+    kind: ScanKind,
+    paths: &[PathBuf],
+    mut take: impl FnMut(&Path, Result<ScanReport, ReadError>) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads.min(MAX_THREADS).min(paths.len());
+    if threads < 2 {
+        return paths
+            .iter()
+            .try_for_each(|path| take(path, scanner.scan(kind, path)));
+    }
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // Who is ahead waits: reports are not piled up for one that takes long.
+        let (sender, receiver) = mpsc::sync_channel(MAX_AHEAD);
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(path) = paths.get(at) else { return };
+                    if sender.send((at, scanner.scan(kind, path))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        for (at, path) in paths.iter().enumerate() {
+            let scanned = loop {
+                if let Some(scanned) = early.remove(&at) {
+                    break scanned;
+                }
+                match receiver.recv() {
+                    Ok((at, scanned)) => early.insert(at, scanned),
+                    // A scan panicked: so does this thread, at the end of the scope.
+                    Err(_) => return Ok(()),
+                };
             };
-            table(
-                report,
-                if options.output.is_some() {
-                    &plain
-                } else {
-                    &context.view
-                },
-                &mut text,
-            )?;
+            take(path, scanned)?;
+        }
+        Ok(())
+    })
+}
+
+/// Most scans at a time: each may hold an artifact of the largest size that is read.
+const MAX_THREADS: usize = 8;
+/// Most reports that wait for an earlier one, beside one of each thread.
+const MAX_AHEAD: usize = 32;
+
+/// Reports, as they are asked for.
+pub(super) struct Answers<'a> {
+    scanner: &'a Scanner,
+    options: &'a AnswerOptions,
+    several: bool,
+    /// What goes into a file.
+    text: Vec<u8>,
+    runs: Vec<Value>,
+    fails: bool,
+    any: bool,
+}
+
+impl<'a> Answers<'a> {
+    /// For so many reports.
+    pub(super) fn new(scanner: &'a Scanner, options: &'a AnswerOptions, count: usize) -> Self {
+        Self {
+            scanner,
+            options,
+            several: count > 1,
+            text: Vec::new(),
+            runs: Vec::new(),
+            fails: false,
+            any: false,
         }
     }
-    match &options.output {
-        Some(path) => std::fs::write(path, &text).map_err(|error| {
-            CliError::Usage(format!(
-                "the answer cannot be written to {}: {error}",
-                path.display()
-            ))
-        })?,
-        None => context.out.write_all(&text)?,
+
+    /// One more.
+    pub(super) fn add(&mut self, report: &ScanReport, context: &mut Context<'_>) -> Result<(), CliError> {
+        self.fails |= report
+            .findings
+            .iter()
+            .any(|finding| finding.severity >= self.options.fail_on);
+        match self.options.format {
+            Format::Json => json::line(&mut self.text, report)?,
+            Format::Sarif => self.runs.push(sarif::run(report, self.scanner.revision())),
+            Format::Table => {
+                // A file is no terminal, whatever this process was started on.
+                let plain = View {
+                    colour: false,
+                    width: None,
+                    zone: context.view.zone.clone(),
+                };
+                let view = match self.options.output {
+                    Some(_) => &plain,
+                    None => &context.view,
+                };
+                if std::mem::replace(&mut self.any, true) {
+                    writeln!(self.text)?;
+                }
+                if self.several {
+                    writeln!(self.text, "{}", view.paint(Ink::Faint, &safe(&report.target)))?;
+                }
+                table(report, view, &mut self.text)?;
+            }
+        }
+        if self.options.output.is_none() {
+            context.out.write_all(&self.text)?;
+            self.text.clear();
+        }
+        Ok(())
     }
-    let fails = report
-        .findings
-        .iter()
-        .any(|finding| finding.severity >= options.fail_on);
-    Ok(if fails { Answer::No } else { Answer::Yes })
+
+    /// Says what they come to.
+    pub(super) fn end(mut self, context: &mut Context<'_>) -> Result<Answer, CliError> {
+        if self.options.format == Format::Sarif {
+            json::line(&mut self.text, &sarif::log(std::mem::take(&mut self.runs)))?;
+        }
+        match &self.options.output {
+            Some(path) => std::fs::write(path, &self.text).map_err(|error| {
+                CliError::Usage(format!(
+                    "the answer cannot be written to {}: {error}",
+                    path.display()
+                ))
+            })?,
+            None => context.out.write_all(&self.text)?,
+        }
+        Ok(if self.fails { Answer::No } else { Answer::Yes })
+    }
 }
 
 /// A scanner with the packs that the options and the configuration name.

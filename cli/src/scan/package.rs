@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use defenseclaw_fetch::{FetchError, Wanted, fetch};
 
-use super::{answer, scanner};
+use super::{Answers, scanner};
 use crate::args::scan::PackageOptions;
 use crate::{Answer, CliError, Context};
 
@@ -23,7 +23,9 @@ pub(super) fn run(options: &PackageOptions, context: &mut Context<'_>) -> Result
     })?;
     let mut report = defenseclaw_fetch::scan(&fetched, &scanner).map_err(|error| usage(&error))?;
     report.target = format!("{} ({})", fetched.url, fetched.integrity);
-    answer(&report, &scanner, &options.answer, context)
+    let mut answers = Answers::new(&scanner, &options.answer, 1);
+    answers.add(&report, context)?;
+    answers.end(context)
 }
 
 /// A folder for what is fetched: in the state folder where this user may write there, else among the temporary ones. Each file gets a

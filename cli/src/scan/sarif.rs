@@ -10,8 +10,17 @@ use sha2::{Digest, Sha256};
 /// The name by which results refer to what was scanned.
 const ROOT: &str = "SCANNED";
 
-/// The report as a SARIF log.
-pub(super) fn log(report: &ScanReport, revision: &str) -> Value {
+/// A SARIF log of these runs.
+pub(super) fn log(runs: Vec<Value>) -> Value {
+    json!({
+        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
+        "version": "2.1.0",
+        "runs": runs,
+    })
+}
+
+/// A report as a run.
+pub(super) fn run(report: &ScanReport, revision: &str) -> Value {
     let mut rules: BTreeMap<&str, &ScanFinding> = BTreeMap::new();
     for finding in &report.findings {
         let known = rules.entry(&finding.rule).or_insert(finding);
@@ -31,9 +40,6 @@ pub(super) fn log(report: &ScanReport, revision: &str) -> Value {
         })
         .collect();
     json!({
-        "$schema": "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json",
-        "version": "2.1.0",
-        "runs": [{
             "tool": {"driver": {
                 "name": "defenseclaw-cli",
                 "version": env!("CARGO_PKG_VERSION"),
@@ -54,7 +60,6 @@ pub(super) fn log(report: &ScanReport, revision: &str) -> Value {
                 "severity": report.verdict.severity,
                 "confidence": report.verdict.confidence,
             },
-        }],
     })
 }
 
@@ -193,7 +198,7 @@ mod tests {
             verdict: ScanVerdict::of(&findings),
             findings,
         };
-        let log = log(&report, "abc");
+        let log = log(vec![run(&report, "abc")]);
         assert_eq!(log["version"], "2.1.0");
         let run = &log["runs"][0];
         let rules = run["tool"]["driver"]["rules"].as_array().unwrap();

@@ -6,6 +6,8 @@
 //! | [`facts`] | what a tool call declares: programs, paths, hosts, flows, behaviours |
 //! | [`likeness`] | how much a call is like labelled attacks |
 //! | [`line`] | whether a shell's line carries the command of a tool call |
+//! | `packs` | packs of rules: those that the program carries, and an operator's |
+//! | [`linear`] | linear models over named features |
 //! | [`paths`] | which paths matter, by `policies/paths.yaml` |
 //! | [`mask`] | secrets taken out of text before anything is stored |
 //! | [`rules`] | rules over facts, as packs in `policies/rules` |
@@ -22,8 +24,10 @@ mod expression;
 pub mod facts;
 pub mod likeness;
 pub mod line;
+pub mod linear;
 mod literals;
 pub mod mask;
+mod packs;
 pub mod paths;
 mod quick;
 pub mod rules;

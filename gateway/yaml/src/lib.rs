@@ -27,6 +27,39 @@ pub fn from_str<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
     slot.value()
 }
 
+/// A document, and how it is written: what a program carries with it is YAML where people write it and JSON in the program,
+/// where nobody reads it but the program, at each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text<'t> {
+    /// YAML: errors name the place.
+    Yaml(&'t str),
+    /// JSON that was YAML when the program was built. Places are not known, so that [`Spanned`] says line 0.
+    Json(&'t str),
+}
+
+impl<'t> Text<'t> {
+    /// Reads the document.
+    ///
+    /// # Errors
+    /// As [`from_str`].
+    pub fn read<T: Deserialize<'t>>(self) -> Result<T, Error> {
+        match self {
+            Self::Yaml(text) => from_str(text),
+            Self::Json(text) => {
+                let mut slot = Slot::new(PhantomData::<T>);
+                read_json(text, &mut slot)?;
+                slot.value()
+            }
+        }
+    }
+}
+
+fn read_json<'de>(text: &'de str, seed: &mut dyn AnySeed<'de>) -> Result<(), Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    seed.run(&mut Some(&mut reader))?;
+    reader.end().map_err(de::Error::custom)
+}
+
 fn read<'de>(text: &'de str, seed: &mut dyn AnySeed<'de>) -> Result<(), Error> {
     serde_saphyr::with_deserializer_from_str(text, |reader| seed.run(&mut Some(reader)))
 }

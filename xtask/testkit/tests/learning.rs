@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use defenseclaw_code::CodeGuard;
 use defenseclaw_detect::likeness;
-use defenseclaw_detect::scan::learned::{self, Model};
+use defenseclaw_detect::linear;
+use defenseclaw_detect::scan::learned;
 use defenseclaw_detect::scan::{Scanner, artifact};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanKind, ScanReport};
@@ -29,8 +30,8 @@ fn the_weights_are_made_of_the_collections_in_this_tree() {
             .iter()
             .all(|skill| skill.side == Split::Dev && !EXAMINATIONS.contains(&skill.set.as_str()))
     );
-    let made_of = digest(&skills, learned::concepts());
-    assert_eq!(Model::embedded().trained, made_of, "run `cargo xtask train`");
+    let made_of = digest(&skills, linear::concepts());
+    assert_eq!(learned::embedded().trained, made_of, "run `cargo xtask train`");
 }
 
 #[test]
@@ -77,7 +78,7 @@ fn the_weights_for_calls_are_made_of_the_collections_in_this_tree() {
         examination.len()
     );
     assert!(material.iter().all(|case| case.side() == Split::Dev));
-    let made_of = calls::digest(&material);
+    let made_of = calls::digest(&material, linear::concepts());
     assert_eq!(
         likeness::embedded().trained,
         made_of,

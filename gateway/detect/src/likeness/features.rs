@@ -8,21 +8,23 @@ use defenseclaw_model::facts::{Facts, HostFact, PathFact};
 use serde::Serialize;
 
 use super::words;
+use crate::linear::{Found, Lexicon, Say};
 use crate::rules::host_kind;
-use crate::scan::learned::{Found, Say};
 
-/// Groups: wording, what is done together, programs and places, single statements, what rules found.
+/// Groups: wording, what is done together, programs and places, single statements, what rules found, meaning together.
 const WORDING: u8 = 0;
 const TOGETHER: u8 = 1;
 const THINGS: u8 = 2;
 const PLAIN: u8 = 3;
 const RULES: u8 = 4;
+const MEANING: u8 = 5;
 
 /// Most programs, words of each, paths and statements that are looked at: what stands together is quadratic in the last.
 const MAX_PROGRAMS: usize = 48;
 const MAX_ARGUMENTS: usize = 12;
 const MAX_PATHS: usize = 64;
 const MAX_TOGETHER: usize = 28;
+const MAX_HITS: usize = 400;
 
 /// Longest name that is a feature (bytes).
 const MAX_NAME: usize = 24;
@@ -37,6 +39,7 @@ pub(super) fn find(
 ) {
     wording(call, found);
     ruled(findings, found);
+    let concepts = meaning(call);
     let mut put = |space: &str, group: u8, parts: &[&str]| found.add((space, group), Say::Wording, parts);
     put("k", PLAIN, &[kind(&call.kind)]);
     put("np", PLAIN, &[&facts.programs.len().min(6).to_string()]);
@@ -77,6 +80,15 @@ pub(super) fn find(
         put("ht", THINGS, &[short(last)]);
         put("hs", THINGS, &[short(before), short(last)]);
     }
+    for (at, concept) in concepts.iter().enumerate() {
+        put("c", PLAIN, &[concept]);
+        for other in concepts.iter().skip(at + 1) {
+            put("cc", MEANING, &[concept, other]);
+        }
+        for name in names.iter().take(MAX_TOGETHER) {
+            put("pc", MEANING, &[name, concept]);
+        }
+    }
     let said = statements(cwd, facts);
     for (at, one) in said.iter().enumerate() {
         put("s", PLAIN, &[one]);
@@ -86,7 +98,24 @@ pub(super) fn find(
         for name in names.iter().take(MAX_TOGETHER) {
             put("ps", TOGETHER, &[name, one]);
         }
+        for concept in &concepts {
+            put("sc", MEANING, &[one, concept]);
+        }
     }
+}
+
+/// What the texts of a call speak of.
+fn meaning(call: &ToolCall) -> BTreeSet<&'static str> {
+    let lexicon = Lexicon::embedded();
+    let mut hits = Vec::new();
+    words::texts(call, &mut |text| {
+        lexicon.find(&text.to_ascii_lowercase(), &mut hits)
+    });
+    let concepts = hits.iter().filter_map(|hit| lexicon.concept(hit.concept));
+    concepts
+        .map(|concept| concept.name.as_str())
+        .take(MAX_HITS)
+        .collect()
 }
 
 fn ruled(findings: &[Finding], found: &mut Found) {

@@ -22,11 +22,11 @@ use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
+use crate::linear::{Found, Model};
 use crate::mask::mask_text;
-use crate::scan::learned::{Found, Model};
 
 /// What `cargo xtask train calls` made of `policies/evaluation`.
-const WEIGHTS: &[u8] = include_bytes!("../../../../policies/learned/calls.bin");
+pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../../../policies/learned/calls.bin");
 
 /// The rule that findings of the model name.
 pub const RULE: &str = "learned.call";
@@ -35,12 +35,9 @@ pub const RULE: &str = "learned.call";
 /// asks, because a rule says what is wrong and the model only that something is.
 const CONFIDENCE: u8 = 65;
 
-/// A rule's finding can be doubted up to this confidence, unless it is about one of the categories in [`KEPT`]: its author said
-/// that it is a guess. Nothing that denies is doubted.
+/// A rule's finding can be doubted up to this confidence: its author said that it is a guess. Nothing that denies is doubted, and
+/// nothing that operators count on however harmless a call looks: such rules (keys, logins, what steers an agent) are surer.
 pub const DOUBTFUL: u8 = 76;
-
-/// What operators count on, however harmless a call looks: guarded files, and the files that steer an agent.
-const KEPT: [&str; 2] = ["sensitive-path", "cognitive-file"];
 
 /// A doubted finding's confidence: it stays in the record and asks nobody.
 const DOUBTED: u8 = 50;
@@ -74,7 +71,6 @@ pub fn is_doubtful(call: &ToolCall, finding: &Finding) -> bool {
     finding.confidence <= DOUBTFUL
         && finding.severity <= Severity::High
         && finding.rule != RULE
-        && !KEPT.contains(&finding.category.as_str())
         && words::length(call) <= MAX_DOUBTED
 }
 

@@ -44,14 +44,6 @@ fn guess(category: &str, confidence: u8) -> Finding {
 }
 
 #[test]
-fn the_embedded_weights_can_be_read_and_are_small() {
-    let model = embedded();
-    assert!(model.doubt < model.medium && model.medium < model.high);
-    assert!(WEIGHTS.len() < 160 << 10 && !model.weights.is_empty());
-    assert_eq!(model.write(), WEIGHTS);
-}
-
-#[test]
 fn attacks_weigh_more_than_their_twins() {
     for (attack, twin) in [
         (
@@ -118,13 +110,8 @@ fn only_guesses_about_short_harmless_calls_are_doubted() {
         (doubted.severity, doubted.confidence),
         (Severity::Medium, DOUBTED)
     );
-    for kept in [
-        guess("command", DOUBTFUL + 1),
-        guess("sensitive-path", 60),
-        guess("cognitive-file", 60),
-    ] {
-        assert_eq!(after(&harmless, kept.clone()), kept);
-    }
+    let sure = guess("command", DOUBTFUL + 1);
+    assert_eq!(after(&harmless, sure.clone()), sure);
     let long = command(&"git status && ls -la && ".repeat(40));
     assert_eq!(after(&long, guess("command", 60)), guess("command", 60));
     let critical = Finding {

@@ -33,6 +33,21 @@ pub(super) fn of(call: &ToolCall) -> Vec<String> {
     words
 }
 
+/// The texts of a call, each as far as it is read.
+pub(super) fn texts(call: &ToolCall, take: &mut impl FnMut(&str)) {
+    let mut ends = |part: &str| {
+        let (head, tail) = ends(part);
+        take(head);
+        if !tail.is_empty() {
+            take(tail);
+        }
+    };
+    match &call.kind {
+        CallKind::Command { command, .. } => ends(command),
+        _ => each(&call.input, "", 0, &mut |_, part| ends(part)),
+    }
+}
+
 /// How long the texts of a call are together (bytes).
 pub(super) fn length(call: &ToolCall) -> usize {
     if let CallKind::Command { command, .. } = &call.kind {
@@ -60,11 +75,20 @@ fn each(value: &Value, field: &str, depth: usize, take: &mut impl FnMut(&str, &s
 }
 
 fn text(part: &str, words: &mut Vec<String>) {
+    let (head, tail) = ends(part);
+    put(head, words);
+    put(tail, words);
+}
+
+/// What is read of a text: its beginning, and its end where it is too long.
+fn ends(part: &str) -> (&str, &str) {
     if part.len() <= MAX_TEXT {
-        return put(part, words);
+        return (part, "");
     }
-    put(&part[..part.floor_char_boundary(MAX_TEXT / 4 * 3)], words);
-    put(&part[part.ceil_char_boundary(part.len() - MAX_TEXT / 4)..], words);
+    (
+        &part[..part.floor_char_boundary(MAX_TEXT / 4 * 3)],
+        &part[part.ceil_char_boundary(part.len() - MAX_TEXT / 4)..],
+    )
 }
 
 fn put(text: &str, words: &mut Vec<String>) {

@@ -7,10 +7,11 @@ use super::index::Index;
 use super::lazy::LazyRegex;
 use super::node::{Access, DoesTest, Flag, FlowTest, HostTest, NameSet, Node, PathTest, RunTest, TextTest};
 use super::pattern::{Literal, Pattern};
-use super::schema::{self, Clause, Many, Pack, Run};
+use super::schema::{self, Clause, Many, Run};
 use super::{FactRule, FactRules, Message};
 use crate::detector::PackError;
 use crate::literals::{Case, Literals};
+use crate::packs::Pack;
 use crate::quick::Table;
 
 /// Most rules in all packs together; the packs that come with the program have some hundreds.
@@ -32,16 +33,15 @@ const CATEGORIES: &[&str] = &[
     "injection",
 ];
 
-pub(super) fn compile(packs: &[(&str, &str)]) -> Result<FactRules, PackError> {
+pub(super) fn compile(packs: &[Pack<'_>]) -> Result<FactRules, PackError> {
     let mut parsed = Vec::new();
-    for (file, yaml) in packs {
-        let pack: Pack =
-            defenseclaw_yaml::from_str(yaml).map_err(|error| invalid(file, error.to_string()))?;
+    for &(file, text) in packs {
+        let pack: schema::Pack = text.read().map_err(|error| invalid(file, error.to_string()))?;
         if pack.version != 1 {
             let why = format!("it has version {}; this program knows version 1", pack.version);
             return Err(invalid(file, why));
         }
-        parsed.push((*file, pack));
+        parsed.push((file, pack));
     }
     let mut compiler = Compiler::default();
     for (file, pack) in &mut parsed {

@@ -37,6 +37,7 @@ pub(crate) use view::{host_kind, texts_of};
 use crate::detector::PackError;
 use crate::literals::Literals;
 use crate::mask::mask_text;
+use crate::packs::Pack;
 use crate::paths::PathRules;
 use crate::quick::Table;
 
@@ -78,7 +79,7 @@ struct FactRule {
 
 impl FactRules {
     /// Compiles packs, given as file name and text.
-    pub(crate) fn load(packs: &[(&str, &str)]) -> Result<Self, PackError> {
+    pub(crate) fn load(packs: &[Pack<'_>]) -> Result<Self, PackError> {
         compile::compile(packs)
     }
 

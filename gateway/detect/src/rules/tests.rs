@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::facts::Facts;
+use defenseclaw_yaml::Text;
 use serde_json::{Value, json};
 
 use super::FactRules;
@@ -12,11 +13,13 @@ use super::check::call_of;
 use super::node::Ask;
 use super::schema::{Sample, SampleCall};
 use super::view::View;
-use crate::detector::{Detector, FACT_PACKS, PackError};
+use crate::detector::{Detector, PackError};
 use crate::facts::facts_of;
+use crate::packs::{Kinds, whole};
 
 fn embedded() -> FactRules {
-    FactRules::load(FACT_PACKS).unwrap()
+    let packs = whole().unwrap();
+    FactRules::load(&Kinds::of(&packs).unwrap().facts).unwrap()
 }
 
 fn sampled(tool: &str, input: Value) -> (ToolCall, Facts) {
@@ -254,7 +257,7 @@ fn a_bad_pack_is_refused_by_file_rule_and_line() {
         (pack(GOOD).replace("version: 1", "version: 2"), vec!["version 2"]),
         (pack(GOOD).replace("id: a", "id: A b"), vec!["lower-case"]),
     ] {
-        let error = FactRules::load(&[("x.yaml", &yaml)]).err().unwrap();
+        let error = FactRules::load(&[("x.yaml", Text::Yaml(&yaml))]).err().unwrap();
         let PackError::Invalid { file, why } = &error else {
             panic!("{error}")
         };
@@ -263,7 +266,7 @@ fn a_bad_pack_is_refused_by_file_rule_and_line() {
             assert!(why.contains(part), "{yaml}\n{why}\nlacks {part:?}");
         }
     }
-    assert!(FactRules::load(&[("x.yaml", &pack(GOOD))]).is_ok());
+    assert!(FactRules::load(&[("x.yaml", Text::Yaml(&pack(GOOD)))]).is_ok());
 }
 
 #[test]

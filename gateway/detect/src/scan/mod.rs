@@ -81,30 +81,6 @@ use code::CodeReader;
 use packages::Popular;
 use rules::Present;
 
-/// The packs about artifacts that this program was built with: file name and YAML.
-pub(crate) const EMBEDDED: &[(&str, &str)] = &[
-    (
-        "skill.yaml",
-        include_str!("../../../../policies/rules/skill.yaml"),
-    ),
-    (
-        "script.yaml",
-        include_str!("../../../../policies/rules/script.yaml"),
-    ),
-    (
-        "conduct.yaml",
-        include_str!("../../../../policies/rules/conduct.yaml"),
-    ),
-    (
-        "frame.yaml",
-        include_str!("../../../../policies/rules/frame.yaml"),
-    ),
-    (
-        "technique.yaml",
-        include_str!("../../../../policies/rules/technique.yaml"),
-    ),
-];
-
 /// Most findings of one report: what has more is not read to the end by anyone. The worst are kept.
 const MAX_FINDINGS: usize = 500;
 
@@ -283,7 +259,7 @@ impl Pass<'_> {
         }
         let mut findings = tidy(self.findings);
         if self.scanner.learned {
-            let model = learned::Model::embedded();
+            let model = learned::embedded();
             findings = tidy(learned::judge(model, self.kind, self.artifact, findings));
         }
         ScanReport {

@@ -116,11 +116,10 @@ const NEAR_CODE: usize = 600;
 
 impl ArtifactRules {
     /// Compiles packs, given as file name and text.
-    pub(crate) fn load(packs: &[(&str, &str)]) -> Result<Self, PackError> {
+    pub(crate) fn load(packs: &[crate::packs::Pack<'_>]) -> Result<Self, PackError> {
         let mut parsed = Vec::new();
         for &(file, text) in packs {
-            let pack: Pack =
-                defenseclaw_yaml::from_str(text).map_err(|error| invalid(file, error.to_string()))?;
+            let pack: Pack = text.read().map_err(|error| invalid(file, error.to_string()))?;
             if pack.version != 1 {
                 let why = format!("it has version {}; this program knows version 1", pack.version);
                 return Err(invalid(file, why));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use defenseclaw_model::decision::{Finding, Severity};
+use defenseclaw_yaml::Text;
 
 use super::anchors::{Anchors, Spec};
 use super::fold::{Folded, fold, fold_phrase};
@@ -101,8 +102,8 @@ struct Weighed {
 }
 
 impl InjectionRules {
-    pub(super) fn load(file: &str, yaml: &str) -> Result<Self, PackError> {
-        let pack: InjectionPack = pack::parse(file, yaml)?;
+    pub(super) fn load(file: &str, text: Text<'_>) -> Result<Self, PackError> {
+        let pack: InjectionPack = pack::parse(file, text)?;
         let (mut shapes, mut signals) = (Vec::new(), Vec::new());
         for (number, rule) in pack.rules.iter().enumerate() {
             pack::check_rule(file, &rule.id, 0, Some(&rule.tests))?;

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use defenseclaw_model::decision::{Finding, Severity};
 
 use crate::detector::{PackError, Surface};
+use crate::packs::{Pack, embedded};
 use injection::InjectionRules;
 use pack::{TestText, Tests};
 use pii::PiiRules;
@@ -43,15 +44,8 @@ use secrets::SecretRules;
 /// far below.
 pub const MAX_TEXT: usize = 1 << 20;
 
-/// The text packs that this program was built with: file name and YAML.
-pub const EMBEDDED: &[(&str, &str)] = &[
-    secrets::EMBEDDED,
-    ("pii.yaml", include_str!("../../../../policies/rules/pii.yaml")),
-    (
-        "injection.yaml",
-        include_str!("../../../../policies/rules/injection.yaml"),
-    ),
-];
+/// The text packs that this program was built with.
+pub const EMBEDDED: &[Pack<'static>] = embedded::TEXTS;
 
 /// A name as its reader takes it: two names that give the same text look the same. Lower case, look-alike letters of other
 /// scripts as what they look like, nothing that cannot be seen.
@@ -79,12 +73,12 @@ pub struct TextReport {
 }
 
 impl TextRules {
-    /// Compiles packs, given as file name and YAML text. Only packs with `kind: text` are to be given. The first that is
+    /// Compiles packs, given as file name and text. Only packs with `kind: text` are to be given. The first that is
     /// not valid is refused by its file, rule and line; two rules of one id are refused too.
-    pub fn load(packs: &[(&str, &str)]) -> Result<Self, PackError> {
+    pub fn load(packs: &[Pack<'_>]) -> Result<Self, PackError> {
         let mut rules = Self::default();
-        for &(file, yaml) in packs {
-            let head = pack::head(file, yaml)?;
+        for &(file, text) in packs {
+            let head = pack::head(file, text)?;
             let invalid = |why: String| PackError::Invalid {
                 file: file.to_owned(),
                 why,
@@ -102,9 +96,9 @@ impl TextRules {
                 )));
             }
             match head.category.as_str() {
-                "secret" => rules.secrets.push(SecretRules::shared(file, yaml)?),
-                "pii" => rules.pii.push(PiiRules::load(file, yaml)?),
-                "injection" => rules.injection.push(InjectionRules::load(file, yaml)?),
+                "secret" => rules.secrets.push(SecretRules::shared(file, text)?),
+                "pii" => rules.pii.push(PiiRules::load(file, text)?),
+                "injection" => rules.injection.push(InjectionRules::load(file, text)?),
                 other => {
                     return Err(invalid(format!(
                         "its category is {other:?}; use secret, pii or injection"

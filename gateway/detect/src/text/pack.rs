@@ -1,7 +1,7 @@
 //! The packs' schema, and errors that name file, rule and line.
 
 use defenseclaw_model::decision::Severity;
-use defenseclaw_yaml::Spanned;
+use defenseclaw_yaml::{Spanned, Text};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -329,8 +329,8 @@ fn half() -> u8 {
 }
 
 /// Reads one pack.
-pub(super) fn parse<T: DeserializeOwned>(file: &str, yaml: &str) -> Result<T, PackError> {
-    defenseclaw_yaml::from_str(yaml).map_err(|error| PackError::Invalid {
+pub(super) fn parse<T: DeserializeOwned>(file: &str, text: Text<'_>) -> Result<T, PackError> {
+    text.read().map_err(|error| PackError::Invalid {
         file: file.to_owned(),
         why: error.to_string(),
     })
@@ -338,9 +338,14 @@ pub(super) fn parse<T: DeserializeOwned>(file: &str, yaml: &str) -> Result<T, Pa
 
 /// What a pack says before its rules. They are many, so the rest is read only where that part does not stand alone; what
 /// comes behind is read, and refused, with the rules.
-pub(super) fn head(file: &str, yaml: &str) -> Result<Head, PackError> {
-    let before = yaml.split_once("\nrules:").map_or(yaml, |(before, _)| before);
-    parse(file, before).or_else(|_| parse(file, yaml))
+pub(super) fn head(file: &str, text: Text<'_>) -> Result<Head, PackError> {
+    if let Text::Yaml(yaml) = text
+        && let Some((before, _)) = yaml.split_once("\nrules:")
+        && let Ok(head) = parse(file, Text::Yaml(before))
+    {
+        return Ok(head);
+    }
+    parse(file, text)
 }
 
 /// Refuses a rule, by its name and line.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use defenseclaw_model::decision::{Finding, Severity};
+use defenseclaw_yaml::Text;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::Extractor;
 
@@ -54,8 +55,8 @@ struct Seen {
 }
 
 impl PiiRules {
-    pub(super) fn load(file: &str, yaml: &str) -> Result<Self, PackError> {
-        let pack: PiiPack = pack::parse(file, yaml)?;
+    pub(super) fn load(file: &str, text: Text<'_>) -> Result<Self, PackError> {
+        let pack: PiiPack = pack::parse(file, text)?;
         let (mut shapes, mut near) = (Vec::new(), Vec::new());
         let mut begins: Vec<Vec<(usize, usize)>> = vec![Vec::new(); 256];
         for (number, rule) in pack.rules.iter().enumerate() {

@@ -3,18 +3,17 @@
 use std::sync::{Arc, LazyLock};
 
 use defenseclaw_model::decision::{Finding, Severity};
+use defenseclaw_yaml::Text;
 
 use super::anchors::{Anchors, Hit, Spec};
 use super::checks;
 use super::lazy::Lazy;
 use super::pack::{self, Check, Leaves, SecretPack, SecretRule, Tests};
 use crate::detector::{PackError, Surface};
+use crate::packs::{Pack, embedded};
 
 /// The pack that this program was built with: what masking knows, whatever packs an operator loads.
-pub(super) const EMBEDDED: (&str, &str) = (
-    "secret.yaml",
-    include_str!("../../../../policies/rules/secret.yaml"),
-);
+const EMBEDDED: Pack<'static> = embedded::SECRET;
 
 /// What shows that something was masked.
 pub(crate) const MARK: &str = "***[";
@@ -77,15 +76,15 @@ impl SecretRules {
     }
 
     /// Loads a pack; the embedded one is there once, for masking and for findings.
-    pub(super) fn shared(file: &str, yaml: &str) -> Result<Arc<Self>, PackError> {
-        if yaml == EMBEDDED.1 {
+    pub(super) fn shared(file: &str, text: Text<'_>) -> Result<Arc<Self>, PackError> {
+        if text == EMBEDDED.1 {
             return Ok(Arc::clone(&MASKING));
         }
-        Self::load(file, yaml).map(Arc::new)
+        Self::load(file, text).map(Arc::new)
     }
 
-    fn load(file: &str, yaml: &str) -> Result<Self, PackError> {
-        let pack: SecretPack = pack::parse(file, yaml)?;
+    fn load(file: &str, text: Text<'_>) -> Result<Self, PackError> {
+        let pack: SecretPack = pack::parse(file, text)?;
         for rule in &pack.rules {
             pack::check_rule(file, &rule.id, rule.confidence, rule.tests.as_ref())?;
             if rule.tests.is_none() && !rule.mask_only {

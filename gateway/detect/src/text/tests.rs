@@ -3,8 +3,13 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::packs::{Kinds, whole};
+use defenseclaw_yaml::Text;
 
-static RULES: LazyLock<TextRules> = LazyLock::new(|| TextRules::load(EMBEDDED).unwrap());
+static RULES: LazyLock<TextRules> = LazyLock::new(|| {
+    let packs = whole().unwrap();
+    TextRules::load(&Kinds::of(&packs).unwrap().texts).unwrap()
+});
 
 #[test]
 fn every_rules_tests_hold() {
@@ -52,7 +57,9 @@ fn a_pack_that_is_not_valid_is_refused_by_name() {
             "there twice",
         ),
     ] {
-        let error = TextRules::load(&[("my.yaml", &yaml)]).unwrap_err().to_string();
+        let error = TextRules::load(&[("my.yaml", Text::Yaml(&yaml))])
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("my.yaml") && error.contains(why), "{why}: {error}");
     }
 }

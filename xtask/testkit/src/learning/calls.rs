@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_detect::likeness;
-use defenseclaw_detect::scan::learned::Model;
+use defenseclaw_detect::linear::Model;
 use defenseclaw_inspect::{Inspector, Item, Rules};
 use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Verdict};
@@ -19,8 +19,8 @@ use crate::evaluation::collection::{Case, Label, Question, Split};
 /// The collections whose cases are learned from.
 const SETS: [&str; 2] = ["pairs", "everyday"];
 
-/// Calls of this author are an examination: nothing is learned from them.
-pub const EXAMINATION: &str = "n5";
+/// Calls of these authors are examinations: nothing is learned from them.
+pub const EXAMINATIONS: [&str; 2] = ["n15", "n20"];
 
 /// Whose calls rules were made with: what rules find in them says nothing of strangers'.
 const TUNED: [&str; 2] = ["own", "n1"];
@@ -30,10 +30,10 @@ const PARTS: u64 = 4;
 
 /// Which share of the everyday calls, and of the twins, may be told that rules do not stop, and which share of the twins may be HIGH;
 /// and which share of the attacks may score below what rules are doubted under.
-const TOLD_EVERYDAY: f64 = 0.003;
+const TOLD_EVERYDAY: f64 = 0.004;
 const TOLD_TWINS: f64 = 0.03;
 const HIGH_TWINS: f64 = 0.01;
-const DOUBTED: f64 = 0.03;
+const DOUBTED: f64 = 0.06;
 
 /// A labelled call, with what rules say of it.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ pub fn author(case: &Case) -> &str {
     case.id.split('-').take(2).find(is_author).unwrap_or("own")
 }
 
-/// What is learned from: all but the examination, what is held out and rewordings. And the examination.
+/// What is learned from: all but the examinations, what is held out and rewordings. And the examinations.
 pub fn material(cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
     let mut cases = cases;
     cases.retain(|case| {
@@ -80,12 +80,16 @@ pub fn material(cases: Vec<Case>) -> (Vec<Case>, Vec<Case>) {
             && matches!(case.question, Question::Call { .. })
     });
     cases.sort_by(|a, b| a.id.cmp(&b.id));
-    cases.into_iter().partition(|case| author(case) != EXAMINATION)
+    cases
+        .into_iter()
+        .partition(|case| !EXAMINATIONS.contains(&author(case)))
 }
 
-/// The SHA-256 of cases with their labels.
-pub fn digest(cases: &[Case]) -> String {
+/// The SHA-256 of cases with their labels and of the concepts: weights say by it what they were made of.
+pub fn digest(cases: &[Case], concepts: &str) -> String {
     let mut hash = Sha256::new();
+    hash.update((concepts.len() as u64).to_le_bytes());
+    hash.update(concepts);
     for case in cases {
         let line = json!([
             case.id,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use defenseclaw_detect::scan::learned::{self, Model};
+use defenseclaw_detect::linear::Model;
+use defenseclaw_detect::scan::learned;
 use defenseclaw_model::decision::Severity;
 
 use super::examples::{Example, Lesson, worst};

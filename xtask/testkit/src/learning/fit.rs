@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use defenseclaw_detect::scan::learned::Model;
+use defenseclaw_detect::linear::{GROUPS, Model};
 
 use super::examples::{Lesson, Passage};
 
@@ -34,13 +34,13 @@ pub struct Form {
     pub decay: f64,
 }
 
-/// Artifacts: the file stays below 160 KB.
+/// Artifacts: the file stays below 256 KiB.
 pub const ARTIFACTS: Form = Form {
     least_groups: 4,
     least_sets: 2,
     ordinary: 1.0,
-    most: 28_000,
-    decay: 0.005,
+    most: 45_000,
+    decay: 0.0025,
 };
 
 /// Calls: there are many ordinary ones, and they are short.
@@ -48,15 +48,15 @@ pub const CALLS: Form = Form {
     least_groups: 3,
     least_sets: 1,
     ordinary: 0.3,
-    most: 30_000,
-    decay: 0.002,
+    most: 50_000,
+    decay: 0.001,
 };
 
 /// How far from nothing a score should be, and twins from each other.
 const MARGIN: f64 = 1.0;
 
-/// What the groups of features count: wording, meaning, conduct, plain, rules.
-const COUNTS: [f64; 5] = [3.0, 3.0, 3.0, 3.0, 4.0];
+/// What the groups of features count: wording, meaning, conduct, plain, rules, and of calls meaning together.
+const COUNTS: [f64; GROUPS] = [3.0, 3.0, 3.0, 3.0, 4.0, 3.0];
 
 /// The group of what rules found.
 const RULES: u8 = 4;
@@ -189,7 +189,7 @@ impl Fit {
             .filter(|(_, group)| !(tuned && *group == RULES))
             .filter_map(|(id, group)| Some((*self.known.get(id)?, usize::from(*group))))
             .collect();
-        let mut counts = [0_u32; 5];
+        let mut counts = [0_u32; GROUPS];
         for &(_, group) in &known {
             counts[group] += 1;
         }
@@ -291,13 +291,13 @@ fn blame(passages: &[Seen]) -> (f64, Vec<f64>) {
 
 /// Weights as whole numbers of eight bits, the smallest ones left out.
 fn whole(ids: &[u32], weights: &[f64], groups: &HashMap<u32, u8>, most: usize) -> Model {
-    let mut largest = [f64::MIN_POSITIVE; 5];
+    let mut largest = [f64::MIN_POSITIVE; GROUPS];
     let group = |id: &u32| usize::from(groups.get(id).copied().unwrap_or(0));
     for (id, weight) in ids.iter().zip(weights) {
         let known = &mut largest[group(id)];
         *known = known.max(weight.abs());
     }
-    let steps: [f64; 5] = std::array::from_fn(|at| largest[at] / 127.0);
+    let steps: [f64; GROUPS] = std::array::from_fn(|at| largest[at] / 127.0);
     let mut kept: Vec<(u32, i8, f64)> = Vec::new();
     for (id, weight) in ids.iter().zip(weights) {
         let steps = (weight / steps[group(id)]).round().clamp(-127.0, 127.0);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::concepts::Lexicon;
 use super::hosts;
 use super::json::{self, Value};
 use super::passages::Passage;
+use crate::linear::Lexicon;
 use crate::text::fold::fold;
 
 /// Most of what it says of itself that is read (bytes), and most of one file's part in that.

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::about::{About, file_role, words};
-use super::concepts::Lexicon;
-use super::found::{Found, Say};
 use super::passages::Passage;
+use crate::linear::Lexicon;
+use crate::linear::{Found, Say};
 use crate::text::fold::fold;
 
 /// Groups: wording, meanings together, conduct together, single statements, rules.

@@ -5,9 +5,8 @@
 //! |---|---|
 //! | `passages`, `json` | an artifact in passages |
 //! | `about` | what it says that it is for, and what all of it holds |
-//! | `concepts`, `hosts` | words, calls and hosts by what they mean |
-//! | `features`, `places`, `found` | what is found in a passage, as numbers |
-//! | `model` | weights, and how a passage is weighed |
+//! | `hosts` | hosts by what they mean |
+//! | `features`, `places` | what is found in a passage, as numbers |
 //! | `verdict` | what that makes of the findings |
 //!
 //! **What it is.** A linear model over a passage's features, with weights of eight bits (`policies/learned/weights.bin`), made by
@@ -20,29 +19,33 @@
 //! it is bounded. What the artifact claims to be for does count, as it does for a person.
 
 mod about;
-mod concepts;
 mod features;
-mod found;
 mod hosts;
 mod json;
-mod model;
 mod passages;
 mod places;
 mod verdict;
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanFinding, ScanKind};
 
 use super::artifact::Artifact;
 use super::pieces::decoded;
+use crate::linear::{Found, Model};
 use about::About;
 use features::Ruled;
-pub(crate) use found::Found;
-pub(crate) use found::Say;
-pub use model::{Model, WeightsError};
 pub use verdict::{is_certain, judge};
+
+/// What `cargo xtask train` made of `policies/evaluation/artifacts`.
+pub(crate) const WEIGHTS: &[u8] = include_bytes!("../../../../../policies/learned/weights.bin");
+
+static EMBEDDED: LazyLock<Model> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the file is compiled in, and a test reads it")]
+    Model::read(WEIGHTS).expect("the embedded weights are valid")
+});
 
 /// A passage as the model sees it, for whoever trains one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +64,9 @@ pub struct Sample {
     pub names: Vec<String>,
 }
 
-/// The words and calls that the features are made of: weights are of use with these alone.
-pub fn concepts() -> &'static str {
-    concepts::CONCEPTS
+/// The model that this program was built with.
+pub fn embedded() -> &'static Model {
+    &EMBEDDED
 }
 
 /// The passages of an artifact with their features. `findings` are the rules'.

@@ -1,8 +1,8 @@
 //! The features of a passage that are places: hosts, paths, and the names of secrets.
 
 use super::features::{CONDUCT, Look, MAX_COMBINED, MAX_WORDS, MEANING, PLAIN};
-use super::found::Say;
 use super::hosts::{self, Host};
+use crate::linear::Say;
 use crate::paths::PathRules;
 
 impl Look<'_> {

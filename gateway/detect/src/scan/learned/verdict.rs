@@ -3,10 +3,10 @@
 use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanFinding, ScanKind};
 
-use super::concepts::Lexicon;
-use super::found::Say;
-use super::model::{Model, ONE};
 use super::{Artifact, each, texts};
+use crate::linear::Lexicon;
+use crate::linear::Say;
+use crate::linear::{Model, ONE};
 use crate::mask::mask_text;
 
 /// The rule.
@@ -354,7 +354,7 @@ mod tests {
             .iter()
             .map(|(path, text)| ((*path).to_owned(), text.as_bytes().to_vec()));
         judge(
-            Model::embedded(),
+            super::super::embedded(),
             ScanKind::Skill,
             &from_memory(files),
             Vec::new(),

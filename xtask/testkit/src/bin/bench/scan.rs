@@ -24,7 +24,7 @@ const PEER_STARTS: usize = 3;
 /// How often a process's memory is looked at while it runs.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// An artifact as it lies on the disk, and what was said of it.
+/// An artifact as it lies on the disk.
 struct Case<'a> {
     artifact: &'a Skill,
     folder: PathBuf,

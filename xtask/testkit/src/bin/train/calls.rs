@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
-use defenseclaw_detect::scan::learned::Model;
+use defenseclaw_detect::linear::{self, Model};
 use defenseclaw_testkit::evaluation::collection;
 use defenseclaw_testkit::evaluation::score::Rate;
 use defenseclaw_testkit::learning::calls::{
@@ -17,7 +17,7 @@ pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
     let (cases, examination) = material(collection::read(folder)?);
     let (known, examined) = (known(&cases)?, known(&examination)?);
     let (outcomes, mut model) = cross(&known);
-    model.trained = digest(&cases);
+    model.trained = digest(&cases, linear::concepts());
     let mut rows: Vec<(&Known, Outcome)> = known.iter().zip(outcomes).collect();
     rows.extend(examined.iter().map(|one| {
         let score = score_of(&model, &one.lesson);

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_code::CodeGuard;
+use defenseclaw_detect::linear::{self, Model};
 use defenseclaw_detect::scan::Scanner;
-use defenseclaw_detect::scan::learned::{self, Model};
 use defenseclaw_model::decision::Severity;
 use defenseclaw_testkit::evaluation::score::Rate;
 use defenseclaw_testkit::learning::cross::{Outcome, cross};
@@ -41,7 +41,7 @@ fn main() -> Result<()> {
 
 fn of_artifacts(folder: &Path, misses: bool) -> Result<Model> {
     let skills = material(folder)?;
-    let trained = digest(&skills, learned::concepts());
+    let trained = digest(&skills, linear::concepts());
     let scanner = Scanner::embedded()?
         .with_code(Box::new(CodeGuard::embedded()?))
         .without_model();

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 const MAX_FEATURES: usize = 8192;
 
 /// Features of one kind are weighed together: the more of them a passage has, the less each of them counts.
-pub(super) const GROUPS: usize = 5;
+pub const GROUPS: usize = 6;
 
 /// What a feature is about, for whoever reads a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

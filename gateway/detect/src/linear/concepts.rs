@@ -9,7 +9,7 @@ use crate::text::fold::fold;
 
 /// One line for each concept: its name, a colon, and its words with ` | ` between them. `x-` is found in code, inside of words
 /// too; of the others a word is found whole, and `*` lets it go on.
-pub(super) const CONCEPTS: &str = include_str!("../../../../../policies/learned/concepts.txt");
+pub(crate) const CONCEPTS: &str = include_str!("../../../../policies/learned/concepts.txt");
 
 /// Shortest word (bytes).
 const LEAST: usize = 2;
@@ -18,14 +18,14 @@ static EMBEDDED: LazyLock<Lexicon> = LazyLock::new(|| Lexicon::read(CONCEPTS));
 
 /// Where a concept stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hit {
-    pub(super) concept: usize,
-    pub(super) start: usize,
+pub(crate) struct Hit {
+    pub(crate) concept: usize,
+    pub(crate) start: usize,
 }
 
 /// All concepts.
 #[derive(Debug)]
-pub(super) struct Lexicon {
+pub(crate) struct Lexicon {
     search: Option<AhoCorasick>,
     words: Vec<Word>,
     concepts: Vec<Concept>,
@@ -40,17 +40,17 @@ struct Word {
 
 /// A concept.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Concept {
-    pub(super) name: String,
+pub(crate) struct Concept {
+    pub(crate) name: String,
     /// Whether it is about what code does.
-    pub(super) in_code: bool,
+    pub(crate) in_code: bool,
     /// Whether it is combined with all others, and not only within a sentence.
-    pub(super) wide: bool,
+    pub(crate) wide: bool,
 }
 
 impl Lexicon {
     /// The concepts that this program was built with.
-    pub(super) fn embedded() -> &'static Self {
+    pub(crate) fn embedded() -> &'static Self {
         &EMBEDDED
     }
 
@@ -93,17 +93,17 @@ impl Lexicon {
     }
 
     /// A concept by its number.
-    pub(super) fn concept(&self, number: usize) -> Option<&Concept> {
+    pub(crate) fn concept(&self, number: usize) -> Option<&Concept> {
         self.concepts.get(number)
     }
 
     /// A concept's number.
-    pub(super) fn number(&self, name: &str) -> Option<usize> {
+    pub(crate) fn number(&self, name: &str) -> Option<usize> {
         self.concepts.iter().position(|concept| concept.name == name)
     }
 
     /// What stands in a text in lower case.
-    pub(super) fn find(&self, text: &str, hits: &mut Vec<Hit>) {
+    pub(crate) fn find(&self, text: &str, hits: &mut Vec<Hit>) {
         let Some(search) = &self.search else { return };
         let bytes = text.as_bytes();
         let wordy = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);

@@ -1,11 +1,6 @@
 //! The weights, and how a passage is weighed: whole numbers only, so that every machine comes to the same.
 
-use std::sync::LazyLock;
-
 use super::found::{Feature, GROUPS, Say};
-
-/// What `cargo xtask train` made of `policies/evaluation/artifacts`.
-const WEIGHTS: &[u8] = include_bytes!("../../../../../policies/learned/weights.bin");
 
 /// What the file begins with.
 const MAGIC: &str = "defenseclaw-learned 1\n";
@@ -14,15 +9,13 @@ const MAGIC: &str = "defenseclaw-learned 1\n";
 const ENTRY: usize = 5;
 
 /// One, as sums have it.
-pub(super) const ONE: i64 = 1 << 16;
+pub(crate) const ONE: i64 = 1 << 16;
+
+/// How far from its even place a weight is first looked for: three standard deviations among 40,000.
+const NEAR: usize = 300;
 
 /// From how many features of a group on further ones do not make each count less.
 const MAX_COUNT: usize = 1024;
-
-static EMBEDDED: LazyLock<Model> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the file is compiled in, and a test reads it")]
-    Model::read(WEIGHTS).expect("the embedded weights are valid")
-});
 
 /// Why weights cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,11 +52,6 @@ pub(crate) struct Weighed {
 }
 
 impl Model {
-    /// The model that this program was built with.
-    pub fn embedded() -> &'static Self {
-        &EMBEDDED
-    }
-
     /// Reads a file of weights: lines `name value` up to an empty one, then the weights.
     pub fn read(bytes: &[u8]) -> Result<Self, WeightsError> {
         let end = memchr::memmem::find(bytes, b"\n\n").ok_or(WeightsError("it has no header"))?;
@@ -111,9 +99,9 @@ impl Model {
 
     /// The same as a file.
     pub fn write(&self) -> Vec<u8> {
-        let [a, b, c, d, e] = self.steps;
+        let steps = self.steps.map(|step| step.to_string()).join(" ");
         let mut bytes = format!(
-            "{MAGIC}trained {}\nmedium {}\nhigh {}\ndoubt {}\nbias {}\nclip {}\nsteps {a} {b} {c} {d} {e}\n\n",
+            "{MAGIC}trained {}\nmedium {}\nhigh {}\ndoubt {}\nbias {}\nclip {}\nsteps {steps}\n\n",
             self.trained, self.medium, self.high, self.doubt, self.bias, self.clip
         )
         .into_bytes();
@@ -124,9 +112,18 @@ impl Model {
         bytes
     }
 
+    /// A feature's weight. Numbers are hashes, spread evenly: most lie near where they would if they were spread quite evenly, and
+    /// a search there touches few lines of memory.
     fn weight(&self, id: u32) -> Option<i8> {
-        let at = self.weights.binary_search_by_key(&id, |&(id, _)| id).ok()?;
-        self.weights.get(at).map(|&(_, weight)| weight)
+        let count = self.weights.len();
+        let about = usize::try_from((u64::from(id) * count as u64) >> 32).unwrap_or(0);
+        let (from, to) = (about.saturating_sub(NEAR), (about + NEAR).min(count));
+        let near = self.weights.get(from..to).unwrap_or_default();
+        let bounded = near.first().is_some_and(|first| from == 0 || first.0 <= id)
+            && near.last().is_some_and(|last| to == count || id <= last.0);
+        let among = if bounded { near } else { &self.weights };
+        let at = among.binary_search_by_key(&id, |&(id, _)| id).ok()?;
+        among.get(at).map(|&(_, weight)| weight)
     }
 
     /// How much a feature speaks against what has it, before features of its group share.
@@ -189,27 +186,43 @@ fn inverse_root(count: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{likeness, scan};
 
     #[test]
     fn the_embedded_weights_can_be_read_and_are_small() {
-        let model = Model::embedded();
-        assert!(
-            model.medium < model.high && model.doubt < model.high,
-            "{} {}",
-            model.medium,
-            model.high
-        );
-        assert!(WEIGHTS.len() < 160 << 10 && !model.weights.is_empty());
-        assert_eq!(model.write(), WEIGHTS);
+        for (bytes, model) in [
+            (scan::learned::WEIGHTS, scan::learned::embedded()),
+            (likeness::WEIGHTS, likeness::embedded()),
+        ] {
+            assert!(model.doubt < model.high && model.medium < model.high);
+            assert!(bytes.len() < 256 << 10 && !model.weights.is_empty());
+            assert_eq!(model.write(), bytes);
+        }
     }
 
     #[test]
     fn a_damaged_file_is_refused() {
-        for end in [0, 10, WEIGHTS.len() - 1] {
-            assert!(Model::read(&WEIGHTS[..end]).is_err(), "{end}");
+        let bytes = scan::learned::WEIGHTS;
+        for end in [0, 10, bytes.len() - 1] {
+            assert!(Model::read(&bytes[..end]).is_err(), "{end}");
         }
         assert!(Model::read(b"defenseclaw-learned 2\nhigh 1\n\n").is_err());
         assert!(Model::read(b"defenseclaw-learned 1\nwhat 1\n\n").is_err());
+    }
+
+    #[test]
+    fn every_weight_is_found_however_the_numbers_are_spread() {
+        for spread in [1_u32, 7, 100_000, 4_000_000] {
+            let weights: Vec<(u32, i8)> = (0..1000).map(|at| (at * spread + 5, 1)).collect();
+            let model = Model {
+                weights,
+                ..Model::default()
+            };
+            for at in 0..1000 {
+                assert_eq!(model.weight(at * spread + 5), Some(1), "{spread} {at}");
+            }
+            assert_eq!((model.weight(4), model.weight(u32::MAX)), (None, None));
+        }
     }
 
     #[test]
