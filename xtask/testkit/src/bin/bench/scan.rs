@@ -93,9 +93,34 @@ fn ours(program: &Path, kind: &str, cases: &[Case<'_>]) -> Result<Vec<Value>> {
     let starts = (0..STARTS)
         .map(|_| Ok(scan(first)?.took))
         .collect::<Result<_>>()?;
+    let mut command = Command::new(program);
+    command.args(["scan", kind, "--built-in", "--format", "json"]);
+    command.args(cases.iter().map(|case| &case.folder));
+    let together = ended(&mut command)?;
+    let of_line = |line: &[u8]| -> Result<Severity> {
+        let answer: Value = serde_json::from_slice(line)?;
+        severity(&answer["verdict"]["severity"])
+    };
+    let lines = together.output.split(|&byte| byte == b'\n');
+    let again: Vec<Severity> = lines
+        .filter(|line| !line.is_empty())
+        .map(of_line)
+        .collect::<Result<_>>()?;
+    ensure!(
+        again == said,
+        "one process for all says other things than a process each"
+    );
     Ok(vec![
         one_of("defenseclaw", kind, &Samples::new(starts)),
         all_of("defenseclaw, a process each", kind, cases, &said, took, peak),
+        all_of(
+            "defenseclaw, one process for all",
+            kind,
+            cases,
+            &said,
+            together.took,
+            together.peak_kib,
+        ),
     ])
 }
 
