@@ -61,6 +61,54 @@ fn sarif_is_one_log_with_places() {
     insta::assert_json_snapshot!("scan_sarif", log);
 }
 
+/// Every third is harmful, and one is not there.
+const SEVERAL: usize = 24;
+
+#[test]
+fn several_are_answered_in_their_order_whatever_one_of_them_is() {
+    let host = Host::new();
+    let folders: Vec<String> = (0..SEVERAL)
+        .map(|number| {
+            let folder = host.path().join(format!("skill-{number}"));
+            let text = if number % 3 == 0 { HARMFUL } else { HARMLESS };
+            if number != 7 {
+                write(&folder, &[("SKILL.md", text)]);
+            }
+            folder.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let scanned = |format: &str| {
+        let mut arguments = vec!["scan", "skill", "--format", format];
+        arguments.extend(folders.iter().map(String::as_str));
+        let answer = host.run(&arguments);
+        assert_eq!(answer.status, 2, "{}", answer.whole());
+        assert!(answer.whole().contains("skill-7"), "what is not there is named");
+        answer.out
+    };
+    // As answers are shown here, the host's folder is `/state`.
+    let there: Vec<String> = (0..SEVERAL)
+        .filter(|&number| number != 7)
+        .map(|number| format!("/state/skill-{number}"))
+        .collect();
+    let lines = scanned("json");
+    assert_eq!(lines.lines().count(), there.len());
+    for (line, folder) in lines.lines().zip(&there) {
+        let report: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(report["target"], folder.as_str());
+        let number: usize = folder.rsplit('-').next().unwrap().parse().unwrap();
+        let harmful = !report["findings"].as_array().unwrap().is_empty();
+        assert_eq!(harmful, number.is_multiple_of(3), "{line}");
+    }
+    let log: serde_json::Value = serde_json::from_str(&scanned("sarif")).unwrap();
+    assert_eq!(log["runs"].as_array().unwrap().len(), there.len());
+    let table = scanned("table");
+    let places: Vec<usize> = there
+        .iter()
+        .map(|folder| table.find(&format!("{folder}\n")).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "{table}");
+}
+
 #[test]
 fn the_exit_status_goes_by_the_severity_that_was_asked_for() {
     let files = [
