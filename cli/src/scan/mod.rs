@@ -72,8 +72,7 @@ fn side_by_side(
     }
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        // Who is ahead waits: reports are not piled up for one that takes long.
-        let (sender, receiver) = mpsc::sync_channel(MAX_AHEAD);
+        let (sender, receiver) = mpsc::channel();
         for _ in 0..threads {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
@@ -107,15 +106,13 @@ fn side_by_side(
 
 /// Most scans at a time: each may hold an artifact of the largest size that is read.
 const MAX_THREADS: usize = 8;
-/// Most reports that wait for an earlier one, beside one of each thread.
-const MAX_AHEAD: usize = 32;
 
 /// Reports, as they are asked for.
 pub(super) struct Answers<'a> {
     scanner: &'a Scanner,
     options: &'a AnswerOptions,
     several: bool,
-    /// What goes into a file.
+    /// What is not written yet: everything, where it goes into a file.
     text: Vec<u8>,
     runs: Vec<Value>,
     fails: bool,
