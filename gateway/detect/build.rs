@@ -11,7 +11,9 @@ use std::{env, fs};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+
+#[path = "src/revision.rs"]
+mod revision;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../../policies/rules");
@@ -31,7 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     packs.sort();
 
-    let mut source = format!("pub(crate) const REVISION: &str = {:?};\n", revision(&packs));
+    let mut source = format!(
+        "pub(crate) const REVISION: &str = {:?};\n",
+        revision::revision_of(&packs)
+    );
     let mut kinds = [
         ("facts", "FACTS", String::new()),
         ("text", "TEXTS", String::new()),
@@ -81,17 +86,4 @@ fn forget_tests(value: &mut Value) {
         Value::Array(elements) => elements.iter_mut().for_each(forget_tests),
         _ => {}
     }
-}
-
-/// The first 12 hex digits of the SHA-256 over all packs, as `packs::revision_of` gives it for an operator's.
-fn revision(packs: &[(String, String)]) -> String {
-    let mut digest = Sha256::new();
-    for (file, text) in packs {
-        for part in [file, text] {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-    }
-    let digest = digest.finalize();
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -72,8 +72,20 @@ pub fn boot(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
 }
 
 fn boot_once(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
-    let (start, limit) = (Instant::now(), guest.limit);
-    let mut command = emulator(&guest);
+    listen(&mut emulator(&guest), guest.boots, guest.limit, show)
+}
+
+/// Starts what is a guest, or is to be taken for one, and waits until it ends. Every line that it prints is passed to `show`.
+///
+/// # Errors
+/// When it cannot be started, comes up more often than `most` times, takes longer than `limit`, or ends without a verdict.
+pub fn listen(
+    command: &mut Command,
+    most: u32,
+    limit: Duration,
+    show: &mut dyn FnMut(&str),
+) -> Result<Report> {
+    let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -100,7 +112,7 @@ fn boot_once(guest: Guest<'_>, show: &mut dyn FnMut(&str)) -> Result<Report> {
             Ok(line) => {
                 show(&line);
                 boots += u32::from(line.contains(BEGUN));
-                if boots > guest.boots {
+                if boots > most {
                     child.kill()?;
                     child.wait()?;
                     bail!("the guest restarted, and was not to: its kernel failed (see the console)");

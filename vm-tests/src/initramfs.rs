@@ -7,6 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::system::System;
+
 const FOLDER: u32 = 0o040_755;
 const FILE: u32 = 0o100_755;
 const LINK: u32 = 0o120_777;
@@ -19,6 +21,8 @@ pub struct Initramfs {
     entries: u32,
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
+    /// Where libraries come from, if not from this machine.
+    system: Option<System>,
 }
 
 impl Initramfs {
@@ -28,6 +32,14 @@ impl Initramfs {
         archive.folder(Path::new("/dev"));
         archive.entry(Path::new("/dev/console"), DEVICE, (5, 1), &[]);
         archive
+    }
+
+    /// The same for programs of another architecture than this machine's: their libraries come from `system`.
+    pub fn of(system: System) -> Self {
+        Self {
+            system: Some(system),
+            ..Self::new()
+        }
     }
 
     /// Adds a file, and the folders above it.
@@ -45,10 +57,18 @@ impl Initramfs {
         self.entry(Path::new(path), LINK, (0, 0), target.as_bytes());
     }
 
-    /// Adds a program of this machine as `path`, and the libraries that it asks for.
+    /// Adds a program as `path`, and the libraries that it asks for.
     pub fn program(&mut self, path: &str, program: &Path) -> Result<()> {
         let content = fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
         self.file(path, &content);
+        if let Some(system) = &self.system {
+            for (path, library) in system.libraries(program)? {
+                let content =
+                    fs::read(&library).with_context(|| format!("cannot read {}", library.display()))?;
+                self.file(&path, &content);
+            }
+            return Ok(());
+        }
         let output = Command::new("ldd")
             .arg(program)
             .output()

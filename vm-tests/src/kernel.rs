@@ -30,16 +30,20 @@ pub fn fetch(cache: &Path, version: &str, arch: Arch) -> Result<Kernel> {
     if let Some(image) = image_in(&folder) {
         return Ok(Kernel { image, folder });
     }
-    let release = RELEASES
-        .iter()
-        .find(|(known, _)| *known == version)
-        .map(|(_, release)| *release);
-    let release = release.with_context(|| format!("no Debian release is known that has Linux {version}"))?;
+    let release = release_of(version)?;
     let apt = Apt::prepare(cache, release, arch)?;
     let package = newest(&apt, version, arch)?;
     let folder = apt.unpack(&package, &name)?;
     let image = image_in(&folder).with_context(|| format!("{package} holds no kernel image"))?;
     Ok(Kernel { image, folder })
+}
+
+/// The Debian release that has the kernel `version`.
+pub(crate) fn release_of(version: &str) -> Result<&'static str> {
+    let known = RELEASES.iter().find(|(known, _)| *known == version);
+    known
+        .map(|(_, release)| *release)
+        .with_context(|| format!("no Debian release is known that has Linux {version}"))
 }
 
 impl Kernel {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`arch`] | the architectures that guests are booted for |
 //! | [`kernel`] | fetches a Debian kernel into a cache, and finds its modules |
+//! | [`system`] | programs and libraries of a Debian release for another architecture |
 //! | [`initramfs`] | packs programs and their libraries into an archive that the kernel unpacks |
 //! | [`disk`], [`root`] | disks of folders; a Debian root file system with systemd as a disk |
 //! | [`guest`] | boots these in an emulator under a deadline and reads the verdict off the console |
@@ -20,6 +21,7 @@ pub mod guest;
 pub mod initramfs;
 pub mod kernel;
 pub mod root;
+pub mod system;
 
 /// The guest's init prints this, then `success` or `failure` and the reason.
 pub const VERDICT: &str = "DEFENSECLAW-GUEST: ";

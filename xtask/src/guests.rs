@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
+use crate::arch::Architecture;
 use crate::build;
 use crate::files;
 use crate::host::{Host, run, step};
@@ -46,6 +47,9 @@ pub(crate) struct AttackOptions {
     /// Leave this machine out.
     #[arg(long)]
     guests_only: bool,
+    /// The guests' architecture.
+    #[arg(long, value_enum, default_value_t = Architecture::own())]
+    arch: Architecture,
     /// Write the table there; by default to target/attacks/table.md. Results of earlier runs on other kernels are kept in it.
     #[arg(long, value_name = "FILE")]
     table: Option<PathBuf>,
@@ -53,19 +57,25 @@ pub(crate) struct AttackOptions {
 
 /// What the attacks need, once it is built.
 struct Attacks {
+    /// What it is built for.
+    host: Host,
     dist: PathBuf,
     test: PathBuf,
     escape: PathBuf,
+    init: PathBuf,
 }
 
 pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
     if options.packages.packages {
         return packages::test(host, &options.packages, options.lsm.as_deref());
     }
-    set_up(host)?;
+    set_up(host, options.packages.arch)?;
     if options.sandbox {
-        let attacks = build_attacks(host)?;
+        let attacks = build_attacks(host, options.packages.arch)?;
         return attack_in_guest(host, &attacks, options);
+    }
+    if options.packages.arch != Architecture::own() {
+        bail!("--arch is for --packages and --sandbox");
     }
     build::build(host)?;
     let mut command = guest(host, &options.kernel);
@@ -77,8 +87,13 @@ pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
 
 /// Attacks sandboxes here and in guests, and makes one table of all results.
 pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
-    set_up(host)?;
-    let attacks = build_attacks(host)?;
+    set_up(host, options.arch)?;
+    // The table's program runs here in any case.
+    let own = build_attacks(host, Architecture::own())?;
+    let foreign = match options.arch {
+        arch if arch == Architecture::own() => None,
+        arch => Some(build_attacks(host, arch)?),
+    };
     let results = host.target.join("attacks");
     fs::create_dir_all(&results)?;
     // All are run and told before one's failure ends this.
@@ -86,32 +101,37 @@ pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
     if !options.guests_only {
         let report = fresh(&results.join("here.jsonl"))?;
         let outcome = step("attacks on this machine", || {
-            run(Command::new(&attacks.test)
+            run(Command::new(&own.test)
                 .args(["--test-threads=1"])
-                .env("DEFENSECLAW_BIN_DIR", &attacks.dist)
+                .env("DEFENSECLAW_BIN_DIR", &own.dist)
                 .env("DEFENSECLAW_ESCAPE_REPORT", &report)
                 .env("CI", "1"))
         });
         failures.extend(outcome.err());
     }
+    let attacks = foreign.as_ref().unwrap_or(&own);
     for kernel in &options.kernels {
+        let name = match &foreign {
+            Some(foreign) => format!("linux-{kernel}-{}", foreign.host.arch.debian()),
+            None => format!("linux-{kernel}"),
+        };
         let guest = VmOptions {
             kernel: kernel.clone(),
             sandbox: true,
             lsm: None,
-            report: Some(fresh(&results.join(format!("linux-{kernel}.jsonl")))?),
+            report: Some(fresh(&results.join(format!("{name}.jsonl")))?),
             only: None,
             packages: packages::Options::default(),
         };
-        let outcome = step(&format!("attacks on Linux {kernel}"), || {
-            attack_in_guest(host, &attacks, &guest)
+        let outcome = step(&format!("attacks in {name}"), || {
+            attack_in_guest(host, attacks, &guest)
         });
         failures.extend(outcome.err());
     }
     let table = options.table.clone().unwrap_or_else(|| results.join("table.md"));
     let mut files = files::within(&results)?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    let output = Command::new(&attacks.escape).arg("table").args(&files).output()?;
+    let output = Command::new(&own.escape).arg("table").args(&files).output()?;
     if !output.status.success() {
         bail!("no table: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
@@ -123,11 +143,12 @@ pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
     }
 }
 
-fn set_up(host: &Host) -> Result<()> {
+fn set_up(host: &Host, arch: Architecture) -> Result<()> {
     setup::install(
         host,
         Wanted {
             guests: true,
+            systems: (arch != Architecture::own()).then_some(arch),
             ..Wanted::build()
         },
     )
@@ -144,15 +165,23 @@ fn fresh(file: &Path) -> Result<PathBuf> {
 }
 
 fn attack_in_guest(host: &Host, attacks: &Attacks, options: &VmOptions) -> Result<()> {
-    let folder = host.target.join("guest-sandbox");
+    let (debian, objcopy) = (attacks.host.arch.debian(), attacks.host.objcopy());
+    let folder = host.target.join(format!("guest-sandbox-{debian}"));
     fs::create_dir_all(folder.join("lib"))?;
-    stripped(&attacks.test, &folder.join("e2e_sandbox"))?;
-    stripped(&attacks.escape, &folder.join("escape"))?;
+    // Without what only a debugger reads: the guest's files lie in its memory.
+    let stripped = |program: &Path, to: &str| {
+        run(Command::new(&objcopy)
+            .arg("--strip-debug")
+            .arg(program)
+            .arg(folder.join(to)))
+    };
+    stripped(&attacks.test, "e2e_sandbox")?;
+    stripped(&attacks.escape, "escape")?;
     for tool in ["defenseclaw-cli", "lib/defenseclaw-cli"] {
-        stripped(&attacks.dist.join(tool), &folder.join(tool))?;
+        stripped(&attacks.dist.join(tool), tool)?;
     }
-    let mut command = guest(host, &options.kernel);
-    command.arg("--sandbox").arg(folder);
+    let mut command = guest_of(host, &options.kernel, &attacks.dist, &attacks.init);
+    command.args(["--arch", debian, "--sandbox"]).arg(folder);
     if let Some(report) = &options.report {
         command.arg("--report").arg(report);
     }
@@ -165,24 +194,24 @@ fn attack_in_guest(host: &Host, attacks: &Attacks, options: &VmOptions) -> Resul
     run(&mut command)
 }
 
-fn build_attacks(host: &Host) -> Result<Attacks> {
-    let dist = build::build(host)?;
-    let test = sandbox_test(host)?;
-    let beside = test.parent().and_then(Path::parent).context("no output folder")?;
+fn build_attacks(host: &Host, arch: Architecture) -> Result<Attacks> {
+    let built_for = host.built_for(arch)?;
+    let dist = build::build(&built_for)?;
+    let test = sandbox_test(&built_for)?;
+    let mut init = built_for.release(["build", "--release", "--package=defenseclaw-vm-tests"])?;
+    run(init.arg("--bin=guest-init"))?;
+    if arch != Architecture::own() {
+        let mut emulator = host.release(["build", "--release", "--package=defenseclaw-vm-tests"])?;
+        run(emulator.arg("--bin=vm-test"))?;
+    }
+    let release = built_for.release_folder();
     Ok(Attacks {
+        host: built_for,
         dist,
-        escape: beside.join("escape"),
         test,
+        escape: release.join("escape"),
+        init: release.join("guest-init"),
     })
-}
-
-/// A copy without what only a debugger reads: the guest's files lie in its memory.
-fn stripped(program: &Path, to: &Path) -> Result<()> {
-    run(Command::new("strip")
-        .arg("--strip-debug")
-        .arg("-o")
-        .arg(to)
-        .arg(program))
 }
 
 /// Builds the attacks and the test that runs them; gives the test's program.
@@ -214,11 +243,21 @@ fn sandbox_test(host: &Host) -> Result<PathBuf> {
 
 /// The command that boots a guest, once everything is built.
 pub(crate) fn guest(host: &Host, kernel: &str) -> Command {
+    guest_of(
+        host,
+        kernel,
+        &host.dist(),
+        &host.target.join("release/guest-init"),
+    )
+}
+
+/// The same with programs from elsewhere.
+fn guest_of(host: &Host, kernel: &str, dist: &Path, init: &Path) -> Command {
     let mut command = Command::new(host.target.join("release/vm-test"));
     command
         .args(["--kernel", kernel, "--cache"])
         .arg(host.target.join("vm"));
-    command.arg("--agent").arg(host.dist().join("defenseclaw-agent"));
-    command.arg("--init").arg(host.target.join("release/guest-init"));
+    command.arg("--agent").arg(dist.join("defenseclaw-agent"));
+    command.arg("--init").arg(init);
     command
 }

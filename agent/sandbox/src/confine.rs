@@ -114,7 +114,7 @@ pub fn close_in(bounds: Bounds) -> Result<Confined, ConfineError> {
         (Resource::RLIMIT_MEMLOCK, 0),
     ])?;
     let landlock = nothing_granted()?;
-    syscalls::enforce(&[filter()?])?;
+    syscalls::enforce(&filter()?)?;
     Ok(Confined { landlock })
 }
 

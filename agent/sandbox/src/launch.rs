@@ -243,11 +243,11 @@ impl Launch {
             let gateway = self.setting.gateway.as_deref();
             landlock::rules(plan, abi, !namespace, inside, gateway)?.enforce()?;
         }
-        let filters = syscalls::filters(Wishes {
+        let filter = syscalls::filter(Wishes {
             network: self.profile.network.mode,
             truncate: !landlock::reach(abi).truncate,
         })?;
-        syscalls::enforce(&filters)?;
+        syscalls::enforce(&filter)?;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use nix::mount::{MntFlags, MsFlags};
+use nix::mount::MsFlags;
 use nix::sched::CloneFlags;
 use nix::unistd::{getgid, getuid};
 
@@ -208,8 +208,10 @@ fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
 /// An empty file and an empty folder with which others are covered. They lie in a file system of their own, mounted read-only over
 /// some folder that is no target itself, for as long as copies of it are made.
 struct Covers {
-    /// What lay there before, where the covers are to stay below it: a copy of a mount can only be made of one that is attached.
-    original: Option<OwnedFd>,
+    /// What lay there before. It is laid over them in the end: taking them away would wait until every processor has taken note,
+    /// and a copy of a mount can only be made of one that is attached.
+    original: OwnedFd,
+    keep: bool,
 }
 
 impl Covers {
@@ -218,7 +220,7 @@ impl Covers {
     fn new(hosts: Option<&str>, keep: bool) -> Result<Self, MountError> {
         let place = Path::new(Self::PLACE);
         let make = || -> io::Result<Self> {
-            let original = keep.then(|| clone_of(place)).transpose()?;
+            let original = clone_of(place)?;
             attach(&tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?, place)?;
             let mode = nix::sys::stat::Mode::empty();
             let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
@@ -233,7 +235,7 @@ impl Covers {
             // Copies of a read-only mount are read-only.
             let here = nix::fcntl::open(place, OFlag::O_PATH | OFlag::O_CLOEXEC, mode)?;
             make_read_only(&here)?;
-            Ok(Self { original })
+            Ok(Self { original, keep })
         };
         make().map_err(|source| failed("cannot make covers on", place, source))
     }
@@ -266,13 +268,10 @@ impl Covers {
     fn finish(self) -> Result<Option<Stock>, MountError> {
         let place = Path::new(Self::PLACE);
         let finish = || -> io::Result<Option<Stock>> {
-            let Some(original) = self.original else {
-                nix::mount::umount2(place, MntFlags::MNT_DETACH)?;
-                return Ok(None);
-            };
-            let stock = Stock::of(&place.join("file"), &place.join("folder"))?;
-            attach(&original, place)?;
-            Ok(Some(stock))
+            let stock = || Stock::of(&place.join("file"), &place.join("folder"));
+            let stock = self.keep.then(stock).transpose()?;
+            attach(&self.original, place)?;
+            Ok(stock)
         };
         finish().map_err(|source| failed("cannot take the covers' folder from", place, source))
     }

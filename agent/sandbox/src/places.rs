@@ -58,11 +58,14 @@ impl Places {
         self.0.is_empty()
     }
 
-    /// Lets go of all, and takes away what nobody else holds.
-    pub fn put_away(&mut self) {
+    /// Takes away what nobody else holds, and gives what this process had open: closing the last descriptor of a folder that is gone
+    /// takes a file system its time, and nobody needs to wait for that.
+    pub fn put_away(&mut self) -> Vec<File> {
+        let mut folders = Vec::new();
         while let Some(place) = self.0.pop() {
-            place.put_away();
+            folders.extend(place.put_away());
         }
+        folders
     }
 }
 
@@ -109,16 +112,19 @@ impl Place {
         Err(io::Error::new(io::ErrorKind::WouldBlock, why))
     }
 
-    fn put_away(self) {
+    /// None where it stays: letting go of it is closing it.
+    fn put_away(self) -> Option<File> {
         let Self { path, folder } = self;
         let busy = lock(&folder, libc::LOCK_EX).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
         if busy || !is_still(&path, &folder) || !is_marked(&folder) {
-            return;
+            return None;
         }
         if fs::remove_dir(&path).is_err_and(|error| error.kind() == io::ErrorKind::DirectoryNotEmpty) {
             // Somebody outside made it theirs. What fails here leaves a mark that says nothing in a folder with content.
             let _ = folder.set_permissions(Permissions::from_mode(MODE & !MARK));
+            return None;
         }
+        Some(folder)
     }
 }
 

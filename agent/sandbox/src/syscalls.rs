@@ -1,14 +1,18 @@
 //! System calls that are refused in every sandbox: ways out, ways around the other protections, and those of the kernel's parts that no
 //! build or test needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpArgLen::Qword, SeccompCmpOp,
-    SeccompCondition, SeccompFilter, SeccompRule, TargetArch, sock_filter,
+    SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
 use crate::profile::NetworkMode;
+
+mod join;
+
+use join::{ALLOW, ERRNO, JUMP_IF_AT_LEAST, LOAD_WORD, NUMBER, RETURN, step};
 
 /// Why the filters could not be made or put in force.
 #[derive(Debug, thiserror::Error)]
@@ -148,11 +152,31 @@ fn with_flag(index: u8, flag: u64) -> Result<SeccompRule, SyscallError> {
     rule(vec![condition])
 }
 
-/// The filters, in the order in which they are put in force.
+/// The filter.
 ///
 /// # Errors
 /// When a rule makes no sense, which a test rules out.
-pub fn filters(wishes: Wishes) -> Result<Vec<BpfProgram>, SyscallError> {
+pub fn filter(wishes: Wishes) -> Result<BpfProgram, SyscallError> {
+    let parts = parts(wishes)?;
+    Ok(join::joined(
+        parts.filters,
+        &parts.numbers,
+        parts.from,
+        parts.arch,
+    ))
+}
+
+/// What the filter is made of.
+struct Parts {
+    /// In the order in which they are asked.
+    filters: Vec<BpfProgram>,
+    /// The calls that they may refuse: these, and all from a number on.
+    numbers: BTreeSet<u32>,
+    from: Option<u32>,
+    arch: TargetArch,
+}
+
+fn parts(wishes: Wishes) -> Result<Parts, SyscallError> {
     let arch = match std::env::consts::ARCH {
         "x86_64" => TargetArch::x86_64,
         "aarch64" => TargetArch::aarch64,
@@ -198,18 +222,25 @@ pub fn filters(wishes: Wishes) -> Result<Vec<BpfProgram>, SyscallError> {
             rules.insert(call, vec![with_flag(index, MSG_FASTOPEN)?]);
         }
     }
-    let refused = compile(rules, libc::EPERM, arch)?;
     // Its flags lie behind a pointer, which no filter can follow. Libraries fall back to `clone`.
-    let missing = compile(
-        BTreeMap::from([(libc::SYS_clone3, Vec::new())]),
-        libc::ENOSYS,
+    let missing: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let numbers: Result<BTreeSet<u32>, _> = rules
+        .keys()
+        .chain(missing.keys())
+        .map(|&number| u32::try_from(number))
+        .collect();
+    let mut filters = vec![
+        compile(missing, libc::ENOSYS, arch)?,
+        compile(rules, libc::EPERM, arch)?,
+    ];
+    let from = (arch == TargetArch::x86_64).then_some(X32);
+    filters.extend(from.map(none_from));
+    Ok(Parts {
+        filters,
+        numbers: numbers.map_err(|_| SyscallError::Architecture)?,
+        from,
         arch,
-    )?;
-    let mut filters = vec![missing, refused];
-    if arch == TargetArch::x86_64 {
-        filters.push(no_x32());
-    }
-    Ok(filters)
+    })
 }
 
 /// Which sockets are refused: all families but a few, and of those what the other protections do not see.
@@ -255,32 +286,25 @@ fn compile(
     Ok(BpfProgram::try_from(filter)?)
 }
 
-/// Refuses the x32 calls, which have the same architecture as the others and numbers from 2³⁰ on: rules by number miss them.
-fn no_x32() -> BpfProgram {
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    const NUMBER: u32 = 0;
-    const X32: u32 = 0x4000_0000;
-    const ERRNO: u32 = 0x0005_0000;
-    const ALLOW: u32 = 0x7fff_0000;
-    let step = |code, jt, jf, k| sock_filter { code, jt, jf, k };
+/// The x32 calls of x86_64 have the same architecture as the others and numbers from 2³⁰ on: rules by number miss them.
+const X32: u32 = 0x4000_0000;
+
+/// Refuses the calls from that number on.
+fn none_from(number: u32) -> BpfProgram {
     vec![
         step(LOAD_WORD, 0, 0, NUMBER),
-        step(JUMP_IF_AT_LEAST, 0, 1, X32),
+        step(JUMP_IF_AT_LEAST, 0, 1, number),
         step(RETURN, 0, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
         step(RETURN, 0, 0, ALLOW),
     ]
 }
 
-/// Puts `filters` in force for this thread, for good.
+/// Puts a filter in force for this thread, for good.
 ///
 /// # Errors
-/// When the kernel refuses one.
-pub fn enforce(filters: &[BpfProgram]) -> Result<(), SyscallError> {
-    for filter in filters {
-        seccompiler::apply_filter(filter)?;
-    }
+/// When the kernel refuses it.
+pub fn enforce(filter: &BpfProgram) -> Result<(), SyscallError> {
+    seccompiler::apply_filter(filter)?;
     Ok(())
 }
 
@@ -288,13 +312,145 @@ pub fn enforce(filters: &[BpfProgram]) -> Result<(), SyscallError> {
 mod tests {
     use super::*;
 
+    /// What the kernel hands a filter: number, architecture, instruction pointer, six arguments.
+    #[derive(Debug, Clone, Copy)]
+    struct Asked {
+        number: u32,
+        arch: u32,
+        arguments: [u64; 6],
+    }
+
+    impl Asked {
+        fn word(&self, at: u32) -> u32 {
+            let argument = |at: u32| self.arguments[at as usize / 8];
+            match at {
+                0 => self.number,
+                4 => self.arch,
+                16.. if at % 8 == 0 => argument(at - 16) as u32,
+                20.. => (argument(at - 20) >> 32) as u32,
+                _ => 0,
+            }
+        }
+    }
+
+    /// Runs a filter: its answer, and after how many steps.
+    fn run(program: &BpfProgram, asked: &Asked) -> (u32, usize) {
+        let (mut at, mut value) = (0, 0_u32);
+        for steps in 1.. {
+            let one = &program[at];
+            at += 1;
+            let jump = |is: bool| usize::from(if is { one.jt } else { one.jf });
+            match one.code {
+                0x20 => value = asked.word(one.k),
+                0x54 => value &= one.k,
+                0x05 => at += one.k as usize,
+                0x15 => at += jump(value == one.k),
+                0x25 => at += jump(value > one.k),
+                0x35 => at += jump(value >= one.k),
+                0x45 => at += jump(value & one.k != 0),
+                0x06 => return (one.k, steps),
+                other => panic!("the kernel knows step {other:#x}, and this test does not"),
+            }
+        }
+        unreachable!("a filter only goes forward")
+    }
+
+    /// How far an answer goes: the kernel takes the strictest, which has the lowest number but for the sign.
+    fn strictest(filters: &[BpfProgram], asked: &Asked) -> u32 {
+        let answers = filters.iter().map(|filter| run(filter, asked).0);
+        answers
+            .min_by_key(|answer| (answer & 0xffff_0000).cast_signed())
+            .unwrap()
+    }
+
+    fn arguments() -> Vec<[u64; 6]> {
+        let telling = [
+            0,
+            1,
+            2,
+            3,
+            10,
+            16,
+            0x80,
+            0x5412,
+            0x5423,
+            262,
+            0x0002_0000,
+            0x1000_0000,
+            0x2000_0000,
+            u64::MAX,
+            1 << 40 | 1,
+        ];
+        let mut all = Vec::new();
+        for first in telling {
+            for second in telling {
+                all.push([first, second, 0, 0, 0, 0]);
+                all.push([first, 1, second, second, second, 0]);
+            }
+        }
+        all
+    }
+
     #[test]
-    fn the_filters_of_every_wish_can_be_made() {
+    fn the_joined_filter_answers_as_its_parts_do() {
         for network in [NetworkMode::Full, NetworkMode::None, NetworkMode::Allowlist] {
             for truncate in [true, false] {
-                let filters = filters(Wishes { network, truncate }).expect("filters");
-                assert!(filters.iter().all(|filter| filter.len() < 4096));
+                let wishes = Wishes { network, truncate };
+                let (parts, whole) = (parts(wishes).unwrap(), filter(wishes).unwrap());
+                assert!(whole.len() < 4096);
+                let mut refused = 0;
+                let mut ask = |asked: Asked| {
+                    let answer = run(&whole, &asked).0;
+                    assert_eq!(answer, strictest(&parts.filters, &asked), "{asked:?}");
+                    refused += usize::from(answer != ALLOW);
+                };
+                let arches = [0xc000_003e, 0xc000_00b7, 0x4000_0003, 0];
+                for number in (0..600).chain(X32 - 2..X32 + 600).chain([u32::MAX]) {
+                    for arch in arches {
+                        ask(Asked {
+                            number,
+                            arch,
+                            arguments: [0; 6],
+                        });
+                    }
+                }
+                for &number in &parts.numbers {
+                    for arguments in arguments() {
+                        for arch in arches {
+                            ask(Asked {
+                                number,
+                                arch,
+                                arguments,
+                            });
+                        }
+                    }
+                }
+                assert!(refused > 1000, "{refused}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_not_refused_is_allowed_after_a_few_steps() {
+        let whole = filter(Wishes {
+            network: NetworkMode::None,
+            truncate: false,
+        })
+        .unwrap();
+        let arch = if cfg!(target_arch = "x86_64") {
+            0xc000_003e
+        } else {
+            0xc000_00b7
+        };
+        for number in [libc::SYS_read, libc::SYS_openat, libc::SYS_futex] {
+            let asked = Asked {
+                number: u32::try_from(number).unwrap(),
+                arch,
+                arguments: [0; 6],
+            };
+            let (answer, steps) = run(&whole, &asked);
+            assert_eq!(answer, ALLOW);
+            assert!(steps < 25, "{steps}");
         }
     }
 }

@@ -30,6 +30,7 @@ pub mod mask;
 mod packs;
 pub mod paths;
 mod quick;
+mod revision;
 pub mod rules;
 pub mod scan;
 mod shell;

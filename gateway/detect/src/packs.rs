@@ -4,9 +4,9 @@ use std::path::Path;
 
 use defenseclaw_yaml::Text;
 use flate2::read::DeflateDecoder;
-use sha2::{Digest, Sha256};
 
 use crate::detector::PackError;
+pub(crate) use crate::revision::revision_of;
 
 /// A pack's file name and text.
 pub(crate) type Pack<'p> = (&'p str, Text<'p>);
@@ -101,21 +101,6 @@ pub(crate) fn read(dir: &Path) -> Result<Vec<(String, String)>, PackError> {
         ));
     }
     Ok(packs)
-}
-
-/// The first 12 hex digits of the SHA-256 over packs.
-pub(crate) fn revision_of(packs: &[(String, String)]) -> String {
-    let mut packs: Vec<&(String, String)> = packs.iter().collect();
-    packs.sort_unstable();
-    let mut digest = Sha256::new();
-    for (file, text) in packs {
-        for part in [file, text] {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-    }
-    let digest = digest.finalize();
-    digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whose a pack is, told without reading it whole: whoever it belongs to reads it with all its places.

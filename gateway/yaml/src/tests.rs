@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{Spanned, from_str};
+use crate::{Spanned, Text, from_str};
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +69,34 @@ fn everything_that_types_ask_for_is_read() {
     assert_eq!(read.line.referenced.line(), 10);
     let (ours, theirs) = both::<Everything<'_>>(WHOLE);
     assert_eq!(ours, theirs);
+}
+
+#[test]
+fn what_was_yaml_is_read_from_json_as_serde_reads_it_and_without_places() {
+    let json = r#"{"truth": true, "small": -7, "share": null, "letter": "\u00e4", "name": "a\nb", "part": "as it is",
+        "list": ["plain", {"number": 4}, {"two": [1, 2]}, {"fields": {"a": null, "b": [1, -2]}}], "pair": [9, "x"],
+        "map": {"a": "yes", "b": 5, "c": ["d"], "f": false}, "line": "here", "unit": null, "wrapped": 3}"#;
+    let read: Everything<'_> = Text::Json(json).read().unwrap();
+    assert_eq!(
+        (read.name.as_str(), read.part, read.letter),
+        ("a\nb", Some("as it is"), 'ä')
+    );
+    assert_eq!((read.list.len(), read.map["b"].clone()), (4, Loose::Number(5)));
+    assert_eq!(
+        (read.line.value.as_str(), read.line.referenced.line()),
+        ("here", 0)
+    );
+    let same: Everything<'_> = Text::Yaml(json).read().unwrap();
+    assert_eq!((same.list, same.map), (read.list, read.map), "YAML holds JSON");
+    for (bad, why) in [
+        (json.replace("\"truth\": true", "\"truth\": 5"), "boolean"),
+        (json.replace("\"small\"", "\"smal\""), "smal"),
+        (json.replace("\"wrapped\": 3}", "\"wrapped\": 3"), "EOF"),
+        (format!("{json} more"), "trailing"),
+    ] {
+        let error = Text::Json(&bad).read::<Everything<'_>>().unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
 }
 
 #[test]

@@ -16,11 +16,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_vm_tests::arch::Arch;
 use defenseclaw_vm_tests::cases::Cases;
-use defenseclaw_vm_tests::guest::{Disk, Guest, boot};
+use defenseclaw_vm_tests::guest::{Disk, Guest, Report, boot, listen};
 use defenseclaw_vm_tests::{disk, root};
 
 /// What the second disk holds beside the repository.
-const TESTS: [(&str, &[u8]); 5] = [
+const TESTS: [(&str, &[u8]); 6] = [
+    ("here.sh", include_bytes!("../../guest/here.sh")),
     ("packages.sh", include_bytes!("../../guest/packages.sh")),
     ("tools.sh", include_bytes!("../../guest/tools.sh")),
     ("cases.sh", include_bytes!("../../guest/cases.sh")),
@@ -44,6 +45,8 @@ struct Arguments {
     cache: PathBuf,
     repository: PathBuf,
     lsm: String,
+    /// In namespaces of this machine's kernel, and not in a guest.
+    here: bool,
     kills: u32,
     back_within: u32,
     ready_within: u32,
@@ -57,6 +60,7 @@ impl Arguments {
             cache: PathBuf::new(),
             repository: PathBuf::new(),
             lsm: String::new(),
+            here: false,
             kills: 10,
             back_within: 60,
             ready_within: 30,
@@ -71,12 +75,19 @@ impl Arguments {
                 "--cache" => parsed.cache = value.into(),
                 "--repository" => parsed.repository = value.into(),
                 "--lsm" => parsed.lsm = value,
+                "--place" => {
+                    parsed.here = match value.as_str() {
+                        "here" => true,
+                        "guest" => false,
+                        _ => bail!("no place {value:?} is known: use guest or here"),
+                    }
+                }
                 "--kills" => parsed.kills = number()?,
                 "--back-within" => parsed.back_within = number()?,
                 "--ready-within" => parsed.ready_within = number()?,
                 _ => bail!(
                     "usage: package-test --release 12|13 --arch amd64|arm64 --cache FOLDER --repository FOLDER --lsm LIST \
-                     [--kills N] [--back-within SECONDS] [--ready-within SECONDS]"
+                     [--place guest|here] [--kills N] [--back-within SECONDS] [--ready-within SECONDS]"
                 ),
             }
         }
@@ -106,32 +117,51 @@ fn run() -> Result<()> {
     let cache = fs::canonicalize(&arguments.cache)?;
     let (release, arch) = (arguments.release, arguments.arch);
     let root = root::ensure(&cache, release, arch, &mut |line| println!("  guest | {line}"))?;
-    let name = format!("packages-{}-{}", release.number, arch.debian());
-    let tests = cache.join(format!("{name}.ext4"));
-    pack(&arguments, &cache.join(format!("{name}.folder")), &tests)?;
-    let raw = cache.join(format!("{name}.raw"));
-    File::create(&raw).and_then(|file| file.set_len(RAW))?;
-    let console = cache.join(format!("{name}.console"));
-    let guest = Guest {
-        kernel: &root.kernel.image,
-        initramfs: &root.initramfs,
-        lsm: &arguments.lsm,
-        memory: root::MEMORY,
-        arch,
-        disks: &[&root.disk, &tests, &raw].map(|file| Disk { file, kept: false }),
-        words: WORDS,
-        boots: BOOTS,
-        // Two cases take the longest, and the others together no longer than one of them.
-        limit: Duration::from_secs(u64::from(arguments.case_limit()) * 3),
-    };
-    let (cases, report) = watch(guest, &console)?;
-    let about = format!(
-        "Debian {} ({}), Linux {}, lsm={}",
-        release.number,
-        arch.debian(),
-        release.kernel,
-        arguments.lsm
+    let place = if arguments.here { "-here" } else { "" };
+    let name = format!("packages-{}-{}{place}", release.number, arch.debian());
+    let (folder, console) = (
+        cache.join(format!("{name}.folder")),
+        cache.join(format!("{name}.console")),
     );
+    fill(&arguments, &folder)?;
+    // Two cases take the longest, and the others together no longer than one of them.
+    let limit = Duration::from_secs(u64::from(arguments.case_limit()) * 3);
+    let (cases, report, kernel) = if arguments.here {
+        if arch != Arch::own() {
+            bail!("this machine's kernel runs programs of its own architecture");
+        }
+        let (script, work) = (folder.join("here.sh"), cache.join(format!("{name}.work")));
+        fs::create_dir_all(&work)?;
+        let mut command = Command::new("/bin/sh");
+        command.arg(script).arg(&root.disk).arg(&folder).arg(&work);
+        let (cases, report) = watch(&console, &mut |hear| listen(&mut command, 1, limit, hear))?;
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        (cases, report, format!("this machine's Linux {}", kernel.trim()))
+    } else {
+        let tests = cache.join(format!("{name}.ext4"));
+        disk::make(&folder, &tests, disk::size(&folder)? * 5 / 4 + SPARE)?;
+        let raw = cache.join(format!("{name}.raw"));
+        File::create(&raw).and_then(|file| file.set_len(RAW))?;
+        let guest = Guest {
+            kernel: &root.kernel.image,
+            initramfs: &root.initramfs,
+            lsm: &arguments.lsm,
+            memory: root::MEMORY,
+            arch,
+            disks: &[&root.disk, &tests, &raw].map(|file| Disk { file, kept: false }),
+            words: WORDS,
+            boots: BOOTS,
+            limit,
+        };
+        let (cases, report) = watch(&console, &mut |hear| boot(guest, hear))?;
+        (
+            cases,
+            report,
+            format!("Linux {}, lsm={}", release.kernel, arguments.lsm),
+        )
+    };
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    let about = format!("Debian {} ({}), {kernel}", release.number, arch.debian());
     let (passed, all) = cases.counts();
     let table = format!("{about}\n\n{cases}\n{passed} of {all} cases passed\n");
     print!("\n{table}");
@@ -148,12 +178,15 @@ fn run() -> Result<()> {
     Ok(())
 }
 
+/// What boots a system, and tells each line that it prints.
+type Boot<'b> = dyn FnMut(&mut dyn FnMut(&str)) -> Result<Report> + 'b;
+
 /// Boots, keeps the console, and shows how each case ends.
-fn watch(guest: Guest<'_>, console: &Path) -> Result<(Cases, Result<defenseclaw_vm_tests::guest::Report>)> {
+fn watch(console: &Path, boot: &mut Boot<'_>) -> Result<(Cases, Result<Report>)> {
     let open = File::create(console).with_context(|| format!("cannot write {}", console.display()))?;
     let mut log = BufWriter::new(open);
     let (mut cases, mut tail, mut unwritten) = (Cases::default(), VecDeque::new(), None);
-    let report = boot(guest, &mut |line| {
+    let report = boot(&mut |line| {
         if let Err(error) = writeln!(log, "{line}").and_then(|()| log.flush()) {
             unwritten = Some(error);
         }
@@ -176,8 +209,8 @@ fn watch(guest: Guest<'_>, console: &Path) -> Result<(Cases, Result<defenseclaw_
     Ok((cases, report))
 }
 
-/// The disk with the repository, the tests and their settings.
-fn pack(arguments: &Arguments, folder: &Path, image: &Path) -> Result<()> {
+/// The folder with the repository, the tests and their settings.
+fn fill(arguments: &Arguments, folder: &Path) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -196,16 +229,15 @@ fn pack(arguments: &Arguments, folder: &Path, image: &Path) -> Result<()> {
         fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))?;
     }
     let settings = format!(
-        "KILLS={}\nBACK_WITHIN={}\nREADY_WITHIN={}\nCASE_LIMIT={}\n",
+        "PLACE={}\nKILLS={}\nBACK_WITHIN={}\nREADY_WITHIN={}\nCASE_LIMIT={}\n",
+        if arguments.here { "here" } else { "guest" },
         arguments.kills,
         arguments.back_within,
         arguments.ready_within,
         arguments.case_limit()
     );
     fs::write(folder.join("settings"), settings)?;
-    open_to_all(folder)?;
-    disk::make(folder, image, disk::size(folder)? * 5 / 4 + SPARE)?;
-    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+    open_to_all(folder)
 }
 
 /// apt reads as a user of its own, whatever the mask here is.

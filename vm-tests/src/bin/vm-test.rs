@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use defenseclaw_vm_tests::arch::Arch;
 use defenseclaw_vm_tests::guest::{Guest, boot};
 use defenseclaw_vm_tests::initramfs::Initramfs;
+use defenseclaw_vm_tests::system::System;
 use defenseclaw_vm_tests::{COMMAND_FILE, kernel};
 
 /// With `bpf` in the list, as an administrator would add it; the plain sensor must work either way.
@@ -31,12 +32,12 @@ const RESULT: &str = r#"{"attack":"#;
 /// What the sandbox's test needs.
 const SANDBOX: [&str; 4] = ["defenseclaw-cli", "lib/defenseclaw-cli", "escape", "e2e_sandbox"];
 
-/// Programs of this machine that it needs, too.
+/// Programs of the system that it needs, too.
 const SYSTEM: [&str; 4] = ["sh", "true", "echo", "cat"];
 
-#[derive(Default)]
 struct Arguments {
     kernel: String,
+    arch: Arch,
     cache: PathBuf,
     agent: PathBuf,
     init: PathBuf,
@@ -52,12 +53,23 @@ struct Arguments {
 
 impl Arguments {
     fn parse() -> Result<Self> {
-        let mut parsed = Self::default();
+        let mut parsed = Self {
+            kernel: String::new(),
+            arch: Arch::own(),
+            cache: PathBuf::new(),
+            agent: PathBuf::new(),
+            init: PathBuf::new(),
+            sandbox: None,
+            lsm: None,
+            report: None,
+            only: None,
+        };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let value = words.next().with_context(|| format!("{word} needs a value"))?;
             match word.as_str() {
                 "--kernel" => parsed.kernel = value,
+                "--arch" => parsed.arch = Arch::named(&value)?,
                 "--cache" => parsed.cache = value.into(),
                 "--agent" => parsed.agent = value.into(),
                 "--init" => parsed.init = value.into(),
@@ -66,7 +78,7 @@ impl Arguments {
                 "--report" => parsed.report = Some(value.into()),
                 "--only" => parsed.only = Some(value),
                 _ => bail!(
-                    "usage: vm-test --kernel VERSION --cache FOLDER --agent PROGRAM --init PROGRAM \
+                    "usage: vm-test --kernel VERSION [--arch amd64|arm64] --cache FOLDER --agent PROGRAM --init PROGRAM \
                      [--sandbox FOLDER [--report FILE] [--only PART]] [--lsm LIST]"
                 ),
             }
@@ -90,8 +102,13 @@ fn run() -> Result<()> {
     fs::create_dir_all(&arguments.cache)?;
     // apt takes a relative folder as one below its own.
     let cache = fs::canonicalize(&arguments.cache)?;
-    let image = kernel::fetch(&cache, &arguments.kernel, Arch::own())?.image;
-    let mut archive = Initramfs::new();
+    let image = kernel::fetch(&cache, &arguments.kernel, arguments.arch)?.image;
+    let system = if arguments.arch == Arch::own() {
+        None
+    } else {
+        Some(System::fetch(&cache, &arguments.kernel, arguments.arch)?)
+    };
+    let mut archive = system.clone().map_or_else(Initramfs::new, Initramfs::of);
     archive.program("/init", &arguments.init)?;
     archive.program("/bin/defenseclaw-agent", &arguments.agent)?;
     let mut commands = String::from("/bin/defenseclaw-agent\nselftest\n");
@@ -101,7 +118,11 @@ fn run() -> Result<()> {
         }
         // Hostile programs and their twins start some of the system's.
         for program in SYSTEM {
-            archive.program(&format!("/bin/{program}"), &Path::new("/bin").join(program))?;
+            let file = match &system {
+                Some(system) => system.program(program)?,
+                None => Path::new("/bin").join(program),
+            };
+            archive.program(&format!("/bin/{program}"), &file)?;
         }
         archive.file("/etc/passwd", b"root:x:0:0::/root:/bin/sh\n");
         // What a sandbox replaces, and what its attacks look for.
@@ -127,7 +148,7 @@ fn run() -> Result<()> {
         initramfs: &packed,
         lsm: arguments.lsm.as_deref().unwrap_or(LSM),
         memory,
-        arch: Arch::own(),
+        arch: arguments.arch,
         disks: &[],
         words: "",
         boots: 1,
@@ -157,8 +178,9 @@ fn run() -> Result<()> {
         file.flush()?;
     }
     println!(
-        "Linux {}: {} (boot to power-off {:.1} s)",
+        "Linux {} on {}: {} (boot to power-off {:.1} s)",
         arguments.kernel,
+        arguments.arch.debian(),
         report.verdict,
         report.took.as_secs_f64()
     );

@@ -25,9 +25,13 @@ pub(crate) struct Options {
     /// With --packages: the guest's Debian.
     #[arg(long, default_value = "13", value_parser = ["12", "13"])]
     release: String,
-    /// With --packages: the guest's architecture.
+    /// With --packages or --sandbox: the guest's architecture.
     #[arg(long, value_enum, default_value_t = Architecture::own())]
-    arch: Architecture,
+    pub(crate) arch: Architecture,
+    /// With --packages: not in a guest but in namespaces, with the kernel of this machine at its full speed; what a restart or a cut
+    /// of the power shows is left out. Root's rights are needed.
+    #[arg(long, requires = "packages", conflicts_with = "lsm")]
+    here: bool,
     /// With --packages: another folder with packages.
     #[arg(long, value_name = "DIR", requires = "packages")]
     debs: Option<PathBuf>,
@@ -72,6 +76,7 @@ pub(super) fn test(host: &Host, options: &Options, lsm: Option<&str>) -> Result<
         .arg("--repository")
         .arg(repository)
         .args(["--lsm", lsm.unwrap_or(LSM)])
+        .args(["--place", if options.here { "here" } else { "guest" }])
         .args(["--kills", &options.kills.to_string()])
         .args(["--back-within", &options.back_within.to_string()])
         .args(["--ready-within", &options.ready_within.to_string()]);

@@ -69,23 +69,37 @@ fn the_skills_can_be_read_and_each_harm_has_its_twin() {
     // else a third has to be.
     let mut seen = 0;
     for folder in [
+        "assorted",
+        "audit",
         "betrayal",
         "blind",
         "bundles",
+        "chronicle",
         "classic",
         "conduct",
+        "endpoints",
+        "fair",
         "handlers",
+        "insiders",
         "interfaces",
+        "market",
+        "plain",
         "plugins",
         "programs",
         "prose",
         "published",
+        "quiet",
         "registry",
         "reports",
         "servers",
         "shelf",
         "strange",
+        "supply",
+        "toolboxes",
+        "triage",
         "varied",
+        "voices",
+        "volumes",
     ] {
         let of_folder = artifacts::read(&collections().join("artifacts").join(folder)).expect("valid skills");
         assert!(!of_folder.is_empty() && of_folder.iter().all(|skill| skill.side == Split::Dev));

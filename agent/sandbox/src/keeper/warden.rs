@@ -56,11 +56,12 @@ pub(super) fn stay(
             let end = warden.wait();
             warden.companion.end();
             drop(serving);
-            places.put_away();
+            let folders = places.put_away();
             // Only now where nothing was left behind: who starts the next sandbox finds everything as it was.
             if let Some(status) = end {
                 warden.tell(status);
             }
+            drop(folders);
             std::process::exit(0)
         }
         Err(error) => {

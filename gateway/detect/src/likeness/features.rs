@@ -8,7 +8,7 @@ use defenseclaw_model::facts::{Facts, HostFact, PathFact};
 use serde::Serialize;
 
 use super::words;
-use crate::linear::{Found, Lexicon, Say};
+use crate::linear::{Found, Lexicon, Part, Say};
 use crate::rules::host_kind;
 
 /// Groups: wording, what is done together, programs and places, single statements, what rules found, meaning together.
@@ -35,7 +35,7 @@ pub(super) fn find(
     cwd: Option<&str>,
     facts: &Facts,
     findings: &[Finding],
-    found: &mut Found,
+    found: &mut Found<'_>,
 ) {
     wording(call, found);
     ruled(findings, found);
@@ -80,25 +80,30 @@ pub(super) fn find(
         put("ht", THINGS, &[short(last)]);
         put("hs", THINGS, &[short(before), short(last)]);
     }
-    for (at, concept) in concepts.iter().enumerate() {
+    let said = statements(cwd, facts);
+    let concepts: Vec<Part<'_>> = concepts.into_iter().map(Part::from).collect();
+    let names: Vec<Part<'_>> = names.into_iter().take(MAX_TOGETHER).map(Part::from).collect();
+    let said: Vec<Part<'_>> = said.iter().map(|one| Part::from(one.as_str())).collect();
+    let mut put =
+        |space: &str, group: u8, parts: &[Part<'_>]| found.combine((space, group), Say::Wording, parts);
+    for (at, &concept) in concepts.iter().enumerate() {
         put("c", PLAIN, &[concept]);
-        for other in concepts.iter().skip(at + 1) {
+        for &other in concepts.iter().skip(at + 1) {
             put("cc", MEANING, &[concept, other]);
         }
-        for name in names.iter().take(MAX_TOGETHER) {
+        for &name in &names {
             put("pc", MEANING, &[name, concept]);
         }
     }
-    let said = statements(cwd, facts);
-    for (at, one) in said.iter().enumerate() {
+    for (at, &one) in said.iter().enumerate() {
         put("s", PLAIN, &[one]);
-        for other in said.iter().skip(at + 1) {
+        for &other in said.iter().skip(at + 1) {
             put("ss", TOGETHER, &[one, other]);
         }
-        for name in names.iter().take(MAX_TOGETHER) {
+        for &name in &names {
             put("ps", TOGETHER, &[name, one]);
         }
-        for concept in &concepts {
+        for &concept in &concepts {
             put("sc", MEANING, &[one, concept]);
         }
     }
@@ -118,7 +123,7 @@ fn meaning(call: &ToolCall) -> BTreeSet<&'static str> {
         .collect()
 }
 
-fn ruled(findings: &[Finding], found: &mut Found) {
+fn ruled(findings: &[Finding], found: &mut Found<'_>) {
     let mut put = |space: &str, parts: &[&str]| found.add((space, RULES), Say::Rules, parts);
     let worst = findings
         .iter()
@@ -137,15 +142,16 @@ fn ruled(findings: &[Finding], found: &mut Found) {
     }
 }
 
-fn wording(call: &ToolCall, found: &mut Found) {
+fn wording(call: &ToolCall, found: &mut Found<'_>) {
     let words = words::of(call);
-    let mut put = |space: &str, parts: &[&str]| found.add((space, WORDING), Say::Wording, parts);
-    for (at, word) in words.iter().enumerate() {
+    let words: Vec<Part<'_>> = words.iter().map(|word| Part::from(word.as_str())).collect();
+    let mut put = |space: &str, parts: &[Part<'_>]| found.combine((space, WORDING), Say::Wording, parts);
+    for (at, &word) in words.iter().enumerate() {
         put("w", &[word]);
-        if let Some(next) = words.get(at + 1) {
+        if let Some(&next) = words.get(at + 1) {
             put("b", &[word, next]);
         }
-        if let Some(third) = words.get(at + 2) {
+        if let Some(&third) = words.get(at + 2) {
             put("t", &[word, third]);
         }
     }

@@ -61,7 +61,7 @@ pub fn embedded() -> &'static Model {
 
 /// The features of a call in which rules found that: number and group of each.
 pub fn sample(call: &ToolCall, cwd: Option<&str>, facts: &Facts, findings: &[Finding]) -> Vec<(u32, u8)> {
-    let mut found = Found::new(false);
+    let mut found = Found::all(false);
     features::find(call, cwd, facts, findings, &mut found);
     found.features.iter().map(|one| (one.id, one.group)).collect()
 }
@@ -82,7 +82,7 @@ pub(crate) fn judge(
     facts: &Facts,
     findings: &mut Vec<Finding>,
 ) {
-    let mut found = Found::new(false);
+    let mut found = Found::known_to(model, false);
     features::find(call, cwd, facts, findings, &mut found);
     let score = model.weigh(&found.features).score;
     if score >= model.medium {
@@ -90,7 +90,7 @@ pub(crate) fn judge(
             return;
         }
         // Names are made again for the few calls that are told of.
-        let mut found = Found::new(true);
+        let mut found = Found::known_to(model, true);
         features::find(call, cwd, facts, findings, &mut found);
         findings.push(finding(model, &found));
     } else if score < model.doubt {
@@ -110,7 +110,7 @@ pub fn asks(finding: &Finding) -> bool {
     }
 }
 
-fn finding(model: &Model, found: &Found) -> Finding {
+fn finding(model: &Model, found: &Found<'_>) -> Finding {
     let names = found.names.as_deref().unwrap_or_default();
     let mut parts: Vec<(i64, &String)> = found
         .features

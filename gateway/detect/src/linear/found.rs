@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::model::{Model, Weights};
+
 /// Most features of one passage: what a bounded text can hold is far below.
 const MAX_FEATURES: usize = 8192;
 
@@ -38,68 +40,176 @@ pub(crate) struct Feature {
     pub(crate) id: u32,
     /// Its group, below [`GROUPS`].
     pub(crate) group: u8,
+    /// Its weight in the model that it is found for.
+    pub(crate) weight: i8,
     pub(crate) say: Say,
 }
 
+/// A part of a feature's name: hashed once, however many features it is in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part<'t> {
+    text: &'t str,
+    hash: u64,
+}
+
+impl<'t> From<&'t str> for Part<'t> {
+    fn from(text: &'t str) -> Self {
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        Self { text, hash }
+    }
+}
+
 /// The features of one passage, each once.
-#[derive(Debug, Default)]
-pub(crate) struct Found {
-    seen: HashSet<u32>,
+#[derive(Debug)]
+pub(crate) struct Found<'m> {
+    kept: Kept<'m>,
     pub(crate) features: Vec<Feature>,
     /// Their names, where somebody wants to read them.
     pub(crate) names: Option<Vec<String>>,
 }
 
-impl Found {
-    /// Nothing yet; with `names` they are kept.
-    pub(crate) fn new(names: bool) -> Self {
+/// Which features are kept, and which are there already.
+#[derive(Debug)]
+enum Kept<'m> {
+    All(HashSet<u32>),
+    /// Those that a model has a weight for: a bit for each of them.
+    Known(&'m Weights, Vec<u64>),
+}
+
+impl<'m> Found<'m> {
+    /// For all features there are; with `names` their names are kept.
+    pub(crate) fn all(names: bool) -> Self {
+        Self::new(Kept::All(HashSet::new()), names)
+    }
+
+    /// For those that a model knows.
+    pub(crate) fn known_to(model: &'m Model, names: bool) -> Self {
+        let seen = vec![0; model.weights.len().div_ceil(64)];
+        Self::new(Kept::Known(&model.weights, seen), names)
+    }
+
+    fn new(kept: Kept<'m>, names: bool) -> Self {
         Self {
+            kept,
+            features: Vec::new(),
             names: names.then(Vec::new),
-            ..Self::default()
         }
     }
 
     /// Adds the feature that is named by `space` and `parts`.
-    pub(crate) fn add(&mut self, (space, group): (&str, u8), say: Say, parts: &[&str]) {
-        let mut hash = hash_of(0xcbf2_9ce4_8422_2325, space);
-        for part in parts {
-            hash = hash_of(hash, part);
-        }
-        let id = fold(hash);
-        if self.features.len() >= MAX_FEATURES || !self.seen.insert(id) {
+    pub(crate) fn add(&mut self, named: (&str, u8), say: Say, parts: &[&str]) {
+        self.put(named, say, parts.iter().map(|&part| Part::from(part)));
+    }
+
+    /// The same of parts that are hashed already.
+    pub(crate) fn combine(&mut self, named: (&str, u8), say: Say, parts: &[Part<'_>]) {
+        self.put(named, say, parts.iter().copied());
+    }
+
+    fn put<'p>(
+        &mut self,
+        (space, group): (&str, u8),
+        say: Say,
+        parts: impl Iterator<Item = Part<'p>> + Clone,
+    ) {
+        let id = number(space, parts.clone().map(|part| part.hash));
+        if self.features.len() >= MAX_FEATURES {
             return;
         }
-        self.features.push(Feature { id, group, say });
+        let weight = match &mut self.kept {
+            Kept::All(seen) => seen.insert(id).then_some(0),
+            Kept::Known(weights, seen) => weights.place(id).and_then(|(at, weight)| {
+                let bits = seen.get_mut(at / 64)?;
+                let bit = 1 << (at % 64);
+                let fresh = *bits & bit == 0;
+                *bits |= bit;
+                fresh.then_some(weight)
+            }),
+        };
+        let Some(weight) = weight else { return };
+        self.features.push(Feature {
+            id,
+            group,
+            weight,
+            say,
+        });
         if let Some(names) = &mut self.names {
+            let parts: Vec<&str> = parts.map(|part| part.text).collect();
             names.push(format!("{space}:{}", parts.join("+")));
         }
     }
 }
 
-/// FNV-1a, with an end mark.
-fn hash_of(hash: u64, text: &str) -> u64 {
-    let bytes = text.bytes().chain([0xff]);
-    bytes.fold(hash, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+/// A feature's number: its space, at most eight bytes of it, and the hashes of its parts in their order.
+fn number(space: &str, parts: impl Iterator<Item = u64>) -> u32 {
+    let space = space.bytes().fold(0, |all, byte| (all << 8) | u64::from(byte));
+    let mixed = parts.fold(mixed(space), |all, part| mixed(all ^ part));
+    let [a, b, c, d, e, f, g, h] = mixed.to_le_bytes();
+    u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
 }
 
-fn fold(hash: u64) -> u32 {
-    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
-    u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
+/// Every bit of the answer depends on every bit of the number (the finalizer of MurmurHash3).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ (number >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = (number ^ (number >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ (number >> 33)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ids(found: &Found<'_>) -> Vec<u32> {
+        found.features.iter().map(|feature| feature.id).collect()
+    }
+
     #[test]
     fn a_feature_is_there_once_and_parts_are_not_run_together() {
-        let mut found = Found::default();
+        let mut found = Found::all(false);
         found.add(("w", 0), Say::Wording, &["ab"]);
         found.add(("w", 0), Say::Wording, &["ab"]);
+        found.combine(("w", 0), Say::Wording, &[Part::from("ab")]);
+        assert_eq!(found.features.len(), 1);
         found.add(("w", 0), Say::Wording, &["a", "b"]);
-        assert_eq!(found.features.len(), 2);
-        assert_ne!(found.features[0].id, found.features[1].id);
+        found.add(("w", 0), Say::Wording, &["b", "a"]);
+        found.add(("v", 0), Say::Wording, &["ab"]);
+        assert_eq!(found.features.len(), 4);
+    }
+
+    #[test]
+    fn for_a_model_only_what_it_knows_is_kept_with_its_weight() {
+        let mut found = Found::all(true);
+        for word in ["a", "b", "c"] {
+            found.add(("w", 0), Say::Wording, &[word]);
+        }
+        let known = [(ids(&found)[0], 3), (ids(&found)[2], -5)];
+        let model = Model {
+            weights: Weights::of(known.to_vec()).unwrap(),
+            ..Model::default()
+        };
+        let mut some = Found::known_to(&model, true);
+        for word in ["c", "b", "a", "c"] {
+            some.add(("w", 0), Say::Wording, &[word]);
+        }
+        let weights: Vec<i8> = some.features.iter().map(|feature| feature.weight).collect();
+        assert_eq!(
+            (weights, some.names.unwrap()),
+            (vec![-5, 3], vec!["w:c".to_owned(), "w:a".to_owned()])
+        );
+    }
+
+    #[test]
+    fn numbers_are_spread_evenly() {
+        let mut counts = [0_u32; 16];
+        for at in 0..16_000_u32 {
+            let part = Part::from(at.to_string().as_str()).hash;
+            counts[(number("cc", [part, 7].into_iter()) >> 28) as usize] += 1;
+        }
+        assert!(
+            counts.iter().all(|count| (800..1200).contains(count)),
+            "{counts:?}"
+        );
     }
 }

@@ -12,9 +12,9 @@ mod model;
 
 pub(crate) use concepts::Lexicon;
 pub use found::GROUPS;
-pub(crate) use found::{Found, Say};
+pub(crate) use found::{Found, Part, Say};
 pub(crate) use model::ONE;
-pub use model::{Model, WeightsError};
+pub use model::{Model, Weights, WeightsError};
 
 /// The words and calls that features are made of: weights are of use with these alone.
 pub fn concepts() -> &'static str {

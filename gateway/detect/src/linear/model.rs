@@ -11,8 +11,8 @@ const ENTRY: usize = 5;
 /// One, as sums have it.
 pub(crate) const ONE: i64 = 1 << 16;
 
-/// How far from its even place a weight is first looked for: three standard deviations among 40,000.
-const NEAR: usize = 300;
+/// Weights are looked up by the upper bits of their number.
+const BUCKETS: usize = 1 << 16;
 
 /// From how many features of a group on further ones do not make each count less.
 const MAX_COUNT: usize = 1024;
@@ -39,8 +39,63 @@ pub struct Model {
     pub steps: [i64; GROUPS],
     /// Most that speaks for a passage.
     pub clip: i64,
-    /// The features' numbers, sorted, and their weights.
-    pub weights: Vec<(u32, i8)>,
+    /// What each feature weighs.
+    pub weights: Weights,
+}
+
+/// Features' numbers, sorted, with their weights. Numbers are hashes, spread evenly: with fewer than there are buckets, one or two
+/// looks into memory find one, or that it is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Weights {
+    ids: Vec<u32>,
+    weights: Vec<i8>,
+    /// Where the numbers of each bucket begin, and behind the last one their end.
+    starts: Vec<u16>,
+}
+
+impl Weights {
+    /// Weights by their features' numbers, which rise.
+    pub fn of(entries: Vec<(u32, i8)>) -> Result<Self, WeightsError> {
+        if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+            return Err(WeightsError("its weights are not sorted"));
+        }
+        if entries.len() > usize::from(u16::MAX) {
+            return Err(WeightsError("it has more than 65,535 weights"));
+        }
+        let (ids, weights): (Vec<u32>, Vec<i8>) = entries.into_iter().unzip();
+        let mut starts = Vec::with_capacity(BUCKETS + 1);
+        let mut at = 0_u16;
+        for bucket in 0..=BUCKETS {
+            while ids.get(usize::from(at)).is_some_and(|&id| bucket_of(id) < bucket) {
+                at += 1;
+            }
+            starts.push(at);
+        }
+        Ok(Self { ids, weights, starts })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Where a feature's weight stands, and the weight.
+    pub(crate) fn place(&self, id: u32) -> Option<(usize, i8)> {
+        let bucket = bucket_of(id);
+        let from = usize::from(*self.starts.get(bucket)?);
+        let to = usize::from(*self.starts.get(bucket + 1)?);
+        let at = from + self.ids.get(from..to)?.iter().position(|&one| one == id)?;
+        self.weights.get(at).map(|&weight| (at, weight))
+    }
+}
+
+fn bucket_of(id: u32) -> usize {
+    usize::try_from(id >> 16).unwrap_or(BUCKETS)
 }
 
 /// What a passage comes to.
@@ -83,17 +138,14 @@ impl Model {
                 _ => return Err(WeightsError("a line is unknown")),
             }
         }
+        let mut entries = Vec::with_capacity(rest.len() / ENTRY);
         for entry in rest.chunks(ENTRY) {
             let &[a, b, c, d, weight] = entry else {
                 return Err(WeightsError("it is cut"));
             };
-            model
-                .weights
-                .push((u32::from_le_bytes([a, b, c, d]), weight.cast_signed()));
+            entries.push((u32::from_le_bytes([a, b, c, d]), weight.cast_signed()));
         }
-        if !model.weights.is_sorted_by(|a, b| a.0 < b.0) {
-            return Err(WeightsError("its weights are not sorted"));
-        }
+        model.weights = Weights::of(entries)?;
         Ok(model)
     }
 
@@ -105,52 +157,37 @@ impl Model {
             self.trained, self.medium, self.high, self.doubt, self.bias, self.clip
         )
         .into_bytes();
-        for (id, weight) in &self.weights {
+        for (id, weight) in self.weights.ids.iter().zip(&self.weights.weights) {
             bytes.extend(id.to_le_bytes());
             bytes.extend(weight.to_le_bytes());
         }
         bytes
     }
 
-    /// A feature's weight. Numbers are hashes, spread evenly: most lie near where they would if they were spread quite evenly, and
-    /// a search there touches few lines of memory.
-    fn weight(&self, id: u32) -> Option<i8> {
-        let count = self.weights.len();
-        let about = usize::try_from((u64::from(id) * count as u64) >> 32).unwrap_or(0);
-        let (from, to) = (about.saturating_sub(NEAR), (about + NEAR).min(count));
-        let near = self.weights.get(from..to).unwrap_or_default();
-        let bounded = near.first().is_some_and(|first| from == 0 || first.0 <= id)
-            && near.last().is_some_and(|last| to == count || id <= last.0);
-        let among = if bounded { near } else { &self.weights };
-        let at = among.binary_search_by_key(&id, |&(id, _)| id).ok()?;
-        among.get(at).map(|&(_, weight)| weight)
-    }
-
     /// How much a feature speaks against what has it, before features of its group share.
     pub(crate) fn part(&self, feature: &Feature) -> i64 {
         let step = self.steps.get(usize::from(feature.group)).copied().unwrap_or(0);
-        self.weight(feature.id)
-            .map_or(0, |weight| i64::from(weight) * step)
+        i64::from(feature.weight) * step
     }
 
     /// What the features of one passage come to: number and group of each.
     pub fn score(&self, features: &[(u32, u8)]) -> i64 {
-        let say = Say::Wording;
-        let features: Vec<Feature> = features
-            .iter()
-            .map(|&(id, group)| Feature { id, group, say })
-            .collect();
-        self.weigh(&features).score
+        let known = features.iter().filter_map(|&(id, group)| {
+            let (_, weight) = self.weights.place(id)?;
+            Some(Feature {
+                id,
+                group,
+                weight,
+                say: Say::Wording,
+            })
+        });
+        self.weigh(&known.collect::<Vec<Feature>>()).score
     }
 
-    /// Weighs the features of one passage.
+    /// Weighs the features of one passage that were found for this model.
     pub(crate) fn weigh(&self, features: &[Feature]) -> Weighed {
-        let known: Vec<(&Feature, i64)> = features
-            .iter()
-            .filter_map(|feature| self.weight(feature.id).map(|weight| (feature, i64::from(weight))))
-            .collect();
         let mut counts = [0_usize; GROUPS];
-        for (feature, _) in &known {
+        for feature in features {
             if let Some(count) = counts.get_mut(usize::from(feature.group)) {
                 *count += 1;
             }
@@ -160,8 +197,9 @@ impl Model {
             *scale = step * inverse_root(count) / ONE;
         }
         let (mut against, mut plus, mut minus) = (Vec::new(), 0, 0);
-        for (feature, weight) in known {
-            let part = weight * scales.get(usize::from(feature.group)).copied().unwrap_or(0);
+        for feature in features {
+            let part =
+                i64::from(feature.weight) * scales.get(usize::from(feature.group)).copied().unwrap_or(0);
             if part > 0 {
                 plus += part;
                 against.push((feature.say, part));
@@ -213,16 +251,27 @@ mod tests {
     #[test]
     fn every_weight_is_found_however_the_numbers_are_spread() {
         for spread in [1_u32, 7, 100_000, 4_000_000] {
-            let weights: Vec<(u32, i8)> = (0..1000).map(|at| (at * spread + 5, 1)).collect();
-            let model = Model {
-                weights,
-                ..Model::default()
-            };
+            let entries: Vec<(u32, i8)> = (0..1000).map(|at| (at * spread + 5, 1)).collect();
+            let weights = Weights::of(entries).unwrap();
             for at in 0..1000 {
-                assert_eq!(model.weight(at * spread + 5), Some(1), "{spread} {at}");
+                let place = weights.place(at * spread + 5);
+                assert_eq!(place, Some((at as usize, 1)), "{spread} {at}");
             }
-            assert_eq!((model.weight(4), model.weight(u32::MAX)), (None, None));
+            assert_eq!((weights.place(4), weights.place(u32::MAX)), (None, None));
         }
+        let last = Weights::of(vec![(0, 1), (u32::MAX, 2)]).unwrap();
+        assert_eq!(
+            (last.place(0), last.place(u32::MAX)),
+            (Some((0, 1)), Some((1, 2)))
+        );
+    }
+
+    #[test]
+    fn weights_that_cannot_be_looked_up_are_refused() {
+        assert!(Weights::of(vec![(2, 1), (1, 1)]).is_err());
+        assert!(Weights::of(vec![(1, 1), (1, 1)]).is_err());
+        assert!(Weights::of((0..65_536).map(|id| (id, 1)).collect()).is_err());
+        assert_eq!(Weights::default().place(1), None);
     }
 
     #[test]
@@ -230,24 +279,19 @@ mod tests {
         assert_eq!(inverse_root(1), ONE);
         assert_eq!(inverse_root(4), ONE / 2);
         assert_eq!(inverse_root(100), 6553);
-        let feature = |id: u32| Feature {
-            id,
-            group: 0,
-            say: Say::Wording,
-        };
         let model = Model {
             steps: [ONE; GROUPS],
             clip: 2 * ONE,
-            weights: vec![(1, 3), (2, -100), (3, 3)],
+            weights: Weights::of(vec![(1, 3), (2, -100), (3, 3)]).unwrap(),
             ..Model::default()
         };
-        assert_eq!(model.weigh(&[feature(1)]).score, 3 * ONE);
+        assert_eq!(model.score(&[(1, 0)]), 3 * ONE);
         assert_eq!(
-            model.weigh(&[feature(1), feature(9)]).score,
+            model.score(&[(1, 0), (9, 0)]),
             3 * ONE,
             "what is unknown counts nothing"
         );
-        let two = model.weigh(&[feature(1), feature(2)]).score;
+        let two = model.score(&[(1, 0), (2, 0)]);
         assert!(two > -2 * ONE - 1, "what speaks for it is bounded");
     }
 }

@@ -8,6 +8,7 @@ use defenseclaw_model::decision::Severity;
 
 use super::examples::{Example, Lesson, worst};
 use super::fit::{ARTIFACTS, fit};
+use super::side_by_side::side_by_side;
 
 /// Which part of the harmless artifacts of other collections scores above a threshold.
 const HIGH: f64 = 0.035;
@@ -56,19 +57,23 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
         .iter()
         .map(|example| example.lesson.set.as_str())
         .collect();
-    let mut models: Vec<(&str, Model)> = std::thread::scope(|scope| {
-        let of = |set: &'_ str| {
-            let set = set.to_owned();
-            let others = examples.iter().map(|one| &one.lesson);
-            let others: Vec<&Lesson> = others.filter(|one| one.set != set).collect();
-            scope.spawn(move || fit(&others, &ARTIFACTS))
-        };
-        let running: Vec<_> = sets.iter().map(|&set| (set, of(set))).collect();
-        let joined = running
-            .into_iter()
-            .map(|(set, one)| (set, one.join().unwrap_or_default()));
-        joined.collect()
+    let sets: Vec<Option<&str>> = std::iter::once(None).chain(sets.into_iter().map(Some)).collect();
+    let models = side_by_side(&sets, |left_out| {
+        let lessons = examples.iter().map(|one| &one.lesson);
+        let lessons: Vec<&Lesson> = lessons
+            .filter(|one| Some(one.set.as_str()) != *left_out)
+            .collect();
+        fit(&lessons, &ARTIFACTS)
     });
+    let mut whole = Model::default();
+    let mut left_out: Vec<(&str, Model)> = Vec::new();
+    for (set, model) in sets.into_iter().zip(models) {
+        match set {
+            Some(set) => left_out.push((set, model)),
+            None => whole = model,
+        }
+    }
+    let mut models = left_out;
     let scores: Vec<i64> = examples
         .iter()
         .map(|example| {
@@ -99,10 +104,6 @@ pub fn cross(examples: &[Example]) -> (Vec<Outcome>, Model) {
         }
     });
     let outcomes = outcomes.collect();
-    let mut whole = fit(
-        &examples.iter().map(|one| &one.lesson).collect::<Vec<_>>(),
-        &ARTIFACTS,
-    );
     set_thresholds(&mut whole, harmless("none"));
     (outcomes, whole)
 }

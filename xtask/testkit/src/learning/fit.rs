@@ -5,8 +5,9 @@
 //! weighed against the attack's directly, too.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
-use defenseclaw_detect::linear::{GROUPS, Model};
+use defenseclaw_detect::linear::{GROUPS, Model, Weights};
 
 use super::examples::{Lesson, Passage};
 
@@ -97,7 +98,9 @@ struct Seen {
 
 struct Fit {
     /// Which number of a feature is which weight.
-    known: HashMap<u32, usize>,
+    known: HashMap<u32, usize, BuildHasherDefault<AsItIs>>,
+    /// Room for a step: the slope of each weight that it is about, and whether it is.
+    sums: Vec<(f64, bool)>,
     /// Weights; the last one is what every passage begins with.
     weights: Vec<f64>,
     /// Sums of squared slopes, by which steps become shorter.
@@ -111,6 +114,7 @@ pub fn fit(examples: &[&Lesson], form: &Form) -> Model {
     let ids = features(examples, form);
     let count = ids.len();
     let mut fit = Fit {
+        sums: vec![(0.0, false); count + 1],
         known: ids.iter().enumerate().map(|(at, &id)| (id, at)).collect(),
         weights: vec![0.0; count + 1],
         slopes: vec![0.01; count + 1],
@@ -254,20 +258,46 @@ impl Fit {
     }
 
     fn step(&mut self, slopes: Vec<(Seen, f64)>) {
-        let mut sums: BTreeMap<usize, f64> = BTreeMap::new();
+        let mut touched = Vec::new();
         for (seen, slope) in slopes.iter().filter(|(_, slope)| slope.abs() >= 1e-4) {
-            for (at, value) in &seen.values {
-                *sums.entry(*at).or_default() += slope * value;
+            for &(at, value) in &seen.values {
+                let (sum, is) = &mut self.sums[at];
+                *sum += slope * value;
+                if !std::mem::replace(is, true) {
+                    touched.push(at);
+                }
             }
         }
         let last = self.weights.len() - 1;
-        for (at, mut slope) in sums {
+        for at in touched {
+            let (mut slope, _) = std::mem::take(&mut self.sums[at]);
             if at != last {
                 slope += self.decay * self.weights[at];
             }
             self.slopes[at] += slope * slope;
             self.weights[at] -= STEP * slope / self.slopes[at].sqrt();
         }
+    }
+}
+
+/// Features' numbers are hashes already.
+#[derive(Debug, Default, Clone, Copy)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        // A table takes its tags from the upper bits.
+        self.0 | self.0 << 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = number.into();
     }
 }
 
@@ -307,11 +337,17 @@ fn whole(ids: &[u32], weights: &[f64], groups: &HashMap<u32, u8>, most: usize) -
     kept.sort_by(|a, b| b.2.total_cmp(&a.2).then(a.0.cmp(&b.0)));
     kept.truncate(most);
     kept.sort_by_key(|&(id, ..)| id);
+    let entries = kept.into_iter().map(|(id, weight, _)| (id, weight)).collect();
+    #[expect(
+        clippy::expect_used,
+        reason = "each number is there once, and `most` is below the bound"
+    )]
+    let entries = Weights::of(entries).expect("sorted and few");
     Model {
         bias: fixed(weights.last().copied().unwrap_or(0.0)),
         clip: fixed(CLIP),
         steps: std::array::from_fn(|at| fixed(steps[at] * COUNTS[at])),
-        weights: kept.into_iter().map(|(id, weight, _)| (id, weight)).collect(),
+        weights: entries,
         ..Model::default()
     }
 }

@@ -6,12 +6,14 @@
 //! | [`examples`] | labelled artifacts as passages with features |
 //! | [`fit`] | weights |
 //! | [`cross`] | leaves each collection out once |
+//! | `side_by_side` | work on all processors |
 //! | [`calls`] | the same for tool calls (`policies/learned/calls.bin`) |
 
 pub mod calls;
 pub mod cross;
 pub mod examples;
 pub mod fit;
+mod side_by_side;
 
 use std::path::Path;
 
@@ -22,7 +24,7 @@ use crate::evaluation::artifacts::{self, Skill};
 use crate::evaluation::collection::Split;
 
 /// The collections that nothing is learned from: they say what to expect of artifacts that nobody here has seen.
-pub const EXAMINATIONS: [&str; 2] = ["fair", "lab"];
+pub const EXAMINATIONS: [&str; 3] = ["lab", "panel", "trial"];
 
 /// The artifacts to learn from: all but the examinations and what is held out.
 pub fn material(folder: &Path) -> Result<Vec<Skill>> {

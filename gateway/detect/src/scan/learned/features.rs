@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::about::{About, file_role, words};
 use super::passages::Passage;
-use crate::linear::Lexicon;
-use crate::linear::{Found, Say};
+use crate::linear::{Found, Lexicon, Part, Say};
 use crate::text::fold::fold;
 
 /// Groups: wording, meanings together, conduct together, single statements, rules.
@@ -64,11 +63,11 @@ pub(super) struct Ruled<'r> {
 }
 
 /// A passage that is looked at.
-pub(super) struct Look<'p> {
+pub(super) struct Look<'p, 'm> {
     pub(super) about: &'p About,
     pub(super) passage: &'p Passage,
     pub(super) file: &'static str,
-    pub(super) found: &'p mut Found,
+    pub(super) found: &'p mut Found<'m>,
     /// The text in lower case, and folded.
     pub(super) lower: String,
     pub(super) folded: String,
@@ -89,7 +88,7 @@ pub(super) fn find(
     about: &About,
     passage: &Passage,
     ruled: &[Ruled<'_>],
-    found: &mut Found,
+    found: &mut Found<'_>,
 ) {
     let mut look = Look {
         about,
@@ -119,7 +118,7 @@ pub(super) fn find(
     look.rules(ruled);
 }
 
-impl Look<'_> {
+impl Look<'_, '_> {
     fn setting(&mut self, kind: &str) {
         let mut put = |name: &str, value: &str| self.found.add(("m", PLAIN), Say::Setting, &[name, value]);
         put("role", self.passage.role.name());
@@ -169,15 +168,17 @@ impl Look<'_> {
         }
         stems.truncate(MAX_WORDS);
         let side = if self.passage.role.is_code() { "c" } else { "p" };
-        let mut put = |space: &str, parts: &[&str]| self.found.add((space, WORDING), Say::Wording, parts);
-        for (at, word) in stems.iter().enumerate() {
+        let (side, stems) = (Part::from(side), parts(&stems));
+        let mut put =
+            |space: &str, parts: &[Part<'_>]| self.found.combine((space, WORDING), Say::Wording, parts);
+        for (at, &word) in stems.iter().enumerate() {
             put("w", &[word]);
             put("wr", &[side, word]);
             let (next, third) = (stems.get(at + 1), stems.get(at + 2));
-            if let Some(next) = next {
+            if let Some(&next) = next {
                 put("b", &[word, next]);
             }
-            if let Some(third) = third {
+            if let Some(&third) = third {
                 put("s", &[word, third]);
             }
         }
@@ -219,13 +220,13 @@ impl Look<'_> {
                     self.said.insert(format!("{}^", concept.name), number);
                 }
             }
-            let here: Vec<(&String, &u16)> = here.iter().take(MAX_COMBINED).collect();
-            for (at, (one, number)) in here.iter().enumerate() {
-                for (other, _) in here.iter().skip(at + 1) {
+            let combined = parts(here.keys().take(MAX_COMBINED));
+            for (at, ((one, &number), &part)) in here.iter().zip(&combined).enumerate() {
+                for &other in combined.iter().skip(at + 1) {
                     self.found
-                        .add(("c2", MEANING), Say::Concept(**number), &[one, other]);
+                        .combine(("c2", MEANING), Say::Concept(number), &[part, other]);
                 }
-                self.said.insert((*one).clone(), **number);
+                self.said.insert(one.clone(), number);
             }
         }
         self.folded = folded;
@@ -243,10 +244,11 @@ impl Look<'_> {
             .take(MAX_COMBINED)
             .map(|(name, &number)| (name.clone(), number))
             .collect();
-        for (at, (one, number)) in self.wide.iter().enumerate() {
-            for (other, _) in self.wide.iter().skip(at + 1) {
+        let wide = parts(self.wide.iter().map(|(name, _)| name));
+        for (at, (&one, (_, number))) in wide.iter().zip(&self.wide).enumerate() {
+            for &other in wide.iter().skip(at + 1) {
                 self.found
-                    .add(("cp", MEANING), Say::Concept(*number), &[one, other]);
+                    .combine(("cp", MEANING), Say::Concept(*number), &[one, other]);
             }
         }
     }
@@ -279,25 +281,24 @@ impl Look<'_> {
             .filter(|(_, is)| *is)
             .map(|&(name, _)| name)
             .collect();
-        let acts: Vec<(u16, &String)> = self
-            .acts
-            .iter()
-            .map(|(&number, name)| (u16::try_from(number).unwrap_or(u16::MAX), name))
-            .collect();
-        let role = self.passage.role.name();
-        for (at, &(number, one)) in acts.iter().enumerate() {
-            let say = Say::Concept(number);
-            self.found.add(("x", PLAIN), say, &[one]);
-            self.found.add(("xr", CONDUCT), say, &[role, one]);
-            self.found.add(("xf", CONDUCT), say, &[self.file, one]);
-            for (behind, (_, other)) in acts.iter().enumerate().skip(at + 1) {
-                self.found.add(("x2", CONDUCT), say, &[one, other]);
-                for (_, third) in acts.iter().skip(behind + 1) {
-                    self.found.add(("x3", CONDUCT), say, &[one, other, third]);
+        let wide = parts(self.wide.iter().map(|(name, _)| name));
+        let acts = parts(self.acts.values());
+        let (role, file) = (Part::from(self.passage.role.name()), Part::from(self.file));
+        for (at, (&one, &number)) in acts.iter().zip(self.acts.keys()).enumerate() {
+            let say = Say::Concept(u16::try_from(number).unwrap_or(u16::MAX));
+            let mut put =
+                |space: &str, group: u8, parts: &[Part<'_>]| self.found.combine((space, group), say, parts);
+            put("x", PLAIN, &[one]);
+            put("xr", CONDUCT, &[role, one]);
+            put("xf", CONDUCT, &[file, one]);
+            for (behind, &other) in acts.iter().enumerate().skip(at + 1) {
+                put("x2", CONDUCT, &[one, other]);
+                for &third in acts.iter().skip(behind + 1) {
+                    put("x3", CONDUCT, &[one, other, third]);
                 }
             }
-            for (said, _) in &self.wide {
-                self.found.add(("xc", MEANING), say, &[one, said]);
+            for &said in &wide {
+                put("xc", MEANING, &[one, said]);
             }
             const ELSEWHERE: [&str; 7] = [
                 "x-post", "x-env", "x-exec", "x-read", "x-home", "x-decode", "x-get",
@@ -306,7 +307,7 @@ impl Look<'_> {
             for other in elsewhere.filter(|other| !self.acts.contains_key(other)) {
                 let other = lexicon.concept(*other).map_or("", |one| one.name.as_str());
                 if ELSEWHERE.contains(&other) {
-                    self.found.add(("xo", CONDUCT), say, &[one, other]);
+                    put("xo", CONDUCT, &[one, other.into()]);
                 }
             }
         }
@@ -451,6 +452,11 @@ impl Look<'_> {
         }
         self.found.add(("rs", RULES), Say::Rules, &[&worst.to_string()]);
     }
+}
+
+/// Parts of names.
+pub(super) fn parts<'n>(names: impl IntoIterator<Item = &'n String>) -> Vec<Part<'n>> {
+    names.into_iter().map(|name| Part::from(name.as_str())).collect()
 }
 
 /// Sentences of a folded text, and items of lists.

@@ -73,7 +73,8 @@ pub fn embedded() -> &'static Model {
 pub fn samples(kind: ScanKind, artifact: &Artifact, findings: &[ScanFinding], names: bool) -> Vec<Sample> {
     let texts = texts(artifact);
     let mut samples = Vec::new();
-    each(kind, &texts, findings, names, |passage, found| {
+    let found = || Found::all(names);
+    each(kind, &texts, findings, found, |passage, found| {
         let file = texts.get(passage.file).map_or("", |(path, _)| *path);
         samples.push(Sample {
             file: file.to_owned(),
@@ -96,12 +97,12 @@ fn texts(artifact: &Artifact) -> Vec<(&str, std::borrow::Cow<'_, str>)> {
         .collect()
 }
 
-fn each(
+fn each<'m>(
     kind: ScanKind,
     texts: &[(&str, std::borrow::Cow<'_, str>)],
     findings: &[ScanFinding],
-    names: bool,
-    mut take: impl FnMut(&passages::Passage, Found),
+    nothing: impl Fn() -> Found<'m>,
+    mut take: impl FnMut(&passages::Passage, Found<'m>),
 ) {
     let files: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (*path, text.as_ref())).collect();
     let passages = passages::cut(&files);
@@ -124,7 +125,7 @@ fn each(
     }
     for passage in &passages {
         let path = files.get(passage.file).map_or("", |(path, _)| *path);
-        let mut found = Found::new(names);
+        let mut found = nothing();
         let ruled = ruled.get(path).map(Vec::as_slice).unwrap_or_default();
         features::find((kind.as_str(), path), &about, passage, ruled, &mut found);
         take(passage, found);

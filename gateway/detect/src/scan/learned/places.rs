@@ -1,11 +1,11 @@
 //! The features of a passage that are places: hosts, paths, and the names of secrets.
 
-use super::features::{CONDUCT, Look, MAX_COMBINED, MAX_WORDS, MEANING, PLAIN};
+use super::features::{CONDUCT, Look, MAX_COMBINED, MAX_WORDS, MEANING, PLAIN, parts};
 use super::hosts::{self, Host};
-use crate::linear::Say;
+use crate::linear::{Part, Say};
 use crate::paths::PathRules;
 
-impl Look<'_> {
+impl Look<'_, '_> {
     /// Hosts, with what is done there.
     pub(super) fn addresses(&mut self) {
         let lower = std::mem::take(&mut self.lower);
@@ -25,24 +25,28 @@ impl Look<'_> {
             self.hosts.insert(("none".to_owned(), ""));
         }
         self.lower = lower;
-        let role = self.passage.role.name();
+        let role = Part::from(self.passage.role.name());
+        let effects: Vec<Part<'_>> = self.effects.iter().map(|&effect| effect.into()).collect();
+        let (acts, wide) = (
+            parts(self.acts.values()),
+            parts(self.wide.iter().map(|(name, _)| name)),
+        );
         for (host, class) in self.hosts.iter().take(MAX_COMBINED) {
             let say = if class.is_empty() {
                 Say::Setting
             } else {
                 Say::Host(class)
             };
-            self.found.add(("h", PLAIN), say, &[host]);
-            self.found.add(("hr", CONDUCT), say, &[role, host]);
-            for effect in &self.effects {
-                self.found.add(("he", CONDUCT), say, &[host, effect]);
-            }
-            for act in self.acts.values() {
-                self.found.add(("hx", CONDUCT), say, &[host, act]);
-            }
-            for (said, _) in &self.wide {
-                self.found.add(("hc", MEANING), say, &[host, said]);
-            }
+            let host = Part::from(host.as_str());
+            let mut put =
+                |space: &str, group: u8, parts: &[Part<'_>]| self.found.combine((space, group), say, parts);
+            put("h", PLAIN, &[host]);
+            put("hr", CONDUCT, &[role, host]);
+            effects
+                .iter()
+                .for_each(|&effect| put("he", CONDUCT, &[host, effect]));
+            acts.iter().for_each(|&act| put("hx", CONDUCT, &[host, act]));
+            wide.iter().for_each(|&said| put("hc", MEANING, &[host, said]));
         }
     }
 

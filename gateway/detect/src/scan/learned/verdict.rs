@@ -4,9 +4,7 @@ use defenseclaw_model::decision::Severity;
 use defenseclaw_model::scan::{ScanFinding, ScanKind};
 
 use super::{Artifact, each, texts};
-use crate::linear::Lexicon;
-use crate::linear::Say;
-use crate::linear::{Model, ONE};
+use crate::linear::{Found, Lexicon, Model, ONE, Say};
 use crate::mask::mask_text;
 
 /// The rule.
@@ -64,7 +62,8 @@ pub fn judge(
 ) -> Vec<ScanFinding> {
     let texts = texts(artifact);
     let mut judged: Vec<Judged> = Vec::new();
-    each(kind, &texts, &findings, false, |passage, found| {
+    let nothing = || Found::known_to(model, false);
+    each(kind, &texts, &findings, nothing, |passage, found| {
         let weighed = model.weigh(&found.features);
         let loud = weighed.score >= model.medium;
         judged.push(Judged {

@@ -124,7 +124,7 @@ fn contenders(programs: &Path, home: &Path, project: &Path) -> Vec<Contender> {
         (
             "codex sandbox",
             "DEFENSECLAW_CODEX",
-            words(&["sandbox", "linux", "--full-auto"]),
+            words(&["sandbox", "-c", r#"sandbox_mode="workspace-write""#, "--"]),
         ),
         ("srt", "DEFENSECLAW_SRT", Vec::new()),
     ] {
