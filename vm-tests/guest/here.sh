@@ -10,20 +10,37 @@ disk=$1
 tests=$2
 work=$3
 
+# A group of its own, so that nothing of it is left in the caller's, and nothing of it runs on.
+group=/sys/fs/cgroup/defenseclaw-here-$$
+[ -e /sys/fs/cgroup/cgroup.procs ] || group=/sys/fs/cgroup/unified/defenseclaw-here-$$
+
+end() {
+    trap - EXIT HUP INT TERM
+    echo 1 >"$group/cgroup.kill" 2>/dev/null || true
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        find "$group" -depth -type d -exec rmdir {} + 2>/dev/null || true
+        [ -d "$group" ] || break
+        sleep 0.5
+    done
+    rm -f "$work/root.ext4"
+}
+
 if [ "${4:-}" != inside ]; then
     rm -f "$work/root.ext4" "$work/out"
     mkdir -p "$work/root"
     cp --sparse=always "$disk" "$work/root.ext4"
     : >"$work/out"
-    unshare --mount --pid --fork --uts --ipc --net --cgroup --kill-child \
-        /bin/sh "$0" "$disk" "$tests" "$work" inside >"$work/init" 2>&1 &
+    mkdir "$group"
+    trap end EXIT
+    trap 'exit 1' HUP INT TERM
+    # Whoever kills this shell ends the system, too.
+    /bin/sh -c 'echo $$ >"$1/cgroup.procs"; shift; exec setpriv --pdeathsig KILL unshare --mount --pid --fork --uts --ipc --net --cgroup \
+        --kill-child /bin/sh "$@" inside' - "$group" "$0" "$disk" "$tests" "$work" >"$work/init" 2>&1 &
     system=$!
-    trap 'kill -9 $system 2>/dev/null || true' EXIT
     tail -n +1 -f --pid=$system "$work/out"
     wait $system || true
     # Of a system that did not come up.
     [ -s "$work/out" ] || cat "$work/init"
-    rm -f "$work/root.ext4"
     exit 0
 fi
 
@@ -39,11 +56,11 @@ mount -t proc proc "$root/proc"
 # The kernel is the machine's: its settings stay as they are.
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
-mount --bind /dev/null "$root/proc/sysrq-trigger"
+[ ! -e "$root/proc/sysrq-trigger" ] || mount --bind /dev/null "$root/proc/sysrq-trigger"
 mount -t sysfs -o ro sysfs "$root/sys"
 mount -t securityfs -o ro securityfs "$root/sys/kernel/security" || true
 mount -t bpf bpf "$root/sys/fs/bpf"
-mount -t tracefs tracefs "$root/sys/kernel/tracing" || true
+[ ! -e /sys/kernel/tracing/events ] || mount --bind /sys/kernel/tracing "$root/sys/kernel/tracing"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 mount -t tmpfs tmpfs "$root/dev"
 for node in null zero full random urandom tty; do
@@ -62,7 +79,7 @@ units=$root/etc/systemd/system
 for timer in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim systemd-tmpfiles-clean; do
     ln -sf /dev/null "$units/$timer.timer"
 done
-for service in systemd-udevd systemd-udev-trigger systemd-modules-load systemd-sysctl systemd-binfmt console-getty systemd-logind; do
+for service in kmod-static-nodes modprobe@ systemd-udevd systemd-udev-trigger systemd-modules-load systemd-sysctl systemd-binfmt console-getty systemd-logind; do
     ln -sf /dev/null "$units/$service.service"
 done
 for socket in systemd-udevd-control systemd-udevd-kernel; do
@@ -81,5 +98,5 @@ cd "$root"
 mkdir -p .before
 pivot_root . .before
 # shellcheck disable=SC2016
-exec chroot . /bin/sh -c 'umount -l /.before; exec env -i container=namespaces PATH=/usr/sbin:/usr/bin:/sbin:/bin /sbin/init \
-    --log-target=console systemd.getty_auto=no systemd.firstboot=no'
+exec chroot . /bin/sh -c 'umount -l /.before; exec env -i container=namespaces PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    setpriv --bounding-set -sys_module,-sys_rawio,-sys_time,-mknod /sbin/init --log-target=console systemd.getty_auto=no systemd.firstboot=no'

@@ -15,8 +15,8 @@ state=/srv/state
 FIRST="repository install at-rest status doctor run setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge install-again"
 SECOND="boot"
 THIRD="power-cut"
-# In namespaces there is no accounting, process ids are others than the kernel programs', and nothing restarts.
-HERE="repository install setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge"
+# In namespaces there is no accounting, the kernel programs see other process ids than the agent, and nothing restarts.
+HERE="repository install doctor setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge install-again"
 . "$test/tools.sh"
 . "$test/cases.sh"
 

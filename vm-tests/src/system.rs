@@ -153,16 +153,12 @@ mod tests {
         let own = std::env::current_exe().unwrap();
         let asked = asked_for(&own).unwrap();
         assert!(asked.iter().any(|name| name.starts_with("libc.so")), "{asked:?}");
-        // What each library asks for does not matter here: a program that asks for nothing more stands for all.
+        // Libraries that ask for nothing more: the header of an ELF file for x86-64, and nothing behind it.
+        let mut header = [0; 64];
+        header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        (header[16], header[18], header[20], header[52]) = (3, 62, 1, 64);
         for name in &asked {
-            let name = name.rsplit('/').next().unwrap();
-            let linked = Path::new("/bin/busybox");
-            let source = if linked.exists() {
-                linked
-            } else {
-                Path::new("/sbin/ldconfig")
-            };
-            fs::copy(source, libraries.join(name)).unwrap();
+            fs::write(libraries.join(name.rsplit('/').next().unwrap()), header).unwrap();
         }
         let mut system = System {
             folders: vec![folder.clone()],

@@ -69,13 +69,13 @@ pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
     if options.packages.packages {
         return packages::test(host, &options.packages, options.lsm.as_deref());
     }
+    if !options.sandbox && options.packages.arch != Architecture::own() {
+        bail!("--arch is for --packages and --sandbox");
+    }
     set_up(host, options.packages.arch)?;
     if options.sandbox {
         let attacks = build_attacks(host, options.packages.arch)?;
         return attack_in_guest(host, &attacks, options);
-    }
-    if options.packages.arch != Architecture::own() {
-        bail!("--arch is for --packages and --sandbox");
     }
     build::build(host)?;
     let mut command = guest(host, &options.kernel);
@@ -88,17 +88,19 @@ pub(crate) fn vm_test(host: &Host, options: &VmOptions) -> Result<()> {
 /// Attacks sandboxes here and in guests, and makes one table of all results.
 pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
     set_up(host, options.arch)?;
-    // The table's program runs here in any case.
-    let own = build_attacks(host, Architecture::own())?;
-    let foreign = match options.arch {
-        arch if arch == Architecture::own() => None,
-        arch => Some(build_attacks(host, arch)?),
+    let here = (!options.guests_only)
+        .then(|| build_attacks(host, Architecture::own()))
+        .transpose()?;
+    let there = match &here {
+        _ if options.kernels.is_empty() => None,
+        Some(here) if here.host.arch == options.arch => None,
+        _ => Some(build_attacks(host, options.arch)?),
     };
     let results = host.target.join("attacks");
     fs::create_dir_all(&results)?;
     // All are run and told before one's failure ends this.
     let mut failures = Vec::new();
-    if !options.guests_only {
+    if let Some(own) = &here {
         let report = fresh(&results.join("here.jsonl"))?;
         let outcome = step("attacks on this machine", || {
             run(Command::new(&own.test)
@@ -109,11 +111,13 @@ pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
         });
         failures.extend(outcome.err());
     }
-    let attacks = foreign.as_ref().unwrap_or(&own);
     for kernel in &options.kernels {
-        let name = match &foreign {
-            Some(foreign) => format!("linux-{kernel}-{}", foreign.host.arch.debian()),
-            None => format!("linux-{kernel}"),
+        let Some(attacks) = there.as_ref().or(here.as_ref()) else {
+            continue;
+        };
+        let name = match options.arch {
+            arch if arch == Architecture::own() => format!("linux-{kernel}"),
+            arch => format!("linux-{kernel}-{}", arch.debian()),
         };
         let guest = VmOptions {
             kernel: kernel.clone(),
@@ -131,7 +135,7 @@ pub(crate) fn attacks(host: &Host, options: &AttackOptions) -> Result<()> {
     let table = options.table.clone().unwrap_or_else(|| results.join("table.md"));
     let mut files = files::within(&results)?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "jsonl"));
-    let output = Command::new(&own.escape).arg("table").args(&files).output()?;
+    let output = table_of(host)?.arg("table").args(&files).output()?;
     if !output.status.success() {
         bail!("no table: {}", String::from_utf8_lossy(&output.stderr).trim_end());
     }
@@ -225,12 +229,7 @@ fn sandbox_test(host: &Host) -> Result<PathBuf> {
         "--test=e2e_sandbox",
         "--release",
     ])?;
-    run(&mut host.release([
-        "build",
-        "--release",
-        "--package=defenseclaw-testkit",
-        "--bin=escape",
-    ])?)?;
+    run(&mut escape(host)?)?;
     let output = build.stderr(std::process::Stdio::inherit()).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let program = text.lines().rev().find_map(|line| {
@@ -239,6 +238,22 @@ fn sandbox_test(host: &Host) -> Result<PathBuf> {
         path.contains("/e2e_sandbox-").then(|| path.into())
     });
     program.context("cargo did not say where the test of sandboxes is")
+}
+
+/// Builds the attacks themselves.
+fn escape(host: &Host) -> Result<Command> {
+    host.release([
+        "build",
+        "--release",
+        "--package=defenseclaw-testkit",
+        "--bin=escape",
+    ])
+}
+
+/// What makes tables of results: it runs here, wherever the attacks did.
+fn table_of(host: &Host) -> Result<Command> {
+    run(&mut escape(host)?)?;
+    Ok(Command::new(host.release_folder().join("escape")))
 }
 
 /// The command that boots a guest, once everything is built.

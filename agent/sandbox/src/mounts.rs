@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
-use nix::mount::MsFlags;
+use nix::mount::{MntFlags, MsFlags};
 use nix::sched::CloneFlags;
 use nix::unistd::{getgid, getuid};
 
@@ -206,11 +206,11 @@ fn over_itself(path: &Path, read_only: bool) -> Result<(), MountError> {
 }
 
 /// An empty file and an empty folder with which others are covered. They lie in a file system of their own, mounted read-only over
-/// some folder that is no target itself, for as long as copies of it are made.
+/// some folder that is no target itself, because a copy can only be made of a mount that is attached.
 struct Covers {
-    /// What lay there before. It is laid over them in the end: taking them away would wait until every processor has taken note,
-    /// and a copy of a mount can only be made of one that is attached.
-    original: OwnedFd,
+    /// What lay there before. It is laid over them in the end, where it could be copied: taking them away would wait until every
+    /// processor has taken note of it.
+    original: Option<OwnedFd>,
     keep: bool,
 }
 
@@ -220,7 +220,10 @@ impl Covers {
     fn new(hosts: Option<&str>, keep: bool) -> Result<Self, MountError> {
         let place = Path::new(Self::PLACE);
         let make = || -> io::Result<Self> {
-            let original = clone_of(place)?;
+            let original = match clone_of(place) {
+                Err(error) if keep => return Err(error),
+                other => other.ok(),
+            };
             attach(&tmpfs(&[(c"size", COVER_SIZE), (c"mode", c"0000")])?, place)?;
             let mode = nix::sys::stat::Mode::empty();
             let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
@@ -270,9 +273,12 @@ impl Covers {
         let finish = || -> io::Result<Option<Stock>> {
             let stock = || Stock::of(&place.join("file"), &place.join("folder"));
             let stock = self.keep.then(stock).transpose()?;
-            attach(&self.original, place)?;
+            match &self.original {
+                Some(original) => attach(original, place)?,
+                None => nix::mount::umount2(place, MntFlags::MNT_DETACH)?,
+            }
             Ok(stock)
         };
-        finish().map_err(|source| failed("cannot take the covers' folder from", place, source))
+        finish().map_err(|source| failed("cannot give back what the covers lay on,", place, source))
     }
 }

@@ -119,12 +119,15 @@ impl Place {
         if busy || !is_still(&path, &folder) || !is_marked(&folder) {
             return None;
         }
-        if fs::remove_dir(&path).is_err_and(|error| error.kind() == io::ErrorKind::DirectoryNotEmpty) {
+        match fs::remove_dir(&path) {
+            Ok(()) => return Some(folder),
             // Somebody outside made it theirs. What fails here leaves a mark that says nothing in a folder with content.
-            let _ = folder.set_permissions(Permissions::from_mode(MODE & !MARK));
-            return None;
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                let _ = folder.set_permissions(Permissions::from_mode(MODE & !MARK));
+            }
+            Err(_) => {}
         }
-        Some(folder)
+        None
     }
 }
 

@@ -283,6 +283,22 @@ fn secrets_are_out_of_reach_and_the_project_is_not() {
     );
 }
 
+/// Covers are made below what the kernel tells of itself: nothing of them comes into sight, and what lay there is as before.
+#[test]
+fn the_kernel_s_own_files_are_there_and_read_only_and_nothing_else_is() {
+    let house = House::new();
+    let script = "stat -f -c %T /sys; stat -c %F /sys/kernel; grep ' /sys ' /proc/self/mountinfo | grep -v -c ' ro,'; \
+                  for name in file folder reserved hosts; do [ ! -e /sys/$name ] || echo $name; done; \
+                  (echo 1 >/sys/kernel/uevent_helper) 2>/dev/null && echo written; \
+                  cat ~/.ssh/id_ed25519 >/dev/null 2>&1 || echo closed";
+    for options in [&["--profile", "workspace"][..], &["--profile", "strict"]] {
+        let output = house.sh(options, script);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines, ["sysfs", "directory", "0", "closed"], "{options:?}");
+    }
+}
+
 #[test]
 fn what_runs_outside_cannot_be_planted() {
     let house = House::new();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::model::{Model, Weights};
 
-/// Most features of one passage: what a bounded text can hold is far below.
+/// Most features of one passage, of those that are kept: what a bounded text can hold is far below.
 const MAX_FEATURES: usize = 8192;
 
 /// Features of one kind are weighed together: the more of them a passage has, the less each of them counts.
@@ -142,8 +142,9 @@ impl<'m> Found<'m> {
     }
 }
 
-/// A feature's number: its space, at most eight bytes of it, and the hashes of its parts in their order.
+/// A feature's number: its space, of eight bytes at most, and the hashes of its parts in their order.
 fn number(space: &str, parts: impl Iterator<Item = u64>) -> u32 {
+    debug_assert!(space.len() <= 8, "{space}");
     let space = space.bytes().fold(0, |all, byte| (all << 8) | u64::from(byte));
     let mixed = parts.fold(mixed(space), |all, part| mixed(all ^ part));
     let [a, b, c, d, e, f, g, h] = mixed.to_le_bytes();

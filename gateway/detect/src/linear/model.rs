@@ -45,13 +45,21 @@ pub struct Model {
 
 /// Features' numbers, sorted, with their weights. Numbers are hashes, spread evenly: with fewer than there are buckets, one or two
 /// looks into memory find one, or that it is not there.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Weights {
     ids: Vec<u32>,
     weights: Vec<i8>,
     /// Where the numbers of each bucket begin, and behind the last one their end.
     starts: Vec<u16>,
 }
+
+impl PartialEq for Weights {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.ids, &self.weights) == (&other.ids, &other.weights)
+    }
+}
+
+impl Eq for Weights {}
 
 impl Weights {
     /// Weights by their features' numbers, which rise.
@@ -272,6 +280,7 @@ mod tests {
         assert!(Weights::of(vec![(1, 1), (1, 1)]).is_err());
         assert!(Weights::of((0..65_536).map(|id| (id, 1)).collect()).is_err());
         assert_eq!(Weights::default().place(1), None);
+        assert_eq!(Weights::of(Vec::new()).unwrap(), Weights::default());
     }
 
     #[test]
