@@ -31,6 +31,8 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     kernel: Vec<u32>,
+    /// Another architecture than x86-64, as Debian's kernels name it.
+    arch: Option<&'static str>,
     landlock: u32,
     user: &'static str,
 }
@@ -40,6 +42,7 @@ impl Place {
         let numbers = line.kernel.split(|c: char| !c.is_ascii_digit());
         Self {
             kernel: numbers.filter_map(|digits| digits.parse().ok()).take(2).collect(),
+            arch: ["arm64"].into_iter().find(|arch| line.kernel.contains(arch)),
             landlock: line.landlock,
             user: if line.uid == 0 { "root" } else { "user" },
         }
@@ -47,7 +50,8 @@ impl Place {
 
     fn title(&self) -> String {
         let numbers: Vec<_> = self.kernel.iter().map(u32::to_string).collect();
-        format!("{} {}", numbers.join("."), self.user)
+        let arch = self.arch.map(|arch| format!("{arch} ")).unwrap_or_default();
+        format!("{} {arch}{}", numbers.join("."), self.user)
     }
 }
 
@@ -211,6 +215,7 @@ mod tests {
             line("a", "strict", "6.12.9-x", "held", true),
             line("a", "workspace", "6.12.9-x", "escaped", true),
             line("a", "none", "6.12.9-x", "escaped", true),
+            line("a", "strict", "6.12.9-cloud-arm64", "held", true),
             line("b", "strict", "6.1.0", "held", true),
             line("c", "strict", "6.1.0", "escaped", false),
             line("d", "strict", "6.1.0", "escaped", true),
@@ -218,11 +223,11 @@ mod tests {
         .join("\n");
         let table = markdown(&read(&text).unwrap());
         assert!(
-            table.contains(r"| `a` | reads a \| secret | not run | **ESCAPED** (workspace) |"),
+            table.contains(r"| `a` | reads a \| secret | not run | **ESCAPED** (workspace) | held |"),
             "{table}"
         );
         assert!(
-            table.contains(r"| `b` | reads a \| secret | held | not run |"),
+            table.contains(r"| `b` | reads a \| secret | held | not run | not run |"),
             "{table}"
         );
         assert!(
@@ -232,6 +237,10 @@ mod tests {
         assert!(table.contains("| open: needs Landlock ABI 9 |"), "{table}");
         assert!(
             table.contains("| 6.12 root | 7 | 1 | 0 | 0 | 0 | 1 | 0 |"),
+            "{table}"
+        );
+        assert!(
+            table.contains("| 6.12 arm64 root | 7 | 1 | 1 | 0 | 0 | 0 | 0 |"),
             "{table}"
         );
         assert!(read("{}").is_err());
