@@ -23,7 +23,7 @@ const LSM: &str = "landlock,lockdown,yama,bpf";
 /// How long a guest may take. It takes seconds; a busy machine may need ten times as long.
 const QUICK: Duration = Duration::from_secs(120);
 /// The same with some two thousand sandboxes in it, on an emulated processor.
-const PATIENT: Duration = Duration::from_secs(1_800);
+const PATIENT: Duration = Duration::from_secs(3_600);
 /// A guest's memory (MiB): the sensor's test has little to hold, the attacks copy programs.
 const SMALL: u32 = 768;
 const LARGE: u32 = 2_048;

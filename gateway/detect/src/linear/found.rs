@@ -185,7 +185,8 @@ mod tests {
         for word in ["a", "b", "c"] {
             found.add(("w", 0), Say::Wording, &[word]);
         }
-        let known = [(ids(&found)[0], 3), (ids(&found)[2], -5)];
+        let mut known = [(ids(&found)[0], 3), (ids(&found)[2], -5)];
+        known.sort_unstable();
         let model = Model {
             weights: Weights::of(known.to_vec()).unwrap(),
             ..Model::default()
