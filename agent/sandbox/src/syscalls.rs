@@ -326,7 +326,7 @@ mod tests {
             match at {
                 0 => self.number,
                 4 => self.arch,
-                16.. if at % 8 == 0 => argument(at - 16) as u32,
+                16.. if at.is_multiple_of(8) => argument(at - 16) as u32,
                 20.. => (argument(at - 20) >> 32) as u32,
                 _ => 0,
             }
