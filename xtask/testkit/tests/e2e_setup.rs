@@ -336,6 +336,11 @@ mod e2e {
         scene.change("setup", &["--mode", "hitl"]);
         scene.stack.end_gateway(Signal::SIGTERM).unwrap();
         scene.stack.start_gateway().unwrap();
+        // It comes back by itself, and only it tells a person from an agent.
+        scene
+            .stack
+            .wait("the agent to come back", |status| status.agent.is_some())
+            .unwrap();
         let (canary, good) = scene.canary();
         assert!(good && canary["state"] == "ok", "{canary}");
 
