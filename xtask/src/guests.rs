@@ -41,7 +41,7 @@ pub(crate) struct VmOptions {
 /// Where to attack.
 #[derive(Debug, Args)]
 pub(crate) struct AttackOptions {
-    /// Attack in guests with these kernels, too (ten minutes each).
+    /// Attack in guests with these kernels, too (ten minutes each, and more beside other work).
     #[arg(long = "kernel", value_name = "VERSION", value_parser = ["6.1", "6.12", "7.2"])]
     kernels: Vec<String>,
     /// Leave this machine out.
