@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use defenseclaw_detect::facts_of;
 use defenseclaw_gateway::connector;
+use defenseclaw_gateway::redact;
 use defenseclaw_gateway::rules::Rules;
 use defenseclaw_model::call::HookEventKind;
 use defenseclaw_model::decision::{Mode, Posture};
@@ -18,7 +19,15 @@ use serde_json::json;
 const RUNS: usize = 5_000;
 const WARM_UP: usize = 500;
 /// The parts that are timed.
-const PARTS: [&str; 6] = ["read", "facts", "rules", "policy", "reply", "decision in process"];
+const PARTS: [&str; 7] = [
+    "read",
+    "facts",
+    "rules",
+    "policy",
+    "reply",
+    "record",
+    "decision in process",
+];
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -97,13 +106,22 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
     })?;
     let decided = Instant::now();
     std::hint::black_box(connector.decided(&parsed.native, &decision));
+    let replied = Instant::now();
+    // What the ledger and the agent get of it.
+    std::hint::black_box(redact::declaration(&call, parsed.event.cwd.as_deref(), &facts));
+    std::hint::black_box((
+        redact::kind(&call.kind),
+        redact::input(&call.input),
+        redact::facts(&facts),
+    ));
     let end = Instant::now();
     Ok([
         read - start,
         told - read,
         found - told,
         decided - found,
-        end - decided,
+        replied - decided,
+        end - replied,
         end - start,
     ])
 }

@@ -1,7 +1,8 @@
 //! Signs of life for the service manager: given only while calls are really decided and the ledger's writer really writes.
 //!
-//! A timer of its own would go on ticking in a gateway that answers nobody. So each sign is earned: this task runs on the thread
-//! that answers everybody, a decision is made on a helper thread, and the writer takes a job and gives it back.
+//! A timer of its own would go on ticking in a gateway that answers nobody. So each sign is earned: this task runs on the threads
+//! that answer everybody, a decision is made on a helper thread, and the writer takes a job and gives it back. As long as one of those
+//! threads goes on, calls are answered, and signs are given: of a call that hangs in another, its hook client's own deadline answers.
 
 use std::io;
 use std::path::Path;

@@ -44,6 +44,8 @@ const PINS: &str = "pins.db";
 const TOKEN: &str = "api-token";
 /// How long requests in flight may take to finish at the end. A decision waits at most one second for the agent.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Most threads that decide at the same time: a few cores of a host are enough for its agents, and each has its own part of the heap.
+const WORKERS: usize = 4;
 /// Threads for large payloads, the agent's batches and user look-ups. Few, because each has its own part of the heap.
 const HELPERS: usize = 3;
 /// How long such a thread waits for more work.
@@ -55,8 +57,11 @@ pub fn run(config: &Config, allow_root: bool, started: fn()) -> Result<(), Gatew
     if nix::unistd::geteuid().is_root() && !allow_root {
         return Err(GatewayError::Root);
     }
-    // One thread answers everything that is short; what is long goes elsewhere.
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    // These threads answer everything that is short; what is long goes elsewhere.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers.min(WORKERS))
+        .thread_name("decide")
         .enable_all()
         .max_blocking_threads(HELPERS)
         .thread_keep_alive(HELPER_IDLE)

@@ -24,6 +24,8 @@ pub(crate) struct Past {
     at_ns: u64,
     taints: BTreeSet<&'static str>,
     denied: u64,
+    /// How often something was added that may change how a call is decided.
+    changes: u64,
 }
 
 impl Past {
@@ -36,15 +38,23 @@ impl Past {
         }
     }
 
+    /// Which past this is: another number, another past.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// A call was decided.
     pub(crate) fn call(&mut self, rules: &RiskRules, now_ns: u64, facts: &Facts, decision: &Decision) {
-        self.add(rules, now_ns, &decision.findings);
+        if !decision.findings.is_empty() {
+            self.add(rules, now_ns, &decision.findings);
+        }
         if decision.verdict == Verdict::Deny {
             self.denied += 1;
             self.taints.insert(DENIED);
+            self.changes += 1;
         }
-        if decision.effective() != Verdict::Deny && reads_secret(facts) {
-            self.taints.insert(SECRET_READ);
+        if decision.effective() != Verdict::Deny && reads_secret(facts) && self.taints.insert(SECRET_READ) {
+            self.changes += 1;
         }
     }
 
@@ -69,6 +79,7 @@ impl Past {
     fn add(&mut self, rules: &RiskRules, now_ns: u64, findings: &[Finding]) {
         self.risk = rules.with(self.faded(rules, now_ns), findings);
         self.at_ns = self.at_ns.max(now_ns);
+        self.changes += 1;
     }
 
     fn faded(&self, rules: &RiskRules, now_ns: u64) -> f64 {

@@ -157,21 +157,28 @@ impl Sessions {
         self.users.len() >= MAX_USERS || self.users.contains(&uid)
     }
 
-    /// What the session did so far.
-    pub fn posture(&mut self, session: &SessionId, rules: &RiskRules, now_ns: u64) -> Posture {
-        self.session(session).past.posture(rules, now_ns)
+    /// What the session did so far, and which past that is.
+    pub fn posture(&mut self, session: &SessionId, rules: &RiskRules, now_ns: u64) -> (Posture, u64) {
+        let past = &self.session(session).past;
+        (past.posture(rules, now_ns), past.changes())
     }
 
-    /// Notes how a call was decided, for the session's next ones.
+    /// Notes how a call was decided, for the session's next ones: unless the session has another past by now than the one that was
+    /// decided by (`seen`), which is given then, and nothing noted.
     pub fn decided(
         &mut self,
         session: &SessionId,
-        rules: &RiskRules,
-        now_ns: u64,
+        seen: Option<u64>,
+        (rules, now_ns): (&RiskRules, u64),
         facts: &Facts,
         decision: &Decision,
-    ) {
-        self.session(session).past.call(rules, now_ns, facts, decision);
+    ) -> Option<(Posture, u64)> {
+        let past = &mut self.session(session).past;
+        if seen.is_some_and(|seen| seen != past.changes()) {
+            return Some((past.posture(rules, now_ns), past.changes()));
+        }
+        past.call(rules, now_ns, facts, decision);
+        None
     }
 
     /// Notes what was found in a text or in what the kernel saw.
@@ -458,6 +465,35 @@ mod tests {
     }
 
     #[test]
+    fn a_decision_by_a_past_that_has_changed_is_not_noted_but_told_the_new_one() {
+        let (rules, now) = (RiskRules::default(), 1_000);
+        let mut sessions = Sessions::default();
+        let (posture, seen) = sessions.posture(&session("s"), &rules, now);
+        assert_eq!(posture, Posture::default());
+        let refused = Decision {
+            verdict: Verdict::Deny,
+            severity: Severity::High,
+            reason: "r".into(),
+            findings: Vec::new(),
+            rule: String::new(),
+            line: String::new(),
+            updated_input: None,
+            sandbox: None,
+            policy: String::new(),
+            enforced: true,
+        };
+        let mut note =
+            |seen| sessions.decided(&session("s"), seen, (&rules, now), &Facts::default(), &refused);
+        assert_eq!(note(Some(seen)), None, "nothing has changed since");
+        let (posture, newer) = note(Some(seen)).expect("the first decision changed the past");
+        assert_eq!(posture.denied, 1);
+        assert_eq!(note(Some(newer)), None);
+        assert_eq!(note(None), None, "at last it is noted whatever happened");
+        assert_eq!(sessions.posture(&session("s"), &rules, now).0.denied, 3);
+        assert_eq!(sessions.posture(&session("other"), &rules, now).0.denied, 0);
+    }
+
+    #[test]
     fn open_sessions_and_calls_come_back_from_the_ledger() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ledger.db");
@@ -537,13 +573,13 @@ mod tests {
             confidence: 100,
         };
         sessions.found(&session("s"), rules, 1_000, &[finding]);
-        let before = sessions.posture(&session("s"), rules, 2_000);
+        let (before, _) = sessions.posture(&session("s"), rules, 2_000);
         assert_ne!(before, Posture::default());
         sessions.end(&session("s"));
         assert_eq!(sessions.count(), 0);
         assert!(sessions.knows(7) && !sessions.knows(8));
         assert_eq!(sessions.claim(&session("s"), 8), 7);
-        assert_eq!(sessions.posture(&session("s"), rules, 2_000), before);
+        assert_eq!(sessions.posture(&session("s"), rules, 2_000).0, before);
         for number in 0..2 * MAX_ENDED {
             sessions.claim(&session(&number.to_string()), 1);
             sessions.end(&session(&number.to_string()));

@@ -9,6 +9,8 @@ use crate::engine::Engine;
 
 /// The present state.
 pub fn status(engine: &Engine, started: Instant) -> Status {
+    // Not in the middle of the rest, which takes locks of its own.
+    let open_sessions = engine.sessions().count() as u64;
     Status {
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: started.elapsed().as_secs(),
@@ -20,7 +22,7 @@ pub fn status(engine: &Engine, started: Instant) -> Status {
             .ok()
             .and_then(|text| rss_kib(&text))
             .unwrap_or(0),
-        open_sessions: engine.sessions().count() as u64,
+        open_sessions,
         hooks: engine.counters().read(),
         sandboxes: engine.sandboxed(),
         gate: Some(engine.admissions().status()),

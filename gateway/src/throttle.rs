@@ -35,7 +35,7 @@ impl Throttle {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let gained = now.saturating_duration_since(state.filled).as_secs_f64() * RATE;
         state.tokens = (state.tokens + gained).min(BURST);
-        state.filled = now;
+        state.filled = state.filled.max(now);
         if state.tokens < 1.0 {
             state.held_back += 1;
             return None;

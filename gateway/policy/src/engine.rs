@@ -19,8 +19,9 @@ const TIME_LIMIT: ExecutionTimerConfig = ExecutionTimerConfig {
     check_interval: NonZeroU32::new(256).unwrap(),
 };
 
-/// Most idle engines that are kept. Each shares the parsed policy and keeps its own working memory.
-const KEPT: usize = 4;
+/// Most idle engines that are kept: the gateway's threads that decide, and their helpers. Each shares the parsed policy and keeps its own
+/// working memory.
+const KEPT: usize = 7;
 
 /// Engines with the same policy, one for each thread that asks at the same time.
 pub(crate) struct Engines {

@@ -69,6 +69,8 @@ pub struct Admissions {
     changing: tokio::sync::Mutex<()>,
     /// One word about an entry of quarantine at a time, so that it is recorded once.
     moving: tokio::sync::Mutex<()>,
+    /// One answer at a time goes into the ledger and becomes what is known.
+    answering: tokio::sync::Mutex<()>,
     counts: Counts,
 }
 
@@ -100,6 +102,7 @@ impl Admissions {
             scope: Mutex::new(scope),
             changing: tokio::sync::Mutex::default(),
             moving: tokio::sync::Mutex::default(),
+            answering: tokio::sync::Mutex::default(),
             counts: Counts::default(),
         })
     }
@@ -147,6 +150,8 @@ impl Admissions {
             signed_by: judged.signed_by.clone(),
             unscanned: judged.unscanned.clone(),
         };
+        // One after the other, so that what is known here is what the ledger's last word is.
+        let _turn = self.answering.lock().await;
         if let Err(error) = self.ledger.append(records(question, judged, now_ns)).await {
             return self.unrecorded(&setting, last.answer, &error);
         }

@@ -78,7 +78,7 @@ impl Access {
         });
         let gained = now.saturating_duration_since(bucket.filled).as_secs_f64() * RATE;
         bucket.tokens = (bucket.tokens + gained).min(BURST);
-        bucket.filled = now;
+        bucket.filled = bucket.filled.max(now);
         if bucket.tokens < 1.0 {
             return Err(Problem::new(
                 StatusCode::TOO_MANY_REQUESTS,

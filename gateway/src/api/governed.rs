@@ -89,6 +89,10 @@ impl Governed {
                 login: login(pid).unwrap_or(NO_LOGIN),
             };
             let mut harnesses = self.harnesses();
+            // Another hook of it may have come at the same time.
+            if harnesses.iter().any(|harness| known(pid, found, harness)) {
+                return;
+            }
             if harnesses.len() >= MAX_HARNESSES
                 && let Some(oldest) = harnesses.pop_front()
                 && stat(oldest.pid).is_some_and(|stat| stat.started == oldest.started)

@@ -156,6 +156,8 @@ pub struct Approvals {
 struct Waiting {
     pending: Pending,
     asked_ns: u64,
+    /// That it waits is in the ledger: nobody sees or answers it before.
+    recorded: bool,
     answer: oneshot::Sender<Given>,
 }
 
@@ -224,6 +226,9 @@ impl Approvals {
         };
         if let Err(error) = self.record(&about, "requested", None, None, detail).await {
             return not_asked(id, format!("the request could not be recorded: {error}"));
+        }
+        if let Some(waiting) = lock(&self.waiting).get_mut(&id) {
+            waiting.recorded = true;
         }
         let ended = loop {
             let ended = tokio::select! {
@@ -311,6 +316,7 @@ impl Approvals {
             let waiting = lock(&self.waiting);
             let found = waiting
                 .get(id)
+                .filter(|waiting| waiting.recorded)
                 .ok_or_else(|| AnswerError::Unknown(id.to_owned()))?;
             if answer.approve && answer.scope == Scope::AlwaysHere && found.pending.cwd.is_none() {
                 return Err(AnswerError::NoFolder);
@@ -352,6 +358,7 @@ impl Approvals {
     pub fn list(&self) -> Vec<Approval> {
         let mut list: Vec<_> = lock(&self.waiting)
             .iter()
+            .filter(|(_, waiting)| waiting.recorded)
             .map(|(id, waiting)| view(id, waiting))
             .collect();
         list.sort_by_key(|approval| approval.asked_ns);
@@ -360,7 +367,10 @@ impl Approvals {
 
     /// One call that waits.
     pub fn get(&self, id: &str) -> Option<Approval> {
-        lock(&self.waiting).get(id).map(|waiting| view(id, waiting))
+        lock(&self.waiting)
+            .get(id)
+            .filter(|waiting| waiting.recorded)
+            .map(|waiting| view(id, waiting))
     }
 
     /// The approvals that hold for more than one call.
@@ -439,6 +449,7 @@ impl Approvals {
             Waiting {
                 pending,
                 asked_ns: clock::now_ns(),
+                recorded: false,
                 answer,
             },
         );

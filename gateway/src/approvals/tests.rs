@@ -270,7 +270,9 @@ fn the_queue_is_bounded_for_each_session_and_for_all() {
             }
             tokio::task::yield_now().await;
         }
-        while asked.iter().filter(|one| one.is_finished()).count() < 160 - 128 {
+        while asked.iter().filter(|one| one.is_finished()).count() < 160 - 128
+            || scene.approvals.list().len() < 128
+        {
             tokio::task::yield_now().await;
         }
         let list = scene.approvals.list();
@@ -296,7 +298,7 @@ fn one_user_does_not_fill_the_queue_for_others() {
         let asked: Vec<_> = (0..100)
             .map(|number| scene.ask(pending(&format!("s{}", number / 10), LONG)))
             .collect();
-        while asked.iter().filter(|one| one.is_finished()).count() < 4 {
+        while asked.iter().filter(|one| one.is_finished()).count() < 4 || scene.approvals.list().len() < 96 {
             tokio::task::yield_now().await;
         }
         assert_eq!(scene.approvals.list().len(), 96);

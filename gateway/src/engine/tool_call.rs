@@ -30,7 +30,11 @@ use crate::ledger_writer::{AppendError, Bundle};
 use crate::redact;
 use considered::Shown;
 pub(super) use considered::{Considered, consider};
+use decider::Decider;
 use person::Person;
+
+/// How often a call is decided whose session goes on meanwhile, before its decision stands.
+const MAX_LOOKS: u32 = 4;
 
 /// A tool call and where it came from.
 pub(super) struct Asked {
@@ -52,7 +56,7 @@ impl Engine {
             asked.home = self.homes.of(request.peer.uid).await;
         }
         let modifies = request.connector.can(&asked.native).modify;
-        let decider = self.decider(
+        let mut decider = self.decider(
             &asked.session,
             request.peer.uid,
             modifies,
@@ -90,7 +94,39 @@ impl Engine {
                 considered.outcome = again;
             }
         }
+        if !matches!(binding, Binding::Forged { .. }) {
+            self.settle(
+                &mut decider,
+                &mut considered,
+                &binding,
+                matches!(person, Person::Answered),
+            );
+        }
         self.conclude(request, considered, binding, ran).await
+    }
+
+    /// Notes the decision for the session's next calls. Where another call of it was decided since this one's past was looked at, the
+    /// policy is asked again: of two that come at the same time, one knows of the other. It only becomes stricter by that.
+    fn settle(&self, decider: &mut Decider, considered: &mut Considered, binding: &Binding, answered: bool) {
+        let rules = self.parts.rules.current();
+        for look in 1..=MAX_LOOKS {
+            let past = self.sessions().decided(
+                &considered.asked.session,
+                (look < MAX_LOOKS).then(|| decider.seen()),
+                (rules.policy.risk(), clock::now_ns()),
+                &considered.facts,
+                &considered.outcome.decision,
+            );
+            let Some(past) = past else { return };
+            decider.see(past);
+            let again = decider.decide(considered, binding);
+            let (was, is) = (considered.outcome.decision.verdict, again.decision.verdict);
+            // What a person has answered stands, unless the call is refused now.
+            if is > was && (!answered || is == Verdict::Deny) {
+                considered.outcome = again;
+                considered.shown.posture = decider.shown_posture();
+            }
+        }
     }
 
     /// Records the decision and gives the reply. `noted`: the agent was told that the call runs.
@@ -103,7 +139,6 @@ impl Engine {
     ) -> Reply {
         let Considered {
             asked,
-            facts,
             mut outcome,
             shown,
             judged,
@@ -116,16 +151,6 @@ impl Engine {
             self.withdraw(&asked);
         }
         let runs = verdict != Verdict::Deny && !forged;
-        if !forged {
-            let rules = self.parts.rules.current();
-            self.sessions().decided(
-                &asked.session,
-                rules.policy.risk(),
-                clock::now_ns(),
-                &facts,
-                &outcome.decision,
-            );
-        }
         if verdict == Verdict::Deny && !forged {
             outcome.decision.sandbox = None;
             self.sessions().refuse_call(&asked.session, &asked.call.call);

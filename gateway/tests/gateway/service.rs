@@ -214,19 +214,19 @@ fn the_api_is_there_when_its_socket_unit_is() {
 struct Still(Pid);
 
 impl Still {
-    fn thread(process: u32, name: &str) -> Self {
+    /// All threads of that name.
+    fn threads(process: u32, name: &str) -> Vec<Self> {
         let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
         let named = tasks
             .map(|task| task.unwrap().path())
-            .find(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
-        let number = named
-            .unwrap()
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .parse()
-            .unwrap();
+            .filter(|task| fs::read_to_string(task.join("comm")).is_ok_and(|comm| comm.trim_end() == name));
+        let numbers = named.map(|task| task.file_name().unwrap().to_str().unwrap().parse().unwrap());
+        let still: Vec<Self> = numbers.map(Self::thread).collect();
+        assert!(!still.is_empty(), "no thread is called {name}");
+        still
+    }
+
+    fn thread(number: i32) -> Self {
         let thread = Pid::from_raw(number);
         ptrace::seize(thread, ptrace::Options::empty()).unwrap();
         ptrace::interrupt(thread).unwrap();
@@ -240,7 +240,7 @@ impl Still {
 }
 
 #[test]
-fn a_gateway_whose_writer_or_loop_stands_still_gives_no_sign_of_life() {
+fn a_gateway_whose_writer_or_deciding_threads_stand_still_gives_no_sign_of_life() {
     let mut world = World::prepare("");
     let (manager, notify) = (Manager::of(&world), variable(&world));
     world.start_service(&[("NOTIFY_SOCKET", &notify), ("WATCHDOG_USEC", "1500000")], &[]);
@@ -248,7 +248,7 @@ fn a_gateway_whose_writer_or_loop_stands_still_gives_no_sign_of_life() {
     manager.until("WATCHDOG=1");
     manager.until("WATCHDOG=1");
 
-    let writer = Still::thread(world.pid(), "ledger");
+    let writer = Still::threads(world.pid(), "ledger");
     // Signs from before may still be under way, and so may words about a slow moment.
     manager.until("STATUS=stuck: the ledger's writer");
     manager.until("STATUS=stuck: the ledger's writer");
@@ -258,10 +258,10 @@ fn a_gateway_whose_writer_or_loop_stands_still_gives_no_sign_of_life() {
             "STATUS=stuck: the ledger's writer does not answer"
         );
     }
-    writer.go_on();
+    writer.into_iter().for_each(Still::go_on);
     manager.until("WATCHDOG=1");
 
-    let answers = Still::thread(world.pid(), "defenseclaw-gat");
+    let answers = Still::threads(world.pid(), "decide");
     while manager.0.set_nonblocking(true).is_ok() && manager.0.recv(&mut [0; 1024]).is_ok() {}
     // Nothing else in the gateway speaks for it: not in three times the time.
     std::thread::sleep(Duration::from_millis(4500));
@@ -269,7 +269,7 @@ fn a_gateway_whose_writer_or_loop_stands_still_gives_no_sign_of_life() {
         manager.0.recv(&mut [0; 1024]).is_err(),
         "somebody said that it is alive"
     );
-    answers.go_on();
+    answers.into_iter().for_each(Still::go_on);
     manager.0.set_nonblocking(false).unwrap();
     manager.until("WATCHDOG=1");
     let mut stream = UnixStream::connect(world.socket()).unwrap();

@@ -44,6 +44,8 @@ pub(super) struct Weighed<'a> {
 pub(in crate::engine) struct Decider {
     rules: Arc<Rules>,
     posture: Posture,
+    /// Which past of the session that is.
+    seen: u64,
     mode: Mode,
     fail_mode: FailMode,
     /// Whether the harness can run a call with changed input.
@@ -67,13 +69,14 @@ impl Engine {
         doors: Doors,
     ) -> Decider {
         let rules = self.parts.rules.current();
-        let posture = self
+        let (posture, seen) = self
             .sessions()
             .posture(session, rules.policy.risk(), clock::now_ns());
         let connector = session.connector();
         Decider {
             rules,
             posture,
+            seen,
             mode: self.config.mode_of(connector),
             fail_mode: self.config.fail_mode_of(connector),
             modifies,
@@ -89,6 +92,16 @@ impl Decider {
     /// Whatever is decided is recorded, and not enforced.
     pub(in crate::engine) fn observe(&mut self) {
         self.mode = Mode::Observe;
+    }
+
+    /// Which past of the session it decides by.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Decides by this past from now on.
+    pub(super) fn see(&mut self, (posture, seen): (Posture, u64)) {
+        (self.posture, self.seen) = (posture, seen);
     }
 
     /// What the rule packs and the model beside them find, the worst first.
@@ -262,6 +275,7 @@ mod tests {
             let decider = Decider {
                 rules: Arc::clone(&rules),
                 posture: Posture::default(),
+                seen: 0,
                 mode,
                 fail_mode,
                 modifies: false,
