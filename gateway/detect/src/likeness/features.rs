@@ -84,27 +84,23 @@ pub(super) fn find(
     let concepts: Vec<Part<'_>> = concepts.into_iter().map(Part::from).collect();
     let names: Vec<Part<'_>> = names.into_iter().take(MAX_TOGETHER).map(Part::from).collect();
     let said: Vec<Part<'_>> = said.iter().map(|one| Part::from(one.as_str())).collect();
-    let mut put =
-        |space: &str, group: u8, parts: &[Part<'_>]| found.combine((space, group), Say::Wording, parts);
+    let mut pairs = |space: &str, group: u8, one: Part<'_>, others: &[Part<'_>]| {
+        found.pairs((space, group), Say::Wording, one, others)
+    };
     for (at, &concept) in concepts.iter().enumerate() {
-        put("c", PLAIN, &[concept]);
-        for &other in concepts.iter().skip(at + 1) {
-            put("cc", MEANING, &[concept, other]);
-        }
-        for &name in &names {
-            put("pc", MEANING, &[name, concept]);
-        }
+        pairs("cc", MEANING, concept, concepts.get(at + 1..).unwrap_or_default());
     }
     for (at, &one) in said.iter().enumerate() {
-        put("s", PLAIN, &[one]);
-        for &other in said.iter().skip(at + 1) {
-            put("ss", TOGETHER, &[one, other]);
-        }
-        for &name in &names {
-            put("ps", TOGETHER, &[name, one]);
-        }
-        for &concept in &concepts {
-            put("sc", MEANING, &[one, concept]);
+        pairs("ss", TOGETHER, one, said.get(at + 1..).unwrap_or_default());
+        pairs("sc", MEANING, one, &concepts);
+    }
+    for &name in &names {
+        pairs("pc", MEANING, name, &concepts);
+        pairs("ps", TOGETHER, name, &said);
+    }
+    for (space, parts) in [("c", &concepts), ("s", &said)] {
+        for &part in parts {
+            found.combine((space, PLAIN), Say::Wording, &[part]);
         }
     }
 }

@@ -108,13 +108,27 @@ impl<'m> Found<'m> {
         self.put(named, say, parts.iter().copied());
     }
 
-    fn put<'p>(
+    /// Each of `others` together with `one`, which stands first.
+    pub(crate) fn pairs(&mut self, named: (&str, u8), say: Say, one: Part<'_>, others: &[Part<'_>]) {
+        let begun = with(begin(named.0), one);
+        for &other in others {
+            self.keep(end(with(begun, other)), named, say, [one, other].into_iter());
+        }
+    }
+
+    fn put<'p>(&mut self, named: (&str, u8), say: Say, parts: impl Iterator<Item = Part<'p>> + Clone) {
+        let id = end(parts.clone().fold(begin(named.0), with));
+        self.keep(id, named, say, parts);
+    }
+
+    /// Keeps the feature of that number, unless it is there, or nobody asks for it.
+    fn keep<'p>(
         &mut self,
+        id: u32,
         (space, group): (&str, u8),
         say: Say,
-        parts: impl Iterator<Item = Part<'p>> + Clone,
+        parts: impl Iterator<Item = Part<'p>>,
     ) {
-        let id = number(space, parts.clone().map(|part| part.hash));
         if self.features.len() >= MAX_FEATURES {
             return;
         }
@@ -142,12 +156,20 @@ impl<'m> Found<'m> {
     }
 }
 
-/// A feature's number: its space, of eight bytes at most, and the hashes of its parts in their order.
-fn number(space: &str, parts: impl Iterator<Item = u64>) -> u32 {
+/// The beginning of a feature's number: its space, of eight bytes at most.
+fn begin(space: &str) -> u64 {
     debug_assert!(space.len() <= 8, "{space}");
-    let space = space.bytes().fold(0, |all, byte| (all << 8) | u64::from(byte));
-    let mixed = parts.fold(mixed(space), |all, part| mixed(all ^ part));
-    let [a, b, c, d, e, f, g, h] = mixed.to_le_bytes();
+    mixed(space.bytes().fold(0, |all, byte| (all << 8) | u64::from(byte)))
+}
+
+/// With one part more.
+fn with(all: u64, part: Part<'_>) -> u64 {
+    mixed(all ^ part.hash)
+}
+
+/// The number, once all parts are in it.
+fn end(all: u64) -> u32 {
+    let [a, b, c, d, e, f, g, h] = all.to_le_bytes();
     u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
 }
 
@@ -180,6 +202,21 @@ mod tests {
     }
 
     #[test]
+    fn pairs_are_what_each_of_them_is_by_itself() {
+        let parts = ["b", "c", "b"].map(Part::from);
+        let (mut together, mut alone) = (Found::all(true), Found::all(true));
+        together.pairs(("cc", 2), Say::Wording, Part::from("a"), &parts);
+        for part in parts {
+            alone.combine(("cc", 2), Say::Wording, &[Part::from("a"), part]);
+        }
+        assert_eq!(
+            (&together.features, &together.names),
+            (&alone.features, &alone.names)
+        );
+        assert_eq!(together.names.unwrap(), ["cc:a+b", "cc:a+c"]);
+    }
+
+    #[test]
     fn for_a_model_only_what_it_knows_is_kept_with_its_weight() {
         let mut found = Found::all(true);
         for word in ["a", "b", "c"] {
@@ -206,8 +243,8 @@ mod tests {
     fn numbers_are_spread_evenly() {
         let mut counts = [0_u32; 16];
         for at in 0..16_000_u32 {
-            let part = Part::from(at.to_string().as_str()).hash;
-            counts[(number("cc", [part, 7].into_iter()) >> 28) as usize] += 1;
+            let part = with(begin("cc"), Part::from(at.to_string().as_str()));
+            counts[(end(with(part, Part::from("7"))) >> 28) as usize] += 1;
         }
         assert!(
             counts.iter().all(|count| (800..1200).contains(count)),

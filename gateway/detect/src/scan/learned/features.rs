@@ -222,10 +222,9 @@ impl Look<'_, '_> {
             }
             let combined = parts(here.keys().take(MAX_COMBINED));
             for (at, ((one, &number), &part)) in here.iter().zip(&combined).enumerate() {
-                for &other in combined.iter().skip(at + 1) {
-                    self.found
-                        .combine(("c2", MEANING), Say::Concept(number), &[part, other]);
-                }
+                let others = combined.get(at + 1..).unwrap_or_default();
+                self.found
+                    .pairs(("c2", MEANING), Say::Concept(number), part, others);
                 self.said.insert(one.clone(), number);
             }
         }
@@ -246,10 +245,9 @@ impl Look<'_, '_> {
             .collect();
         let wide = parts(self.wide.iter().map(|(name, _)| name));
         for (at, (&one, (_, number))) in wide.iter().zip(&self.wide).enumerate() {
-            for &other in wide.iter().skip(at + 1) {
-                self.found
-                    .combine(("cp", MEANING), Say::Concept(*number), &[one, other]);
-            }
+            let others = wide.get(at + 1..).unwrap_or_default();
+            self.found
+                .pairs(("cp", MEANING), Say::Concept(*number), one, others);
         }
     }
 
