@@ -281,8 +281,40 @@ case_purge() {
     detail "no file, user, unit, process or kernel program is left"
 }
 
+# What a new user types, from a system that knows nothing of the packages to the first session in which the kernel's view stands beside
+# what was asked for; and how long each step takes.
+case_first_steps() {
+    rm -f /usr/share/keyrings/defenseclaw-archive-keyring.gpg /etc/apt/sources.list.d/defenseclaw.sources
+    begun=$(now)
+    typed cp "$test/repo/defenseclaw-archive-keyring.gpg" /usr/share/keyrings/
+    typed cp "$test/repo/defenseclaw.sources" /etc/apt/sources.list.d/
+    typed apt-get update
+    typed apt-get install -y defenseclaw
+    timed "until both services are in force" await_services
+    typed defenseclaw-cli status
+    typed defenseclaw-cli setup --detect
+    grep -q claude-code "$state/typed" || die "setup --detect does not offer the harness that is here"
+    typed defenseclaw-cli setup claude-code
+    timed "defenseclaw-cli doctor" examine
+    timed "defenseclaw-cli run -- cat README" systemd-run --quiet --wait --pipe --collect --working-directory=/root/project \
+        --setenv=HOME=/root defenseclaw-cli run -- cat README
+    grep -q "hello from the project" "$state/typed" || die "the command did not run"
+    if [ "$PLACE" = here ]; then
+        # There the kernel's view is of other process ids.
+        trail="the command's own record"
+    else
+        timed "until the kernel's view of it is recorded" until_true 60 run_recorded
+        trail="the first joined trail"
+    fi
+    typed defenseclaw-cli session show last
+    [ "$PLACE" = here ] || grep -q "cat README\|/cat" "$state/typed" || die "the session does not show its command"
+    took=$(($(now) - begun))
+    measure "new user: all of it" "$took ms"
+    apt_get purge defenseclaw
+    detail "from nothing to $trail in $took ms"
+}
+
 case_install_again() {
-    cp "$test/repo/defenseclaw-archive-keyring.gpg" /usr/share/keyrings/
     apt_get install defenseclaw defenseclaw-archive-keyring
     await_services
     verify

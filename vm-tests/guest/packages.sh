@@ -12,11 +12,11 @@ state=/srv/state
 # Of the host: READY_WITHIN, BACK_WITHIN (seconds), KILLS, CASE_LIMIT (seconds), PLACE (guest, or here: see here.sh).
 . "$test/settings"
 
-FIRST="repository install at-rest status doctor run setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge install-again"
+FIRST="repository install at-rest status doctor run setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge first-steps install-again"
 SECOND="boot"
 THIRD="power-cut"
 # In namespaces there is no accounting, the kernel programs see other process ids than the agent, and nothing restarts.
-HERE="repository install doctor setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge install-again"
+HERE="repository install doctor setup hooks kill-gateway kill-agent evidence upgrade disabled downgrade remove reinstall purge first-steps install-again"
 . "$test/tools.sh"
 . "$test/cases.sh"
 

@@ -76,6 +76,23 @@ agent_connected() {
     defenseclaw-cli status --json >"$state/status.json" && jq -e '.agent != null' "$state/status.json" >/dev/null
 }
 
+# timed WHAT COMMAND…: how long a command takes that a person waits for. What it prints is kept in the file `typed`.
+timed() {
+    what="$1"
+    shift
+    from=$(now)
+    status=0
+    "$@" >"$state/typed" 2>&1 </dev/null || status=$?
+    cat "$state/typed"
+    measure "new user: $what" "$(($(now) - from)) ms"
+    [ $status = 0 ] || die "$what: exit status $status"
+}
+
+# The same of a command as it is typed.
+typed() {
+    timed "$*" "$@"
+}
+
 version() {
     dpkg-query -W -f '${Version}' defenseclaw
 }
