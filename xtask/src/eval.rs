@@ -42,25 +42,28 @@ enum Split {
 }
 
 pub(crate) fn eval(host: &Host, options: &Options) -> Result<()> {
-    let wanted = if options.cli.is_some() {
-        vec!["eval"]
-    } else {
-        vec!["eval", "defenseclaw-cli"]
-    };
     step("programs to measure with", || {
-        let mut command = host.release(["build", "--release", "--package=defenseclaw-testkit"])?;
-        if options.cli.is_none() {
-            command.arg("--package=defenseclaw-cli");
+        run(&mut host.release([
+            "build",
+            "--profile=kit",
+            "--package=defenseclaw-testkit",
+            "--bin=eval",
+        ])?)?;
+        if options.cli.is_some() {
+            return Ok(());
         }
-        command.args(wanted.iter().map(|name| format!("--bin={name}")));
-        run(&mut command)
+        run(&mut host.release([
+            "build",
+            "--release",
+            "--package=defenseclaw-cli",
+            "--bin=defenseclaw-cli",
+        ])?)
     })?;
-    let built = host.target.join("release");
-    let mut command = Command::new(built.join("eval"));
+    let mut command = Command::new(host.kit_folder().join("eval"));
     let cli = options
         .cli
         .clone()
-        .unwrap_or_else(|| built.join("defenseclaw-cli"));
+        .unwrap_or_else(|| host.release_folder().join("defenseclaw-cli"));
     command.arg("--cli").arg(cli);
     command
         .arg("--collections")

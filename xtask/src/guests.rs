@@ -213,7 +213,7 @@ fn build_attacks(host: &Host, arch: Architecture) -> Result<Attacks> {
         host: built_for,
         dist,
         test,
-        escape: release.join("escape"),
+        escape: built_for.kit_folder().join("escape"),
         init: release.join("guest-init"),
     })
 }
@@ -227,7 +227,7 @@ fn sandbox_test(host: &Host) -> Result<PathBuf> {
         "--package=defenseclaw-testkit",
         "--bin=escape",
         "--test=e2e_sandbox",
-        "--release",
+        "--profile=kit",
     ])?;
     run(&mut escape(host)?)?;
     let output = build.stderr(std::process::Stdio::inherit()).output()?;
@@ -244,7 +244,7 @@ fn sandbox_test(host: &Host) -> Result<PathBuf> {
 fn escape(host: &Host) -> Result<Command> {
     host.release([
         "build",
-        "--release",
+        "--profile=kit",
         "--package=defenseclaw-testkit",
         "--bin=escape",
     ])
@@ -253,7 +253,7 @@ fn escape(host: &Host) -> Result<Command> {
 /// What makes tables of results: it runs here, wherever the attacks did.
 fn table_of(host: &Host) -> Result<Command> {
     run(&mut escape(host)?)?;
-    Ok(Command::new(host.release_folder().join("escape")))
+    Ok(Command::new(host.kit_folder().join("escape")))
 }
 
 /// The command that boots a guest, once everything is built.

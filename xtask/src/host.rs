@@ -146,6 +146,11 @@ impl Host {
         }
     }
 
+    /// The same of the profile `kit`.
+    pub(crate) fn kit_folder(&self) -> PathBuf {
+        self.release_folder().with_file_name("kit")
+    }
+
     /// Where our own copies of build tools go.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")

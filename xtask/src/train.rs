@@ -32,7 +32,7 @@ pub(crate) fn train(host: &Host, options: &Options) -> Result<()> {
     step("what trains", || {
         let mut command = host.release([
             "build",
-            "--release",
+            "--profile=kit",
             "--package=defenseclaw-testkit",
             "--bin=train",
         ])?;
@@ -47,7 +47,7 @@ pub(crate) fn train(host: &Host, options: &Options) -> Result<()> {
             Which::Artifacts => ("artifacts", evaluation.join("artifacts"), "weights.bin"),
             Which::Calls => ("calls", evaluation, "calls.bin"),
         };
-        let mut command = Command::new(host.target.join("release/train"));
+        let mut command = Command::new(host.kit_folder().join("train"));
         command
             .args([word.as_ref(), collections.as_os_str()])
             .arg(host.root.join("policies/learned").join(weights));
