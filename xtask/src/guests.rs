@@ -210,10 +210,10 @@ fn build_attacks(host: &Host, arch: Architecture) -> Result<Attacks> {
     }
     let release = built_for.release_folder();
     Ok(Attacks {
+        escape: built_for.kit_folder().join("escape"),
         host: built_for,
         dist,
         test,
-        escape: built_for.kit_folder().join("escape"),
         init: release.join("guest-init"),
     })
 }
