@@ -40,14 +40,8 @@ pub(crate) fn build(host: &Host) -> Result<PathBuf> {
         let mut command = host.release(["build", "--release"])?;
         command.args(PROGRAMS.map(|name| format!("--package={name}")));
         command.args(PROGRAMS.map(|name| format!("--bin={name}")));
-        // The demo's and the guests' programs, in the same invocation so that nothing is compiled twice.
+        // The guests' programs, in the same invocation so that nothing is compiled twice.
         if host.cross.is_empty() {
-            command.args([
-                "--package=defenseclaw-testkit",
-                "--bin=demo",
-                "--bin=scripted-agent",
-                "--bin=actor",
-            ]);
             command.args([
                 "--package=defenseclaw-vm-tests",
                 "--bin=vm-test",

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Args, ValueEnum};
 
 use crate::build;
-use crate::host::{Host, find_in_path, run, step, succeeds};
+use crate::host::{Host, copy_if_changed, find_in_path, run, step, succeeds};
 use crate::setup::{self, Wanted};
 
 /// Which session to show.
@@ -44,6 +44,9 @@ pub(crate) fn demo(host: &Host, options: &DemoOptions) -> Result<()> {
     };
     setup::install(host, wanted)?;
     let dist = build::build(host)?;
+    step("the demo's programs", || {
+        run(&mut kit(host, &["demo", "scripted-agent"])?)
+    })?;
     let mut command = as_root(host, "demo");
     command
         .arg("--bin-dir")
@@ -56,9 +59,16 @@ pub(crate) fn demo(host: &Host, options: &DemoOptions) -> Result<()> {
     run(&mut command)
 }
 
+/// Builds programs of the test kit.
+fn kit(host: &Host, programs: &[&str]) -> Result<Command> {
+    let mut command = host.release(["build", "--profile=kit", "--package=defenseclaw-testkit"])?;
+    command.args(programs.iter().map(|name| format!("--bin={name}")));
+    Ok(command)
+}
+
 /// A program of the test kit: as we are if we are root, else through sudo where it lets us or can ask for a password.
 fn as_root(host: &Host, program: &str) -> Command {
-    let program = host.target.join("release").join(program);
+    let program = host.kit_folder().join(program);
     let quiet = succeeds(Command::new("sudo").args(["-n", "true"]));
     let asks = find_in_path("sudo").is_some() && std::io::stdin().is_terminal();
     if setup::is_root() || !(quiet || asks) {
@@ -80,26 +90,21 @@ pub(crate) fn bench(host: &Host, options: &BenchOptions) -> Result<()> {
     )?;
     let dist = build::build(host)?;
     step("benchmark programs", || {
+        let (kit_folder, release) = (host.kit_folder(), host.release_folder());
+        run(&mut kit(host, &["bench", "scripted-agent"])?)?;
         let client = build::small_static(host, "defenseclaw-testkit", "echo-client")?;
-        crate::host::copy_if_changed(&client, &host.target.join("release/echo-client-static"))?;
-        run(&mut host.release([
-            "build",
-            "--release",
-            "--package=defenseclaw-testkit",
-            "--bin=bench",
-        ])?)?;
-        run(&mut host.release([
-            "build",
-            "--release",
-            "--package=defenseclaw-audit",
-            "--example=append_cost",
-        ])?)?;
-        run(&mut host.release([
-            "build",
-            "--release",
-            "--package=defenseclaw-gateway",
-            "--example=decide_cost",
-        ])?)
+        copy_if_changed(&client, &kit_folder.join("echo-client-static"))?;
+        // What is measured from within is built as what is shipped.
+        for (package, example) in [
+            ("defenseclaw-audit", "append_cost"),
+            ("defenseclaw-gateway", "decide_cost"),
+        ] {
+            let mut command = host.release(["build", "--release", "--package", package])?;
+            run(command.args(["--example", example]))?;
+            let built = release.join("examples").join(example);
+            copy_if_changed(&built, &kit_folder.join("examples").join(example))?;
+        }
+        Ok(())
     })?;
     let mut command = as_root(host, "bench");
     command.arg("--bin-dir").arg(dist).args(&options.names);
