@@ -392,6 +392,8 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
         return None;
     }
     let mut severity = finding.severity;
+    // In a call such a host may be a slip of somebody's fingers; what is published with it was written by somebody who chose it.
+    let chosen = rule == "trust.lookalike-host" && place != Place::Quotation;
     let administration = begins(rule, OF_ADMINISTRATION) && !begins(rule, NO_WORK);
     if begins(rule, OF_CALLS) {
         severity = severity.min(Severity::Low);
@@ -410,6 +412,9 @@ fn converted(finding: Finding, place: Place, (file, line): (&str, u32)) -> Optio
             Place::Quotation => Severity::Low,
             _ => severity,
         });
+    }
+    if chosen {
+        severity = Severity::High;
     }
     if severity == Severity::None {
         return None;

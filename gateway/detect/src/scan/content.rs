@@ -169,6 +169,7 @@ impl Pass<'_> {
 
     fn one(&mut self, kind: Kind, path: &str, text: &str) {
         self.secrets(kind, path, text);
+        self.origins(path, text);
         match kind {
             Kind::Document => self.document(path, text),
             Kind::Shell => {

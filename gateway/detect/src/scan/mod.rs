@@ -10,6 +10,7 @@
 //! | `frames` | what prose asks for, whatever its wording: words by meaning, weighed together |
 //! | `commands` | commands, judged by the rules that judge an agent's calls |
 //! | [`code`] | source code; the seam for what looks at syntax |
+//! | `origins` | owners of code, and packages in lists of other ecosystems |
 //! | `packages` | names one slip away from well-known ones; what nobody pinned |
 //! | `together` | what findings mean together: harm that is hidden, taken here and sent there |
 //! | `spoken` | texts in source code that a model reads: what tools say of themselves |
@@ -45,6 +46,7 @@ mod markdown;
 mod mcp;
 mod media;
 mod names;
+mod origins;
 pub(crate) mod pack;
 pub(crate) mod packages;
 mod pieces;

@@ -32,6 +32,10 @@ pub(crate) enum Registry {
     Pypi,
     /// JavaScript's.
     Npm,
+    /// Rust's.
+    Crates,
+    /// Ruby's.
+    Gem,
 }
 
 /// A package that is asked for.
@@ -56,6 +60,7 @@ struct File {
     crates: Vec<String>,
     gem: Vec<String>,
     others: Vec<String>,
+    owners: Vec<String>,
     agents: Vec<String>,
     servers: Vec<String>,
 }
@@ -69,6 +74,8 @@ pub(crate) struct Popular {
     pub(crate) gem: HashSet<String>,
     /// Known, and neither a slip nor slipped from.
     pub(crate) others: HashSet<String>,
+    /// Owners of repositories, images and extensions.
+    pub(super) owners: HashSet<String>,
     /// What agents are extended by, from publishers that the harnesses' own documentation names; a `*` at the end.
     pub(crate) agents: Vec<String>,
     /// Well-known MCP servers, by the names under which they are run.
@@ -95,6 +102,7 @@ impl Popular {
             crates: read.crates.into_iter().collect(),
             gem: read.gem.into_iter().collect(),
             others: read.others.into_iter().collect(),
+            owners: read.owners.into_iter().collect(),
             agents: read.agents,
             servers: read.servers,
         })
@@ -105,6 +113,8 @@ impl Popular {
         match registry {
             Registry::Pypi => &self.pypi,
             Registry::Npm => &self.npm,
+            Registry::Crates => &self.crates,
+            Registry::Gem => &self.gem,
         }
     }
 
@@ -115,7 +125,7 @@ impl Popular {
 
     /// The well-known name that `name` is a slip of.
     pub(crate) fn slip_of(&self, registry: Registry, name: &str) -> Option<&str> {
-        if self.others.contains(name) {
+        if matches!(registry, Registry::Npm | Registry::Pypi) && self.others.contains(name) {
             return None;
         }
         Self::slip_among(self.names(registry), name)
@@ -178,7 +188,7 @@ impl Popular {
     }
 }
 
-fn finding(
+pub(super) fn finding(
     (rule, category, severity, confidence): (&str, &str, Severity, u8),
     (file, line): (&str, u32),
     message: String,
@@ -243,6 +253,9 @@ const FETCHERS: &[(&[&str], &[&str], Registry, bool)] = &[
     (&["npm", "pnpm"], &["install", "i", "add"], Registry::Npm, false),
     (&["yarn", "bun"], &["add"], Registry::Npm, false),
     (&["npx", "bunx"], &[], Registry::Npm, true),
+    (&["cargo"], &["add", "install"], Registry::Crates, false),
+    (&["gem"], &["install"], Registry::Gem, false),
+    (&["bundle"], &["add"], Registry::Gem, false),
 ];
 
 /// Options whose next word is no package.
@@ -273,6 +286,12 @@ const WITH_VALUE: &[&str] = &[
     "-w",
     "--group",
     "--platform",
+    "--features",
+    "-F",
+    "--git",
+    "--path",
+    "--version",
+    "--rename",
 ];
 
 /// The packages that programs fetch.
@@ -345,8 +364,12 @@ fn operands(
 pub(crate) fn package(word: &str, registry: Registry, run: bool, line: u32) -> Option<Package> {
     let scoped = word.starts_with('@');
     let (name, version) = match registry {
-        Registry::Npm => match word.get(1..)?.find('@') {
+        Registry::Npm | Registry::Crates => match word.get(1..)?.find('@') {
             Some(at) => (word.get(..=at)?, word.get(at + 2..)?),
+            None => (word, ""),
+        },
+        Registry::Gem => match word.split_once(':') {
+            Some(parts) => parts,
             None => (word, ""),
         },
         Registry::Pypi => match word.find(['=', '<', '>', '~', '!', ';', '[', ' ', '@']) {
@@ -363,7 +386,7 @@ pub(crate) fn package(word: &str, registry: Registry, run: bool, line: u32) -> O
         return None;
     }
     let pinned = match registry {
-        Registry::Npm => version.starts_with(|c: char| c.is_ascii_digit()),
+        Registry::Npm | Registry::Crates | Registry::Gem => version.starts_with(|c: char| c.is_ascii_digit()),
         Registry::Pypi => {
             version.starts_with("==")
                 || version.contains(']') && version.contains("==")
@@ -377,6 +400,8 @@ pub(crate) fn package(word: &str, registry: Registry, run: bool, line: u32) -> O
         name: match registry {
             Registry::Pypi => pypi_name(name.trim()),
             Registry::Npm => name.trim().to_ascii_lowercase(),
+            Registry::Crates => name.trim().to_ascii_lowercase().replace('_', "-"),
+            Registry::Gem => name.trim().to_ascii_lowercase(),
         },
         pinned,
         run,

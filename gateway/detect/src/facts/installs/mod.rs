@@ -329,6 +329,8 @@ fn listed(analysis: &mut Analysis, path: &str, text: &str) {
         let ecosystem = match package.registry {
             packages::Registry::Pypi => Ecosystem::Pypi,
             packages::Registry::Npm => Ecosystem::Npm,
+            packages::Registry::Crates => Ecosystem::Crates,
+            packages::Registry::Gem => Ecosystem::Gem,
         };
         let mut install = spec::blank(ecosystem);
         install.name = package.name;
