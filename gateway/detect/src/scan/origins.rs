@@ -1,6 +1,8 @@
 //! Where code is taken from by name, in files that nothing else reads packages from: owners of repositories, images and extensions, and
 //! the lists of packages of Rust, Ruby and of Python's scripts and projects.
 
+use std::collections::HashSet;
+
 use defenseclaw_model::decision::Severity;
 
 use super::Pass;
@@ -94,7 +96,7 @@ impl Popular {
 impl Pass<'_> {
     /// What is to be said of the origins that a file names.
     pub(super) fn origins(&mut self, path: &str, text: &str) {
-        let mut told: Vec<String> = Vec::new();
+        let mut seen: HashSet<String> = HashSet::new();
         let mut list = List::of(path);
         let mut packages = Vec::new();
         for (number, line) in numbered(text, 1).take(MAX_LINES) {
@@ -104,11 +106,10 @@ impl Pass<'_> {
             packages.extend(list.packages(line, number));
             let lower = line.to_lowercase();
             for owner in owners_in(&lower).chain(list.owners(&lower)) {
-                let popular = &self.scanner.popular;
-                let Some((known, how)) = popular
-                    .owner_like(owner)
-                    .filter(|_| !told.iter().any(|one| one == owner))
-                else {
+                if !seen.insert(owner.to_owned()) {
+                    continue;
+                }
+                let Some((known, how)) = self.scanner.popular.owner_like(owner) else {
                     continue;
                 };
                 let (severity, confidence, what) = match how {
@@ -128,7 +129,6 @@ impl Pass<'_> {
                     owner,
                     "Make sure that this is the owner that is meant",
                 );
-                told.push(owner.to_owned());
                 self.findings.push(finding);
             }
         }
