@@ -9,11 +9,9 @@ use super::Pass;
 use super::lines::numbered;
 use super::packages::{Package, Popular, Registry, package, slips};
 
-/// Most lines of a file that are read.
-const MAX_LINES: usize = 20_000;
-
-/// Longest line (bytes): a longer one is no list that a person keeps.
-const MAX_LINE: usize = 1000;
+/// Most owners of one file that are compared with the well-known ones: each takes some microseconds, and no project has as many. That
+/// there are more is told.
+const MAX_OWNERS: usize = 5000;
 
 /// Fewest letters of an owner's name of which another can be a slip.
 const LEAST_OWNER: usize = 6;
@@ -99,14 +97,11 @@ impl Pass<'_> {
         let mut seen: HashSet<String> = HashSet::new();
         let mut list = List::of(path);
         let mut packages = Vec::new();
-        for (number, line) in numbered(text, 1).take(MAX_LINES) {
-            if line.len() > MAX_LINE {
-                continue;
-            }
+        for (number, line) in numbered(text, 1) {
             packages.extend(list.packages(line, number));
             let lower = line.to_lowercase();
             for owner in owners_in(&lower).chain(list.owners(&lower)) {
-                if !seen.insert(owner.to_owned()) {
+                if seen.len() > MAX_OWNERS || !seen.insert(owner.to_owned()) {
                     continue;
                 }
                 let Some((known, how)) = self.scanner.popular.owner_like(owner) else {
@@ -131,6 +126,17 @@ impl Pass<'_> {
                 );
                 self.findings.push(finding);
             }
+        }
+        if seen.len() > MAX_OWNERS {
+            let message =
+                format!("It names more than {MAX_OWNERS} owners of code; the rest was not looked at");
+            self.findings.push(super::packages::finding(
+                ("supply-chain.many-owners", "supply-chain", Severity::Low, 60),
+                (path, 0),
+                message,
+                "",
+                "Look at what names so many",
+            ));
         }
         self.judge_packages(&packages, path);
     }

@@ -192,3 +192,25 @@ fn code_from_owners_lists_and_hosts_that_are_nearly_well_known_is_high() {
         assert!(!high(harmless), "{path}: {harmless}");
     }
 }
+
+#[test]
+fn more_owners_than_are_looked_at_are_told() {
+    let owners = |count: usize| -> String {
+        (0..count)
+            .map(|number| format!("github.com/owner-{number}/x\n"))
+            .collect()
+    };
+    let told = |text: &str| {
+        let report = scan(ScanKind::Skill, &[("list.txt", text)]);
+        has(&report, "supply-chain.many-owners")
+    };
+    assert!(told(&owners(5_001)));
+    assert!(!told(&owners(4_999)));
+    // On one line, too: a list in one line is a list.
+    let one_line = format!(
+        "{{\"a\": \"{}\", \"b\": \"https://github.com/gogle/uuid\"}}",
+        "x".repeat(5_000)
+    );
+    let report = scan(ScanKind::Skill, &[("deps.json", &one_line)]);
+    assert!(has(&report, "supply-chain.owner-lookalike"), "{report:#?}");
+}
