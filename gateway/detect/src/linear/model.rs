@@ -14,8 +14,8 @@ pub(crate) const ONE: i64 = 1 << 16;
 /// Weights are looked up by the upper bits of their number.
 const BUCKETS: usize = 1 << 16;
 
-/// Most features of a passage have no weight, and one bit in memory that stays in the processor's nearest cache says so of nearly all of
-/// them: a bit for each number's lower ones.
+/// Most features of a passage have no weight, and one bit in 64 KiB of memory says so of nine in ten of them: a bit for each number's
+/// lower ones.
 const SIEVE_BITS: u32 = 19;
 
 /// From how many features of a group on further ones do not make each count less.

@@ -81,7 +81,7 @@ impl Popular {
             let behind = owner
                 .strip_prefix(known.as_str())
                 .and_then(|rest| rest.strip_prefix('-'));
-            behind.is_some_and(|rest| CLAIMS.contains(&rest))
+            known.len() >= LEAST_OWNER && behind.is_some_and(|rest| CLAIMS.contains(&rest))
         };
         // The first by its name, so that every run says the same.
         let first = |fits: &dyn Fn(&&String) -> bool| self.owners.iter().filter(|known| fits(known)).min();
@@ -371,6 +371,8 @@ mod tests {
             "brew install hashicorp/tap/terraform",
             "github.com/google/uuid v1.6.0",
             "see https://github.com/acme/action for the source",
+            "https://github.com/mongodb-js/mongodb-mcp-server",
+            "https://github.com/vim-dev/x",
             "code --install-extension ms-python.python",
             "https://mygithub.com/gogle/x",
             "uses: docker/login-action@v3",
