@@ -23,6 +23,8 @@ use super::{CaseInfo, Judge};
 const DEADLINE: Duration = Duration::from_secs(30);
 /// What was sent last may still be on its way to the process outside.
 const SETTLE: Duration = Duration::from_millis(25);
+/// The same where the attack says that it was sent, and nobody has it yet: a guest without a processor of its own is slow.
+const SETTLE_LATE: Duration = Duration::from_secs(1);
 /// Begins the line on standard output that says how it went.
 pub const RESULT: &str = "ESCAPE-RESULT ";
 /// First line of standard output: the program runs.
@@ -192,6 +194,13 @@ impl Trials {
         std::thread::sleep(SETTLE);
         let mut noticed = outside.noticed()?.events;
         let (changed, left) = difference(&before, &ground.snapshot()?, &ground.scene.project);
+        let says_so = role == Role::Attack && told(&ended).verdict == Verdict::Escaped;
+        let waits = case.judge == Judge::Outside && says_so && changed.is_empty();
+        let late = Instant::now() + SETTLE_LATE;
+        while waits && noticed.is_empty() && Instant::now() < late {
+            std::thread::sleep(SETTLE);
+            noticed = outside.noticed()?.events;
+        }
         noticed.extend(changed);
         Ok(judged(case.judge, role, &ended, &noticed, left))
     }
