@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::api::{answering, json_of, post};
 use crate::world::World;
 
-const PULL: &str = "/v1/policy/bundle/pull";
+pub(crate) const PULL: &str = "/v1/policy/bundle/pull";
 const ROLLBACK: &str = "/v1/policy/bundle/rollback";
 
 /// A gateway that takes this signer's bundles from the file `offered`, in the policy that comes with the program.
@@ -28,8 +28,8 @@ fn world(key: &SignerKey) -> World {
     world
 }
 
-/// Offers a bundle that blocks a program.
-fn offer(world: &World, key: &SignerKey, revision: u64, program: &str) {
+/// A signed bundle that blocks a program.
+pub(crate) fn blocking(key: &SignerKey, revision: u64, program: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let lists = format!("version: 1\nblock: [{{ program: {program}, owner: o, reason: r }}]\n");
     fs::write(folder.path().join("lists.yaml"), lists).unwrap();
@@ -45,12 +45,16 @@ fn offer(world: &World, key: &SignerKey, revision: u64, program: &str) {
         issued_s,
         expires_s: issued_s + 86_400,
     };
+    seal(&archive, &terms, key).unwrap()
+}
+
+fn offer(world: &World, key: &SignerKey, revision: u64, program: &str) {
     let beside = world.path("offered.new");
-    fs::write(&beside, seal(&archive, &terms, key).unwrap()).unwrap();
+    fs::write(&beside, blocking(key, revision, program)).unwrap();
     fs::rename(beside, world.path("offered")).unwrap();
 }
 
-fn revision(world: &World) -> Option<u64> {
+pub(crate) fn revision(world: &World) -> Option<u64> {
     Some(world.status().bundle?.in_force?.revision)
 }
 

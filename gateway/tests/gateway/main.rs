@@ -9,6 +9,7 @@
 mod agents;
 mod api;
 mod bundle;
+mod bundle_server;
 mod entered;
 mod faults;
 mod gate;

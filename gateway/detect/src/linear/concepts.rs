@@ -3,8 +3,9 @@
 
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use memchr::memmem;
 
+use crate::spotter::{MIN_LITERAL, Spotter};
 use crate::text::fold::fold;
 
 /// One line for each concept: its name, a colon, and its words with ` | ` between them. `x-` is found in code, inside of words
@@ -26,13 +27,17 @@ pub(crate) struct Hit {
 /// All concepts.
 #[derive(Debug)]
 pub(crate) struct Lexicon {
-    search: Option<AhoCorasick>,
+    /// Says where a word may begin. An automaton of so many words is megabytes, and each of its steps waits for memory.
+    spotter: Spotter,
     words: Vec<Word>,
+    /// Which words are too short for that.
+    short: Vec<usize>,
     concepts: Vec<Concept>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Word {
+    text: Box<[u8]>,
     concept: usize,
     whole: bool,
     goes_on: bool,
@@ -55,7 +60,7 @@ impl Lexicon {
     }
 
     fn read(text: &str) -> Self {
-        let (mut texts, mut words, mut concepts) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut words, mut concepts) = (Vec::new(), Vec::new());
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((name, said)) = line.split_once(": ") else {
                 continue;
@@ -77,16 +82,22 @@ impl Lexicon {
                 };
                 if word.trim().len() >= LEAST {
                     words.push(Word {
+                        text: word.into_bytes().into(),
                         concept,
                         whole: !in_code,
                         goes_on,
                     });
-                    texts.push(word);
                 }
             }
         }
+        let numbered = || (0..).zip(&words);
+        let spots: Vec<(Vec<u8>, u32, bool)> = numbered()
+            .map(|(number, word): (u32, &Word)| (word.text.to_vec(), number, true))
+            .collect();
+        let short = numbered().filter(|(_, word)| word.text.len() < MIN_LITERAL);
         Self {
-            search: AhoCorasick::new(&texts).ok(),
+            spotter: Spotter::new(&spots),
+            short: short.map(|(number, _)| number as usize).collect(),
             words,
             concepts,
         }
@@ -102,33 +113,53 @@ impl Lexicon {
         self.concepts.iter().position(|concept| concept.name == name)
     }
 
-    /// What stands in a text in lower case.
+    /// What stands in a text in lower case, in the order in which it ends there.
     pub(crate) fn find(&self, text: &str, hits: &mut Vec<Hit>) {
-        let Some(search) = &self.search else { return };
-        let bytes = text.as_bytes();
-        let wordy = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_alphanumeric);
-        for found in search.find_overlapping_iter(text) {
-            let Some(word) = self.words.get(found.pattern().as_usize()) else {
-                continue;
+        let text = text.as_bytes();
+        let mut found: Vec<(usize, usize, usize)> = Vec::new();
+        let mut stands = |start: usize, number: usize| {
+            let Some(word) = self.words.get(number) else {
+                return;
             };
-            if word.whole {
-                let before = found.start().checked_sub(1).is_some_and(wordy);
-                let inside = before && wordy(found.start());
-                let goes_on = wordy(found.end() - 1) && wordy(found.end());
-                if inside || (goes_on && !word.goes_on) {
-                    continue;
-                }
+            if let Some(end) = word.ends(text, start) {
+                found.push((end, start, number));
             }
-            hits.push(Hit {
-                concept: word.concept,
-                start: found.start(),
-            });
+        };
+        self.spotter.spot(text, |start, number| {
+            stands(start, number as usize);
+            true
+        });
+        for &number in &self.short {
+            if let Some(word) = self.words.get(number) {
+                memmem::find_iter(text, &word.text).for_each(|start| stands(start, number));
+            }
         }
+        found.sort_unstable();
+        hits.extend(found.into_iter().filter_map(|(_, start, number)| {
+            let concept = self.words.get(number)?.concept;
+            Some(Hit { concept, start })
+        }));
+    }
+}
+
+impl Word {
+    /// Where it ends, if it stands at `start` as it should.
+    fn ends(&self, text: &[u8], start: usize) -> Option<usize> {
+        let end = start + self.text.len();
+        if text.get(start..end)? != &*self.text {
+            return None;
+        }
+        let wordy = |at: usize| text.get(at).is_some_and(u8::is_ascii_alphanumeric);
+        let inside = self.whole && wordy(start) && start.checked_sub(1).is_some_and(wordy);
+        let goes_on = self.whole && !self.goes_on && wordy(end - 1) && wordy(end);
+        (!inside && !goes_on).then_some(end)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn names(text: &str) -> Vec<&str> {
@@ -154,9 +185,44 @@ mod tests {
         let lines = CONCEPTS.lines().filter(|line| !line.starts_with('#'));
         let mut names: Vec<&str> = lines.map(|line| line.split_once(": ").unwrap().0).collect();
         let all = names.len();
-        assert!(Lexicon::embedded().search.is_some() && all == Lexicon::embedded().concepts.len());
+        assert_eq!(all, Lexicon::embedded().concepts.len());
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), all);
+    }
+
+    /// The same, told by looking for each word everywhere.
+    fn plainly(lexicon: &Lexicon, text: &str) -> Vec<Hit> {
+        let mut found = Vec::new();
+        for (number, word) in lexicon.words.iter().enumerate() {
+            for start in 0..text.len() {
+                let before = text.as_bytes()[..start].last();
+                let behind = text.as_bytes().get(start + word.text.len());
+                let wordy = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+                let begins = !(wordy(before) && wordy(word.text.first()));
+                let ends = word.goes_on || !(wordy(word.text.last()) && wordy(behind));
+                if text.as_bytes()[start..].starts_with(&word.text) && (!word.whole || (begins && ends)) {
+                    found.push((start + word.text.len(), start, number));
+                }
+            }
+        }
+        found.sort_unstable();
+        let hits = found.into_iter().map(|(_, start, number)| Hit {
+            concept: lexicon.words[number].concept,
+            start,
+        });
+        hits.collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_word_is_found_where_it_stands(text in "(send|sends|tell|without |\\\\x|\\\\x4|cp |os\\.environ|告诉|[a-e_ .]{1,3}){0,12}") {
+            static FEW: LazyLock<Lexicon> = LazyLock::new(|| {
+                Lexicon::read("a: send | tell* | without tell* | 告诉 | e\nb: send | .environ* | d a\nx-c: cp  | os.environ | \\x | end | ends")
+            });
+            let mut hits = Vec::new();
+            FEW.find(&text, &mut hits);
+            prop_assert_eq!(hits, plainly(&FEW, &text));
+        }
     }
 }

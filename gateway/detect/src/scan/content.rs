@@ -17,7 +17,7 @@ use super::pieces::{
     decoded, is_command, is_for_people, paragraphs, pieces, runs_by_itself, without_prompts,
 };
 use super::rules::{Shown, Side, raised};
-use super::{Pass, Told, packages, topic, values};
+use super::{Pass, Told, held, packages, topic, values};
 use crate::Surface;
 
 /// Techniques of injections that are ordinary in what instructs an agent, which a skill is for. Alone they say nothing.
@@ -169,6 +169,7 @@ impl Pass<'_> {
 
     fn one(&mut self, kind: Kind, path: &str, text: &str) {
         self.secrets(kind, path, text);
+        self.held(path, text);
         self.origins(path, text);
         match kind {
             Kind::Document => self.document(path, text),
@@ -231,7 +232,8 @@ impl Pass<'_> {
     fn secrets(&mut self, kind: Kind, path: &str, text: &str) {
         for (piece, line) in pieces(text) {
             for finding in self.detector().text(Surface::ToolInput, piece) {
-                let anywhere = finding.category == "secret"
+                let secret = finding.category == "secret";
+                let anywhere = secret
                     || matches!(
                         finding.rule.as_str(),
                         "injection.invisible-text" | "injection.direction"
@@ -246,8 +248,10 @@ impl Pass<'_> {
                 let line = place_of(&finding, piece, line);
                 let turned = finding.rule == "injection.direction" && turns_back(piece);
                 let mut found = commands::of_text(finding, (path, line));
-                if let Some(finding) = found.as_mut().filter(|_| turned) {
-                    finding.severity = Severity::High;
+                // What an artifact holds, everybody has who has the artifact.
+                let in_plain = secret && !held::is_test(path);
+                if let Some(finding) = found.as_mut().filter(|_| turned || in_plain) {
+                    finding.severity = finding.severity.max(Severity::High);
                 }
                 if let Some(finding) = found.as_mut().filter(|_| !anywhere) {
                     finding.severity = Severity::Medium;

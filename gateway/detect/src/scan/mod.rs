@@ -10,6 +10,7 @@
 //! | `frames` | what prose asks for, whatever its wording: words by meaning, weighed together |
 //! | `commands` | commands, judged by the rules that judge an agent's calls |
 //! | [`code`] | source code; the seam for what looks at syntax |
+//! | `held` | credentials in plain text |
 //! | `origins` | owners of code, and packages in lists of other ecosystems |
 //! | `packages` | names one slip away from well-known ones; what nobody pinned |
 //! | `together` | what findings mean together: harm that is hidden, taken here and sent there |
@@ -36,6 +37,7 @@ mod definition;
 mod forbidden;
 mod frames;
 mod grants;
+mod held;
 mod inline;
 mod installers;
 mod kinds;

@@ -1,7 +1,7 @@
 //! What tells a real value from one that only looks like it: entropy, checksums, structure.
 
 /// Shannon entropy of the bytes, bits for each.
-pub(super) fn entropy(value: &[u8]) -> f64 {
+pub(crate) fn entropy(value: &[u8]) -> f64 {
     if value.is_empty() {
         return 0.0;
     }

@@ -35,6 +35,7 @@ use defenseclaw_model::decision::{Finding, Severity};
 
 use crate::detector::{PackError, Surface};
 use crate::packs::{Pack, embedded};
+pub(crate) use checks::entropy;
 use injection::InjectionRules;
 use pack::{TestText, Tests};
 use pii::PiiRules;

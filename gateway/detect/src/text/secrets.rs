@@ -390,7 +390,7 @@ fn kind(rule: &SecretRule) -> &str {
 }
 
 /// Whether more than half of the steps from one byte to the next go up or down by one, or none.
-fn counts_or_repeats(body: &[u8]) -> bool {
+pub(crate) fn counts_or_repeats(body: &[u8]) -> bool {
     let plain = |pair: &&[u8]| {
         matches!(pair, [a, b] if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric() && a.abs_diff(*b) <= 1)
             || matches!(
