@@ -35,7 +35,7 @@ const CREDENTIALS: [&str; 27] = [
 const ENDS: [&str; 5] = ["password", "passwd", "passphrase", "secret", "token"];
 
 /// Words before `key` that make it a credential.
-const OF_KEYS: [&str; 58] = [
+const OF_KEYS: [&str; 57] = [
     "api",
     "secret",
     "access",
@@ -63,7 +63,6 @@ const OF_KEYS: [&str; 58] = [
     "app",
     "bot",
     "device",
-    "storage",
     "upload",
     "write",
     "push",
@@ -94,6 +93,38 @@ const OF_KEYS: [&str; 58] = [
     "merchant",
     "payment",
     "backend",
+];
+
+/// Words before `key` that make it the name of something.
+const OF_NAMES: [&str; 28] = [
+    "cache",
+    "primary",
+    "foreign",
+    "sort",
+    "partition",
+    "row",
+    "dedup",
+    "idempotency",
+    "group",
+    "object",
+    "query",
+    "route",
+    "lookup",
+    "index",
+    "map",
+    "hash",
+    "bucket",
+    "topic",
+    "job",
+    "lock",
+    "item",
+    "event",
+    "translation",
+    "message",
+    "column",
+    "field",
+    "data",
+    "storage",
 ];
 
 /// Words at the end of a name that say nothing of what it names.
@@ -144,6 +175,7 @@ pub(super) fn named(name: &str) -> Option<Named> {
     }
     match before.last() {
         Some(word) if OF_KEYS.contains(&word.as_str()) => Some(Named::Credential),
+        Some(word) if OF_NAMES.contains(&word.as_str()) => None,
         _ => (last == "key").then_some(Named::Key),
     }
 }
@@ -187,7 +219,7 @@ mod tests {
             assert_eq!(named(name), Some(Named::Credential), "{name}");
         }
         assert_eq!(
-            (named("KEY"), named("cacheKey")),
+            (named("KEY"), named("turnKey")),
             (Some(Named::Key), Some(Named::Key))
         );
         for name in [
@@ -196,6 +228,8 @@ mod tests {
             "password_field",
             "monkey",
             "PUBLIC_API_KEY",
+            "cacheKey",
+            "storage_key",
             "",
         ] {
             assert_eq!(named(name), None, "{name}");
