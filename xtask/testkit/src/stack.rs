@@ -64,13 +64,15 @@ impl Default for StackOptions {
     }
 }
 
-/// A running stack. Dropping it stops both daemons and removes the folder.
+/// A running stack. Dropping it stops both daemons, unloads what the agent loaded, and removes the folder.
 #[derive(Debug)]
 pub struct Stack {
     folder: TempDir,
     options: StackOptions,
     gateway: Option<Child>,
     agent: Option<Child>,
+    /// Whether an agent was started: one that is killed leaves its kernel programs, which slow down every system call of this host.
+    loaded: bool,
     /// One stack at a time: two sensors would each see the other's sessions, and timings would blur.
     _alone: Flock<File>,
 }
@@ -93,6 +95,7 @@ impl Stack {
             options,
             gateway: None,
             agent: None,
+            loaded: false,
             _alone: alone,
         };
         stack.prepare()?;
@@ -254,6 +257,7 @@ impl Stack {
     /// Starts the agent and waits until the gateway has it.
     pub fn start_agent(&mut self) -> Result<()> {
         self.agent = Some(self.spawn("defenseclaw-agent", "agent")?);
+        self.loaded = true;
         self.wait("the agent to connect", |status| status.agent.is_some())
     }
 
@@ -352,6 +356,12 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if let Err(error) = self.stop() {
             eprintln!("stopping the stack: {error:#}");
+        }
+        if self.loaded {
+            match self.command("defenseclaw-agent").arg("unload").output() {
+                Ok(output) if output.status.success() => {}
+                failed => eprintln!("unloading the stack's kernel programs: {failed:?}"),
+            }
         }
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
