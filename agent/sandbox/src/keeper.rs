@@ -11,6 +11,7 @@
 //! (`kernel.yama.ptrace_scope` 1), and as a subreaper it gets every orphan of the sandbox, so that it knows when the last has gone.
 
 pub(crate) mod companion;
+pub(crate) mod tenure;
 mod warden;
 
 use std::fs::File;

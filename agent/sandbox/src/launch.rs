@@ -171,7 +171,10 @@ impl Launch {
         let witnesses = Witnesses::find(&plan, &self.profile, self.setting.home.as_deref());
         let mounts = plan.wants_mounts() || self.renew != Renew::Never;
         let (namespace, why_none) = match mounts.then(mounts::enter) {
-            Some(Ok(namespace)) => (Some(namespace), String::new()),
+            Some(Ok(namespace)) => {
+                keeper::tenure::leave_namespace();
+                (Some(namespace), String::new())
+            }
             Some(Err(error)) => (None, error.to_string()),
             None => (None, String::new()),
         };

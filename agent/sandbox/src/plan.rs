@@ -416,12 +416,32 @@ impl Places {
 
 /// Those that exist, without symbolic links.
 fn existing(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut folder = None;
     paths
         .into_iter()
-        // Most are not there: one look is cheaper than following every part of their paths.
-        .filter(|path| fs::symlink_metadata(path).is_ok())
-        .filter_map(|path| fs::canonicalize(path).ok())
+        .filter_map(|path| resolved(&path, &mut folder))
         .collect()
+}
+
+/// `path` without symbolic links, if it exists. `folder`: the folder that was resolved last, since neighbours come one after the other.
+fn resolved(path: &Path, folder: &mut Option<(PathBuf, PathBuf)>) -> Option<PathBuf> {
+    // Most are not there: one look is cheaper than following every part of their paths.
+    let meta = fs::symlink_metadata(path).ok()?;
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return fs::canonicalize(path).ok();
+    };
+    if meta.is_symlink() {
+        return fs::canonicalize(path).ok();
+    }
+    match folder {
+        Some((last, canonical)) if last == parent => Some(canonical.join(name)),
+        _ => {
+            let canonical = fs::canonicalize(parent).ok()?;
+            let found = canonical.join(name);
+            *folder = Some((parent.to_owned(), canonical));
+            Some(found)
+        }
+    }
 }
 
 /// The variables that the sandbox's programs get.

@@ -1,7 +1,7 @@
 //! System calls that are refused in every sandbox: ways out, ways around the other protections, and those of the kernel's parts that no
 //! build or test needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen::Dword, SeccompCmpArgLen::Qword, SeccompCmpOp,
@@ -12,7 +12,7 @@ use crate::profile::NetworkMode;
 
 mod join;
 
-use join::{ALLOW, ERRNO, JUMP_IF_AT_LEAST, LOAD_WORD, NUMBER, RETURN, step};
+use join::Answer;
 
 /// Why the filters could not be made or put in force.
 #[derive(Debug, thiserror::Error)]
@@ -108,15 +108,7 @@ const REFUSED_HERE: &[libc::c_long] = &[
 const REFUSED_HERE: &[libc::c_long] = &[];
 
 /// `clone` and `unshare` flags that make namespaces: NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET.
-const NAMESPACES: [u64; 7] = [
-    0x0002_0000,
-    0x0200_0000,
-    0x0400_0000,
-    0x0800_0000,
-    0x1000_0000,
-    0x2000_0000,
-    0x4000_0000,
-];
+const NAMESPACES: u64 = 0x7e02_0000;
 /// For `unshare` alone: NEWTIME; in `clone` its bit belongs to the exit signal.
 const NEW_TIME: u64 = 0x80;
 
@@ -152,26 +144,49 @@ fn with_flag(index: u8, flag: u64) -> Result<SeccompRule, SyscallError> {
     rule(vec![condition])
 }
 
+/// The first argument has none of them.
+fn without_flags(flags: u64) -> Result<SeccompRule, SyscallError> {
+    let condition = SeccompCondition::new(0, Qword, SeccompCmpOp::MaskedEq(flags), 0)?;
+    rule(vec![condition])
+}
+
 /// The filter.
 ///
 /// # Errors
 /// When a rule makes no sense, which a test rules out.
 pub fn filter(wishes: Wishes) -> Result<BpfProgram, SyscallError> {
     let parts = parts(wishes)?;
-    Ok(join::joined(
-        parts.filters,
-        &parts.numbers,
-        parts.from,
-        parts.arch,
-    ))
+    let number = |call: i64| u32::try_from(call).map_err(|_| SyscallError::Architecture);
+    let mut numbers: BTreeMap<u32, Answer> = BTreeMap::new();
+    for call in parts.refused {
+        numbers.insert(number(call)?, Answer::Refused(libc::EPERM));
+    }
+    for call in parts.missing {
+        numbers.insert(number(call)?, Answer::Refused(libc::ENOSYS));
+    }
+    let filters = [(parts.refused_where, false), (parts.allowed_where, true)];
+    let mut compiled = Vec::new();
+    for (at, (rules, allow)) in filters.into_iter().enumerate() {
+        for call in rules.keys() {
+            numbers.insert(number(*call)?, Answer::Asked(at));
+        }
+        compiled.push(compile(rules, libc::EPERM, allow, parts.arch)?);
+    }
+    let from = parts.from.map(|from| (from, libc::ENOSYS));
+    Ok(join::joined(compiled, &numbers, from, parts.arch))
 }
 
 /// What the filter is made of.
 struct Parts {
-    /// In the order in which they are asked.
-    filters: Vec<BpfProgram>,
-    /// The calls that they may refuse: these, and all from a number on.
-    numbers: BTreeSet<u32>,
+    /// Refused whatever the arguments are.
+    refused: Vec<i64>,
+    /// As if the kernel had none of these.
+    missing: Vec<i64>,
+    /// Refused where one of the rules fits.
+    refused_where: BTreeMap<i64, Vec<SeccompRule>>,
+    /// Refused where none of the rules fits.
+    allowed_where: BTreeMap<i64, Vec<SeccompRule>>,
+    /// As if the kernel had none from this number on.
     from: Option<u32>,
     arch: TargetArch,
 }
@@ -182,21 +197,15 @@ fn parts(wishes: Wishes) -> Result<Parts, SyscallError> {
         "aarch64" => TargetArch::aarch64,
         _ => return Err(SyscallError::Architecture),
     };
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in REFUSED.iter().chain(REFUSED_HERE) {
-        rules.insert(*call, Vec::new());
-    }
+    let mut refused = [REFUSED, REFUSED_HERE].concat();
     if wishes.truncate {
-        rules.insert(libc::SYS_truncate, Vec::new());
+        refused.push(libc::SYS_truncate);
     }
-    let namespaces: Result<Vec<_>, _> = NAMESPACES.iter().map(|flag| with_flag(0, *flag)).collect();
-    rules.insert(libc::SYS_clone, namespaces?);
-    let unshare: Result<Vec<_>, _> = NAMESPACES
-        .iter()
-        .chain(&[NEW_TIME])
-        .map(|flag| with_flag(0, *flag))
-        .collect();
-    rules.insert(libc::SYS_unshare, unshare?);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    let allowed_where = BTreeMap::from([
+        (libc::SYS_clone, vec![without_flags(NAMESPACES)?]),
+        (libc::SYS_unshare, vec![without_flags(NAMESPACES | NEW_TIME)?]),
+    ]);
     let ioctls: Result<Vec<_>, _> = IOCTLS
         .iter()
         .map(|request| rule(vec![is(1, SeccompCmpOp::Eq, *request)?]))
@@ -222,23 +231,13 @@ fn parts(wishes: Wishes) -> Result<Parts, SyscallError> {
             rules.insert(call, vec![with_flag(index, MSG_FASTOPEN)?]);
         }
     }
-    // Its flags lie behind a pointer, which no filter can follow. Libraries fall back to `clone`.
-    let missing: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
-    let numbers: Result<BTreeSet<u32>, _> = rules
-        .keys()
-        .chain(missing.keys())
-        .map(|&number| u32::try_from(number))
-        .collect();
-    let mut filters = vec![
-        compile(missing, libc::ENOSYS, arch)?,
-        compile(rules, libc::EPERM, arch)?,
-    ];
-    let from = (arch == TargetArch::x86_64).then_some(X32);
-    filters.extend(from.map(none_from));
     Ok(Parts {
-        filters,
-        numbers: numbers.map_err(|_| SyscallError::Architecture)?,
-        from,
+        refused,
+        // Its flags lie behind a pointer, which no filter can follow. Libraries fall back to `clone`.
+        missing: vec![libc::SYS_clone3],
+        refused_where: rules,
+        allowed_where,
+        from: (arch == TargetArch::x86_64).then_some(X32),
         arch,
     })
 }
@@ -276,28 +275,24 @@ fn sockets(network: NetworkMode) -> Result<Vec<SeccompRule>, SyscallError> {
     Ok(rules)
 }
 
+/// Refuses where a rule fits, or with `allow` where none does.
 fn compile(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     errno: i32,
+    allow: bool,
     arch: TargetArch,
 ) -> Result<BpfProgram, SyscallError> {
     let refuse = SeccompAction::Errno(u32::try_from(errno).unwrap_or(1));
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch)?;
+    let (fits, else_) = match allow {
+        true => (SeccompAction::Allow, refuse),
+        false => (refuse, SeccompAction::Allow),
+    };
+    let filter = SeccompFilter::new(rules, else_, fits, arch)?;
     Ok(BpfProgram::try_from(filter)?)
 }
 
 /// The x32 calls of x86_64 have the same architecture as the others and numbers from 2³⁰ on: rules by number miss them.
 const X32: u32 = 0x4000_0000;
-
-/// Refuses the calls from that number on.
-fn none_from(number: u32) -> BpfProgram {
-    vec![
-        step(LOAD_WORD, 0, 0, NUMBER),
-        step(JUMP_IF_AT_LEAST, 0, 1, number),
-        step(RETURN, 0, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
-        step(RETURN, 0, 0, ALLOW),
-    ]
-}
 
 /// Puts a filter in force for this thread, for good.
 ///
@@ -310,7 +305,69 @@ pub fn enforce(filter: &BpfProgram) -> Result<(), SyscallError> {
 
 #[cfg(test)]
 mod tests {
+    use super::join::{ALLOW, ERRNO, JUMP_IF_AT_LEAST, LOAD_WORD, NUMBER, RETURN, step};
     use super::*;
+
+    /// Refuses the calls from that number on.
+    fn none_from(number: u32) -> BpfProgram {
+        vec![
+            step(LOAD_WORD, 0, 0, NUMBER),
+            step(JUMP_IF_AT_LEAST, 0, 1, number),
+            step(RETURN, 0, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
+            step(RETURN, 0, 0, ALLOW),
+        ]
+    }
+
+    /// The same as several filters that the library makes alone, and the numbers that they may refuse.
+    fn apart(wishes: Wishes) -> (Vec<BpfProgram>, Vec<u32>) {
+        let Parts {
+            refused,
+            missing,
+            refused_where,
+            allowed_where,
+            from,
+            arch,
+        } = parts(wishes).unwrap();
+        let whole = |calls: &[i64]| calls.iter().map(|call| (*call, Vec::new())).collect();
+        let with_arguments = refused_where.keys().chain(allowed_where.keys());
+        let numbers = refused.iter().chain(&missing).chain(with_arguments);
+        let numbers = numbers.map(|call| u32::try_from(*call).unwrap()).collect();
+        // One rule for each flag, so that the one rule for all of them is held against something else.
+        let flags = |set: u64| {
+            (0..64)
+                .map(move |bit| 1 << bit)
+                .filter(move |flag| set & flag != 0)
+        };
+        let by_flag = |set: u64| flags(set).map(|flag| with_flag(0, flag).unwrap()).collect();
+        let namespaces = BTreeMap::from([
+            (libc::SYS_clone, by_flag(NAMESPACES)),
+            (libc::SYS_unshare, by_flag(NAMESPACES | NEW_TIME)),
+        ]);
+        assert!(allowed_where.keys().eq(namespaces.keys()));
+        let mut filters = vec![
+            compile(whole(&missing), libc::ENOSYS, false, arch).unwrap(),
+            compile(whole(&refused), libc::EPERM, false, arch).unwrap(),
+            compile(refused_where, libc::EPERM, false, arch).unwrap(),
+            compile(namespaces, libc::EPERM, false, arch).unwrap(),
+        ];
+        filters.extend(from.map(none_from));
+        (filters, numbers)
+    }
+
+    #[test]
+    fn the_flags_of_namespaces_are_those_of_the_kernel() {
+        let flags = [
+            libc::CLONE_NEWNS,
+            libc::CLONE_NEWCGROUP,
+            libc::CLONE_NEWUTS,
+            libc::CLONE_NEWIPC,
+            libc::CLONE_NEWUSER,
+            libc::CLONE_NEWPID,
+            libc::CLONE_NEWNET,
+        ];
+        let all = flags.into_iter().fold(0, |all, flag| all | flag);
+        assert_eq!(u64::from(all.unsigned_abs()), NAMESPACES);
+    }
 
     /// What the kernel hands a filter: number, architecture, instruction pointer, six arguments.
     #[derive(Debug, Clone, Copy)]
@@ -383,7 +440,12 @@ mod tests {
             0x5412,
             0x5423,
             262,
+            0x0120_0011,
             0x0002_0000,
+            0x0200_0000,
+            0x0400_0000,
+            0x0800_0000,
+            0x4000_0000,
             0x1000_0000,
             0x2000_0000,
             u64::MAX,
@@ -404,13 +466,13 @@ mod tests {
         for network in [NetworkMode::Full, NetworkMode::None, NetworkMode::Allowlist] {
             for truncate in [true, false] {
                 let wishes = Wishes { network, truncate };
-                let (parts, whole) = (parts(wishes).unwrap(), filter(wishes).unwrap());
+                let ((filters, numbers), whole) = (apart(wishes), filter(wishes).unwrap());
                 assert!(whole.len() < 4096);
                 let own = arch();
                 let mut refused = 0;
                 let mut ask = |asked: Asked| {
                     let answer = run(&whole, &asked).0;
-                    assert_eq!(answer, strictest(&parts.filters, &asked), "{asked:?}");
+                    assert_eq!(answer, strictest(&filters, &asked), "{asked:?}");
                     refused += usize::from(asked.arch == own && answer != ALLOW);
                 };
                 let arches = [0xc000_003e, 0xc000_00b7, 0x4000_0003, 0];
@@ -423,7 +485,7 @@ mod tests {
                         });
                     }
                 }
-                for &number in &parts.numbers {
+                for &number in &numbers {
                     for arguments in arguments() {
                         for arch in arches {
                             ask(Asked {

@@ -20,7 +20,6 @@ mod reply;
 mod settings;
 mod shell;
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use exchange::{Deadline, Failure};
@@ -39,7 +38,7 @@ const THROUGH_SHELL: &str = "--shell";
 pub use shell::run as shell;
 
 /// Runs `defenseclaw-hook`.
-pub fn hook() -> ExitCode {
+pub fn hook() -> u8 {
     let started = Instant::now();
     fallback::guard_against_panics();
     if std::env::args_os()
@@ -52,7 +51,7 @@ pub fn hook() -> ExitCode {
         Ok(asked) => asked,
         Err(message) => {
             exchange::complain(&message);
-            return ExitCode::from(EXIT_BLOCK);
+            return EXIT_BLOCK;
         }
     };
     let (settings, fault) = match settings::load() {
@@ -76,11 +75,11 @@ pub fn hook() -> ExitCode {
 }
 
 /// For `doctor`, which looks whether all programs are of one build.
-fn version() -> ExitCode {
+fn version() -> u8 {
     let line = concat!("defenseclaw-hook ", env!("CARGO_PKG_VERSION"), "\n");
     match exchange::write_stdout(line.as_bytes()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
+        Ok(()) => 0,
+        Err(_) => 1,
     }
 }
 
@@ -120,7 +119,7 @@ fn arguments() -> Result<Asked, String> {
 }
 
 /// Prints the answer. A harness that takes no output is stopped by the exit status instead.
-fn deliver(answer: &Answer, fail: FailMode) -> ExitCode {
+fn deliver(answer: &Answer, fail: FailMode) -> u8 {
     if !answer.complaint.is_empty() {
         exchange::complain(&answer.complaint);
     }
@@ -128,11 +127,11 @@ fn deliver(answer: &Answer, fail: FailMode) -> ExitCode {
         exchange::write_stderr(&answer.stderr);
     }
     match exchange::write_stdout(&answer.stdout) {
-        Ok(()) => ExitCode::from(answer.exit),
+        Ok(()) => answer.exit,
         Err(failure) => {
             exchange::complain(&failure.to_string());
             let blocks = fail == FailMode::Closed && answer.decides_call;
-            ExitCode::from(if blocks { EXIT_BLOCK } else { 0 })
+            if blocks { EXIT_BLOCK } else { 0 }
         }
     }
 }

@@ -1,7 +1,5 @@
 //! `defenseclaw-hook`: one payload in, one question to the gateway, the harness's native reply out.
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    defenseclaw_hook::hook()
-}
+defenseclaw_entry::entry!(defenseclaw_hook::hook);

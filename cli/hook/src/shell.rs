@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::time::Instant;
 
 use serde::Deserialize;
@@ -38,14 +38,14 @@ struct Room {
 }
 
 /// Runs `defenseclaw-shell`. Returns only if nothing could be started.
-pub fn run() -> ExitCode {
+pub fn run() -> u8 {
     let started = Instant::now();
     let mut arguments = std::env::args_os().skip(1);
     let (Some(line), None) = (arguments.next(), arguments.next()) else {
         exchange::complain(
             "Use: defenseclaw-shell LINE. Harnesses start it; for a command of your own use defenseclaw-cli run",
         );
-        return ExitCode::from(FAILED);
+        return FAILED;
     };
     let mut command = match line.to_str() {
         Some(text) if text.contains(TAIL) => in_its_room(text, started),
@@ -55,10 +55,10 @@ pub fn run() -> ExitCode {
     let error = command.exec();
     let program = command.get_program().to_string_lossy();
     exchange::complain(&format!("{program} cannot be started: {error}"));
-    ExitCode::from(match error.kind() {
+    match error.kind() {
         std::io::ErrorKind::NotFound => 127,
         _ => 126,
-    })
+    }
 }
 
 /// A hook, or an MCP server.

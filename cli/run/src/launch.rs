@@ -3,7 +3,6 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use defenseclaw_model::terminal::safe;
 use defenseclaw_sandbox::launch::{self, Launch, LaunchError};
@@ -115,8 +114,9 @@ fn renewal(options: &RunOptions) -> Renew {
 }
 
 impl Prepared {
-    /// Becomes the command, or without one prints what would be in force. Returns only if nothing was started.
-    pub fn start(self, options: &RunOptions) -> ExitCode {
+    /// Becomes the command, or without one prints what would be in force. Returns only if nothing was started, with the exit status that
+    /// says so.
+    pub fn start(self, options: &RunOptions) -> u8 {
         let (launch, socket) = (self.launch, self.settings.socket);
         let outcome = if options.command.is_empty() {
             launch.enter().map(|report| {
@@ -141,19 +141,19 @@ impl Prepared {
             launch.run(tell).map(|never| match never {})
         };
         match outcome {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => 0,
             Err(error) => {
                 say(&error.to_string());
-                ExitCode::from(LaunchError::exit_status(&error))
+                LaunchError::exit_status(&error)
             }
         }
     }
 }
 
 /// Says why nothing was started; gives the exit status that says so.
-pub fn failed(error: &RunError) -> ExitCode {
+pub fn failed(error: &RunError) -> u8 {
     say(&error.to_string());
-    ExitCode::from(FAILED)
+    FAILED
 }
 
 fn say(message: &str) {

@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`options`] | the command line of `run` |
+//! | [`plain`] | the same, as programs write it |
 //! | [`settings`] | configuration file and environment |
 //! | [`launch`] | from both to a closed sandbox and the command in it |
 //! | [`tell`] | telling the gateway what is in force |
@@ -12,6 +13,7 @@
 
 pub mod launch;
 pub mod options;
+pub mod plain;
 pub mod settings;
 pub mod tell;
 

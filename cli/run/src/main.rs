@@ -4,15 +4,17 @@
 //! asks for no shared library, and replaces itself by the tool for every other command, for help, for usage errors, and for sandboxes
 //! with a supervisor.
 
+#![no_main]
+
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use clap::Parser;
 use defenseclaw_model::sandbox::WHOLE_TOOL;
-use defenseclaw_run::RunOptions;
 use defenseclaw_run::launch::{KEPT_LIBRARIES, LIBRARIES, failed, prepare};
+use defenseclaw_run::{RunOptions, plain};
 
 /// Variables by which whoever set them (a project's settings can) would run code of theirs in a program of ours that is linked against
 /// shared libraries. No sandbox keeps them.
@@ -26,10 +28,12 @@ enum Known {
     Run(RunOptions),
 }
 
-fn main() -> ExitCode {
+defenseclaw_entry::entry!(run);
+
+fn run() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if arguments.get(1).is_some_and(|verb| verb == "run")
-        && let Ok(Known::Run(options)) = Known::try_parse_from(&arguments)
+        && let Some(options) = read(&arguments)
     {
         match prepare(&options) {
             Ok(prepared) if !options.supervise && !prepared.launch.needs_supervisor() => {
@@ -42,8 +46,16 @@ fn main() -> ExitCode {
     hand_over(arguments)
 }
 
+fn read(arguments: &[OsString]) -> Option<RunOptions> {
+    if let Some(plain) = arguments.get(2..).and_then(plain::read) {
+        return Some(plain);
+    }
+    let Known::Run(options) = Known::try_parse_from(arguments).ok()?;
+    Some(options)
+}
+
 /// Becomes the whole tool.
-fn hand_over(arguments: Vec<OsString>) -> ExitCode {
+fn hand_over(arguments: Vec<OsString>) -> u8 {
     let own = std::env::current_exe().and_then(|own| own.canonicalize());
     let folder = own.ok().and_then(|own| own.parent().map(Path::to_owned));
     let folder = folder.unwrap_or_else(|| PathBuf::from("/usr/bin"));
@@ -53,7 +65,7 @@ fn hand_over(arguments: Vec<OsString>) -> ExitCode {
             "defenseclaw-cli: the tool itself is missing; it should be {}. Install the package again",
             places[0].display()
         );
-        return ExitCode::from(NOT_FOUND);
+        return NOT_FOUND;
     };
     let mut command = Command::new(tool);
     command.args(arguments.into_iter().skip(1));
@@ -66,5 +78,5 @@ fn hand_over(arguments: Vec<OsString>) -> ExitCode {
     }
     let error = command.exec();
     eprintln!("defenseclaw-cli: {} cannot be started: {error}", tool.display());
-    ExitCode::from(NOT_FOUND)
+    NOT_FOUND
 }

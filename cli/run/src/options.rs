@@ -5,8 +5,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// The profile where none is named.
+pub(crate) const DEFAULT_PROFILE: &str = "workspace";
+
 /// Options of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, PartialEq, Eq, Args)]
 #[command(after_help = "Examples:
   defenseclaw-cli run -- npm test                    writes only in the project, secrets stay closed
   defenseclaw-cli run --profile network-none -- make check
@@ -21,7 +24,7 @@ Exit status: the command's own; 125 nothing was started (the sandbox could not b
 requires), 126 the command cannot be executed, 127 it was not found.")]
 pub struct RunOptions {
     /// What the command may reach
-    #[arg(long, value_name = "NAME", default_value = "workspace")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_PROFILE)]
     pub profile: String,
     /// The folder that is worked in; by default the repository around the current folder, else that folder
     #[arg(long, value_name = "DIR")]

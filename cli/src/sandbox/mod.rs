@@ -54,7 +54,7 @@ pub fn run(command: &SandboxCommand, context: &mut Context<'_>) -> Result<Answer
 pub fn launch(options: &RunOptions) -> ExitCode {
     let mut prepared = match defenseclaw_run::prepare(options) {
         Ok(prepared) => prepared,
-        Err(error) => return failed(&error),
+        Err(error) => return failed(&error).into(),
     };
     if options.supervise {
         let launch = &mut prepared.launch;
@@ -65,5 +65,5 @@ pub fn launch(options: &RunOptions) -> ExitCode {
         );
         launch.people = Some(Arc::new(people));
     }
-    prepared.start(options)
+    prepared.start(options).into()
 }

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{self, SigHandler, SigSet, SigmaskHow, Signal};
@@ -15,11 +16,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, fork, getppid};
 
 use super::companion::{self, Companion};
-use super::{Service, State, wait};
+use super::{Service, State, tenure, wait};
 use crate::places::Places;
 
 /// Signals that are taken at once; a terminal's user does not send more.
 const SIGNALS: usize = 64;
+/// Between the last word and what nobody waits for: the keeper is woken on this processor, and would wait for it to be free.
+const AFTERWARDS: Duration = Duration::from_millis(2);
 
 /// Divides the process once more: returns in the one that becomes the command.
 pub(super) fn stay(
@@ -35,12 +38,16 @@ pub(super) fn stay(
             return Err(error);
         }
     };
+    // Without it the sandbox only ends more slowly.
+    let (tenure, lease) = tenure::pair().ok().unzip();
     match divide() {
         Ok((ForkResult::Child, _)) => {
+            tenure::lease(lease);
             companion::keep_lifeline(expected.map(|(_, held)| held));
             Ok(())
         }
         Ok((ForkResult::Parent { child }, ended)) => {
+            drop(lease);
             let mut companion = expected.map(|(companion, _)| companion).unwrap_or_default();
             companion.keep_errors();
             // All but SIGKILL: what is left behind would have no supervisor if one ended this process in passing.
@@ -60,8 +67,9 @@ pub(super) fn stay(
             // Only now where nothing was left behind: who starts the next sandbox finds everything as it was.
             if let Some(status) = end {
                 warden.tell(status);
+                std::thread::sleep(AFTERWARDS);
             }
-            drop(folders);
+            drop((folders, tenure));
             std::process::exit(0)
         }
         Err(error) => {

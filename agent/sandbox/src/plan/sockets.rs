@@ -1,7 +1,8 @@
 //! Path Unix sockets of the host: what listens behind them acts outside of the sandbox (docker, the session bus, agents of keys).
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -20,19 +21,23 @@ const FOLDERS: [&str; 8] = [
 const SOCKETS: [&str; 3] = ["/run/docker.sock", "/run/snapd.socket", "/run/crio/crio.sock"];
 /// Most sockets that are closed one by one. Each costs a mount.
 pub const MAX_SOCKETS: usize = 4096;
+/// What the kernel's table of sockets takes on a usual host, twice (bytes): the kernel goes through it anew for each part that is read.
+const TABLE_SIZE: usize = 64 << 10;
 
 /// The sockets and folders of sockets on this host that are not `inside`, and whether there are more than can be closed.
 pub(super) fn outside(inside: impl Fn(&Path) -> bool) -> (Vec<PathBuf>, bool) {
     // A set: every accepted connection is listed by its listener's path again.
-    let mut found: BTreeSet<PathBuf> = FOLDERS
-        .iter()
-        .chain(&SOCKETS)
-        .filter_map(|path| fs::canonicalize(path).ok())
-        .collect();
+    let named = FOLDERS.iter().chain(&SOCKETS).map(PathBuf::from);
+    let mut found: BTreeSet<PathBuf> = super::existing(named).into_iter().collect();
     // All that are bound in this network namespace, whoever did; a path is told as it was given to bind.
     // Twice: a socket may be passed over while others come and go beside it in the kernel's table.
-    let mut table = fs::read("/proc/net/unix").unwrap_or_default();
-    table.extend(fs::read("/proc/net/unix").unwrap_or_default());
+    let mut table = Vec::with_capacity(TABLE_SIZE);
+    for _ in 0..2 {
+        if let Ok(mut file) = File::open("/proc/net/unix") {
+            // What could be read counts.
+            let _ = file.read_to_end(&mut table);
+        }
+    }
     let table = String::from_utf8_lossy(&table);
     let mut cut = false;
     for line in table.lines().skip(1) {

@@ -1,7 +1,7 @@
-//! Several filters in one, behind a search: loading a filter makes the kernel run it for every call number there is, so that a long row
+//! A filter behind a search: loading one makes the kernel check, translate and run it for every call number there is, so that a long row
 //! of comparisons is what a sandbox's start waits for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use seccompiler::{BpfProgram, TargetArch, sock_filter};
 
@@ -25,79 +25,97 @@ pub(super) fn step(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// A filter that answers as all of `filters` do one after the other, where what one allows is asked of the next. None of them says
-/// anything but that it allows of the architecture's calls whose numbers are below `from` and not in `numbers`.
+/// What a filter says to a call before it looks at the arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Refused with this number of an error, whatever the arguments are.
+    Refused(i32),
+    /// The filter with this number looks at the arguments.
+    Asked(usize),
+}
+
+/// A filter that answers by `numbers`, refuses all calls from `from` on with an error's number, and asks one of `filters` about those which
+/// that decides; the first of them about every call of another architecture, too. All other calls it allows.
 pub(super) fn joined(
     filters: Vec<BpfProgram>,
-    numbers: &BTreeSet<u32>,
-    from: Option<u32>,
+    numbers: &BTreeMap<u32, Answer>,
+    from: Option<(u32, i32)>,
     arch: TargetArch,
 ) -> BpfProgram {
     let mut program = search(numbers, from, arch);
-    for filter in filters {
-        let length = filter.len();
-        program.extend(filter.into_iter().enumerate().map(|(at, one)| {
-            match one.code == RETURN && one.k == ALLOW {
-                true => step(JUMP, 0, 0, distance(length - at - 1)),
-                false => one,
-            }
-        }));
+    let mut begins = Vec::new();
+    let mut end = program.len();
+    for filter in &filters {
+        begins.push(end);
+        end += filter.len();
     }
-    program.push(step(RETURN, 0, 0, ALLOW));
+    for (at, one) in program.iter_mut().enumerate() {
+        if let Some(begin) = asked(one).and_then(|filter| begins.get(filter)) {
+            one.k = distance(begin - at - 1);
+        }
+    }
+    program.extend(filters.into_iter().flatten());
     program
 }
 
-/// Allows the calls of this architecture whose numbers are below `from` and none of `numbers`, and goes on behind its end with all
-/// others.
-fn search(numbers: &BTreeSet<u32>, from: Option<u32>, arch: TargetArch) -> BpfProgram {
+fn search(numbers: &BTreeMap<u32, Answer>, from: Option<(u32, i32)>, arch: TargetArch) -> BpfProgram {
     // `AUDIT_ARCH_X86_64` and `AUDIT_ARCH_AARCH64`.
     let arch = match arch {
         TargetArch::x86_64 => 0xc000_003e,
         TargetArch::aarch64 => 0xc000_00b7,
-        // Every call goes on.
+        // There is none, see `parts`.
         TargetArch::riscv64 => return Vec::new(),
     };
-    let numbers: Vec<u32> = numbers.iter().copied().collect();
+    let numbers: Vec<(u32, Answer)> = numbers
+        .iter()
+        .map(|(number, answer)| (*number, *answer))
+        .collect();
     let mut program = vec![
         step(LOAD_WORD, 0, 0, ARCHITECTURE),
         step(JUMP_IF_EQUAL, 1, 0, arch),
-        GO_ON,
+        ask(0),
         step(LOAD_WORD, 0, 0, NUMBER),
     ];
     program.extend(
         from.into_iter()
-            .flat_map(|from| [step(JUMP_IF_AT_LEAST, 0, 1, from), GO_ON]),
+            .flat_map(|(from, errno)| [step(JUMP_IF_AT_LEAST, 0, 1, from), refuse(errno)]),
     );
     program.extend(among(&numbers));
-    let length = program.len();
-    for (at, one) in program.iter_mut().enumerate() {
-        if one == &GO_ON {
-            one.k = distance(length - at - 1);
-        }
-    }
     program
 }
 
-/// Stands for a jump behind the end of the search.
-const GO_ON: sock_filter = sock_filter {
-    code: JUMP,
-    jt: 0,
-    jf: 0,
-    k: u32::MAX,
-};
+/// Farther than any jump: from there on, it stands for a jump to the filter with the number that is beyond it.
+const FAR: u32 = 1 << 20;
 
-fn among(numbers: &[u32]) -> BpfProgram {
+fn ask(filter: usize) -> sock_filter {
+    step(JUMP, 0, 0, FAR.saturating_add(distance(filter)))
+}
+
+fn asked(one: &sock_filter) -> Option<usize> {
+    let filter = one.k.checked_sub(FAR).filter(|_| one.code == JUMP)?;
+    usize::try_from(filter).ok()
+}
+
+fn refuse(errno: i32) -> sock_filter {
+    step(RETURN, 0, 0, ERRNO | errno.unsigned_abs())
+}
+
+fn among(numbers: &[(u32, Answer)]) -> BpfProgram {
     let mut program = Vec::new();
     if numbers.len() <= FEW {
-        for number in numbers {
-            program.extend([step(JUMP_IF_EQUAL, 0, 1, *number), GO_ON]);
+        for (number, answer) in numbers {
+            let then = match answer {
+                Answer::Refused(errno) => refuse(*errno),
+                Answer::Asked(filter) => ask(*filter),
+            };
+            program.extend([step(JUMP_IF_EQUAL, 0, 1, *number), then]);
         }
         program.push(step(RETURN, 0, 0, ALLOW));
         return program;
     }
     let (below, above) = numbers.split_at(numbers.len() / 2);
     let below = among(below);
-    program.push(step(JUMP_IF_AT_LEAST, 0, 1, above[0]));
+    program.push(step(JUMP_IF_AT_LEAST, 0, 1, above[0].0));
     program.push(step(JUMP, 0, 0, distance(below.len())));
     program.extend(below);
     program.extend(among(above));

@@ -1,7 +1,5 @@
 //! `defenseclaw-shell`: a harness's shell line, run in the sandbox that its call was given.
 
-use std::process::ExitCode;
+#![no_main]
 
-fn main() -> ExitCode {
-    defenseclaw_hook::shell()
-}
+defenseclaw_entry::entry!(defenseclaw_hook::shell);
