@@ -3,10 +3,10 @@
 use super::found::{Feature, GROUPS, Say};
 
 /// What the file begins with.
-const MAGIC: &str = "defenseclaw-learned 1\n";
+const MAGIC: &str = "defenseclaw-learned 2\n";
 
-/// Bytes of one weight: the feature's number and its weight.
-const ENTRY: usize = 5;
+/// Most bits of a gap between two features' numbers that one byte of the file holds; its upper bit says that there are more.
+const GAP_BITS: u32 = 7;
 
 /// One, as sums have it.
 pub(crate) const ONE: i64 = 1 << 16;
@@ -14,9 +14,12 @@ pub(crate) const ONE: i64 = 1 << 16;
 /// Weights are looked up by the upper bits of their number.
 const BUCKETS: usize = 1 << 16;
 
-/// Most features of a passage have no weight, and one bit in 64 KiB of memory says so of nine in ten of them: a bit for each number's
-/// lower ones.
-const SIEVE_BITS: u32 = 19;
+/// Most weights of a model: their places are 32 bits, and a file of them stays small.
+const MAX_WEIGHTS: usize = 1 << 20;
+
+/// Most features of a passage have no weight, and one bit says so of nine in ten of them: a bit for each number's lower ones, at
+/// least this many times as many as there are weights.
+const SIEVE_SPARE: usize = 8;
 
 /// From how many features of a group on further ones do not make each count less.
 const MAX_COUNT: usize = 1024;
@@ -47,15 +50,15 @@ pub struct Model {
     pub weights: Weights,
 }
 
-/// Features' numbers, sorted, with their weights. Numbers are hashes, spread evenly: with fewer than there are buckets, one or two
-/// looks into memory find one, or that it is not there.
+/// Features' numbers, sorted, with their weights. Numbers are hashes, spread evenly: with four times as many as there are buckets,
+/// what may be there is found by one or two looks into memory.
 #[derive(Debug, Clone, Default)]
 pub struct Weights {
     ids: Vec<u32>,
     weights: Vec<i8>,
     /// Where the numbers of each bucket begin, and behind the last one their end.
-    starts: Vec<u16>,
-    /// By the lower bits of a number: whether there may be a weight for it.
+    starts: Vec<u32>,
+    /// By the lower bits of a number: whether there may be a weight for it. A power of two of words.
     sieve: Vec<u64>,
 }
 
@@ -73,21 +76,22 @@ impl Weights {
         if !entries.is_sorted_by(|a, b| a.0 < b.0) {
             return Err(WeightsError("its weights are not sorted"));
         }
-        if entries.len() > usize::from(u16::MAX) {
-            return Err(WeightsError("it has more than 65,535 weights"));
+        if entries.len() > MAX_WEIGHTS {
+            return Err(WeightsError("it has more than 1,048,576 weights"));
         }
         let (ids, weights): (Vec<u32>, Vec<i8>) = entries.into_iter().unzip();
         let mut starts = Vec::with_capacity(BUCKETS + 1);
-        let mut at = 0_u16;
+        let mut at = 0_usize;
         for bucket in 0..=BUCKETS {
-            while ids.get(usize::from(at)).is_some_and(|&id| bucket_of(id) < bucket) {
+            while ids.get(at).is_some_and(|&id| bucket_of(id) < bucket) {
                 at += 1;
             }
-            starts.push(at);
+            starts.push(u32::try_from(at).unwrap_or(u32::MAX));
         }
-        let mut sieve = vec![0; 1 << (SIEVE_BITS - 6)];
+        let bits = (ids.len() * SIEVE_SPARE).next_power_of_two();
+        let mut sieve = vec![0; bits.div_ceil(64)];
         for &id in &ids {
-            let (word, bit) = in_sieve(id);
+            let (word, bit) = in_sieve(id, sieve.len());
             if let Some(word) = sieve.get_mut(word) {
                 *word |= bit;
             }
@@ -112,22 +116,22 @@ impl Weights {
 
     /// Where a feature's weight stands, and the weight.
     pub(crate) fn place(&self, id: u32) -> Option<(usize, i8)> {
-        let (word, bit) = in_sieve(id);
+        let (word, bit) = in_sieve(id, self.sieve.len());
         if self.sieve.get(word)? & bit == 0 {
             return None;
         }
         let bucket = bucket_of(id);
-        let from = usize::from(*self.starts.get(bucket)?);
-        let to = usize::from(*self.starts.get(bucket + 1)?);
+        let from = usize::try_from(*self.starts.get(bucket)?).ok()?;
+        let to = usize::try_from(*self.starts.get(bucket + 1)?).ok()?;
         let at = from + self.ids.get(from..to)?.iter().position(|&one| one == id)?;
         self.weights.get(at).map(|&weight| (at, weight))
     }
 }
 
-/// Where a number's bit stands in the sieve.
-fn in_sieve(id: u32) -> (usize, u64) {
-    let low = id & ((1 << SIEVE_BITS) - 1);
-    (usize::try_from(low >> 6).unwrap_or(usize::MAX), 1 << (low & 63))
+/// Where a number's bit stands in a sieve of so many words.
+fn in_sieve(id: u32, words: usize) -> (usize, u64) {
+    let word = usize::try_from(id >> 6).unwrap_or(usize::MAX) & words.wrapping_sub(1);
+    (word, 1 << (id & 63))
 }
 
 fn bucket_of(id: u32) -> usize {
@@ -143,7 +147,8 @@ pub(crate) struct Weighed {
 }
 
 impl Model {
-    /// Reads a file of weights: lines `name value` up to an empty one, then the weights.
+    /// Reads a file of weights: lines `name value` up to an empty one, then of each weight how much higher its feature's number is
+    /// than the one before (LEB128), and what it weighs (a byte).
     pub fn read(bytes: &[u8]) -> Result<Self, WeightsError> {
         let end = memchr::memmem::find(bytes, b"\n\n").ok_or(WeightsError("it has no header"))?;
         let (header, rest) = bytes.split_at(end + 2);
@@ -174,14 +179,7 @@ impl Model {
                 _ => return Err(WeightsError("a line is unknown")),
             }
         }
-        let mut entries = Vec::with_capacity(rest.len() / ENTRY);
-        for entry in rest.chunks(ENTRY) {
-            let &[a, b, c, d, weight] = entry else {
-                return Err(WeightsError("it is cut"));
-            };
-            entries.push((u32::from_le_bytes([a, b, c, d]), weight.cast_signed()));
-        }
-        model.weights = Weights::of(entries)?;
+        model.weights = Weights::of(entries(rest)?)?;
         Ok(model)
     }
 
@@ -193,8 +191,15 @@ impl Model {
             self.trained, self.medium, self.high, self.doubt, self.bias, self.clip
         )
         .into_bytes();
-        for (id, weight) in self.weights.ids.iter().zip(&self.weights.weights) {
-            bytes.extend(id.to_le_bytes());
+        let mut before = 0;
+        for (&id, weight) in self.weights.ids.iter().zip(&self.weights.weights) {
+            let mut gap = id.wrapping_sub(before);
+            before = id;
+            while gap >> GAP_BITS != 0 {
+                bytes.push(gap.to_le_bytes()[0] | 1 << GAP_BITS);
+                gap >>= GAP_BITS;
+            }
+            bytes.push(gap.to_le_bytes()[0]);
             bytes.extend(weight.to_le_bytes());
         }
         bytes
@@ -251,6 +256,32 @@ impl Model {
     }
 }
 
+/// The weights of a file, with their features' numbers.
+fn entries(mut rest: &[u8]) -> Result<Vec<(u32, i8)>, WeightsError> {
+    const CUT: WeightsError = WeightsError("it is cut");
+    let mut entries = Vec::new();
+    let mut id = 0_u32;
+    while !rest.is_empty() {
+        let (mut gap, mut shift) = (0_u32, 0);
+        loop {
+            let (&byte, more) = rest.split_first().ok_or(CUT)?;
+            rest = more;
+            let bits = u32::from(byte & !(1 << GAP_BITS));
+            let moved = bits.checked_shl(shift).filter(|moved| moved >> shift == bits);
+            gap |= moved.ok_or(WeightsError("a number is too large"))?;
+            shift += GAP_BITS;
+            if byte >> GAP_BITS == 0 {
+                break;
+            }
+        }
+        let (&weight, more) = rest.split_first().ok_or(CUT)?;
+        rest = more;
+        id = id.checked_add(gap).ok_or(WeightsError("a number is too large"))?;
+        entries.push((id, weight.cast_signed()));
+    }
+    Ok(entries)
+}
+
 /// One by the square root of a count.
 fn inverse_root(count: usize) -> i64 {
     let count = u64::try_from(count.clamp(1, MAX_COUNT)).unwrap_or(1);
@@ -269,7 +300,7 @@ mod tests {
             (likeness::WEIGHTS, likeness::embedded()),
         ] {
             assert!(model.doubt < model.high && model.medium < model.high);
-            assert!(bytes.len() < 256 << 10 && !model.weights.is_empty());
+            assert!(bytes.len() < 5 << 18 && !model.weights.is_empty());
             assert_eq!(model.write(), bytes);
         }
     }
@@ -280,8 +311,22 @@ mod tests {
         for end in [0, 10, bytes.len() - 1] {
             assert!(Model::read(&bytes[..end]).is_err(), "{end}");
         }
-        assert!(Model::read(b"defenseclaw-learned 2\nhigh 1\n\n").is_err());
-        assert!(Model::read(b"defenseclaw-learned 1\nwhat 1\n\n").is_err());
+        assert!(Model::read(b"defenseclaw-learned 1\nhigh 1\n\n").is_err());
+        assert!(Model::read(b"defenseclaw-learned 2\nwhat 1\n\n").is_err());
+        let read = |weights: &[u8]| Model::read(&[b"defenseclaw-learned 2\n\n", weights].concat());
+        assert_eq!(read(&[5, 1, 2, 255]).unwrap().weights.place(7), Some((1, -1)));
+        let last = [0xff, 0xff, 0xff, 0xff, 0x0f, 1];
+        assert_eq!(read(&last).unwrap().weights.place(u32::MAX), Some((0, 1)));
+        for bad in [
+            &[0x80][..],
+            &[5],
+            &[5, 1, 0, 1],
+            &[0xff, 0xff, 0xff, 0xff, 0x1f, 1],
+            &[0x80, 0x80, 0x80, 0x80, 0x80, 1, 1],
+            &[0xff, 0xff, 0xff, 0xff, 0x0f, 1, 1, 1],
+        ] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]
@@ -306,7 +351,7 @@ mod tests {
     fn weights_that_cannot_be_looked_up_are_refused() {
         assert!(Weights::of(vec![(2, 1), (1, 1)]).is_err());
         assert!(Weights::of(vec![(1, 1), (1, 1)]).is_err());
-        assert!(Weights::of((0..65_536).map(|id| (id, 1)).collect()).is_err());
+        assert!(Weights::of((0..=1 << 20).map(|id| (id, 1)).collect()).is_err());
         assert_eq!(Weights::default().place(1), None);
         assert_eq!(Weights::of(Vec::new()).unwrap(), Weights::default());
     }

@@ -32,7 +32,7 @@ const PARTS: u64 = 4;
 /// Which share of the everyday calls, and of the twins, may be told that rules do not stop, and which share of the twins may be HIGH;
 /// and which share of the attacks may score below what rules are doubted under.
 const TOLD_EVERYDAY: f64 = 0.004;
-const TOLD_TWINS: f64 = 0.03;
+const TOLD_TWINS: f64 = 0.02;
 const HIGH_TWINS: f64 = 0.01;
 const DOUBTED: f64 = 0.06;
 
