@@ -425,6 +425,8 @@ fn existing(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
 
 /// `path` without symbolic links, if it exists. `folder`: the folder that was resolved last, since neighbours come one after the other.
 fn resolved(path: &Path, folder: &mut Option<(PathBuf, PathBuf)>) -> Option<PathBuf> {
+    // Behind a link's name, `/` and `/.` would make the look follow it, while the last name is still the link's.
+    let path: &Path = &path.components().collect::<PathBuf>();
     // Most are not there: one look is cheaper than following every part of their paths.
     let meta = fs::symlink_metadata(path).ok()?;
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

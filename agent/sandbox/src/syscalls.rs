@@ -23,6 +23,9 @@ pub enum SyscallError {
     /// The kernel refused it.
     #[error("the system call filter cannot be put in force: {0}")]
     Load(#[from] seccompiler::Error),
+    /// Two parts of it answer the same call.
+    #[error("the system call filter has two answers for call {0}")]
+    Twice(u32),
     /// Another machine.
     #[error("there is no system call filter for this architecture")]
     Architecture,
@@ -158,17 +161,23 @@ pub fn filter(wishes: Wishes) -> Result<BpfProgram, SyscallError> {
     let parts = parts(wishes)?;
     let number = |call: i64| u32::try_from(call).map_err(|_| SyscallError::Architecture);
     let mut numbers: BTreeMap<u32, Answer> = BTreeMap::new();
+    // The weaker of two answers would stand in for the stricter one.
+    let mut answer = |call: i64, answer: Answer| {
+        let number = number(call)?;
+        let before = numbers.insert(number, answer);
+        before.map_or(Ok(()), |_| Err(SyscallError::Twice(number)))
+    };
     for call in parts.refused {
-        numbers.insert(number(call)?, Answer::Refused(libc::EPERM));
+        answer(call, Answer::Refused(libc::EPERM))?;
     }
     for call in parts.missing {
-        numbers.insert(number(call)?, Answer::Refused(libc::ENOSYS));
+        answer(call, Answer::Refused(libc::ENOSYS))?;
     }
     let filters = [(parts.refused_where, false), (parts.allowed_where, true)];
     let mut compiled = Vec::new();
     for (at, (rules, allow)) in filters.into_iter().enumerate() {
         for call in rules.keys() {
-            numbers.insert(number(*call)?, Answer::Asked(at));
+            answer(*call, Answer::Asked(at))?;
         }
         compiled.push(compile(rules, libc::EPERM, allow, parts.arch)?);
     }

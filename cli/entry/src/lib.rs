@@ -16,6 +16,9 @@
 //! }
 //! ```
 
+#[cfg(not(target_env = "gnu"))]
+compile_error!("only the GNU C library hands a program's arguments to the standard library before `main`");
+
 use std::io::Write as _;
 
 /// Makes `$run`, a function that gives an exit status, the program's entry. The program needs `#![no_main]`.

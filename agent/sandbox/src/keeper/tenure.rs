@@ -62,7 +62,8 @@ mod tests {
     fn a_namespace_in_flight_outlives_its_process() {
         let (held, end) = pair().expect("a pair");
         let (told, tell) = nix::unistd::pipe().expect("a pipe");
-        // SAFETY: the child makes system calls alone, on what it has, and ends.
+        // SAFETY: the child ends soon, and what it takes of this process is whole in it: the C library's memory, which its `fork` keeps
+        // so, and a lock that no other thread of these tests takes.
         match unsafe { fork() }.expect("forked") {
             ForkResult::Child => {
                 let unshared = nix::sched::unshare(CloneFlags::CLONE_NEWNS)
@@ -82,7 +83,7 @@ mod tests {
                 nix::unistd::read(&told, &mut inode).expect("told");
                 let inode = u64::from_ne_bytes(inode);
                 if inode == 0 {
-                    // This user gets no namespace here.
+                    eprintln!("not run: this user gets no mount namespace here");
                     return;
                 }
                 let received = receive(&held);

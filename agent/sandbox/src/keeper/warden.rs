@@ -54,6 +54,8 @@ pub(super) fn stay(
             let _ = signal::sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
             let serving = service.map(|service| service(child));
             leave_streams();
+            // A file system that somebody takes away is not in use because a warden once started there.
+            let _ = nix::unistd::chdir("/");
             let mut warden = Warden {
                 command: Some(child),
                 keeper: Some(keeper),

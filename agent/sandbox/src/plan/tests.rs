@@ -343,3 +343,29 @@ fn the_gateway_s_socket_stays_only_where_it_is_meant_to() {
         }
     }
 }
+
+#[test]
+fn a_link_is_followed_however_its_name_ends() {
+    let host = Host::new(&["vault/keys/a", "project/real/file"]);
+    symlink(host.home.join("vault/keys"), host.home.join(".secrets")).expect("linked");
+    symlink(host.home.join("vault"), host.project.join("link")).expect("linked");
+    for path in [
+        host.home.join(".secrets"),
+        host.project.join("link"),
+        host.project.join("link/keys"),
+        host.project.join("real"),
+    ] {
+        for end in ["", "/", "/.", "//", "/./."] {
+            let mut written = path.clone().into_os_string();
+            written.push(end);
+            let found = resolved(written.as_ref(), &mut None);
+            let real = fs::canonicalize(&path).expect("there");
+            assert_eq!(
+                found.map(|found| found.into_os_string()),
+                Some(real.into_os_string()),
+                "{}",
+                written.display()
+            );
+        }
+    }
+}
