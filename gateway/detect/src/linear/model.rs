@@ -17,7 +17,7 @@ const BUCKETS: usize = 1 << 16;
 /// Most weights of a model: their places are 32 bits, and a file of them stays small.
 const MAX_WEIGHTS: usize = 1 << 20;
 
-/// Most features of a passage have no weight, and one bit says so of nine in ten of them: a bit for each number's lower ones, at
+/// Most features of a passage have no weight, and one bit says so of seven in eight of them: a bit for each number's lower ones, at
 /// least this many times as many as there are weights.
 const SIEVE_SPARE: usize = 8;
 
@@ -50,7 +50,7 @@ pub struct Model {
     pub weights: Weights,
 }
 
-/// Features' numbers, sorted, with their weights. Numbers are hashes, spread evenly: with four times as many as there are buckets,
+/// Features' numbers, sorted, with their weights. Numbers are hashes, spread evenly: with five times as many as there are buckets,
 /// what may be there is found by one or two looks into memory.
 #[derive(Debug, Clone, Default)]
 pub struct Weights {

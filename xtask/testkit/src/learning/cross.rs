@@ -15,7 +15,7 @@ const HIGH: f64 = 0.035;
 const MEDIUM: f64 = 0.15;
 const DOUBT: f64 = 0.08;
 
-/// In how many parts collections are left out. One for each collection would take five times as long and say half a point more.
+/// In how many parts collections are left out. One for each collection would take five times as long.
 const PARTS: usize = 12;
 
 /// What became of one example whose collection was left out.
