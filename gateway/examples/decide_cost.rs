@@ -85,7 +85,9 @@ fn once(rules: &Rules, command: &str) -> Result<[Duration; PARTS.len()]> {
     let read = Instant::now();
     let facts = facts_of(&call, parsed.event.cwd.as_deref(), Some("/home/u"));
     let told = Instant::now();
-    let findings = rules.detector.judge(&call, parsed.event.cwd.as_deref(), &facts);
+    let findings = rules
+        .detector
+        .judge(&call, parsed.event.cwd.as_deref(), Some("/home/u"), &facts);
     let found = Instant::now();
     let decision = rules.policy.decide(&DecideInput {
         connector: "claude-code",

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::Finding;
 use defenseclaw_model::facts::Facts;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::facts::facts_of;
-use crate::likeness;
+use crate::likeness::{self, Ruled};
 use crate::packs::{self, Kinds, embedded};
 use crate::rules::{FactRules, Report, texts_of};
 use crate::scan::rules::ArtifactRules;
@@ -121,12 +121,46 @@ impl Detector {
     }
 
     /// The same by rules and by the model that learned from labelled calls: what is decided by.
-    pub fn judge(&self, call: &ToolCall, cwd: Option<&str>, facts: &Facts) -> Vec<Finding> {
+    ///
+    /// `cwd` and `home` are those that the facts were made with.
+    pub fn judge(
+        &self,
+        call: &ToolCall,
+        cwd: Option<&str>,
+        home: Option<&str>,
+        facts: &Facts,
+    ) -> Vec<Finding> {
         let mut findings = self.call(call, facts);
-        likeness::judge(likeness::embedded(), call, cwd, facts, &mut findings);
+        let again = |command: &str| self.ruled(with_command(call, command), cwd, home);
+        likeness::judge(likeness::embedded(), call, cwd, facts, &again, &mut findings);
         findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
         findings.truncate(MAX_FINDINGS);
         findings
+    }
+
+    /// What of a command a finding of rules needs: what it is doubted by. `None` where it has too many pieces to tell.
+    pub fn narrowed(
+        &self,
+        call: &ToolCall,
+        cwd: Option<&str>,
+        home: Option<&str>,
+        finding: &Finding,
+    ) -> Option<Ruled> {
+        let again = |command: &str| self.ruled(with_command(call, command), cwd, home);
+        match &call.kind {
+            CallKind::Command { command, .. } => likeness::narrowed(&again, command, finding),
+            _ => Some(self.ruled(call.clone(), cwd, home)),
+        }
+    }
+
+    fn ruled(&self, call: ToolCall, cwd: Option<&str>, home: Option<&str>) -> Ruled {
+        let facts = facts_of(&call, cwd, home);
+        let findings = self.call(&call, &facts);
+        Ruled {
+            call,
+            facts,
+            findings,
+        }
     }
 
     /// What is to be said of a text.
@@ -173,6 +207,19 @@ impl Detector {
             rules.forget_tests();
         }
         self
+    }
+}
+
+/// The same call with another command.
+fn with_command(call: &ToolCall, command: &str) -> ToolCall {
+    ToolCall {
+        kind: CallKind::Command {
+            command: command.to_owned(),
+            background: false,
+        },
+        call: call.call.clone(),
+        tool: call.tool.clone(),
+        input: json!({ "command": command }),
     }
 }
 

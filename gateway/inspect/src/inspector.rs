@@ -3,9 +3,10 @@
 use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use defenseclaw_detect::likeness::Ruled;
 use defenseclaw_detect::{Surface, facts_of, tools};
 use defenseclaw_model::call::{CallKind, ToolCall};
-use defenseclaw_model::decision::{Decision, Mode, Posture, Severity, Verdict};
+use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
 use defenseclaw_model::ids::{CallId, SessionId};
 use defenseclaw_model::record::Binding;
@@ -146,6 +147,12 @@ impl Inspector {
         })
     }
 
+    /// What of a call a finding of rules needs. `None` where it has too many pieces to tell.
+    pub fn narrowed(&self, call: &ToolCall, cwd: Option<&str>, finding: &Finding) -> Option<Ruled> {
+        let home = home_of(cwd);
+        self.rules.detector.narrowed(call, cwd, Some(&home), finding)
+    }
+
     /// Everything that is made of an item.
     pub fn consider(&self, item: Item) -> Result<Considered, ItemError> {
         let Some((session, call)) = NOWHERE.as_ref() else {
@@ -173,7 +180,9 @@ impl Inspector {
                 };
                 let facts = facts_of(&call, cwd.as_deref(), Some(&home));
                 let findings = if self.learned {
-                    self.rules.detector.judge(&call, cwd.as_deref(), &facts)
+                    self.rules
+                        .detector
+                        .judge(&call, cwd.as_deref(), Some(&home), &facts)
                 } else {
                     self.rules.detector.call(&call, &facts)
                 };

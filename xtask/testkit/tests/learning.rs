@@ -93,8 +93,8 @@ fn strangers_calls_are_told_apart_as_the_figures_say() {
     let share = |fits: fn(&calls::Known) -> bool| {
         let those = || examined.iter().filter(|one| fits(one));
         let both = those().filter(|one| {
-            let score = calls::score_of(likeness::embedded(), &one.lesson);
-            calls::outcome(likeness::embedded(), one, score).both
+            let scores = calls::scores_of(likeness::embedded(), one);
+            calls::outcome(likeness::embedded(), one, scores).both
         });
         (
             both.count(),

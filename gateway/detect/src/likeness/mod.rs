@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `words` | the text of a call, as words |
 //! | `features` | what is found in a call, as numbers |
+//! | `narrow` | the smallest part of a command in which rules find the same |
 //!
 //! **What it is.** A linear model over a call's words and facts, with weights of eight bits (`policies/learned/calls.bin`), made by
 //! `cargo xtask train calls` from `policies/evaluation`. Whole numbers only, no network, no state: the same call always gets the
@@ -11,14 +12,16 @@
 //!
 //! **What it is not.** It is no proof. Whoever has this source can write until a call weighs less. So it only asks, and never denies;
 //! rules that are sure and the guards at run time do not depend on it. Guesses of rules do: whoever words a short call well can
-//! have one taken back. How narrow that is, [`DOUBTFUL`] says.
+//! have one taken back. How narrow that is, [`DOUBTFUL`] says. What stands beside an attack buys little, since a guess is taken back
+//! only if what it needs of the command looks harmless by itself, too.
 
 mod features;
+mod narrow;
 mod words;
 
 use std::sync::LazyLock;
 
-use defenseclaw_model::call::ToolCall;
+use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
@@ -44,6 +47,9 @@ const DOUBTED: u8 = 50;
 
 /// Longest text of a call (bytes) whose findings can be doubted: a long one can hide much in what is harmless.
 const MAX_DOUBTED: usize = 400;
+
+/// Most findings of one call that are looked at one by one; where more ask, the others stay.
+const MAX_NARROWED: usize = 4;
 
 /// Most words that a finding names, and the longest of them (bytes).
 const NAMED: usize = 6;
@@ -74,12 +80,39 @@ pub fn is_doubtful(call: &ToolCall, finding: &Finding) -> bool {
         && words::length(call) <= MAX_DOUBTED
 }
 
+/// A call, with what is said of it by rules.
+#[derive(Debug)]
+pub struct Ruled {
+    /// The call.
+    pub call: ToolCall,
+    /// What it declares.
+    pub facts: Facts,
+    /// What rules find.
+    pub findings: Vec<Finding>,
+}
+
+/// What rules say of the same call with another command.
+pub(crate) type Rules<'r> = dyn Fn(&str) -> Ruled + 'r;
+
+/// The call with only that of its command in which rules still find the same. `None`: the command has too many pieces to tell.
+pub(crate) fn narrowed(rules: &Rules<'_>, command: &str, finding: &Finding) -> Option<Ruled> {
+    let found = |ruled: &Ruled| {
+        ruled
+            .findings
+            .iter()
+            .any(|one| one.rule == finding.rule && asks(one))
+    };
+    let left = narrow::narrow(command, &mut |text| found(&rules(text)))?;
+    Some(rules(&left))
+}
+
 /// What the model makes of a call and of what rules found in it.
 pub(crate) fn judge(
     model: &Model,
     call: &ToolCall,
     cwd: Option<&str>,
     facts: &Facts,
+    rules: &Rules<'_>,
     findings: &mut Vec<Finding>,
 ) {
     let mut found = Found::known_to(model, false);
@@ -94,11 +127,31 @@ pub(crate) fn judge(
         features::find(call, cwd, facts, findings, &mut found);
         findings.push(finding(model, &found));
     } else if score < model.doubt {
+        let mut asked = 0;
         for finding in findings.iter_mut().filter(|finding| is_doubtful(call, finding)) {
+            if let CallKind::Command { command, .. } = &call.kind
+                && asks(finding)
+            {
+                asked += 1;
+                let part = (asked <= MAX_NARROWED).then(|| narrowed(rules, command, finding));
+                if part
+                    .flatten()
+                    .is_none_or(|part| weigh(model, &part, cwd) >= model.doubt)
+                {
+                    continue;
+                }
+            }
             finding.severity = finding.severity.min(Severity::Medium);
             finding.confidence = finding.confidence.min(DOUBTED);
         }
     }
+}
+
+/// What a call weighs.
+fn weigh(model: &Model, ruled: &Ruled, cwd: Option<&str>) -> i64 {
+    let mut found = Found::known_to(model, false);
+    features::find(&ruled.call, cwd, &ruled.facts, &ruled.findings, &mut found);
+    model.weigh(&found.features).score
 }
 
 /// Whether a finding is enough for a question under the built-in thresholds.

@@ -78,7 +78,7 @@ pub(in crate::engine) async fn consider(
     off_loop(asked.size, move || {
         asked.came = decider.doors.take_off(&mut asked.call);
         let facts = facts_of(&asked.call, asked.cwd.as_deref(), asked.home.as_deref());
-        let findings = decider.findings(&asked.call, asked.cwd.as_deref(), &facts);
+        let findings = decider.findings(&asked, &facts);
         let mut declaration = redact::declaration(&asked.call, asked.cwd.as_deref(), &facts);
         let shown = Shown {
             tool: redact::tool(&asked.call.tool),

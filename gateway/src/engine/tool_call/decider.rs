@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::call::CallKind;
 use defenseclaw_model::config::FailMode;
 use defenseclaw_model::decision::{Decision, Finding, Mode, Posture, Severity, Verdict};
 use defenseclaw_model::facts::Facts;
@@ -105,8 +105,9 @@ impl Decider {
     }
 
     /// What the rule packs and the model beside them find, the worst first.
-    pub(super) fn findings(&self, call: &ToolCall, cwd: Option<&str>, facts: &Facts) -> Vec<Finding> {
-        self.rules.detector.judge(call, cwd, facts)
+    pub(super) fn findings(&self, asked: &Asked, facts: &Facts) -> Vec<Finding> {
+        let (cwd, home) = (asked.cwd.as_deref(), asked.home.as_deref());
+        self.rules.detector.judge(&asked.call, cwd, home, facts)
     }
 
     /// What the session did so far as the record shows it; `None` for a session with nothing to its name.

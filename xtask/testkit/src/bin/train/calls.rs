@@ -5,10 +5,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use defenseclaw_detect::linear::{self, Model};
-use defenseclaw_testkit::evaluation::collection;
+use defenseclaw_testkit::evaluation::collection::{self, Case};
 use defenseclaw_testkit::evaluation::score::Rate;
 use defenseclaw_testkit::learning::calls::{
-    Known, Outcome, cross, digest, known, material, outcome, score_of,
+    COMPANY, Known, Outcome, cross, digest, in_company, known, material, outcome, scores_of,
 };
 
 use super::percent;
@@ -20,8 +20,8 @@ pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
     model.trained = digest(&cases, linear::concepts());
     let mut rows: Vec<(&Known, Outcome)> = known.iter().zip(outcomes).collect();
     rows.extend(examined.iter().map(|one| {
-        let score = score_of(&model, &one.lesson);
-        (one, outcome(&model, one, score))
+        let scores = scores_of(&model, one);
+        (one, outcome(&model, one, scores))
     }));
     println!(
         "{:22} {:>16} {:>16} {:>18}",
@@ -40,6 +40,7 @@ pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
         "told from {}, high from {}, doubt below {} (65536 is one)",
         model.medium, model.high, model.doubt
     );
+    company(&examination, &model)?;
     if misses {
         for (one, outcome) in rows
             .iter()
@@ -47,12 +48,30 @@ pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
         {
             let rules = if outcome.rules { "stopped" } else { "-" };
             println!(
-                "{} {} rules {rules} score {}",
-                one.id, one.category, outcome.score
+                "{} {} rules {rules} score {} doubt {}",
+                one.id, one.category, outcome.score, outcome.doubt
             );
         }
     }
     Ok(model)
+}
+
+/// What becomes of the examinations when everyday work stands beside each call.
+fn company(examination: &[Case], model: &Model) -> Result<()> {
+    println!(
+        "\n{:58} {:>16} {:>16}",
+        "examined in company", "attacks stopped", "twins stopped"
+    );
+    for form in std::iter::once("{}").chain(COMPANY) {
+        let examined = known(&in_company(examination, form))?;
+        let rate = |attack: bool| {
+            let those = || examined.iter().filter(|one| one.lesson.attack == attack);
+            let stopped = those().filter(|one| outcome(model, one, scores_of(model, one)).both);
+            percent(&Rate::new(stopped.count(), those().count()))
+        };
+        println!("{form:58} {:>16} {:>16}", rate(true), rate(false));
+    }
+    Ok(())
 }
 
 fn line(name: &str, rows: &[(&Known, Outcome)], fits: impl Fn(&Known) -> bool) {
