@@ -20,8 +20,8 @@ pub use argv::command_line;
 pub use patch::paths_of_patch;
 pub use place::Place;
 pub use select::{Selector, SelectorError};
-pub(crate) use table::of_server;
 pub use table::{ToolFault, ToolKind, ToolRule, ToolTable, ToolTableError, folder_of, kind_of};
+pub(crate) use table::{is_plain, of_server};
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,7 @@ mod behaviours;
 mod calls;
 mod code;
 mod contents;
+mod deeds;
 mod edits;
 mod elsewhere;
 mod flows;
@@ -45,7 +46,7 @@ use serde_json::Value;
 use crate::mask::mask_text;
 use crate::paths::PathRules;
 use crate::shell::{self, Assignment, Command, Field, Place, Scope, Sink};
-use crate::tools::of_server;
+use crate::tools::{is_plain, of_server};
 
 /// Longest command line that is read (bytes). The kernel takes no single argument over 128 KiB (`MAX_ARG_STRLEN`), so a
 /// longer text cannot be handed to `sh -c` as a whole.
@@ -105,13 +106,16 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
                 }
                 _ => {}
             }
-            analysis.unknown_input(&call.input, &scope);
+            analysis.unknown_input(&call.tool, &call.input, &scope);
         }
     }
     let command = match &call.kind {
         CallKind::Command { command, .. } => Some(command.as_str()),
         _ => None,
     };
+    if command.is_none() && !is_plain(&call.tool, &call.input) {
+        deeds::note(&mut analysis, &call.tool, &call.input);
+    }
     analysis.finish(command)
 }
 
@@ -236,7 +240,9 @@ impl Analysis {
     }
 
     /// The input of a tool that is not known: strings that are a URL as a whole, or the path of something sensitive.
-    fn unknown_input(&mut self, input: &Value, scope: &Scope<'_>) {
+    fn unknown_input(&mut self, tool: &str, input: &Value, scope: &Scope<'_>) {
+        let reach = deeds::reach(input);
+        let explains = deeds::explains(tool);
         let mut waiting = vec![input];
         let mut looked_at = 0_usize;
         while let Some(value) = waiting.pop() {
@@ -249,8 +255,8 @@ impl Analysis {
                             Value::String(text) if is_command_field(name) && text.contains(' ') => {
                                 aside::command_line(self, text, aside::Setting::Remote, Place::default());
                             }
-                            Value::String(text) if is_statement_field(name) => {
-                                behaviours::statements(self, text);
+                            Value::String(text) if is_statement_field(name) && !explains => {
+                                behaviours::statements(self, text, reach);
                             }
                             _ => {}
                         }
@@ -525,7 +531,18 @@ fn is_command_field(name: &str) -> bool {
 
 /// Fields in which a database's statements stand.
 fn is_statement_field(name: &str) -> bool {
-    matches!(name, "sql" | "query" | "statement")
+    matches!(
+        name,
+        "sql"
+            | "query"
+            | "statement"
+            | "statements"
+            | "queries"
+            | "sql_query"
+            | "sqlQuery"
+            | "sqlText"
+            | "migration"
+    )
 }
 
 /// Devices and descriptors through which nothing is kept or learnt.

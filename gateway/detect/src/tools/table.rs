@@ -462,6 +462,15 @@ pub fn kind_of(tool: &str, input: &Value, cwd: Option<&str>, home: Option<&str>)
     UNION.kind(tool, input, Place { cwd, home })
 }
 
+/// Whether `tool` is one that `policies/tools.yaml` knows to run commands, to work on files or to fetch: what it does is told by
+/// its input, not by its name.
+pub(crate) fn is_plain(tool: &str, input: &Value) -> bool {
+    UNION
+        .named
+        .rule(tool, input)
+        .is_some_and(|rule| rule.kind != ToolKind::Other)
+}
+
 /// What an MCP server's file tool does with files of this host. It is no action of the harness, whose call is of no kind, but
 /// it is one that the call declares.
 pub(crate) fn of_server(tool: &str, input: &Value, home: Option<&str>) -> Option<CallKind> {

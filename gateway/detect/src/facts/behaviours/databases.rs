@@ -1,9 +1,9 @@
 //! Databases that are dropped or emptied.
 
-use defenseclaw_model::facts::BehaviourKind::{Destruction, Execution};
+use defenseclaw_model::facts::BehaviourKind::{Destruction, Evasion, Execution, Privilege};
 use defenseclaw_model::facts::Radius;
 
-use super::super::{Analysis, flows};
+use super::super::{Analysis, deeds, flows};
 use super::{Invocation, Table};
 use crate::shell::Scope;
 
@@ -95,16 +95,19 @@ fn client(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         .collect();
     for text in texts {
         in_text(analysis, text, call.name, &|statement| reach(call, statement));
-        // A client's own escape to the shell, and the server's.
-        let upper = text.to_ascii_uppercase();
-        if upper.contains("COPY") && upper.contains(" PROGRAM ")
-            || upper.contains("XP_CMDSHELL")
-            || upper.contains("SYS_EXEC(")
-            || upper.contains("INTO OUTFILE") && text.contains(".php")
-        {
+        if reaches_shell(text) {
             analysis.behave(Execution, "database-shell", call.name, None);
         }
     }
+}
+
+/// A client's own escape to the shell, and the server's.
+fn reaches_shell(text: &str) -> bool {
+    let upper = text.to_ascii_uppercase();
+    upper.contains("COPY") && upper.contains(" PROGRAM ")
+        || upper.contains("XP_CMDSHELL")
+        || upper.contains("SYS_EXEC(")
+        || upper.contains("INTO OUTFILE") && text.contains(".php")
 }
 
 /// Looks at each statement of a text in a database's language.
@@ -157,6 +160,38 @@ fn in_text(analysis: &mut Analysis, text: &str, name: &str, reach: &dyn Fn(&str)
                     reach(statement),
                 );
             }
+            ["DELETE", "FROM", table, ..] if names_log(table) => {
+                analysis.behave(
+                    Evasion,
+                    "database-guard-off",
+                    table.to_ascii_lowercase(),
+                    reach(statement),
+                );
+            }
+            ["GRANT", ..] | ["CREATE" | "ALTER", "ROLE" | "USER", ..] | ["UPDATE", _, "SET", ..]
+                if raises(statement) =>
+            {
+                analysis.behave(
+                    Privilege,
+                    "database-grant",
+                    object(words.len().min(3) - 1),
+                    reach(statement),
+                );
+            }
+            ["DROP", "POLICY" | "TRIGGER" | "AUDIT", ..]
+            | ["ALTER", "SYSTEM", "SET", ..]
+            | ["ALTER", "TABLE", _, "DISABLE", ..]
+            | ["ALTER", "TABLE", _, _, _, "DISABLE", ..]
+            | ["SET", "GLOBAL", ..]
+                if holds_back(&words) =>
+            {
+                analysis.behave(
+                    Evasion,
+                    "database-guard-off",
+                    object(words.len().min(3) - 1),
+                    reach(statement),
+                );
+            }
             _ if statement.contains("dropDatabase(")
                 || statement.contains(".drop()")
                 || statement.contains("deleteMany({})")
@@ -169,9 +204,123 @@ fn in_text(analysis: &mut Analysis, text: &str, name: &str, reach: &dyn Fn(&str)
     }
 }
 
-/// Statements that a tool is given which is not known: of which database cannot be told.
-pub(in super::super) fn statements(analysis: &mut Analysis, text: &str) {
-    in_text(analysis, text, "", &|_| Radius::Remote);
+/// Statements that a tool is given which is not known. `reach` is how far its other arguments say that it reaches.
+pub(in super::super) fn statements(analysis: &mut Analysis, text: &str, reach: Radius) {
+    in_text(analysis, text, "", &|statement| {
+        if reach == Radius::Remote && is_of_tests(statement) {
+            Radius::Scratch
+        } else {
+            reach
+        }
+    });
+    if reaches_shell(text) {
+        analysis.behave(Execution, "database-shell", "", None);
+    }
+    // Statements that a loop over the catalogue puts together, one for each table.
+    let upper = text.to_ascii_uppercase();
+    let catalogue = upper.contains("PG_TABLES") || upper.contains("INFORMATION_SCHEMA");
+    let loops = catalogue && upper.contains("LOOP") && upper.contains("EXECUTE");
+    if loops
+        && ["DROP", "TRUNCATE", "DELETE FROM", "'||'"]
+            .iter()
+            .any(|word| upper.contains(word))
+    {
+        analysis.behave(Destruction, "drop-database", "every table", reach);
+    }
+}
+
+/// Whether each table that a statement names has a name that says that it is there to try things in.
+fn is_of_tests(statement: &str) -> bool {
+    const BEFORE: &[&str] = &[
+        "DROP", "TRUNCATE", "DELETE", "UPDATE", "TABLE", "FROM", "IF", "EXISTS", "ONLY", "SCHEMA", "DATABASE",
+    ];
+    const BEHIND: &[&str] = &[
+        "SET", "WHERE", "RESTART", "CASCADE", "RESTRICT", "CONTINUE", "USING",
+    ];
+    let words = statement.split(|c: char| c.is_whitespace() || c == ',');
+    let mut tables = words
+        .filter(|word| !word.is_empty() && !BEFORE.contains(&word.to_ascii_uppercase().as_str()))
+        .take_while(|word| !BEHIND.contains(&word.to_ascii_uppercase().as_str()))
+        .peekable();
+    tables.peek().is_some() && tables.all(deeds::is_scratch)
+}
+
+/// Whether a table's name says that it keeps what was done.
+fn names_log(table: &str) -> bool {
+    ["AUDIT", "ACCESS_LOG", "SECURITY_LOG", "EVENT_LOG", "LOGIN_LOG"]
+        .iter()
+        .any(|part| table.contains(part))
+}
+
+/// Whether a statement makes somebody a ruler over the database, or over the application by its own table of users.
+fn raises(statement: &str) -> bool {
+    let text: String = statement
+        .chars()
+        .filter(|c| !matches!(c, '"' | '\'' | '`'))
+        .map(|c| c.to_ascii_uppercase())
+        .collect();
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '*' && c != '.')
+        .filter(|word| !word.is_empty())
+        .collect();
+    match words.first() {
+        Some(&"UPDATE") => words.windows(2).any(|pair| {
+            matches!(
+                pair,
+                [
+                    "ROLE" | "ROLES" | "USER_ROLE" | "ACCESS_LEVEL",
+                    "ADMIN" | "OWNER" | "SUPERUSER" | "SUPERADMIN" | "SUPER_ADMIN" | "ROOT"
+                ] | [
+                    "IS_ADMIN" | "IS_SUPERUSER" | "IS_STAFF" | "ADMIN" | "SUPERUSER",
+                    "TRUE" | "1" | "T"
+                ]
+            )
+        }),
+        Some(&"GRANT") => {
+            words.starts_with(&["GRANT", "ALL"])
+                || words.windows(2).any(|pair| pair == ["GRANT", "OPTION"])
+                || words.iter().any(|word| {
+                    matches!(
+                        *word,
+                        "*.*"
+                            | "SUPERUSER"
+                            | "RDS_SUPERUSER"
+                            | "CLOUDSQLSUPERUSER"
+                            | "SUPER"
+                            | "PG_EXECUTE_SERVER_PROGRAM"
+                            | "PG_READ_SERVER_FILES"
+                            | "PG_WRITE_SERVER_FILES"
+                            | "ACCOUNTADMIN"
+                            | "SYSADMIN"
+                            | "DBA"
+                    )
+                })
+        }
+        _ => words
+            .iter()
+            .any(|word| matches!(*word, "SUPERUSER" | "BYPASSRLS" | "CREATEROLE")),
+    }
+}
+
+/// Whether what such a statement changes is what records or holds back.
+fn holds_back(words: &[&str]) -> bool {
+    const GUARDS: &[&str] = &[
+        "POLICY",
+        "AUDIT",
+        "LOG_STATEMENT",
+        "LOGGING_COLLECTOR",
+        "GENERAL_LOG",
+        "SLOW_QUERY_LOG",
+        "ROW",
+        "LOG_CONNECTIONS",
+        "SSL",
+        "PGAUDIT",
+    ];
+    words.iter().any(|word| {
+        GUARDS
+            .iter()
+            .any(|guard| word.starts_with(guard) || names_log(word))
+    })
 }
 
 /// `WHERE` with a condition that does not hold for every row.
