@@ -4,57 +4,14 @@ use defenseclaw_model::facts::BehaviourKind::{Control, Exfiltration};
 
 use super::super::{Analysis, flows, hosts, table};
 use super::{Invocation, Table};
+use crate::shell::Field;
 use crate::shell::Scope;
 
 pub(super) const TABLE: Table = &[
-    (
-        &["nc", "ncat", "netcat", "nc.traditional", "nc.openbsd", "rlwrap"],
-        netcat,
-    ),
+    (&["nc", "ncat", "netcat", "nc.traditional", "nc.openbsd"], netcat),
     (&["socat"], socat),
     (&["ssh", "autossh"], ssh),
-    (
-        &[
-            "ngrok",
-            "cloudflared",
-            "lt",
-            "localtunnel",
-            "bore",
-            "frpc",
-            "frps",
-            "chisel",
-            "sshuttle",
-            "gost",
-            "rathole",
-            "ligolo",
-            "ligolo-ng",
-            "revsocks",
-            "pwncat",
-            "pwncat-cs",
-            "stunnel",
-            "nps",
-            "npc",
-            "earthworm",
-            "ew",
-            "venom",
-            "pagekite",
-            "zrok",
-            "inlets",
-            "playit",
-            "wstunnel",
-            "gsocket",
-            "gs-netcat",
-            "tailscale",
-            "expose",
-            "tmate",
-            "ttyd",
-            "gotty",
-            "shellinabox",
-            "sish",
-            "pinggy",
-        ],
-        tunnel,
-    ),
+    (TUNNELS, tunnel),
     (
         &[
             "iodine",
@@ -116,7 +73,9 @@ pub(super) const TABLE: Table = &[
             "wayvnc",
         ],
         |analysis, call, _| {
-            analysis.behave(Control, "remote-desktop", call.name, None);
+            if !call.any(&["-version", "--version", "-help", "--help", "-V"]) {
+                analysis.behave(Control, "remote-desktop", call.name, None);
+            }
         },
     ),
     (
@@ -193,19 +152,6 @@ pub(super) const TABLE: Table = &[
         analysis.behave(Control, "reverse-shell", host.unwrap_or_default(), None);
     }),
     (
-        &[
-            "python",
-            "php",
-            "ruby",
-            "busybox",
-            "npx",
-            "http-server",
-            "updog",
-            "serve",
-        ],
-        serves,
-    ),
-    (
         &["ftp", "lftp", "tftp", "sftp", "smbclient", "ncftpput", "atftp"],
         |analysis, call, _| {
             let puts = |text: &str| {
@@ -229,13 +175,52 @@ pub(super) const TABLE: Table = &[
     }),
 ];
 
+/// Programs that carry others' connections to this host, past its firewall.
+pub(super) const TUNNELS: &[&str] = &[
+    "ngrok",
+    "cloudflared",
+    "lt",
+    "localtunnel",
+    "bore",
+    "frpc",
+    "frps",
+    "chisel",
+    "sshuttle",
+    "gost",
+    "rathole",
+    "ligolo",
+    "ligolo-ng",
+    "revsocks",
+    "pwncat",
+    "pwncat-cs",
+    "stunnel",
+    "nps",
+    "npc",
+    "earthworm",
+    "ew",
+    "venom",
+    "pagekite",
+    "zrok",
+    "inlets",
+    "playit",
+    "wstunnel",
+    "gsocket",
+    "gs-netcat",
+    "tailscale",
+    "expose",
+    "tmate",
+    "ttyd",
+    "gotty",
+    "shellinabox",
+    "sish",
+    "pinggy",
+];
+
 /// Options by which netcat runs a program.
 const RUNS: &[&str] = &["-e", "-c", "--exec", "--sh-exec", "--lua-exec"];
 
 fn netcat(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    let listens = call.short("l")
-        || call.any(&["--listen"])
-        || call.name == "rlwrap" && call.any(&["nc"]) && call.words().any(|word| word.starts_with("-l"));
+    let listens = call.short("l") || call.any(&["--listen"]);
     let runs = call
         .words()
         .any(|word| RUNS.contains(&word) || word.starts_with("--exec=") || word.starts_with("--sh-exec="))
@@ -308,8 +293,8 @@ fn socat(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
 }
 
 /// `-R` opens this host to another, `-D` and `-w` a way through it. `-L` only reaches a service from here.
-fn ssh(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    let opens = call.words().any(|word| {
+fn ssh(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    let mut opens = call.words().any(|word| {
         let cluster = word
             .strip_prefix('-')
             .filter(|rest| !rest.starts_with('-'))
@@ -322,14 +307,33 @@ fn ssh(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
                 && cluster.ends_with(['R', 'D', 'w'])
                 && cluster.bytes().all(|b| b.is_ascii_alphabetic()))
     });
-    if opens {
+    let remote = call.words().any(|word| {
+        let cluster = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+        cluster.is_some_and(|cluster| cluster.starts_with('R') || cluster.len() < 8 && cluster.ends_with('R'))
+    });
+    let written = call
+        .value(&["-F"])
+        .and_then(|file| analysis.contents.of(&Field::literal(file), scope));
+    let settings = written.as_deref().or(call.input().filter(|_| call.any(&["-F"])));
+    let settings = settings.into_iter().flat_map(str::lines);
+    let (mut forwards, mut opens_all) = (remote, false);
+    for (key, value) in call.values(&["-o"]).chain(settings).filter_map(setting) {
+        forwards |= key == "remoteforward" && !value.eq_ignore_ascii_case("none");
+        opens |= key == "dynamicforward" || key == "tunnel" && !value.eq_ignore_ascii_case("no");
+        opens_all |= matches!(key.as_str(), "dynamicforward" | "localforward") && is_everywhere(value);
+    }
+    if opens || forwards || opens_all {
         let host = call
             .operands_after(&[
                 "-R", "-D", "-L", "-w", "-p", "-i", "-o", "-l", "-F", "-J", "-b", "-c", "-fNR", "-NR",
                 "-NfR", "-ND", "-NfD", "-fND",
             ])
-            .next();
-        analysis.behave(Control, "tunnel", host.unwrap_or_default(), None);
+            .next()
+            .unwrap_or_default();
+        analysis.behave(Control, "tunnel", host, None);
+        if forwards || opens_all {
+            analysis.behave(Control, "way-in", host, None);
+        }
     }
     if call.holds(&["ProxyCommand="])
         && call.words().any(|word| {
@@ -349,12 +353,28 @@ fn ssh(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     }
 }
 
+/// A setting of ssh, `Key value` or `Key=value`, with its key in lower case.
+fn setting(line: &str) -> Option<(String, &str)> {
+    let (key, value) = line.trim().split_once(|c: char| c == '=' || c.is_whitespace())?;
+    Some((
+        key.to_ascii_lowercase(),
+        value.trim_start_matches([' ', '=', '\t']),
+    ))
+}
+
+/// Whether an address to listen on is every address of this host.
+fn is_everywhere(value: &str) -> bool {
+    ["0.0.0.0:", "*:", "[::]:", ":::"]
+        .iter()
+        .any(|all| value.starts_with(all))
+}
+
 fn tunnel(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     let opens = match call.name {
         "tailscale" => call.any(&["funnel"]),
         "cloudflared" => !call.any(&["--version", "version", "update"]) && call.any(&["tunnel"]),
         "ngrok" => !call.any(&["--version", "version", "help", "config"]),
-        _ => !call.any(&["--version", "--help", "-V"]),
+        _ => !call.any(&["--version", "--help", "-V", "-v", "-h", "version", "help"]),
     };
     if opens {
         analysis.behave(Control, "tunnel", call.name, None);
@@ -378,30 +398,6 @@ fn push(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
             "git-remote-set"
         };
         analysis.behave(Exfiltration, technique, host.host, None);
-    }
-}
-
-/// A folder's files for whoever asks. Many look at a web page so; the port and folder tell no more.
-fn serves(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    let words: Vec<_> = call.words().take(3).collect();
-    let does = match call.name {
-        name if name.starts_with("python") => matches!(
-            words.as_slice(),
-            [
-                "-m",
-                "http.server" | "SimpleHTTPServer" | "pyftpdlib" | "uploadserver",
-                ..
-            ]
-        ),
-        "php" => words.first() == Some(&"-S"),
-        "ruby" => call.any(&["-run"]) && call.any(&["httpd"]),
-        "busybox" => words.first() == Some(&"httpd"),
-        "npx" => matches!(words.first(), Some(&("http-server" | "serve"))),
-        _ => call.words().any(|word| word == "-u" || word == "."),
-    };
-    let near = call.holds(&["127.0.0.1", "localhost"]);
-    if does && !near {
-        analysis.behave(Control, "file-server", call.name, None);
     }
 }
 

@@ -9,9 +9,11 @@ mod control;
 mod credential;
 mod databases;
 mod destruction;
+mod dialled;
 mod discovery;
 mod evasion;
 mod execution;
+mod exposed;
 mod modules;
 mod persistence;
 mod privilege;
@@ -43,12 +45,14 @@ type Table = &'static [(&'static [&'static str], Handler)];
 type Handlers = quick::Table<&'static str, Vec<Handler>>;
 
 static HANDLERS: LazyLock<Handlers> = LazyLock::new(|| {
-    let tables: [Table; 12] = [
+    let tables: [Table; 14] = [
         abuse::TABLE,
         control::TABLE,
         credential::TABLE,
         databases::TABLE,
         destruction::TABLE,
+        dialled::TABLE,
+        exposed::TABLE,
         discovery::TABLE,
         evasion::TABLE,
         execution::TABLE,

@@ -150,7 +150,17 @@ fn other(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope:
             );
         }
         "dig" | "nslookup" | "host" | "drill" | "kdig" | "ping" | "resolvectl" => {
-            sends(node, "", "dns", Way::Argument.bit(), false);
+            // This host's own name, with nothing behind it, is a question to its own resolver.
+            let own = |word: &str| {
+                matches!(
+                    word,
+                    "$(hostname)" | "$(hostname -f)" | "$(hostname -s)" | "`hostname`" | "$HOSTNAME"
+                )
+            };
+            if !call.operands().any(own) || call.fields().any(|field| field.substitution && !own(&field.text))
+            {
+                sends(node, "", "dns", Way::Argument.bit(), false);
+            }
             gives(node, FlowKind::Network, "dns");
         }
         "aws" | "gsutil" | "gcloud" | "az" | "rclone" | "mc" | "s3cmd" | "b2" | "azcopy" | "oci"
