@@ -152,6 +152,11 @@ fn image(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
 
 /// A name that is said to be at another address than it has: `--resolve NAME:PORT:ADDRESS`, `--connect-to A:B:ADDRESS:PORT`.
 fn hidden_host(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
+    const CARRIES: &[&str] = &["-d", "--data", "-T", "--upload-file", "-F", "--form", "--json"];
+    // To look at a server before its name leads there is ordinary.
+    if !call.begins(CARRIES) {
+        return;
+    }
     let at = |value: &str, field: usize| value.split(':').nth(field).map(str::to_owned);
     let resolved = call.values(&["--resolve"]).filter_map(|value| at(value, 2));
     let connected = call.values(&["--connect-to"]).filter_map(|value| at(value, 2));

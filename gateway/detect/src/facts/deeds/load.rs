@@ -24,6 +24,8 @@ const ACTING: &[&str] = &[
     "opens",
     "signs",
     "pay_verbs",
+    "crowns",
+    "flushes",
     "merges",
     "pushes",
     "hands_over",
