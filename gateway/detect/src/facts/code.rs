@@ -3,19 +3,17 @@
 //! What a quoted string in it names outright (the path of something sensitive, a URL) is declared; a text that it hands to a
 //! shell is read as one; and a few combinations of calls say what it is for. The text itself is noted as opaque.
 
-use std::borrow::Cow;
-
 use defenseclaw_model::facts::BehaviourKind::{Control, Credential, Destruction, Execution, Privilege};
 use defenseclaw_model::facts::{FlowEnd, FlowKind, Radius};
 
 use super::calls::{deletions, shells};
+use super::code_paths;
 use super::flows::{Sends, Way};
 use super::groups::Group;
 use super::received::{takes_commands, tasked};
 use super::spotted::Spotted;
-use super::{Access, Analysis, flows, hosts, places, spelled};
-use crate::paths::PathRules;
-use crate::shell::{Field, Scope, Sink};
+use super::{Analysis, flows, hosts, spelled};
+use crate::shell::{Scope, Sink};
 
 /// Most quoted strings that are looked at in one text.
 const MAX_STRINGS: usize = 256;
@@ -48,61 +46,11 @@ fn read(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
             analysis.host(host);
         }
     }
-    for (quoted, rest) in strings(code.text) {
-        let path = match (quoted.strip_prefix("~/"), scope.home) {
-            (Some(rest), Some(home)) => Cow::Owned(format!("{home}/{rest}")),
-            _ => Cow::Borrowed(quoted),
-        };
-        let class = analysis.rules.classify(&path);
-        let sensitive = is_sensitive(analysis.rules, &path, class);
-        if !sensitive && class.is_none() {
-            continue;
-        }
-        let written = is_written(code, rest);
-        if sensitive || written {
-            let access = if written { Access::Write } else { Access::Read };
-            let field = Field {
-                glob: path.contains('*'),
-                ..Field::literal(path)
-            };
-            analysis.path(access, &field, scope);
-        }
-    }
+    code_paths::named(analysis, code, scope);
     let name = analysis.current.and_then(|at| analysis.facts.programs.get(at));
     let name = name.map_or(String::new(), |program| program.name.clone());
     behaviours(analysis, &name, code, scope);
     ends(analysis, code);
-}
-
-/// Whether a path, which is of `class` as it is written, gives a secret away.
-fn is_sensitive(rules: &PathRules, path: &str, class: Option<&str>) -> bool {
-    let class = if path.contains('*') {
-        rules.classify_glob(path)
-    } else {
-        class
-    };
-    let class = class.or_else(|| path.strip_prefix('/').and_then(|tail| rules.classify(tail)));
-    class.is_some_and(|class| places::is_secret(rules, class))
-}
-
-/// Whether what stands around a quoted path says that it is written: `open(PATH, "w")`, `writeFileSync(PATH`.
-fn is_written(code: &Spotted<'_>, rest: &str) -> bool {
-    let mode = rest.trim_start().strip_prefix(',').map_or("", str::trim_start);
-    let opens = mode
-        .strip_prefix(['"', '\''])
-        .is_some_and(|mode| mode.starts_with(['w', 'a', 'x', '>']) || mode.starts_with("r+"));
-    opens
-        || code.has(Group::WritesFile) && holds(line_before(code.text, rest), Group::WritesFile.words())
-        || rest.starts_with(").write_text")
-        || rest.starts_with(").write_bytes")
-}
-
-/// What stands before `rest` on its line, as far back as a call's name can stand.
-fn line_before<'t>(text: &'t str, rest: &str) -> &'t str {
-    const REACH: usize = 160;
-    let at = text.len() - rest.len();
-    let before = &text[text.floor_char_boundary(at.saturating_sub(REACH))..at];
-    before.rsplit(['\n', ';']).next().unwrap_or_default()
 }
 
 /// The quoted strings of `text`, by the nearest closing quote, each with what stands behind it.

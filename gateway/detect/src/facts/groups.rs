@@ -1,5 +1,7 @@
 //! The words that other languages' source text is looked over for, in groups that mean the same.
 
+use super::code_paths;
+
 /// A group of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Group {
@@ -75,8 +77,8 @@ pub(super) enum Group {
     WholeEnvironment,
     /// What comes in on the standard input.
     StandardInput,
-    /// Calls that write the file that they name.
-    WritesFile,
+    /// Calls that write, copy, move or link the files that they name.
+    HandlesFile,
     /// Calls that delete a tree of folders.
     DeletesTree,
     /// Calls that delete one file, which in a loop is all of them.
@@ -512,18 +514,7 @@ const GROUPS: &[(Group, &[&str])] = &[
         ],
     ),
     (Group::StandardInput, &["stdin", "STDIN", "ARGF", "/dev/stdin"]),
-    (
-        Group::WritesFile,
-        &[
-            "writeFile",
-            "appendFile",
-            "File.write",
-            "file_put_contents",
-            "write_text",
-            "copyfile",
-            "createWriteStream",
-        ],
-    ),
+    (Group::HandlesFile, code_paths::WORDS),
     (
         Group::DeletesTree,
         &[

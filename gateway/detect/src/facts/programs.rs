@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use super::flows::{self, Way};
-use super::options::split_options;
+use super::landing::{self, Manner};
+use super::options::{Arguments, split_options};
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
 use super::{
-    Access, Analysis, behaviours, calls, code, elsewhere, functions, given, hosts, prints, special, wrappers,
+    Access, Analysis, behaviours, calls, carriers, code, elsewhere, functions, given, hosts, prints,
+    scripted, special, tar, wrappers,
 };
 use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
@@ -195,8 +197,8 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
         "export" | "declare" | "local" | "readonly" | "typeset" => special::declare(call, scope),
         "read" | "mapfile" | "readarray" | "unset" => special::forget(call, scope),
         "find" => special::find(analysis, call, scope),
-        "tar" | "bsdtar" => {
-            special::tar(analysis, call, scope);
+        "tar" | "bsdtar" | "gtar" => {
+            tar::tar(analysis, call, scope);
             special::listed(analysis, name, call, scope);
         }
         "dd" => special::dd(analysis, call, scope),
@@ -207,6 +209,8 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             arguments(analysis, name, call, scope);
             elsewhere::note(analysis, name, call, scope);
             given::note(analysis, name, call, scope);
+            carriers::note(analysis, name, call, scope);
+            scripted::note(analysis, name, call, scope);
             if !analysis.functions.is_empty() {
                 functions::run(analysis, name, call, scope);
             }
@@ -268,7 +272,7 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
     let parsed = split_options(call.arguments(), spec.options);
     for (option, field) in &parsed.values {
         let used = match option_use(&spec, option) {
-            _ if name == "sed" && matches!(*option, "-e" | "--expression") => Use::Ignore,
+            _ if name.ends_with("sed") && matches!(*option, "-e" | "--expression") => Use::Ignore,
             Use::Write if only_shows(name, call) => Use::Read,
             used => used,
         };
@@ -280,7 +284,7 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         .any(|(option, _)| matches!(*option, "-e" | "-f" | "--expression" | "--file"))
         && matches!(
             name,
-            "sed" | "grep" | "egrep" | "fgrep" | "rg" | "awk" | "gawk" | "mawk" | "jq"
+            "sed" | "gsed" | "grep" | "egrep" | "fgrep" | "rg" | "awk" | "gawk" | "mawk" | "jq"
         );
     let runs_code = parsed
         .values
@@ -309,16 +313,26 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
             first_operand(analysis, (first, rest), operands, scope, spec.connects)
         }
         Operands::CopyTo | Operands::MoveTo => {
-            let given = parsed
-                .values
-                .iter()
-                .any(|(option, _)| matches!(*option, "-t" | "--target-directory"));
             let moves = spec.operands == Operands::MoveTo;
-            copy(analysis, operands, given, moves, scope, spec.connects);
+            copy(analysis, name, &parsed, moves, scope, spec.connects);
         }
     }
-    if matches!(name, "sed" | "perl" | "ruby") && parsed.flags.iter().any(|flag| is_in_place(flag)) {
-        for field in operands.iter().skip(usize::from(!pattern_given && name == "sed")) {
+    let awk = matches!(name, "awk" | "gawk" | "mawk" | "nawk");
+    if awk
+        && parsed
+            .values
+            .iter()
+            .any(|(option, field)| changes_files(option, &field.text))
+    {
+        for field in operands.iter().skip(usize::from(!pattern_given)) {
+            analysis.path(Access::Write, field, scope);
+        }
+    }
+    if matches!(name, "sed" | "gsed" | "perl" | "ruby") && parsed.flags.iter().any(|flag| is_in_place(flag)) {
+        for field in operands
+            .iter()
+            .skip(usize::from(!pattern_given && name.ends_with("sed")))
+        {
             analysis.path(Access::Write, field, scope);
         }
     }
@@ -344,6 +358,12 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
     {
         code::scan(analysis, text, scope);
     }
+}
+
+/// `gawk -i inplace`: the library by which awk writes back what it reads.
+fn changes_files(option: &str, library: &str) -> bool {
+    let name = library.rsplit('/').next().unwrap_or_default();
+    matches!(option, "-i" | "--include" | "-f" | "--file") && matches!(name, "inplace" | "inplace.awk")
 }
 
 fn is_in_place(flag: &str) -> bool {
@@ -402,56 +422,69 @@ fn first_operand(
 
 fn copy(
     analysis: &mut Analysis,
-    operands: &[&Field],
-    given: bool,
+    name: &str,
+    parsed: &Arguments<'_>,
     moves: bool,
     scope: &Scope<'_>,
     connects: bool,
 ) {
-    let sources = if given {
-        operands.len()
-    } else {
-        operands.len().saturating_sub(1)
+    let short = |letter: char| {
+        let mut flags = parsed.flags.iter();
+        flags.any(|flag| !flag.starts_with("--") && flag.contains(letter))
     };
-    for (at, field) in operands.iter().enumerate() {
-        if connects
-            && let Some(host) =
-                hosts::url_host(&field.text).or_else(|| hosts::remote_path_host(&field.text, 22))
-        {
+    let long = |wanted: &str| parsed.flags.contains(&wanted);
+    if name == "install" && (short('d') || long("--directory")) {
+        for folder in &parsed.operands {
+            analysis.path(Access::Write, folder, scope);
+        }
+        return;
+    }
+    let mut given = parsed.values.iter();
+    let given = given.find(|(option, _)| matches!(*option, "-t" | "--target-directory"));
+    let mut sources: Vec<&Field> = parsed.operands.clone();
+    let target = match given {
+        Some((_, folder)) => Some(folder),
+        // A single operand of `cp` is read; of `ln` and `mv` likewise.
+        None if sources.len() > 1 => sources.pop(),
+        None => None,
+    };
+    let far = |field: &Field| {
+        let host = hosts::url_host(&field.text).or_else(|| hosts::remote_path_host(&field.text, 22));
+        host.filter(|_| connects)
+    };
+    for field in &sources {
+        if let Some(host) = far(field) {
             analysis.host(host);
             continue;
         }
-        // A single operand of `cp` is read; of `ln` and `mv` likewise.
-        if at < sources || operands.len() == 1 {
-            analysis.path(Access::Read, field, scope);
-            if moves {
-                analysis.path(Access::Write, field, scope);
-            }
-        } else if !connects && field.text.ends_with('/') {
-            into_folder(analysis, field, operands.get(..at).unwrap_or_default(), scope);
-        } else {
+        analysis.path(Access::Read, field, scope);
+        if moves {
             analysis.path(Access::Write, field, scope);
         }
     }
-}
-
-/// What is copied into a folder keeps its name.
-fn into_folder(analysis: &mut Analysis, folder: &Field, sources: &[&Field], scope: &Scope<'_>) {
-    for source in sources {
-        let name = source
-            .text
-            .trim_end_matches('/')
-            .rsplit('/')
-            .next()
-            .unwrap_or_default();
-        let target = Field {
-            text: format!("{}{name}", folder.text),
-            exact: folder.exact && source.exact,
-            glob: folder.glob || source.glob,
-            substitution: folder.substitution || source.substitution,
-        };
-        analysis.path(Access::Write, &target, scope);
+    let Some(target) = target else { return };
+    if let Some(host) = far(target) {
+        return analysis.host(host);
     }
+    // `rclone copy SOURCE FOLDER`: what the source holds.
+    if name == "rclone"
+        && matches!(sources.first(), Some(verb) if matches!(verb.text.as_str(), "copy" | "sync" | "move"))
+    {
+        return landing::filled(analysis, target, scope);
+    }
+    let manner = Manner {
+        into: given.is_some(),
+        replaces: long("--no-target-directory")
+            || !connects && short('T')
+            || name == "ln" && (short('n') || long("--no-dereference")),
+        contents: matches!(name, "rsync" | "ditto"),
+        parents: long("--parents") || name == "rsync" && (short('R') || long("--relative")),
+    };
+    // `xargs cp -t FOLDER`: what comes in is copied.
+    if sources.is_empty() {
+        return landing::filled(analysis, target, scope);
+    }
+    landing::copied(analysis, &sources, target, manner, scope);
 }
 
 fn named_host(analysis: &mut Analysis, field: &Field, port: Option<u16>) {
@@ -535,6 +568,8 @@ fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, c
             }
         }
         Use::HostPort => named_host(analysis, field, None),
+        Use::Folder => landing::filled(analysis, field, scope),
+        Use::Output => output(analysis, field, scope),
         Use::Code => code::scan(analysis, &field.text, scope),
         Use::Volume => special::volume(analysis, field, scope),
     }
@@ -547,6 +582,16 @@ fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, c
                 .into_iter()
                 .for_each(|host| analysis.host(host));
         }
+    }
+}
+
+/// What an option that usually names an output names in a program that is not known: written, where that would matter.
+fn output(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) {
+    let class = analysis.rules.classify(&field.text);
+    if class.is_some_and(|class| analysis.rules.is_guarded(class)) {
+        analysis.path(Access::Write, field, scope);
+    } else {
+        guess(analysis, field, scope);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Programs whose arguments follow rules of their own.
 
 use super::programs::{Call, run};
-use super::{Access, Analysis, normal};
+use super::{Access, Analysis, landing, normal};
 use crate::shell::{Field, Scope};
 
 /// `cd`, `pushd`, `popd`: relative paths behind them begin elsewhere.
@@ -145,77 +145,6 @@ fn changes_found(given: &[(Field, usize)]) -> bool {
     }
 }
 
-/// `tar -czf ARCHIVE FILES`, `tar xf ARCHIVE -C FOLDER`.
-pub(super) fn tar(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>) {
-    let mut creates = false;
-    let mut rest = call.arguments().iter().map(|(field, _)| field).enumerate();
-    let (mut archive, mut folder, mut operands) = (None, None, Vec::new());
-    while let Some((at, field)) = rest.next() {
-        let text = field.text.as_str();
-        let letters = match text.strip_prefix('-') {
-            Some(letters) if !text.starts_with("--") => Some(letters),
-            None if at == 0 => Some(text),
-            _ => None,
-        };
-        match (letters, text.split_once('=')) {
-            (Some(letters), _) if text != "-" => {
-                creates |= letters.contains(['c', 'r', 'u']);
-                if letters.ends_with('f') {
-                    archive = rest.next().map(|(_, field)| field.clone());
-                } else if letters.ends_with('C') {
-                    folder = rest.next().map(|(_, field)| field.clone());
-                } else if letters.ends_with(['T', 'X', 'I']) {
-                    rest.next();
-                }
-            }
-            (_, Some(("--file", value))) => {
-                archive = Some(Field {
-                    text: value.to_owned(),
-                    ..field.clone()
-                })
-            }
-            (_, Some(("--directory", value))) => {
-                folder = Some(Field {
-                    text: value.to_owned(),
-                    ..field.clone()
-                })
-            }
-            _ if matches!(text, "--create" | "--append" | "--update") => creates = true,
-            _ if text.starts_with("--") => {}
-            _ => operands.push(field),
-        }
-    }
-    let (archive_access, folder_access) = if creates {
-        (Access::Write, None)
-    } else {
-        (Access::Read, Some(Access::Write))
-    };
-    archive
-        .iter()
-        .for_each(|archive| analysis.path(archive_access, archive, scope));
-    if let (Some(folder), Some(access)) = (&folder, folder_access) {
-        analysis.path(access, folder, scope);
-    }
-    if creates {
-        for operand in operands {
-            let text = match &folder {
-                Some(folder) if !operand.text.starts_with(['/', '~']) => {
-                    format!("{}/{}", folder.text, operand.text)
-                }
-                _ => operand.text.clone(),
-            };
-            analysis.path(
-                Access::Read,
-                &Field {
-                    text,
-                    ..operand.clone()
-                },
-                scope,
-            );
-        }
-    }
-}
-
 /// Most names that one list of files is followed to.
 const MAX_LISTED: usize = 64;
 
@@ -309,33 +238,72 @@ pub(super) fn dd(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>)
     }
 }
 
-/// What a container is given of this host: `/host/path:/container/path` or `type=bind,source=/host/path,…`.
+/// What a container is given of this host: `/host/path:/container/path[:ro]` or `type=bind,source=/host/path,…`.
 pub(super) fn volume(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) {
-    let sources = field
-        .text
+    let text = field.text.as_str();
+    let named = text
         .split(',')
         .filter_map(|part| part.split_once('='))
-        .filter(|(key, _)| matches!(*key, "source" | "src"));
-    let source = match sources.map(|(_, source)| source).next() {
-        Some(source) => source,
-        None => field.text.split(':').next().unwrap_or_default(),
+        .find(|(key, _)| matches!(*key, "source" | "src" | "device"));
+    let source = match named {
+        Some((_, source)) => source,
+        None => text.split(':').next().unwrap_or_default(),
     };
-    if !source.contains('/') && !source.starts_with(['.', '~']) {
+    if !source.contains('/') && !source.starts_with(['.', '~', '$']) {
         return;
     }
-    match source {
+    let home = ["~", "$HOME", "${HOME}"]
+        .iter()
+        .find_map(|home| source.strip_prefix(home));
+    let source = match (home, scope.home) {
+        (Some(rest), Some(home)) if rest.is_empty() || rest.starts_with('/') => format!("{home}{rest}"),
+        (Some(""), None) => "~".to_owned(),
+        _ => source.to_owned(),
+    };
+    let given = Field {
+        text: source,
+        ..field.clone()
+    };
+    let path = normal::normalise(&given.text, scope.cwd.as_deref());
+    match path.as_str() {
         "/" => analysis.privilege("container-host-root"),
         "/var/run/docker.sock" | "/run/docker.sock" => analysis.privilege("container-socket"),
+        _ if is_home(&path) => analysis.privilege("container-home"),
         _ => {}
     }
-    analysis.path(
-        Access::Read,
-        &Field {
-            text: source.to_owned(),
-            ..field.clone()
-        },
-        scope,
-    );
+    analysis.path(Access::Read, &given, scope);
+    let options = match named {
+        Some(_) => text
+            .split(',')
+            .any(|part| matches!(part, "readonly" | "ro" | "readonly=true" | "ro=true")),
+        None => text
+            .rsplit(':')
+            .next()
+            .is_some_and(|options| options.split(',').any(|option| option == "ro")),
+    };
+    if !options {
+        lent(analysis, &given, &path, scope);
+    }
+}
+
+/// Whether `path` is a person's home folder as a whole, or all of them.
+fn is_home(path: &str) -> bool {
+    let own = path
+        .strip_prefix("/home/")
+        .or_else(|| path.strip_prefix("/Users/"));
+    matches!(path, "~" | "/root" | "/home" | "/Users") || own.is_some_and(|name| !name.contains('/'))
+}
+
+/// What a container may write to: a file by which something runs or somebody logs in, or a folder of such files.
+fn lent(analysis: &mut Analysis, given: &Field, path: &str, scope: &Scope<'_>) {
+    match analysis.rules.classify(path) {
+        Some("ssh-access" | "shell-startup" | "harness-managed" | "git-hooks") => {
+            analysis.path(Access::Write, given, scope);
+        }
+        Some("persistence") if !path.ends_with("/.ssh/config") => landing::filled(analysis, given, scope),
+        None if landing::is_guarded_folder(analysis, given, scope) => landing::filled(analysis, given, scope),
+        _ => {}
+    }
 }
 
 /// Options that raise privilege in programs that otherwise do not.

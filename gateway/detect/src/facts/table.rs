@@ -2,6 +2,8 @@
 //!
 //! A program that is not listed has its arguments taken for reads where they look like paths.
 
+use super::writers;
+
 /// What a program does with an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Use {
@@ -13,6 +15,10 @@ pub(super) enum Use {
     Write,
     /// Both.
     Edit,
+    /// Puts files of any name into the folder.
+    Folder,
+    /// Writes the file if that would matter, else like [`Use::Guess`].
+    Output,
     /// Reads it if it looks like a path.
     Guess,
     /// `@file` is read, anything else is data (curl).
@@ -52,7 +58,7 @@ pub(super) struct Spec {
     pub(super) connects: bool,
 }
 
-const fn spec(operands: Operands, options: &'static [(&'static str, Use)]) -> Spec {
+pub(super) const fn spec(operands: Operands, options: &'static [(&'static str, Use)]) -> Spec {
     Spec {
         operands,
         options,
@@ -61,7 +67,7 @@ const fn spec(operands: Operands, options: &'static [(&'static str, Use)]) -> Sp
 }
 
 /// A program whose arguments are text: a URL in them is no destination.
-const fn text(operands: Operands, options: &'static [(&'static str, Use)]) -> Spec {
+pub(super) const fn text(operands: Operands, options: &'static [(&'static str, Use)]) -> Spec {
     Spec {
         operands,
         options,
@@ -70,7 +76,7 @@ const fn text(operands: Operands, options: &'static [(&'static str, Use)]) -> Sp
 }
 
 use Operands::{All, CopyTo, First, MoveTo};
-use Use::{AtFile, Code, Edit, Guess, Host, HostPort, Ignore, Read, Url, Volume, Write};
+use Use::{AtFile, Code, Edit, Folder, Guess, Host, HostPort, Ignore, Output, Read, Url, Volume, Write};
 
 const SSH_OPTIONS: &[(&str, Use)] = &[
     ("-i", Ignore),
@@ -122,6 +128,10 @@ const CODE_OPTIONS: &[(&str, Use)] = &[
     ("-X", Ignore),
     ("--require", Guess),
     ("-I", Ignore),
+    ("-o", Output),
+    ("--output", Output),
+    ("--out", Output),
+    ("--output-file", Output),
 ];
 
 const CURL_OPTIONS: &[(&str, Use)] = &[
@@ -238,13 +248,15 @@ const CONTAINER_OPTIONS: &[(&str, Use)] = &[
     ("-u", Ignore),
     ("--user", Ignore),
     ("--network", Ignore),
-    ("-t", Ignore),
     ("--tag", Ignore),
     ("--entrypoint", Ignore),
     ("--config", Ignore),
     ("--build-arg", Ignore),
     ("--platform", Ignore),
     ("-l", Ignore),
+    ("-o", Output),
+    ("--output", Output),
+    ("--opt", Volume),
 ];
 
 /// What is known of the program called `name`.
@@ -276,17 +288,7 @@ pub(super) fn of(name: &str) -> Spec {
             All(Read),
             &[("-d", Ignore), ("-f", Ignore), ("-c", Ignore), ("-b", Ignore)],
         ),
-        "sort" => text(
-            All(Read),
-            &[
-                ("-o", Write),
-                ("-k", Ignore),
-                ("-t", Ignore),
-                ("-S", Ignore),
-                ("-T", Ignore),
-            ],
-        ),
-        "od" | "xxd" | "hexdump" | "hd" | "strings" => text(
+        "od" | "hexdump" | "hd" | "strings" => text(
             All(Read),
             &[
                 ("-n", Ignore),
@@ -300,21 +302,19 @@ pub(super) fn of(name: &str) -> Spec {
                 ("-e", Ignore),
             ],
         ),
-        "cat" | "tac" | "less" | "more" | "bat" | "batcat" | "nl" | "rev" | "wc" | "uniq" | "paste"
-        | "join" | "comm" | "diff" | "cmp" | "sdiff" | "colordiff" | "base64" | "base32" | "md5sum"
-        | "sha1sum" | "sha224sum" | "sha256sum" | "sha384sum" | "sha512sum" | "b2sum" | "cksum" | "sum"
-        | "zcat" | "bzcat" | "xzcat" | "zstdcat" | "fold" | "fmt" | "pr" | "expand" | "unexpand"
-        | "column" | "iconv" | "split" | "csplit" | "source" | "." | "look" | "uuencode" | "lp" | "lpr"
-        | "xclip" | "xsel" | "wl-copy" | "pbcopy" | "view" | "most" => {
-            text(All(Read), &[("--language", Ignore), ("-selection", Ignore)])
-        }
+        "cat" | "tac" | "less" | "more" | "bat" | "batcat" | "nl" | "rev" | "wc" | "paste" | "join"
+        | "comm" | "diff" | "cmp" | "sdiff" | "colordiff" | "base64" | "base32" | "md5sum" | "sha1sum"
+        | "sha224sum" | "sha256sum" | "sha384sum" | "sha512sum" | "b2sum" | "cksum" | "sum" | "zcat"
+        | "bzcat" | "xzcat" | "zstdcat" | "fold" | "fmt" | "pr" | "expand" | "unexpand" | "column"
+        | "source" | "." | "look" | "uuencode" | "lp" | "lpr" | "xclip" | "xsel" | "wl-copy" | "pbcopy"
+        | "view" | "most" => text(All(Read), &[("--language", Ignore), ("-selection", Ignore)]),
         "vi" | "vim" | "nvim" | "nano" | "emacs" | "ed" | "ex" | "micro" => {
             text(All(Edit), &[("-c", Ignore), ("-u", Ignore)])
         }
         "grep" | "egrep" | "fgrep" | "zgrep" | "rg" | "ag" | "ack" => {
             text(First(Ignore, Read), PATTERN_OPTIONS)
         }
-        "sed" => text(
+        "sed" | "gsed" => text(
             First(Ignore, Read),
             &[
                 ("-e", Ignore),
@@ -325,7 +325,14 @@ pub(super) fn of(name: &str) -> Spec {
         ),
         "awk" | "gawk" | "mawk" | "nawk" => text(
             First(Ignore, Read),
-            &[("-F", Ignore), ("-v", Ignore), ("-f", Read), ("--file", Read)],
+            &[
+                ("-F", Ignore),
+                ("-v", Ignore),
+                ("-i", Ignore),
+                ("--include", Ignore),
+                ("-f", Read),
+                ("--file", Read),
+            ],
         ),
         "jq" | "yq" | "xq" => text(
             First(Ignore, Read),
@@ -355,23 +362,26 @@ pub(super) fn of(name: &str) -> Spec {
                 ("-o", Ignore),
                 ("-g", Ignore),
                 ("-S", Ignore),
-                ("-t", Write),
-                ("--target-directory", Write),
+                ("-t", Ignore),
+                ("--target-directory", Ignore),
                 ("--mode", Ignore),
             ],
         ),
-        "ln" | "link" => text(CopyTo, &[("-t", Write), ("-S", Ignore)]),
+        "ln" | "link" => text(
+            CopyTo,
+            &[("-t", Ignore), ("--target-directory", Ignore), ("-S", Ignore)],
+        ),
         "mv" | "rename" => text(
             MoveTo,
-            &[("-t", Write), ("--target-directory", Write), ("-S", Ignore)],
+            &[("-t", Ignore), ("--target-directory", Ignore), ("-S", Ignore)],
         ),
-        "zip" | "7z" | "7za" | "rar" => text(
+        "zip" | "rar" => text(
             First(Write, Read),
             &[("-x", Ignore), ("-i", Ignore), ("-P", Ignore), ("-d", Ignore)],
         ),
         "unzip" => text(
             First(Read, Ignore),
-            &[("-d", Write), ("-x", Ignore), ("-P", Ignore)],
+            &[("-d", Folder), ("-x", Ignore), ("-P", Ignore)],
         ),
         "gzip" | "gunzip" | "bzip2" | "bunzip2" | "xz" | "unxz" | "zstd" | "lz4" | "compress" => {
             text(All(Edit), &[("-o", Write), ("-S", Ignore), ("-T", Ignore)])
@@ -462,12 +472,14 @@ pub(super) fn of(name: &str) -> Spec {
                 ("-X", Ignore),
                 ("-x", HostPort),
                 ("-q", Ignore),
+                ("-o", Write),
+                ("--output", Write),
                 ("--exec", Ignore),
                 ("--sh-exec", Ignore),
             ],
         ),
-        "ping" | "ping6" | "traceroute" | "tracepath" | "mtr" | "nmap" | "ftp" | "lftp" | "whois"
-        | "host" | "nslookup" | "tftp" => spec(
+        "ping" | "ping6" | "traceroute" | "tracepath" | "mtr" | "ftp" | "lftp" | "whois" | "host"
+        | "nslookup" | "tftp" => spec(
             First(Host(0), Ignore),
             &[
                 ("-c", Ignore),
@@ -500,6 +512,8 @@ pub(super) fn of(name: &str) -> Spec {
                 ("-d", Ignore),
                 ("-p", Ignore),
                 ("-P", Ignore),
+                ("-o", Output),
+                ("-L", Output),
             ],
         ),
         "git" => spec(
@@ -514,6 +528,8 @@ pub(super) fn of(name: &str) -> Spec {
             ],
         ),
         "docker" | "podman" | "nerdctl" | "docker-compose" => spec(All(Ignore), CONTAINER_OPTIONS),
+        "systemd-nspawn" => spec(All(Guess), &[("--bind", Volume), ("-D", Ignore), ("-M", Ignore)]),
+        "apptainer" | "singularity" => spec(All(Guess), &[("-B", Volume), ("--bind", Volume)]),
         "kubectl" | "helm" | "oc" | "k9s" => spec(
             All(Ignore),
             &[
@@ -539,10 +555,7 @@ pub(super) fn of(name: &str) -> Spec {
             ],
         ),
         _ if interpreter(name) => spec(First(Read, Guess), CODE_OPTIONS),
-        _ => spec(
-            All(Guess),
-            &[("-o", Guess), ("-m", Ignore), ("--message", Ignore)],
-        ),
+        _ => writers::of(name).unwrap_or(spec(All(Guess), writers::OUTPUT_OPTIONS)),
     }
 }
 

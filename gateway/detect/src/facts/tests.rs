@@ -180,7 +180,7 @@ fn writes_are_told_from_reads() {
         ("ls > /dev/null 2>&1", vec![]),
         ("tee a b", vec!["/w/a", "/w/b"]),
         ("cp a b/c", vec!["/w/b/c"]),
-        ("cp -t d a", vec!["/w/d"]),
+        ("cp -t d a", vec!["/w/d/a"]),
         ("mv a b", vec!["/w/a", "/w/b"]),
         ("rm -rf build dist", vec!["/w/build", "/w/dist"]),
         ("rm -r ~", vec!["/home/u"]),

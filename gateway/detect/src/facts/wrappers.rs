@@ -1,8 +1,10 @@
 //! Programs that run another program which their own arguments name: `sudo`, `env`, `timeout`, `xargs`, …
 
-use super::Analysis;
+use super::options::split_options;
 use super::programs::{Call, run};
 use super::shells::nested_text;
+use super::table::Use;
+use super::{Access, Analysis};
 use crate::shell::{Field, Place, Scope};
 
 /// How a wrapper names the program that it runs.
@@ -266,6 +268,9 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
         depth: call.place.depth + 1,
         ..call.place
     };
+    if name == "script" {
+        outputs(analysis, name, arguments, scope);
+    }
     let mut operands = wrapper.operands;
     let mut at = 0;
     while let Some((field, _)) = arguments.get(at) {
@@ -291,6 +296,9 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
             break;
         }
     }
+    if name != "script" {
+        outputs(analysis, name, arguments.get(..at).unwrap_or_default(), scope);
+    }
     match wrapper.text {
         Text::Rest => {
             let rest = arguments.get(at..).unwrap_or_default();
@@ -315,6 +323,41 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
         }
     }
     true
+}
+
+/// The file that a wrapper writes by itself: `strace -o FILE`, `time -o FILE`, `script FILE`.
+fn outputs(analysis: &mut Analysis, name: &str, arguments: &[(Field, usize)], scope: &Scope<'_>) {
+    let options: &'static [(&str, Use)] = match name {
+        "strace" | "ltrace" => &[
+            ("-o", Use::Write),
+            ("-e", Use::Ignore),
+            ("-p", Use::Ignore),
+            ("-s", Use::Ignore),
+            ("-u", Use::Ignore),
+        ],
+        "time" => &[("-o", Use::Write), ("--output", Use::Write), ("-f", Use::Ignore)],
+        "script" => &[
+            ("-O", Use::Write),
+            ("-B", Use::Write),
+            ("-I", Use::Write),
+            ("-c", Use::Ignore),
+            ("--command", Use::Ignore),
+            ("-T", Use::Ignore),
+            ("-o", Use::Ignore),
+        ],
+        _ => return,
+    };
+    let parsed = split_options(arguments, options);
+    for (option, field) in &parsed.values {
+        if options.contains(&(*option, Use::Write)) || option.starts_with("--output") {
+            analysis.path(Access::Write, field, scope);
+        }
+    }
+    if name == "script"
+        && let Some(file) = parsed.operands.first()
+    {
+        analysis.path(Access::Write, file, scope);
+    }
 }
 
 /// The shell text that an option of a wrapper holds.
