@@ -352,9 +352,7 @@ fn unzip(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     let target = call.value(&["-d"]).map(Field::literal);
     let mut members = call.operand_fields(&["-d", "-P"]).skip(1);
     let members: Vec<&Field> = members.by_ref().take_while(|field| field.text != "-x").collect();
-    if target.is_none() || !members.is_empty() {
-        unpacked(analysis, target.as_ref(), &members, scope);
-    }
+    unpacked(analysis, target.as_ref(), &members, scope);
 }
 
 /// `cpio -i -D FOLDER`, `cpio -p FOLDER`, `pax -r -w FILES FOLDER`.

@@ -192,7 +192,8 @@ fn path(
             analysis.path(Access::Write, &field, scope);
         }
         Some((Writes, 0) | (Copies | Moves, 1)) => analysis.path(Access::Write, &field, scope),
-        Some((Copies, 0)) if sensitive => analysis.path(Access::Read, &field, scope),
+        Some((Copies, 0)) if !sensitive => {}
+        Some((Copies, 0)) => analysis.path(Access::Read, &field, scope),
         _ if opened || is_written(&code.text[..at], before, rest) => {
             analysis.path(Access::Write, &field, scope);
         }

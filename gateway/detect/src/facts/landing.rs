@@ -44,11 +44,7 @@ pub(super) fn copied(
 pub(super) fn filled(analysis: &mut Analysis, folder: &Field, scope: &Scope<'_>) {
     let path = resolved(folder, scope);
     if !any_name_matters(analysis, &path) {
-        // Nothing of a home or of the system is lost when something is put there.
-        if analysis.rules.classify(&path) != Some("system-tree") {
-            analysis.path(Access::Write, folder, scope);
-        }
-        return;
+        return analysis.path(Access::Write, folder, scope);
     }
     let inside = Field {
         text: format!("{}/*", path.trim_end_matches('/')),

@@ -573,6 +573,8 @@ fn is_plumbing(path: &str) -> bool {
 #[cfg(test)]
 mod given_tests;
 #[cfg(test)]
+mod landing_tests;
+#[cfg(test)]
 mod meaning_tests;
 #[cfg(test)]
 mod tests;

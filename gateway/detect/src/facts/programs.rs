@@ -588,8 +588,12 @@ fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, c
 /// What an option that usually names an output names in a program that is not known: written, where that would matter.
 fn output(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) {
     let class = analysis.rules.classify(&field.text);
-    if class.is_some_and(|class| analysis.rules.is_guarded(class)) {
+    let guarded = class.is_some_and(|class| analysis.rules.is_guarded(class));
+    // `-o IdentityFile=PATH` is a setting.
+    if guarded && !field.text.contains('=') {
         analysis.path(Access::Write, field, scope);
+    } else if landing::is_guarded_folder(analysis, field, scope) {
+        landing::filled(analysis, field, scope);
     } else {
         guess(analysis, field, scope);
     }

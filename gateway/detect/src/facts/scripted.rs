@@ -47,11 +47,13 @@ fn awk(text: &str) -> impl Iterator<Item = &str> {
         let before = &text[..text.len() - behind.len() - quoted.len() - 2];
         let before = before.trim_end();
         // What is greater than a text is compared with it, in a condition.
-        let printed = before
-            .rsplit([';', '{', '\n'])
-            .next()
-            .is_some_and(|line| line.contains("print"));
-        (before.ends_with('>') && printed && quoted.contains(['/', '~'])).then_some(quoted)
+        let printed = || {
+            let mut statements = before.rsplit([';', '{', '\n']);
+            statements
+                .next()
+                .is_some_and(|statement| statement.contains("print"))
+        };
+        (before.ends_with('>') && quoted.contains(['/', '~']) && printed()).then_some(quoted)
     })
 }
 

@@ -268,6 +268,8 @@ pub(super) fn volume(analysis: &mut Analysis, field: &Field, scope: &Scope<'_>) 
     match path.as_str() {
         "/" => analysis.privilege("container-host-root"),
         "/var/run/docker.sock" | "/run/docker.sock" => analysis.privilege("container-socket"),
+        // Where the home itself is what is worked in, it is the project.
+        _ if scope.previous.is_none() && scope.cwd.as_deref() == Some(path.as_str()) => {}
         _ if is_home(&path) => analysis.privilege("container-home"),
         _ => {}
     }

@@ -76,7 +76,7 @@ pub(super) const fn text(operands: Operands, options: &'static [(&'static str, U
 }
 
 use Operands::{All, CopyTo, First, MoveTo};
-use Use::{AtFile, Code, Edit, Folder, Guess, Host, HostPort, Ignore, Output, Read, Url, Volume, Write};
+use Use::{AtFile, Code, Edit, Guess, Host, HostPort, Ignore, Output, Read, Url, Volume, Write};
 
 const SSH_OPTIONS: &[(&str, Use)] = &[
     ("-i", Ignore),
@@ -355,7 +355,7 @@ pub(super) fn of(name: &str) -> Spec {
         "wipefs" | "fdisk" | "sfdisk" | "parted" | "blkdiscard" | "mkswap" => {
             text(All(Write), &[("-t", Ignore)])
         }
-        "cp" | "install" | "ditto" => text(
+        "cp" | "install" | "ditto" | "gcp" | "ginstall" => text(
             CopyTo,
             &[
                 ("-m", Ignore),
@@ -381,7 +381,7 @@ pub(super) fn of(name: &str) -> Spec {
         ),
         "unzip" => text(
             First(Read, Ignore),
-            &[("-d", Folder), ("-x", Ignore), ("-P", Ignore)],
+            &[("-d", Ignore), ("-x", Ignore), ("-P", Ignore)],
         ),
         "gzip" | "gunzip" | "bzip2" | "bunzip2" | "xz" | "unxz" | "zstd" | "lz4" | "compress" => {
             text(All(Edit), &[("-o", Write), ("-S", Ignore), ("-T", Ignore)])

@@ -24,8 +24,10 @@ struct Words<'c> {
     folder: Option<Field>,
     /// Operands, each with the folder that it is meant in.
     operands: Vec<(Option<Field>, &'c Field)>,
-    /// Whether members keep their names.
+    /// Whether members lose their names.
     renames: bool,
+    /// Whether they are printed instead.
+    prints: bool,
 }
 
 impl<'c> Words<'c> {
@@ -69,6 +71,7 @@ impl<'c> Words<'c> {
     }
 
     fn mode_of(&mut self, letter: char) {
+        self.prints |= letter == 'O';
         let mode = match letter {
             'c' | 'r' | 'u' | 'A' => Mode::Creates,
             'x' => Mode::Extracts,
@@ -93,6 +96,7 @@ impl<'c> Words<'c> {
             "--list" | "--diff" | "--compare" | "--delete" => self.mode = Some(Mode::Shows),
             "--file" => self.archive = value(),
             "--directory" | "--cd" => self.folder = value(),
+            "--to-stdout" | "--to-command" => self.prints = true,
             "--strip-components" | "--transform" | "--xform" => self.renames = true,
             "--exclude-from" | "--files-from" | "--use-compress-program" => {
                 value();
@@ -132,18 +136,12 @@ pub(super) fn tar(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
                 analysis.path(Access::Read, &within(operand, &text), scope);
             }
         }
-        Mode::Extracts => extracted(analysis, call, &words, scope),
-        Mode::Shows => {}
+        Mode::Extracts if !words.prints => extracted(analysis, &words, scope),
+        Mode::Extracts | Mode::Shows => {}
     }
 }
 
-fn extracted(analysis: &mut Analysis, call: Call<'_>, words: &Words<'_>, scope: &Scope<'_>) {
-    let printed = call.arguments().iter().any(|(field, _)| {
-        field.text == "--to-stdout" || field.text.starts_with("-O") || field.text.starts_with("-xO")
-    });
-    if printed {
-        return;
-    }
+fn extracted(analysis: &mut Analysis, words: &Words<'_>, scope: &Scope<'_>) {
     let here = Field::literal(".");
     match &words.folder {
         Some(folder) => landing::filled(analysis, folder, scope),
