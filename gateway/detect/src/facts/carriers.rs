@@ -25,6 +25,12 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
         "aria2c" => aria2(analysis, &call, scope),
         "cmake" => cmake(analysis, &call, scope),
         "socat" => socat(analysis, &call, scope),
+        "patch" => {
+            if let Some(path) = call.value(&["-d", "--directory"]) {
+                matters(analysis, path, scope);
+            }
+        }
+        "python" | "python3" => python(analysis, &call, scope),
         "crudini" | "sd" | "yq" => in_place(analysis, &call, scope),
         _ => {}
     }
@@ -455,6 +461,17 @@ fn socat(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
         if kind == "CREATE" || matches!(kind.as_str(), "OPEN" | "FILE" | "GOPEN") && changes {
             analysis.path(Access::Write, &Field::literal(path), scope);
         }
+    }
+}
+
+/// `python3 -m zipfile -e ARCHIVE FOLDER`, `python3 -m tarfile -e ARCHIVE FOLDER`.
+fn python(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    let words: Vec<&Field> = call.fields().take(5).collect();
+    let said: Vec<&str> = words.iter().map(|field| field.text.as_str()).collect();
+    if let (["-m", "zipfile" | "tarfile", "-e" | "--extract", _, _], Some(target)) =
+        (said.as_slice(), words.last())
+    {
+        landing::filled(analysis, target, scope);
     }
 }
 

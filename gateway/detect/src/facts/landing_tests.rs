@@ -1,6 +1,9 @@
 //! What is written where, by programs and code that are not made for it; each beside what looks like it.
 
-use super::meaning_tests::command;
+use defenseclaw_model::call::CallKind;
+use serde_json::{Value, json};
+
+use super::meaning_tests::{command, facts_in};
 
 fn written(text: &str) -> Vec<String> {
     let facts = command(text);
@@ -79,6 +82,8 @@ fn what_is_copied_into_a_folder_keeps_its_name() {
     }
     assert_eq!(read("docker cp ~/.ssh/id_rsa c:/tmp/"), ["/home/u/.ssh/id_rsa"]);
     assert!(read("docker cp c:/etc/shadow /tmp/x").is_empty());
+    assert_eq!(read("frobnicate -i/home/u/.ssh/id_rsa"), ["/home/u/.ssh/id_rsa"]);
+    assert!(read("frobnicate -I/usr/include -i/home/u/.ssh/id_rsa.pub").is_empty());
 }
 
 #[test]
@@ -114,6 +119,8 @@ fn folders_are_filled_by_what_nobody_named() {
         ("git --work-tree=/home/u/.ssh checkout -f", ANY),
         ("gh release download v1 -D ~/.config/autostart", START),
         ("pip download -d ~/.ssh x", ANY),
+        ("python3 -m zipfile -e x.zip ~/.ssh", ANY),
+        ("patch -d ~/.ssh -p0 < x.diff", ANY),
         (
             "tar xf x.tar -C ~ .config/autostart/x.desktop",
             "/home/u/.config/autostart/x.desktop",
@@ -171,6 +178,9 @@ fn outputs_are_written_however_a_program_names_them() {
         ("yq -i '.a=1' ~/.ssh/authorized_keys", KEYS),
         ("sd a b ~/.bashrc", RC),
         ("crudini --set ~/.bashrc a b c", RC),
+        ("sftp h <<'E'\nget k /home/u/.bashrc\nE", RC),
+        ("lftp -c 'open h; get k -o /home/u/.bashrc'", RC),
+        ("tftp h -c get k /home/u/.bashrc", RC),
         ("frobnicate --output=/home/u/.bashrc k", RC),
         ("frobnicate -o ~/.config/autostart k", START),
         ("python3 gen.py --output ~/.bashrc", RC),
@@ -306,4 +316,27 @@ fn containers_are_lent_what_their_mounts_name() {
     told("docker run -v ~/.bashrc:/x x", RC);
     harmless("docker run -v ~/.bashrc:/x:ro x");
     harmless("docker run -v /etc/passwd:/etc/passwd:ro x");
+}
+
+#[test]
+fn tools_that_are_not_known_name_their_output() {
+    let of = |input: Value| facts_in(CallKind::Other, input);
+    for (input, path) in [
+        (json!({"url": "https://h.example/x", "output_path": RC}), RC),
+        (json!({"archive": "x.zip", "extractTo": "~/.ssh"}), ANY),
+        (json!({"from": "k", "savePath": "~/.ssh/authorized_keys"}), KEYS),
+    ] {
+        let facts = of(input);
+        assert!(
+            facts.writes.iter().any(|fact| fact.path == path),
+            "{path} {facts:?}"
+        );
+    }
+    for input in [
+        json!({"url": "https://h.example/x", "output_path": "/home/u/p/x.png"}),
+        json!({"query": RC, "note": "~/.ssh"}),
+        json!({"output": "see ~/.bashrc"}),
+    ] {
+        assert!(of(input.clone()).writes.is_empty(), "{input}");
+    }
 }

@@ -78,6 +78,8 @@ const MAX_OPAQUE_TEXT: usize = 160;
 const MAX_BEHAVIOURS: usize = 128;
 /// Longest object of a behaviour (bytes): a path or name, cut rather than dropped.
 const MAX_OBJECT: usize = 256;
+/// Longest string there that can be a path or an address (bytes): `PATH_MAX`.
+const LONGEST_STRING: usize = 4096;
 /// Most strings that are looked at in the input of a tool that is not known.
 const MAX_STRINGS: usize = 1024;
 
@@ -264,6 +266,9 @@ impl Analysis {
                             Value::String(text) if is_statement_field(name) && !explains => {
                                 behaviours::statements(self, text, reach);
                             }
+                            Value::String(text) if is_output_field(name) => {
+                                self.output_string(text.trim(), scope);
+                            }
                             _ => {}
                         }
                         waiting.push(value);
@@ -278,9 +283,29 @@ impl Analysis {
         }
     }
 
+    /// What a tool that is not known names as its output: written, where that matters.
+    fn output_string(&mut self, text: &str, scope: &Scope<'_>) {
+        if text.len() > LONGEST_STRING
+            || text.contains(char::is_whitespace)
+            || !text.starts_with(['/', '~', '.'])
+        {
+            return;
+        }
+        let text = match (text.strip_prefix("~/"), scope.home) {
+            (Some(rest), Some(home)) => format!("{home}/{rest}"),
+            _ => text.to_owned(),
+        };
+        let field = Field::literal(text);
+        let class = self.rules.classify(&field.text);
+        if landing::matters(self, &field, scope) {
+            landing::filled(self, &field, scope);
+        } else if class.is_some_and(|class| self.rules.is_guarded(class)) {
+            self.path(Access::Write, &field, scope);
+        }
+    }
+
     fn unknown_string(&mut self, text: &str, scope: &Scope<'_>) {
-        const LONGEST: usize = 4096;
-        if text.len() > LONGEST || text.contains(char::is_whitespace) {
+        if text.len() > LONGEST_STRING || text.contains(char::is_whitespace) {
             return;
         }
         if let Some(host) = hosts::url_host(text) {
@@ -532,6 +557,40 @@ fn is_command_field(name: &str) -> bool {
     matches!(
         name,
         "command" | "cmd" | "commands" | "script" | "shell_command" | "commandLine" | "bash" | "run"
+    )
+}
+
+/// Fields that name what a tool makes or saves.
+fn is_output_field(name: &str) -> bool {
+    let name: String = name
+        .chars()
+        .filter(|c| c.is_alphanumeric())
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    matches!(
+        name.as_str(),
+        "output"
+            | "outputpath"
+            | "outputfile"
+            | "outputdir"
+            | "outputdirectory"
+            | "out"
+            | "outpath"
+            | "outfile"
+            | "dest"
+            | "destpath"
+            | "destination"
+            | "destinationpath"
+            | "savepath"
+            | "saveto"
+            | "saveas"
+            | "downloadpath"
+            | "downloaddir"
+            | "linkpath"
+            | "linkname"
+            | "extractto"
+            | "extractpath"
+            | "targetpath"
     )
 }
 

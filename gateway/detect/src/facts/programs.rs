@@ -278,6 +278,9 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         };
         apply(analysis, used, field, scope, spec.connects && used != Use::Ignore);
     }
+    if matches!(spec.operands, Operands::All(Use::Guess)) {
+        glued(analysis, &parsed.flags, scope);
+    }
     let pattern_given = parsed
         .values
         .iter()
@@ -581,6 +584,18 @@ fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, c
             hosts::remote_path_host(&field.text, 22)
                 .into_iter()
                 .for_each(|host| analysis.host(host));
+        }
+    }
+}
+
+/// `-i/home/u/.ssh/id_rsa`: a secret that is attached to an option of a program that is not known.
+fn glued(analysis: &mut Analysis, flags: &[&str], scope: &Scope<'_>) {
+    for flag in flags.iter().filter(|flag| !flag.starts_with("--")) {
+        let Some(at) = flag.find(['/', '~']) else { continue };
+        let path = flag[at..].to_owned();
+        let class = analysis.rules.classify(&path);
+        if class.is_some_and(|class| analysis.rules.is_secret(class)) {
+            analysis.path(Access::Read, &Field::literal(path), scope);
         }
     }
 }

@@ -28,6 +28,17 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
             .take(MAX_FILES)
             .collect(),
         "sqlite3" | "sqlite" => words.flat_map(sqlite).take(MAX_FILES).collect(),
+        "sftp" | "ftp" | "lftp" | "tftp" | "smbclient" => {
+            let texts = words.filter(|text| text.contains(' '));
+            let own: Vec<&str> = call.words().collect();
+            let commands = texts.flat_map(|text| text.split(['\n', ';']));
+            let mut found: Vec<&str> = commands
+                .filter_map(|command| fetched(&command.split_whitespace().collect::<Vec<_>>()))
+                .take(MAX_FILES)
+                .collect();
+            found.extend(fetched(&own));
+            found
+        }
         _ => return,
     };
     for file in files {
@@ -90,6 +101,23 @@ fn editor(command: &str) -> Option<&str> {
     (writes && path).then_some(file)
 }
 
+/// `get REMOTE FILE`, `get REMOTE -o FILE`: a transfer client's command.
+fn fetched<'t>(words: &[&'t str]) -> Option<&'t str> {
+    let verb = words
+        .iter()
+        .position(|word| matches!(*word, "get" | "reget" | "pget" | "recv" | "mget"))?;
+    let rest = words.get(verb + 1..)?;
+    let named = rest
+        .iter()
+        .position(|word| *word == "-o")
+        .and_then(|at| rest.get(at + 1));
+    let second = || rest.iter().filter(|word| !word.starts_with('-')).nth(1);
+    named
+        .or_else(second)
+        .copied()
+        .filter(|file| file.starts_with(['/', '~', '.']))
+}
+
 /// `.output FILE`, `.once FILE`, `.backup FILE`, `writefile('FILE', …)`.
 fn sqlite(text: &str) -> impl Iterator<Item = &str> {
     let commands = text.lines().filter_map(|line| {
@@ -148,6 +176,15 @@ mod tests {
         ] {
             assert_eq!(editor(command), file, "{command}");
         }
+    }
+
+    #[test]
+    fn what_a_client_fetches() {
+        let file = |text: &str| fetched(&text.split_whitespace().collect::<Vec<_>>()).map(str::to_owned);
+        assert_eq!(file("get k ~/.bashrc").as_deref(), Some("~/.bashrc"));
+        assert_eq!(file("get -p k -o /x").as_deref(), Some("/x"));
+        assert_eq!(file("get k"), None);
+        assert_eq!(file("put /x k"), None);
     }
 
     #[test]

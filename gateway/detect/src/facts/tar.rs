@@ -44,8 +44,7 @@ impl<'c> Words<'c> {
             let mut value = || rest.next().map(|(_, field)| field.clone());
             match letters {
                 Some(letters) if text != "-" => {
-                    let mut following = letters.char_indices();
-                    while let Some((place, letter)) = following.next() {
+                    for (place, letter) in letters.char_indices() {
                         words.mode_of(letter);
                         if !VALUE_LETTERS.contains(letter) {
                             continue;
