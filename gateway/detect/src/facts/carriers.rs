@@ -355,7 +355,13 @@ fn unzip(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     if call.words().any(|word| SHOWS.contains(&word)) {
         return;
     }
-    let target = call.value(&["-d"]).map(Field::literal);
+    // `-od FOLDER`: the last letter of a cluster takes the folder, too.
+    let clustered = || {
+        let mut words = call.words();
+        words.find(|word| word.starts_with('-') && word.ends_with('d'))?;
+        words.next()
+    };
+    let target = call.value(&["-d"]).or_else(clustered).map(Field::literal);
     let mut members = call.operand_fields(&["-d", "-P"]).skip(1);
     let members: Vec<&Field> = members.by_ref().take_while(|field| field.text != "-x").collect();
     unpacked(analysis, target.as_ref(), &members, scope);

@@ -107,6 +107,8 @@ fn folders_are_filled_by_what_nobody_named() {
         ("git archive HEAD | tar -x -C ~/.ssh", ANY),
         ("cd ~/.ssh && tar xf /tmp/x.tar", ANY),
         ("unzip -o x.zip -d ~/.ssh", ANY),
+        ("unzip -od ~/.ssh x.zip", ANY),
+        ("tar xf x.tar --one-top-level=/home/u/.ssh", ANY),
         ("cd ~/.ssh && unzip /tmp/x.zip", ANY),
         ("bsdtar -xf x.zip -C ~/.ssh", ANY),
         ("cpio -idm -D ~/.ssh < x.cpio", ANY),

@@ -60,6 +60,7 @@ impl<'c> Words<'c> {
                     }
                 }
                 _ if text.starts_with("--") => match text.split_once('=') {
+                    Some(("--one-top-level", given)) => words.folder = Some(within(field, given)),
                     Some((option, given)) => words.option(option, || Some(within(field, given))),
                     None => words.option(text, value),
                 },
