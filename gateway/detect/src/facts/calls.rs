@@ -3,12 +3,13 @@
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Execution};
 use defenseclaw_model::facts::Radius;
 
+use super::behaviours::Invocation;
 use super::code::{MAX_PATH, holds, strings};
 use super::groups::Group;
 use super::programs::Call;
 use super::shells::nested_text;
 use super::spotted::Spotted;
-use super::{Analysis, flows, hosts, radius, table};
+use super::{Analysis, flows, hosts, languages, radius, table};
 use crate::shell::{Field, Place, Scope, Sink};
 
 /// Most texts for a shell that are read in one text.
@@ -124,6 +125,9 @@ fn lists_all(text: &str, behind: &str) -> bool {
 /// Texts that are handed to a shell, or lists of words to a program.
 pub(super) fn shells(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
     let text = code.text;
+    if code.has(Group::TextRuns) {
+        run_texts(analysis, text, scope);
+    }
     if !code.has(Group::Shells) && memchr::memchr(b'`', text.as_bytes()).is_none() {
         return;
     }
@@ -157,15 +161,54 @@ pub(super) fn shells(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<
     }
 }
 
+/// Strings that are run themselves: Groovy's `"…".execute()`, Scala's `"…".!`.
+fn run_texts(analysis: &mut Analysis, text: &str, scope: &Scope<'_>) {
+    let place = Place {
+        depth: analysis.place.depth + 1,
+        ..analysis.place
+    };
+    let run = strings(text).filter(|(quoted, behind)| {
+        quoted.contains(' ') && (behind.starts_with(".execute()") || behind.starts_with(".!"))
+    });
+    for (quoted, _) in run.take(MAX_SHELLS) {
+        nested_text(analysis, quoted, scope, place);
+    }
+}
+
 /// A program of awk: commands whose output it reads (`"cmd" | getline`), into which it prints (`print | "cmd"`) and that it
 /// runs (`system(…)`).
 pub(super) fn awk(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
-    let programs = call.arguments().iter().map(|(field, _)| field.text.as_str());
+    let invocation = Invocation { name: "awk", call };
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
+    let from_input = invocation
+        .value(&["-f", "--file"])
+        .is_some_and(languages::is_input);
+    let programs = invocation.words().chain(call.input().filter(|_| from_input));
+    // What a variable is set to, it may run: `awk -v c=TEXT '{system(c)}'`.
+    if invocation.holds(&["system(", "getline"]) {
+        let given = invocation
+            .values(&["-v", "--assign"])
+            .filter_map(|word| word.split_once('='));
+        let given: Vec<&str> = given.map(|(_, value)| value).collect();
+        let own = call
+            .command
+            .assignments
+            .iter()
+            .flat_map(|assignment| &assignment.values);
+        let own = own.map(|value| value.text.as_str());
+        for value in given
+            .into_iter()
+            .chain(own)
+            .filter(|value| value.contains(' '))
+            .take(MAX_SHELLS)
+        {
+            nested_text(analysis, value, scope, place);
+        }
+    }
     for text in programs.filter(|text| text.contains('{')) {
-        let place = Place {
-            depth: call.place.depth + 1,
-            ..call.place
-        };
         let runs = text.contains("system(");
         let reads = text.contains("getline");
         let mut fetched = None;
@@ -248,7 +291,7 @@ const BEFORE_LAST: [bool; 256] = {
 
 /// The command that stands as a call's first argument: one string, or a list of strings.
 fn argument(rest: &str) -> String {
-    let rest = rest.trim_start().trim_start_matches(['f', 'r', 'b']);
+    let rest = rest.trim_start().trim_start_matches(['f', 'r', 'b', '~', 'c']);
     if rest.starts_with(['"', '\'', '`']) {
         let Some((first, behind)) = strings(rest).next() else {
             return String::new();
@@ -258,6 +301,11 @@ fn argument(rest: &str) -> String {
             .trim_start()
             .strip_prefix(',')
             .map(str::trim_start)
+            // `Deno.Command('sh', { args: ['-c', '…'] })`
+            .map(|list| match list.split_once("args:") {
+                Some((before, list)) if before.trim() == "{" => list.trim_start(),
+                _ => list,
+            })
             .filter(|list| list.starts_with('['));
         return match list {
             Some(list) => format!("{} {}", quoted(first), words(list)),

@@ -42,7 +42,7 @@ impl Contents {
         if self.files.is_empty() || !field.exact {
             return None;
         }
-        let path = normal::normalise(&field.text, scope.cwd.as_deref());
+        let path = self.resolve(normal::normalise(&field.text, scope.cwd.as_deref()));
         let file = self.files.iter().find(|(known, _)| *known == path);
         file.map(|(_, content)| content.clone())
     }

@@ -1,11 +1,11 @@
 //! Programs that run a command somewhere else: `ssh HOST CMD`, `docker exec NAME CMD`, `kubectl exec POD -- CMD`; and those
 //! that keep one for later: `at`, `crontab`, `tmux`.
 
-use super::Analysis;
 use super::aside::{self, Setting};
 use super::behaviours::Invocation;
 use super::programs::Call;
-use super::shells::nested_text;
+use super::shells::{incoming, nested_text};
+use super::{Analysis, languages, table};
 use crate::shell::{Place, Scope};
 
 const SSH_VALUES: &[&str] = &[
@@ -81,20 +81,20 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
     };
     match name {
         "ssh" | "autossh" | "dbclient" | "mosh" => {
-            let words = invocation.operands_after(SSH_VALUES).skip(1);
-            let text = from_first(&invocation, words.clone().next());
-            elsewhere(analysis, &text, Setting::Remote, place);
-            let shell = matches!(
-                text.trim(),
-                "" | "bash" | "sh" | "bash -s" | "sh -s" | "bash -se" | "'bash -s'"
-            );
-            if let Some(body) = invocation.input().filter(|_| shell) {
-                elsewhere(analysis, body, Setting::Remote, place);
+            elsewhere(analysis, &remote_text(&invocation), Setting::Remote, place);
+            if let Some(body) = incoming(analysis, call, scope).filter(|_| takes_input(&invocation)) {
+                elsewhere(analysis, &body, Setting::Remote, place);
             }
         }
         "docker" | "podman" | "nerdctl" | "docker-compose" | "lxc" | "incus" | "kubectl" | "oc"
-        | "nsenter" | "crictl" | "ctr" | "distrobox" | "apptainer" | "singularity" => {
-            container(analysis, &invocation, place);
+        | "nsenter" | "limactl" | "toolbox" | "crictl" | "ctr" | "distrobox" | "apptainer"
+        | "singularity" => {
+            if let Some(text) = container_text(&invocation) {
+                elsewhere(analysis, &text, Setting::Container, place);
+            }
+            if let Some(body) = incoming(analysis, call, scope).filter(|_| takes_input(&invocation)) {
+                elsewhere(analysis, &body, Setting::Container, place);
+            }
         }
         "vagrant" | "gcloud" | "az" | "aws" | "ansible" | "salt" | "multipass" | "fly" | "flyctl"
         | "heroku" | "pdsh" | "pssh" | "clush" | "parallel-ssh" => {
@@ -123,8 +123,29 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
                 elsewhere(analysis, &cron_commands(text, false), Setting::Startup, place);
             }
         }
-        "tmux" | "screen" | "nix-shell" | "nix" | "systemd-run" | "byobu" | "konsole" | "xterm"
-        | "gnome-terminal" | "wezterm" | "kitty" | "alacritty" | "zellij" => {
+        "tmux"
+        | "screen"
+        | "nix-shell"
+        | "nix"
+        | "systemd-run"
+        | "byobu"
+        | "konsole"
+        | "xterm"
+        | "gnome-terminal"
+        | "wezterm"
+        | "kitty"
+        | "alacritty"
+        | "zellij"
+        | "tilix"
+        | "x-terminal-emulator"
+        | "terminator"
+        | "xfce4-terminal"
+        | "mate-terminal"
+        | "lxterminal"
+        | "urxvt"
+        | "rxvt"
+        | "foot"
+        | "ghostty" => {
             for word in invocation.words().filter(|word| word.contains(' ')) {
                 nested_text(analysis, word, scope, place);
             }
@@ -165,21 +186,72 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
-fn container(analysis: &mut Analysis, call: &Invocation<'_>, place: Place) {
+/// What the host that `ssh` is told of is given to run; empty for its login shell.
+fn remote_text(call: &Invocation<'_>) -> String {
+    from_first(call, call.operands_after(SSH_VALUES).nth(1))
+}
+
+/// Whether what the call runs elsewhere is a shell or an interpreter that runs what comes in: `ssh HOST sudo bash -s`,
+/// `docker exec -i NAME sh`.
+pub(super) fn takes_input(call: &Invocation<'_>) -> bool {
+    match call.name {
+        "ssh" | "autossh" | "dbclient" => {
+            call.operands_after(SSH_VALUES).next().is_some()
+                && !call.short("N")
+                && is_reader(&remote_text(call), true)
+        }
+        "docker" | "podman" | "nerdctl" | "docker-compose" | "lxc" | "incus" | "kubectl" | "oc"
+        | "crictl" | "ctr" | "distrobox" | "apptainer" | "singularity" | "multipass" | "limactl" => {
+            container_text(call).is_some_and(|text| is_reader(&text, false))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a command is one program that runs its standard input; an empty one is the login shell.
+fn is_reader(text: &str, login: bool) -> bool {
+    let mut words = text
+        .split_whitespace()
+        .map(|word| word.trim_matches(['\'', '"']))
+        .skip_while(|word| {
+            matches!(
+                *word,
+                "sudo" | "doas" | "exec" | "env" | "nohup" | "command" | "time"
+            ) || word.starts_with('-')
+                || word.contains('=')
+        });
+    let Some(first) = words.next() else { return login };
+    let name = first.rsplit('/').next().unwrap_or_default();
+    if !table::is_shell(name) && !table::interpreter(name) {
+        return false;
+    }
+    for word in words {
+        match word {
+            "-s" | "-se" | "-es" | "-xs" | "-sx" => return true,
+            word if languages::is_input(word) => return true,
+            "-c" | "-e" | "-lc" | "-m" => return false,
+            word if word.starts_with(['-', '+']) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// What a container is given to run.
+fn container_text(call: &Invocation<'_>) -> Option<String> {
     let words: Vec<&str> = call.words().collect();
     if let Some(at) = words
         .iter()
         .position(|word| *word == "--")
         .filter(|_| call.any(&["exec", "run", "create", "debug", "enter"]))
     {
-        let text = quoted(words.get(at + 1..).unwrap_or_default());
-        return elsewhere(analysis, &text, Setting::Container, place);
+        return Some(quoted(words.get(at + 1..).unwrap_or_default()));
     }
     let mut operands = call
         .operands_after(RUN_VALUES)
         .skip_while(|word| matches!(*word, "compose" | "container"));
-    if !matches!(operands.next(), Some("exec" | "run")) {
-        return;
+    if !matches!(operands.next(), Some("exec" | "run" | "shell" | "enter")) {
+        return None;
     }
     // The container, service or image; then what runs in it.
     let inner = operands.nth(1);
@@ -190,12 +262,11 @@ fn container(analysis: &mut Analysis, call: &Invocation<'_>, place: Place) {
     });
     let text = quoted(words.get(begin.unwrap_or(usize::MAX)..).unwrap_or_default());
     let entry = call.value(&["--entrypoint"]).unwrap_or_default();
-    let text = if entry.is_empty() {
+    Some(if entry.is_empty() {
         text
     } else {
         format!("{entry} {text}")
-    };
-    elsewhere(analysis, &text, Setting::Container, place);
+    })
 }
 
 /// The commands of a crontab, one a line; `user` says whether a name stands before each.

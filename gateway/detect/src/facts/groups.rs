@@ -91,6 +91,8 @@ pub(super) enum Group {
     Deletes,
     /// Calls that hand a text to a shell, or words to a program; the first that fits counts.
     Shells,
+    /// What stands behind a string that is run.
+    TextRuns,
     /// Texts by which programs open a shell in their own language.
     EscapesToShell,
 }
@@ -615,8 +617,19 @@ const GROUPS: &[(Group, &[&str])] = &[
             "system ",
             "exec ",
             "qx(",
+            "Deno.Command(",
+            "System.cmd(",
+            "os.cmd(",
+            "os:cmd(",
+            "capture2(",
+            "capture2e(",
+            "capture3(",
+            "Sys.command ",
+            "shell-command ",
+            "shell-command-to-string ",
         ],
     ),
+    (Group::TextRuns, &[".execute()", "\".!"]),
     (
         Group::EscapesToShell,
         &[

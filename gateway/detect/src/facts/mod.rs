@@ -8,6 +8,7 @@
 mod aside;
 mod behaviours;
 mod calls;
+mod carried;
 mod carriers;
 mod code;
 mod code_paths;
@@ -22,6 +23,7 @@ mod groups;
 mod hosts;
 mod installs;
 mod landing;
+mod languages;
 mod lookalike;
 mod normal;
 mod options;
@@ -629,6 +631,8 @@ fn is_plumbing(path: &str) -> bool {
         || path.starts_with("/proc/self/fd/")
 }
 
+#[cfg(test)]
+mod carried_tests;
 #[cfg(test)]
 mod given_tests;
 #[cfg(test)]

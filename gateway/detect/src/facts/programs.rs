@@ -8,8 +8,8 @@ use super::options::{Arguments, split_options};
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
 use super::{
-    Access, Analysis, behaviours, calls, carriers, code, elsewhere, functions, given, hosts, prints,
-    scripted, special, tar, wrappers,
+    Access, Analysis, behaviours, calls, carried, carriers, code, elsewhere, functions, given, hosts,
+    languages, normal, prints, scripted, special, tar, wrappers,
 };
 use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
@@ -99,6 +99,9 @@ fn redirected(analysis: &mut Analysis, redirect: &Redirect, own: &[usize], scope
     let outer = analysis.current;
     for target in &redirect.targets {
         // Without a program (`> file`) the shell itself opens it.
+        if redirect.kind == RedirectKind::Read && target.exact {
+            run_from(analysis, target, own, scope);
+        }
         for program in own
             .iter()
             .copied()
@@ -128,6 +131,19 @@ fn redirected(analysis: &mut Analysis, redirect: &Redirect, own: &[usize], scope
     for feed in &redirect.followed {
         let inner = analysis.outermost(feed.clone());
         analysis.follow(&inner, own, Way::Input);
+    }
+}
+
+/// `sh < FILE`: what a program that runs its input is given is the file that it runs.
+fn run_from(analysis: &mut Analysis, target: &Field, own: &[usize], scope: &Scope<'_>) {
+    for at in own {
+        let Some(node) = analysis.nodes.get_mut(*at) else {
+            continue;
+        };
+        if node.runs & Way::Input.bit() != 0 && node.file.is_none() {
+            node.runs |= Way::Code.bit();
+            node.file = Some(normal::normalise(&target.text, scope.cwd.as_deref()));
+        }
     }
 }
 
@@ -185,6 +201,8 @@ pub(super) fn run(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_>
 /// What the program called `name` does with its words.
 fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> Option<String> {
     behaviours::of_program(analysis, name, call, scope);
+    languages::note(analysis, name, call, scope);
+    let ran = carried::note(analysis, name, call, scope);
     if wrappers::run_inner(analysis, name, call, scope) {
         return None;
     }
@@ -201,7 +219,19 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             tar::tar(analysis, call, scope);
             special::listed(analysis, name, call, scope);
         }
-        "dd" => special::dd(analysis, call, scope),
+        "dd" => {
+            special::dd(analysis, call, scope);
+            carried::copied(analysis, name, call, scope);
+        }
+        "set" => special::parameters(call, scope),
+        "printf"
+            if call
+                .arguments()
+                .first()
+                .is_some_and(|(field, _)| field.text == "-v") =>
+        {
+            special::format(call, scope);
+        }
         // Its name is made up, but the same wherever the call uses it.
         "mktemp" if call.place.level > 0 => return Some(format!("/tmp/tmp.{}", analysis.programs())),
         _ => {
@@ -211,11 +241,15 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             given::note(analysis, name, call, scope);
             carriers::note(analysis, name, call, scope);
             scripted::note(analysis, name, call, scope);
+            if !ran {
+                carried::shell_among_words(analysis, name, call, scope);
+            }
             if !analysis.functions.is_empty() {
                 functions::run(analysis, name, call, scope);
             }
             match name {
                 "ln" => special::link(analysis, call, scope),
+                "cp" | "mv" | "install" => carried::copied(analysis, name, call, scope),
                 "cpio" | "pax" | "zip" | "7z" | "rsync" | "rclone" | "wc" | "sort" | "du" => {
                     special::listed(analysis, name, call, scope);
                 }
@@ -232,7 +266,19 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             }
         }
     }
-    prints::printed(&behaviours::Invocation { name, call })
+    let invocation = behaviours::Invocation { name, call };
+    let shown = shown(analysis, &invocation, scope);
+    analysis.spend(shown.as_ref().map_or(0, String::len));
+    shown.or_else(|| prints::printed(&invocation))
+}
+
+/// `cat FILE` of a file that the call has written.
+fn shown(analysis: &Analysis, call: &behaviours::Invocation<'_>, scope: &Scope<'_>) -> Option<String> {
+    let mut fields = call.fields();
+    match (call.name, fields.next(), fields.next()) {
+        ("cat" | "tac" | "head" | "tail", Some(file), None) => analysis.contents.of(file, scope),
+        _ => None,
+    }
 }
 
 /// `"$SHELL"`, `"$BASH"`: the shell that reads the command itself, whichever that is.
@@ -356,7 +402,9 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
     }
     if table::interpreter(name)
         && !runs_code
-        && operands.first().is_none_or(|first| first.text == "-")
+        && operands
+            .first()
+            .is_none_or(|first| languages::is_input(&first.text))
         && let Some(text) = call.input()
     {
         code::scan(analysis, text, scope);

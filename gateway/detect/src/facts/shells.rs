@@ -1,14 +1,22 @@
 //! Texts that a shell runs: `sh -c TEXT`, `eval`, `source`, scripts that the call itself has written.
 
 use super::programs::Call;
-use super::{Access, Analysis, functions, given};
-use crate::shell::{self, Field, Place, Scope, Sink, Word};
+use super::{Access, Analysis, functions, given, languages};
+use crate::shell::{self, Field, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
 /// `sh -c TEXT`, `sh FILE`, and `sh` on its standard input.
 pub(super) fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>) {
-    let mut code = false;
+    let (mut code, mut input) = (false, false);
     let mut rest = call.arguments().iter();
     let mut operand = None;
+    let is_fish = call
+        .fields
+        .first()
+        .is_some_and(|(field, _)| field.text.ends_with("fish"));
+    let place = Place {
+        depth: call.place.depth + 1,
+        ..call.place
+    };
     while let Some((field, _)) = rest.next() {
         match field.text.as_str() {
             "-o" | "-O" | "+o" | "+O" | "--rcfile" | "--init-file" => {
@@ -18,18 +26,25 @@ pub(super) fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<
                 operand = rest.next();
                 break;
             }
+            "--command" | "--init-command" => {
+                code = true;
+            }
+            text if text.starts_with("--command=") || text.starts_with("--init-command=") => {
+                let text = text.split_once('=').map_or("", |(_, text)| text);
+                nested_text(analysis, text, scope, place);
+            }
             text if text.starts_with("--") => {}
-            text if text.starts_with(['-', '+']) && text.len() > 1 => code = code || text.contains('c'),
+            text if text.starts_with(['-', '+']) && text.len() > 1 => {
+                // fish runs the text of `-C` before all else.
+                code = code || text.contains('c') || (text.ends_with('C') && is_fish);
+                input = input || (text.starts_with('-') && text.contains('s'));
+            }
             _ => {
                 operand = Some(&call.fields[call.fields.len() - rest.len() - 1]);
                 break;
             }
         }
     }
-    let place = Place {
-        depth: call.place.depth + 1,
-        ..call.place
-    };
     match (operand, code) {
         // What it runs is what the substituted commands print: their pipe says so.
         (Some((field, word)), true) if is_substitution(call, *word) && !field.exact => {}
@@ -47,15 +62,36 @@ pub(super) fn shell_call(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<
             let text = process_text(call, *word).unwrap_or_default();
             nested_text(analysis, text, scope, place);
         }
-        (Some((field, _)), false) if field.text != "-" => {
+        // With `-s` the operands are the parameters of what comes in.
+        (Some((field, _)), false) if !input && !languages::is_input(&field.text) => {
             analysis.path(Access::Read, field, scope);
             run_content(analysis, field, scope, place);
         }
         _ => {
-            if let Some(text) = call.input() {
-                nested_text(analysis, text, scope, place);
+            if let Some(text) = incoming(analysis, call, scope) {
+                nested_text(analysis, &text, scope, place);
             }
         }
+    }
+}
+
+/// The text that comes in, where it stands in the call: in a here-document, or in a file that the call has written.
+pub(super) fn incoming(analysis: &Analysis, call: Call<'_>, scope: &Scope<'_>) -> Option<String> {
+    if let Some(text) = call.input() {
+        // What a command prints is told by its pipe: `. /dev/stdin <<< "$(direnv export bash)"`.
+        let text = text.trim();
+        let string = |redirect: &Redirect| redirect.kind == RedirectKind::HereString;
+        let printed = call.command.redirects.iter().any(string)
+            && text.starts_with("$(")
+            && text.ends_with(')')
+            && text.matches("$(").count() == 1;
+        return (!printed).then(|| text.to_owned());
+    }
+    let mut redirects = call.command.redirects.iter();
+    let last = redirects.rfind(|redirect| redirect.kind == RedirectKind::Read)?;
+    match last.targets.as_slice() {
+        [file] => analysis.contents.of(file, scope),
+        _ => None,
     }
 }
 
@@ -146,6 +182,11 @@ pub(super) fn sourced(analysis: &mut Analysis, call: Call<'_>, scope: &Scope<'_>
     };
     match process_text(call, *word) {
         Some(text) => nested_text(analysis, text, scope, place),
+        None if languages::is_input(&field.text) => {
+            if let Some(text) = incoming(analysis, call, scope) {
+                nested_text(analysis, &text, scope, place);
+            }
+        }
         None => {
             analysis.path(Access::Read, field, scope);
             run_content(analysis, field, scope, place);

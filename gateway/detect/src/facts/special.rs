@@ -1,7 +1,8 @@
 //! Programs whose arguments follow rules of their own.
 
+use super::behaviours::Invocation;
 use super::programs::{Call, run};
-use super::{Access, Analysis, landing, normal};
+use super::{Access, Analysis, functions, landing, normal, prints};
 use crate::shell::{Field, Scope};
 
 /// `cd`, `pushd`, `popd`: relative paths behind them begin elsewhere.
@@ -46,11 +47,46 @@ pub(super) fn forget(call: Call<'_>, scope: &mut Scope<'_>) {
     let feeds: Vec<_> = redirects
         .flat_map(|redirect| redirect.feeds.iter().chain(&redirect.followed).cloned())
         .collect();
-    for (field, _) in call.arguments() {
-        if !field.text.starts_with('-') {
-            scope.set_fed(&field.text, Vec::new(), feeds.clone());
-        }
+    let name = call.fields.first().map_or("", |(field, _)| field.text.as_str());
+    let text = call.input().filter(|_| name != "unset").map(str::trim_end);
+    let invocation = Invocation { name, call };
+    // Options that take a value: of `read`, and of `mapfile`.
+    let values: &[&str] = match name {
+        "read" => &["-d", "-n", "-N", "-t", "-u", "-p", "-i"],
+        "unset" => &[],
+        _ => &["-d", "-n", "-O", "-s", "-u", "-C", "-c"],
+    };
+    let operands = invocation.operand_fields(values);
+    // The whole text stands in the one name that takes it; of several names each takes a part.
+    let known = match (text, operands.clone().count()) {
+        (Some(text), 1) => vec![Field::literal(text)],
+        _ => Vec::new(),
+    };
+    for field in operands {
+        scope.set_fed(&field.text, known.clone(), feeds.clone());
     }
+}
+
+/// `set -- WORDS`: what `"$@"` is from now on.
+pub(super) fn parameters(call: Call<'_>, scope: &mut Scope<'_>) {
+    let arguments = call.arguments();
+    let at = arguments.iter().position(|(field, _)| field.text == "--");
+    if let Some(given) = at.and_then(|at| arguments.get(at + 1..)) {
+        functions::bind(scope, given, &call.command.words);
+    }
+}
+
+/// `printf -v NAME FORMAT WORDS`
+pub(super) fn format(call: Call<'_>, scope: &mut Scope<'_>) {
+    let Some((name, _)) = call.arguments().get(1) else {
+        return;
+    };
+    let behind = call.with(call.arguments().get(1..).unwrap_or_default());
+    let text = prints::printed(&Invocation {
+        name: "printf",
+        call: behind,
+    });
+    scope.set(&name.text, text.map(Field::literal).into_iter().collect());
 }
 
 /// `find ROOT… -name PATTERN -exec CMD {} ; -delete`.

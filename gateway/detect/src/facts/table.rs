@@ -563,7 +563,25 @@ pub(super) fn of(name: &str) -> Spec {
 pub(super) fn is_shell(name: &str) -> bool {
     matches!(
         name,
-        "bash" | "sh" | "zsh" | "dash" | "ksh" | "ash" | "rbash" | "mksh"
+        // The last ones have a syntax of their own; a line of programs is written in them as in any other.
+        "bash"
+            | "sh"
+            | "zsh"
+            | "dash"
+            | "ksh"
+            | "ash"
+            | "rbash"
+            | "mksh"
+            | "lksh"
+            | "oksh"
+            | "loksh"
+            | "yash"
+            | "posh"
+            | "osh"
+            | "ksh93"
+            | "fish"
+            | "csh"
+            | "tcsh"
     )
 }
 

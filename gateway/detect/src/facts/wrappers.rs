@@ -2,9 +2,9 @@
 
 use super::options::split_options;
 use super::programs::{Call, run};
-use super::shells::nested_text;
+use super::shells::{incoming, nested_text};
 use super::table::Use;
-use super::{Access, Analysis};
+use super::{Access, Analysis, behaviours};
 use crate::shell::{Field, Place, Scope};
 
 /// How a wrapper names the program that it runs.
@@ -74,6 +74,26 @@ fn wrapper(name: &str) -> Option<Wrapper> {
             &["-s", "--shell", "-g", "-G", "-u", "--user", "--group"],
             Text::Option,
         ),
+        "run0" => raises(
+            "run0",
+            &[
+                "-u",
+                "--user",
+                "-g",
+                "--group",
+                "-D",
+                "--chdir",
+                "--unit",
+                "--property",
+                "--slice",
+                "--nice",
+            ],
+            Text::No,
+        ),
+        "sg" => Wrapper {
+            text: Text::Option,
+            ..with(&[], 1)
+        },
         "setpriv" => raises("setpriv", &[], Text::No),
         "unshare" => raises("unshare", &["-R", "-w", "-S", "-G"], Text::No),
         "nsenter" => raises("nsenter", &["-t", "-S", "-G", "--target"], Text::No),
@@ -93,6 +113,49 @@ fn wrapper(name: &str) -> Option<Wrapper> {
         "stdbuf" => with(&["-i", "-o", "-e", "--input", "--output", "--error"], 0),
         "time" => with(&["-f", "-o", "--format", "--output"], 0),
         "exec" => with(&["-a"], 0),
+        "cross-env" => Wrapper {
+            assignments: true,
+            ..PLAIN
+        },
+        "valgrind" | "fakechroot" | "ifne" | "noti" | "tsp" | "task-spooler" | "nq" | "ccache"
+        | "sccache" | "distcc" | "icecc" | "scan-build" | "heaptrack" | "linux64" | "linux32" | "i386"
+        | "x86_64" | "arch" | "chronos" | "wine" | "ltrace-wrapper" => {
+            with(&["-L", "-N", "-D", "-t", "-m"], 0)
+        }
+        "bear" => with(&["-o", "--output", "--config"], 0),
+        "systemd-inhibit" => with(&["--what", "--who", "--why", "--mode"], 0),
+        "systemd-cat" => with(
+            &["-t", "-p", "--identifier", "--priority", "--stderr-priority"],
+            0,
+        ),
+        "proot" => with(&["-r", "-R", "-S", "-b", "-w", "-q", "-k", "-i"], 0),
+        "choom" | "cgexec" | "aa-exec" => {
+            with(&["-n", "--adjust", "-g", "-p", "--profile", "--namespace"], 0)
+        }
+        "runcon" | "abduco" | "dtach" => with(&[], 1),
+        "daemonize" => with(&["-a", "-c", "-e", "-o", "-p", "-l", "-u", "-E"], 0),
+        "daemon" => with(&["-n", "--name", "-u", "--user", "-o", "-e", "-P", "-r", "-D"], 0),
+        "srun" | "mpirun" | "mpiexec" => with(
+            &[
+                "-n",
+                "-np",
+                "-N",
+                "-p",
+                "-c",
+                "-t",
+                "-J",
+                "-w",
+                "-H",
+                "--host",
+                "--hostfile",
+                "-x",
+            ],
+            0,
+        ),
+        "sandbox-exec" => with(&["-p", "-f", "-n", "-D"], 0),
+        _ if name.starts_with("qemu-") && !name.contains("system") && name != "qemu-img" => {
+            with(&["-L", "-E", "-cpu", "-s", "-g", "-r"], 0)
+        }
         "nohup" | "setsid" | "builtin" | "busybox" | "unbuffer" | "dbus-run-session" | "xvfb-run"
         | "catchsegv" | "toybox" => PLAIN,
         "command" => PLAIN,
@@ -164,7 +227,24 @@ fn wrapper(name: &str) -> Option<Wrapper> {
                 "--unit",
                 "--property",
                 "--on-calendar",
+                "--on-active",
+                "--on-boot",
+                "--on-startup",
+                "--on-unit-active",
+                "--on-unit-inactive",
+                "--timer-property",
+                "--setenv",
+                "--description",
+                "--working-directory",
+                "--uid",
+                "--gid",
+                "--nice",
                 "--slice",
+                "--service-type",
+                "-M",
+                "--machine",
+                "-H",
+                "--host",
             ],
             0,
         ),
@@ -172,17 +252,31 @@ fn wrapper(name: &str) -> Option<Wrapper> {
     })
 }
 
+/// Whether the program called `name` runs another one.
+pub(super) fn is_known(name: &str) -> bool {
+    wrapper(name).is_some()
+}
+
 /// Tools that run what follows a word of their own (`uv run CMD`), and how many operands stand between.
-fn runner_word(name: &str) -> Option<(&'static str, usize)> {
+fn runner_word(name: &str) -> Option<(&'static [&'static str], usize)> {
     Some(match name {
         "uv" | "poetry" | "pipenv" | "pdm" | "rye" | "hatch" | "pixi" | "doppler" | "infisical" | "op"
-        | "volta" => ("run", 0),
-        "conda" | "mamba" | "micromamba" => ("run", 0),
+        | "volta" => (&["run"], 0),
+        "conda" | "mamba" | "micromamba" => (&["run"], 0),
         // The launcher puts a command into a sandbox; what it is, it stays.
-        "defenseclaw" | "defenseclaw-cli" => ("run", 0),
-        "rustup" => ("run", 1),
-        "bundle" | "mise" | "asdf" | "rbenv" | "pyenv" | "fnm" | "pnpm" | "yarn" | "npm" => ("exec", 0),
-        "aws-vault" | "chamber" | "direnv" | "envchain" => ("exec", 1),
+        "defenseclaw" | "defenseclaw-cli" => (&["run"], 0),
+        "rustup" => (&["run"], 1),
+        "bundle" | "mise" | "asdf" | "rbenv" | "pyenv" | "fnm" | "pnpm" | "yarn" | "npm" => {
+            (&["exec", "x"], 0)
+        }
+        "stack" | "opam" | "cabal" => (&["exec"], 0),
+        "dotenv" | "honcho" | "foreman" | "devbox" | "teller" | "chamber-run" => (&["run"], 0),
+        "rtx" => (&["exec", "x"], 0),
+        "perf" => (&["stat", "record", "trace", "mem", "sched"], 0),
+        "rr" | "uftrace" => (&["record", "live"], 0),
+        "ntfy" => (&["done"], 0),
+        "nvm" => (&["exec", "run"], 1),
+        "aws-vault" | "chamber" | "direnv" | "envchain" => (&["exec"], 1),
         _ => return None,
     })
 }
@@ -214,11 +308,17 @@ const RUNNER_VALUES: &[&str] = &[
 /// Adds the program that the wrapper `name` runs; `false` if `name` is no wrapper.
 pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_>) -> bool {
     let arguments = call.arguments();
-    if let Some((word, mut operands)) = runner_word(name) {
-        if arguments.first().is_none_or(|(field, _)| field.text != word) {
+    if let Some((words, mut operands)) = runner_word(name) {
+        // Of a tool for several versions, their names may stand before the program: `mise exec node@20 -- CMD`.
+        let names_versions = matches!(name, "mise" | "rtx");
+        let begins = arguments
+            .iter()
+            .position(|(field, _)| words.contains(&field.text.as_str()));
+        let Some(begin) = begins.filter(|at| *at == 0 || matches!(name, "dotenv" | "honcho" | "foreman"))
+        else {
             return false;
-        }
-        let mut at = 1;
+        };
+        let mut at = begin + 1;
         while let Some((field, _)) = arguments.get(at) {
             match field.text.as_str() {
                 "--" => {
@@ -227,6 +327,7 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
                 }
                 text if RUNNER_VALUES.contains(&text) => at += 2,
                 text if text.starts_with('-') => at += 1,
+                text if names_versions && text.contains('@') => at += 1,
                 _ if operands > 0 => {
                     operands -= 1;
                     at += 1;
@@ -285,7 +386,17 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
             break;
         }
         let is_option = text.starts_with('-') && text.len() > 1;
-        if wrapper.values.contains(&text) {
+        if name == "setarch" && at == 0 && !is_option && text.contains("86") {
+            // The architecture, which may be left out.
+            at += 1;
+            continue;
+        }
+        if wrapper.assignments
+            && let Some((variable, value)) = text.split_once('=').filter(|_| is_assignment(text))
+        {
+            behaviours::environment(analysis, variable, value);
+        }
+        if wrapper.values.contains(&text) || ends_with_value(text, wrapper.values) {
             at += 2;
         } else if is_option || (wrapper.assignments && is_assignment(text)) || (name == "su" && text == "-") {
             at += 1;
@@ -310,12 +421,40 @@ pub(super) fn run_inner(analysis: &mut Analysis, name: &str, call: Call<'_>, sco
             nested_text(analysis, &text, scope, place);
         }
         // `su USER` opens a login shell; what follows the user are that shell's arguments.
-        Text::Option if matches!(name, "su" | "script" | "capsh") => {
-            let rest = arguments
-                .iter()
-                .position(|(field, _)| matches!(field.text.as_str(), "-c" | "--command"));
-            if let Some((code, _)) = rest.and_then(|at| arguments.get(at + 1)) {
-                nested_text(analysis, &code.text, scope, place);
+        Text::Option if is_login(name, arguments) => {
+            let options = arguments.iter().enumerate();
+            let mut texts = options.filter_map(|(at, (field, _))| {
+                let next = arguments.get(at + 1).map(|(field, _)| field);
+                shell_text(name, &wrapper, &field.text, next)
+            });
+            // macOS's `script FILE CMD` runs words; without any of that a login shell reads what comes in.
+            let command = (name == "script").then(|| second_operand(arguments)).flatten();
+            if let Some(code) = texts.next() {
+                nested_text(analysis, &code, scope, place);
+            } else if let Some(at) = command {
+                run(analysis, call.inner(at), scope);
+            } else if let Some(text) = incoming(analysis, call, scope).filter(|_| name != "script") {
+                nested_text(analysis, &text, scope, place);
+            }
+        }
+        _ if at >= arguments.len() && opens_shell(name, arguments) => {
+            if let Some(text) = incoming(analysis, call, scope) {
+                nested_text(analysis, &text, scope, place);
+            }
+        }
+        _ if name == "xargs" && is_replaced(arguments, at) => {
+            let lines = call.input().unwrap_or_default();
+            nested_text(analysis, lines, scope, place);
+            run(analysis, call.inner(at), scope);
+        }
+        // `sudo -s TEXT`, `sg GROUP TEXT`: a shell reads it.
+        _ if matches!(name, "sudo" | "sg")
+            && arguments
+                .get(at)
+                .is_some_and(|(field, _)| field.text.contains(' ')) =>
+        {
+            if let Some((field, _)) = arguments.get(at) {
+                nested_text(analysis, &field.text, scope, place);
             }
         }
         _ => {
@@ -360,16 +499,82 @@ fn outputs(analysis: &mut Analysis, name: &str, arguments: &[(Field, usize)], sc
     }
 }
 
+/// Whether a wrapper opens a shell for what follows, so that only an option's value is a text of the call's own.
+fn is_login(name: &str, arguments: &[(Field, usize)]) -> bool {
+    let user = |(field, _): &(Field, usize)| field.text.starts_with("-u") || field.text.starts_with("--user");
+    matches!(name, "su" | "script" | "capsh") || name == "runuser" && !arguments.iter().any(user)
+}
+
+/// Whether a wrapper without a program of its own opens a shell.
+pub(super) fn opens_shell(name: &str, arguments: &[(Field, usize)]) -> bool {
+    match name {
+        "sudo" | "doas" => arguments.iter().any(|(field, _)| {
+            matches!(field.text.as_str(), "-s" | "-i" | "--shell" | "--login") || is_cluster(&field.text, 'i')
+        }),
+        "chroot" | "unshare" | "nsenter" | "su" | "runuser" | "run0" => true,
+        _ => false,
+    }
+}
+
+/// Where the second operand stands: `script -q FILE CMD`.
+fn second_operand(arguments: &[(Field, usize)]) -> Option<usize> {
+    let mut operands = arguments
+        .iter()
+        .enumerate()
+        .filter(|(_, (field, _))| !field.text.starts_with('-'));
+    operands.nth(1).map(|(at, _)| at)
+}
+
+/// `xargs -I{} sh -c '{}'`: each line is the text.
+fn is_replaced(arguments: &[(Field, usize)], at: usize) -> bool {
+    let marks = arguments.iter().zip(arguments.iter().skip(1));
+    let mark = marks
+        .take(at)
+        .find_map(|((option, _), (next, _))| match option.text.strip_prefix("-I") {
+            Some("") => Some(next.text.as_str()),
+            mark => mark,
+        });
+    let words = arguments.get(at..).unwrap_or_default();
+    mark.is_some() && words.len() == 3 && words.last().map(|(field, _)| field.text.as_str()) == mark
+}
+
+/// A cluster of options whose last letter takes the next word: `-fo FILE`.
+fn ends_with_value(text: &str, values: &[&str]) -> bool {
+    let bytes = text.as_bytes();
+    (3..=4).contains(&bytes.len())
+        && bytes[0] == b'-'
+        && bytes[1..].iter().all(u8::is_ascii_alphabetic)
+        && !values.contains(&&text[..2])
+        && values
+            .iter()
+            .any(|value| value.as_bytes() == [b'-', bytes[bytes.len() - 1]])
+}
+
 /// The shell text that an option of a wrapper holds.
 fn shell_text(name: &str, wrapper: &Wrapper, text: &str, value: Option<&Field>) -> Option<String> {
+    let takes = wrapper.text == Text::Option;
+    let attached = |options: &[&str]| {
+        let (option, value) = text.split_once('=')?;
+        options.contains(&option).then(|| value.to_owned())
+    };
     match text {
-        "-c" | "--command" if wrapper.text == Text::Option => value.map(|value| value.text.clone()),
+        "-c" | "--command" | "--session-command" if takes => value.map(|value| value.text.clone()),
+        // `-qc TEXT`
+        _ if takes && is_cluster(text, 'c') => value.map(|value| value.text.clone()),
         "-S" | "--split-string" if name == "env" => value.map(|value| value.text.clone()),
-        _ => text
-            .strip_prefix("--command=")
-            .filter(|_| wrapper.text == Text::Option)
-            .map(str::to_owned),
+        _ if name == "env" && is_cluster(text, 'S') => value.map(|value| value.text.clone()),
+        _ if name == "env" => attached(&["--split-string"]),
+        _ if takes => attached(&["--command", "--session-command"]),
+        _ => None,
     }
+}
+
+/// Whether `text` is a cluster of letters whose last one is `letter`.
+fn is_cluster(text: &str, letter: char) -> bool {
+    text.len() <= 6
+        && text.strip_prefix('-').is_some_and(|letters| {
+            letters.ends_with(letter) && letters.bytes().all(|b| b.is_ascii_alphabetic())
+        })
 }
 
 fn is_assignment(text: &str) -> bool {

@@ -35,10 +35,35 @@ const COMMANDS: &[&str] = &[
     "EDITOR",
     "VISUAL",
     "LESSOPEN",
+    "LESSCLOSE",
+    "GIT_SSH",
+    "RSYNC_RSH",
+    "SVN_SSH",
+    "CVS_RSH",
+    "BROWSER",
+    "GH_PAGER",
+    "GH_EDITOR",
+    "BAT_PAGER",
+    "AWS_PAGER",
+    "SYSTEMD_PAGER",
+    "SYSTEMD_EDITOR",
+    "SUDO_EDITOR",
+    "KUBE_EDITOR",
+    "PSQL_PAGER",
+    "PSQL_EDITOR",
+    "FCEDIT",
+    "FZF_DEFAULT_COMMAND",
+    "FZF_CTRL_T_COMMAND",
+    "GIT_CONFIG_VALUE_0",
+    "GIT_CONFIG_VALUE_1",
+    "CC",
+    "CXX",
+    "RUSTC_WRAPPER",
+    "MAKEFLAGS",
 ];
 
 /// Notes what `name=value` in the environment does.
-pub(super) fn environment(analysis: &mut Analysis, name: &str, value: &str) {
+pub(in super::super) fn environment(analysis: &mut Analysis, name: &str, value: &str) {
     let value = value.trim_matches(['"', '\'']);
     if COMMANDS.contains(&name) && value.contains(' ') {
         let place = Place {

@@ -30,7 +30,7 @@ use crate::quick;
 use crate::shell::{Scope, Sink};
 
 use super::programs::Call;
-pub(super) use assigned::{assigned, function};
+pub(super) use assigned::{assigned, environment, function};
 pub(super) use databases::statements;
 pub(super) use evasion::is_log;
 pub(super) use words::Invocation;

@@ -3,7 +3,7 @@
 use defenseclaw_model::facts::{FlowEnd, FlowKind};
 
 use super::super::behaviours::Invocation;
-use super::super::{Access, Analysis, hosts, normal, table};
+use super::super::{Access, Analysis, elsewhere, hosts, languages, normal, table, wrappers};
 use super::web::{curl, wget};
 use super::{Node, Sends, Way};
 use crate::shell::{Field, Scope, Word};
@@ -29,7 +29,7 @@ pub(in super::super) fn way_of(name: &str, words: &[Word], at: usize) -> Way {
         .map_or("", |word| word.source());
     let word = words.get(at).map_or("", |word| word.source());
     match name {
-        "eval" | "source" | "." => Way::Code,
+        "eval" | "source" | "." | "trap" => Way::Code,
         "curl" | "wget" | "http" | "https" | "xh" => {
             let header = LOGIN_OPTIONS.contains(&before) || word.starts_with("--header=");
             let lower = word.to_ascii_lowercase();
@@ -91,7 +91,7 @@ fn fill(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope: 
         | "time" | "command" | "builtin" | "nice" | "stdbuf" | "setsid" | "parallel" | "while" | "read"
         | "test" | "[" | "true" | "cd" | "mkdir" | "rm" | "touch" | "chmod" | "sleep" | "export" | "set"
         | "diff" | "comm" | "busybox" | "watch" | "exec" | "ionice" | "seq" | "date" | "uname"
-        | "basename" | "dirname" | "pwd" | "which" => filter(node, call),
+        | "basename" | "dirname" | "pwd" | "which" => filter(node, call, scope),
         "rev" => gives(node, FlowKind::Encoded, name),
         "tr" if !call.short("ds") => gives(node, FlowKind::Encoded, name),
         "tr" => {}
@@ -133,6 +133,9 @@ fn other(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope:
                 host.rsplit('@').next().unwrap_or_default(),
                 Way::Input.bit() | Way::Argument.bit(),
             );
+            if elsewhere::takes_input(call) {
+                node.runs = Way::Input.bit();
+            }
             gives(node, FlowKind::Command, name);
         }
         "scp" | "rsync" | "sftp" | "ftp" | "lftp" | "tftp" | "ncftpput" => transfer(node, call),
@@ -175,7 +178,11 @@ fn other(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope:
             );
         }
         "tshark" | "tcpdump" => gives(node, FlowKind::Command, name),
-        _ if table::is_shell(name) || table::interpreter(name) => interpreter(node, call, scope),
+        _ if table::is_shell(name) => interpreter(analysis, node, call, scope),
+        _ if let Some(given) = languages::given(call) => {
+            language(analysis, node, call, &given, scope);
+        }
+        _ if table::interpreter(name) => interpreter(analysis, node, call, scope),
         "eval" | "source" | "." => {
             node.runs = Way::Code.bit() | (Way::Input.bit() * u8::from(call.any(&["/dev/stdin", "-"])));
             node.keeps_reads = true;
@@ -186,9 +193,27 @@ fn other(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope:
                 variables(node, call);
             }
         }
-        "at" | "batch" | "crontab" => node.runs = Way::Input.bit(),
+        "at" | "batch" | "crontab" => {
+            node.runs = Way::Input.bit() | Way::Code.bit();
+            let file = match name {
+                "crontab" => call.operands_after(&["-u"]).next(),
+                _ => call.value(&["-f"]),
+            };
+            let file = file.filter(|file| !languages::is_input(file));
+            node.file = file.map(|file| normal::normalise(file, scope.cwd.as_deref()));
+            node.keeps_reads = true;
+        }
         _ => {
             node.runs = Way::Code.bit();
+            let bare = call.operands().count() <= usize::from(name == "chroot");
+            let login = matches!(name, "su" | "runuser")
+                && !call.short("c")
+                && !call.begins(&["--command", "--session"]);
+            if elsewhere::takes_input(call)
+                || (bare || login) && wrappers::opens_shell(name, call.call.arguments())
+            {
+                node.runs |= Way::Input.bit();
+            }
             if call.call.fields.first().is_some_and(|(field, _)| !field.exact) {
                 node.runs |= Way::Input.bit();
             }
@@ -240,7 +265,7 @@ fn variables(node: &mut Node, call: &Invocation<'_>) {
     }
 }
 
-fn filter(node: &mut Node, call: &Invocation<'_>) {
+fn filter(node: &mut Node, call: &Invocation<'_>, scope: &Scope<'_>) {
     let name = call.name;
     node.deaf = matches!(
         name,
@@ -251,6 +276,13 @@ fn filter(node: &mut Node, call: &Invocation<'_>) {
         "test" | "[" | "mkdir" | "rm" | "touch" | "chmod" | "cd" | "sleep"
     );
     node.digests = name.ends_with("grep") && call.short("cqlL");
+    // Their programs may come from a file: `awk -f FILE`.
+    if matches!(name, "awk" | "gawk" | "mawk" | "sed")
+        && let Some(file) = call.value(&["-f", "--file"])
+    {
+        node.runs = Way::Code.bit() | (Way::Input.bit() * u8::from(languages::is_input(file)));
+        node.file = (!languages::is_input(file)).then(|| normal::normalise(file, scope.cwd.as_deref()));
+    }
     node.keeps_reads = matches!(name, "sudo" | "doas" | "env" | "rm" | "test" | "[");
     // A shell reads its commands from whatever `xargs` or `parallel` was given none for.
     if name == "parallel" && call.operand(0).is_none() {
@@ -481,8 +513,35 @@ fn cloud(analysis: &mut Analysis, node: &mut Node, call: &Invocation<'_>, scope:
     }
 }
 
+/// Programs of [`languages`].
+fn language(
+    analysis: &Analysis,
+    node: &mut Node,
+    call: &Invocation<'_>,
+    given: &languages::Given<'_>,
+    scope: &Scope<'_>,
+) {
+    node.keeps_reads = true;
+    // `docker exec -i NAME sh`
+    let inside = elsewhere::takes_input(call);
+    node.installs = given.installs && !inside;
+    node.runs = Way::Code.bit() | (Way::Input.bit() * u8::from(given.input || inside));
+    let named = given
+        .file
+        .map(|file| normal::normalise(file, scope.cwd.as_deref()));
+    node.file = named
+        .or_else(|| languages::fixed(analysis, call, scope))
+        .or(node.file.take());
+    gives(node, FlowKind::Command, call.name);
+}
+
+/// Options of node whose value is loaded before the script.
+fn is_preload(name: &str, word: &str) -> bool {
+    matches!(name, "node" | "nodejs") && matches!(word, "-r" | "--require" | "--import" | "--loader")
+}
+
 /// Shells and interpreters: which of their words, or their input, is code.
-fn interpreter(node: &mut Node, call: &Invocation<'_>, scope: &Scope<'_>) {
+fn interpreter(analysis: &Analysis, node: &mut Node, call: &Invocation<'_>, scope: &Scope<'_>) {
     node.keeps_reads = true;
     let shell = table::is_shell(call.name);
     let mut words = call.words();
@@ -490,6 +549,11 @@ fn interpreter(node: &mut Node, call: &Invocation<'_>, scope: &Scope<'_>) {
     let mut operand = None;
     while let Some(word) = words.next() {
         let option = word.starts_with('-') && word.len() > 1;
+        if is_preload(call.name, word) {
+            let file = words.next();
+            node.file = file.map(|file| normal::normalise(file, scope.cwd.as_deref()));
+            continue;
+        }
         if option && !word.starts_with("--") && word.contains('c') && shell
             || matches!(word, "-c" | "-e" | "-r" | "--eval" | "-E" | "-p" | "-m") && !shell
         {
@@ -499,10 +563,11 @@ fn interpreter(node: &mut Node, call: &Invocation<'_>, scope: &Scope<'_>) {
         if matches!(word, "-s") {
             continue;
         }
-        if matches!(
-            word,
-            "-o" | "+o" | "-O" | "--rcfile" | "--init-file" | "-W" | "-X"
-        ) {
+        if matches!(word, "--rcfile" | "--init-file") {
+            // It is run before all else.
+            let file = words.next();
+            node.file = file.map(|file| normal::normalise(file, scope.cwd.as_deref()));
+        } else if matches!(word, "-o" | "+o" | "-O" | "-W" | "-X") {
             words.next();
         } else if !option {
             operand = Some(word);
@@ -518,11 +583,11 @@ fn interpreter(node: &mut Node, call: &Invocation<'_>, scope: &Scope<'_>) {
                 node.runs |= Way::Input.bit();
             }
         }
-        (None, Some(script))
-            if !matches!(script, "-" | "/dev/stdin" | "/dev/fd/0" | "/proc/self/fd/0")
-                && !call.any(&["-s"]) =>
-        {
-            node.file = Some(normal::normalise(script, scope.cwd.as_deref()));
+        (None, Some(script)) if !languages::is_input(script) && !call.any(&["-s"]) => {
+            // Of a file that is loaded first and the script, the one that the call has written.
+            let written = |path: &String| analysis.facts.writes.iter().any(|fact| fact.path == *path);
+            let first = node.file.take().filter(written);
+            node.file = first.or_else(|| Some(normal::normalise(script, scope.cwd.as_deref())));
         }
         _ => node.runs |= Way::Input.bit(),
     }

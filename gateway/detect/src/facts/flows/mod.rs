@@ -24,6 +24,8 @@ const MAX_SOURCES: usize = 48;
 const MAX_OWN_SOURCES: usize = 8;
 /// Most programs that are named between the ends of a flow.
 const MAX_THROUGH: usize = 8;
+/// The technique of what is installed from elsewhere than a registry.
+const INSTALLED: &str = "remote-module";
 
 /// How data comes to a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +83,8 @@ pub(super) struct Node {
     pub(super) runs: u8,
     /// The file that it is, or that it runs.
     pub(super) file: Option<String>,
+    /// Whether it installs or sets up what it is given, rather than running it as text.
+    pub(super) installs: bool,
 }
 
 /// A program that sends.
@@ -314,7 +318,8 @@ impl<'a> Graph<'a> {
         }
         if runs {
             let name = &self.analysis.facts.programs[edge.to].name;
-            add(drawn, source, FlowKind::Code, name, through.clone(), None);
+            let technique = node.installs.then_some(INSTALLED);
+            add(drawn, source, FlowKind::Code, name, through.clone(), technique);
         }
         self.files(start, edge.to, source, &through, drawn);
     }
@@ -387,6 +392,11 @@ fn add(
 /// States a flow, and what it amounts to.
 fn state(analysis: &mut Analysis, flow: Flow, technique: Option<&'static str>) {
     match (flow.from.kind, flow.to.kind) {
+        // A package is no text that a person would read first; where it comes from is what counts.
+        (FlowKind::Network, FlowKind::Code) if technique == Some(INSTALLED) => {
+            return analysis.behave(BehaviourKind::Execution, INSTALLED, &flow.from.what, None);
+        }
+        (_, FlowKind::Code) if technique == Some(INSTALLED) => return,
         (FlowKind::Network, FlowKind::Code) => {
             analysis.behave(BehaviourKind::Execution, "network-to-code", &flow.from.what, None);
         }
