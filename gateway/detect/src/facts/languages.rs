@@ -637,7 +637,7 @@ impl Language {
                 verb = true;
                 continue;
             }
-            if !verb && !(self.verb_optional && looks_like_file(word)) {
+            if !(verb || self.verb_optional && looks_like_file(word)) {
                 return None;
             }
             verb = true;
