@@ -12,7 +12,7 @@
 //!
 //! **What it is not.** It is no proof. Whoever has this source can write until a call weighs less. So it only asks, and never denies;
 //! rules that are sure and the guards at run time do not depend on it. Guesses of rules do: whoever words a short call well can
-//! have one taken back. How narrow that is, [`DOUBTFUL`] says. What stands beside an attack buys little, since a guess is taken back
+//! have one taken back, and a denial made a question. How narrow that is, [`DOUBTFUL`] and [`QUESTIONED`] say. What stands beside an attack buys little, since a guess is taken back
 //! only if what it needs of the command looks harmless by itself, too.
 
 mod features;
@@ -38,9 +38,13 @@ pub const RULE: &str = "learned.call";
 /// asks, because a rule says what is wrong and the model only that something is.
 const CONFIDENCE: u8 = 65;
 
-/// A rule's finding can be doubted up to this confidence: its author said that it is a guess. Nothing that denies is doubted, and
-/// nothing that operators count on however harmless a call looks: such rules (keys, logins, what steers an agent) are surer.
+/// A rule's finding can be taken back up to this confidence: its author said that it is a guess. Nothing that denies is, and nothing
+/// that operators count on however harmless a call looks: such rules (keys, logins, what steers an agent) are surer.
 pub const DOUBTFUL: u8 = 76;
+
+/// What a finding that denies comes down to where a call looks harmless: a person is asked (`policies/rego/data.json`). What is
+/// CRITICAL denies however it looks.
+const QUESTIONED: u8 = 79;
 
 /// A doubted finding's confidence: it stays in the record and asks nobody.
 const DOUBTED: u8 = 50;
@@ -74,10 +78,12 @@ pub fn sample(call: &ToolCall, cwd: Option<&str>, facts: &Facts, findings: &[Fin
 
 /// Whether a rule's finding may be taken back, where the model sees nothing bad.
 pub fn is_doubtful(call: &ToolCall, finding: &Finding) -> bool {
-    finding.confidence <= DOUBTFUL
-        && finding.severity <= Severity::High
-        && finding.rule != RULE
-        && words::length(call) <= MAX_DOUBTED
+    finding.confidence <= DOUBTFUL && can_be_questioned(call, finding)
+}
+
+/// Whether a rule's finding is a question at most, where the model sees nothing bad.
+fn can_be_questioned(call: &ToolCall, finding: &Finding) -> bool {
+    finding.severity <= Severity::High && finding.rule != RULE && words::length(call) <= MAX_DOUBTED
 }
 
 /// A call, with what is said of it by rules.
@@ -128,7 +134,11 @@ pub(crate) fn judge(
         findings.push(finding(model, &found));
     } else if score < model.doubt {
         let mut asked = 0;
-        for finding in findings.iter_mut().filter(|finding| is_doubtful(call, finding)) {
+        let weaker = |finding: &Finding| is_doubtful(call, finding) || finding.confidence > QUESTIONED;
+        for finding in findings
+            .iter_mut()
+            .filter(|finding| can_be_questioned(call, finding) && weaker(finding))
+        {
             if let CallKind::Command { command, .. } = &call.kind
                 && asks(finding)
             {
@@ -140,6 +150,10 @@ pub(crate) fn judge(
                 {
                     continue;
                 }
+            }
+            if finding.confidence > DOUBTFUL {
+                finding.confidence = QUESTIONED;
+                continue;
             }
             finding.severity = finding.severity.min(Severity::Medium);
             finding.confidence = finding.confidence.min(DOUBTED);
