@@ -7,7 +7,7 @@ use std::sync::Arc;
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::Finding;
 use defenseclaw_model::facts::Facts;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::facts::facts_of;
 use crate::likeness::{self, Ruled};
@@ -131,14 +131,14 @@ impl Detector {
         facts: &Facts,
     ) -> Vec<Finding> {
         let mut findings = self.call(call, facts);
-        let again = |command: &str| self.ruled(with_command(call, command), cwd, home);
+        let again = |call: ToolCall| self.ruled(call, cwd, home);
         likeness::judge(likeness::embedded(), call, cwd, facts, &again, &mut findings);
         findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
         findings.truncate(MAX_FINDINGS);
         findings
     }
 
-    /// What of a command a finding of rules needs: what it is doubted by. `None` where it has too many pieces to tell.
+    /// What of a call a finding of rules needs: what it is doubted by. `None` where it has too many pieces to tell.
     pub fn narrowed(
         &self,
         call: &ToolCall,
@@ -146,11 +146,7 @@ impl Detector {
         home: Option<&str>,
         finding: &Finding,
     ) -> Option<Ruled> {
-        let again = |command: &str| self.ruled(with_command(call, command), cwd, home);
-        match &call.kind {
-            CallKind::Command { command, .. } => likeness::narrowed(&again, command, finding),
-            _ => Some(self.ruled(call.clone(), cwd, home)),
-        }
+        likeness::narrowed(&|call| self.ruled(call, cwd, home), call, finding)
     }
 
     fn ruled(&self, call: ToolCall, cwd: Option<&str>, home: Option<&str>) -> Ruled {
@@ -207,19 +203,6 @@ impl Detector {
             rules.forget_tests();
         }
         self
-    }
-}
-
-/// The same call with another command.
-fn with_command(call: &ToolCall, command: &str) -> ToolCall {
-    ToolCall {
-        kind: CallKind::Command {
-            command: command.to_owned(),
-            background: false,
-        },
-        call: call.call.clone(),
-        tool: call.tool.clone(),
-        input: json!({ "command": command }),
     }
 }
 

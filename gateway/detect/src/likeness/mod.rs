@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `words` | the text of a call, as words |
 //! | `features` | what is found in a call, as numbers |
-//! | `narrow` | the smallest part of a command in which rules find the same |
+//! | `narrow` | the smallest part of a text in which rules find the same |
+//! | `longest` | the text of a call that can be made longer at will |
 //!
 //! **What it is.** A linear model over a call's words and facts, with weights of eight bits (`policies/learned/calls.bin`), made by
 //! `cargo xtask train calls` from `policies/evaluation`. Whole numbers only, no network, no state: the same call always gets the
@@ -16,12 +17,13 @@
 //! only if what it needs of the command looks harmless by itself, too.
 
 mod features;
+mod longest;
 mod narrow;
 mod words;
 
 use std::sync::LazyLock;
 
-use defenseclaw_model::call::{CallKind, ToolCall};
+use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
@@ -97,19 +99,20 @@ pub struct Ruled {
     pub findings: Vec<Finding>,
 }
 
-/// What rules say of the same call with another command.
-pub(crate) type Rules<'r> = dyn Fn(&str) -> Ruled + 'r;
+/// What rules say of a call.
+pub(crate) type Rules<'r> = dyn Fn(ToolCall) -> Ruled + 'r;
 
-/// The call with only that of its command in which rules still find the same. `None`: the command has too many pieces to tell.
-pub(crate) fn narrowed(rules: &Rules<'_>, command: &str, finding: &Finding) -> Option<Ruled> {
+/// The call with only that of its longest text in which rules still find the same. `None`: the text has too many pieces to tell.
+pub(crate) fn narrowed(rules: &Rules<'_>, call: &ToolCall, finding: &Finding) -> Option<Ruled> {
     let found = |ruled: &Ruled| {
         ruled
             .findings
             .iter()
             .any(|one| one.rule == finding.rule && asks(one))
     };
-    let left = narrow::narrow(command, &mut |text| found(&rules(text)))?;
-    Some(rules(&left))
+    let text = longest::of(call).unwrap_or_default();
+    let left = narrow::narrow(text, &mut |text| found(&rules(longest::replaced(call, text))))?;
+    Some(rules(longest::replaced(call, &left)))
 }
 
 /// What the model makes of a call and of what rules found in it.
@@ -139,11 +142,9 @@ pub(crate) fn judge(
             .iter_mut()
             .filter(|finding| can_be_questioned(call, finding) && weaker(finding))
         {
-            if let CallKind::Command { command, .. } = &call.kind
-                && asks(finding)
-            {
+            if asks(finding) {
                 asked += 1;
-                let part = (asked <= MAX_NARROWED).then(|| narrowed(rules, command, finding));
+                let part = (asked <= MAX_NARROWED).then(|| narrowed(rules, call, finding));
                 if part
                     .flatten()
                     .is_none_or(|part| weigh(model, &part, cwd) >= model.doubt)

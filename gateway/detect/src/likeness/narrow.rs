@@ -1,4 +1,4 @@
-//! The smallest part of a command in which rules still find what they found in all of it.
+//! The smallest part of a text in which rules still find what they found in all of it.
 //!
 //! What a guess of a rule is worth is told by the words around it, and whoever attacks chooses those: `ATTACK && npm test` weighs less
 //! than `ATTACK`. So whatever the finding does not need is taken away, piece by piece, and what is left is weighed. Where pieces
@@ -13,7 +13,7 @@ const MAX_TRIES: usize = 40;
 /// Deepest nesting of parentheses, braces and quotes whose pieces are told apart.
 const MAX_DEPTH: usize = 16;
 
-/// What is left of `command` when everything is taken away without which `finds` still holds. `None`: there is too much of it.
+/// What is left of a command or another text when everything is taken away without which `finds` still holds. `None`: there is too much of it.
 pub(super) fn narrow(command: &str, finds: &mut dyn FnMut(&str) -> bool) -> Option<String> {
     let mut left = command.to_owned();
     let mut tries = 0;
