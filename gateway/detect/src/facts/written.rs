@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
-use super::{Analysis, code, edits, elsewhere, installs, lookalike, received, spelled};
+use super::{Analysis, code, edits, elsewhere, installs, lookalike, mentions, received, spelled};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -20,9 +20,10 @@ pub(super) fn note(analysis: &mut Analysis, paths: &[String], input: &Value) {
     if texts.is_empty() {
         return;
     }
+    let whole = mentions::is_whole(input);
     for path in paths.iter().take(MAX_TEXTS) {
         for text in &texts {
-            content(analysis, path, text, Place::default());
+            file(analysis, path, text, whole, Place::default());
         }
     }
 }
@@ -198,15 +199,20 @@ fn kind_of(path: &str, text: &str) -> Kind {
     }
 }
 
-/// Reads `text`, which stands at `place` of the call, as what the file at `path` holds.
+/// Reads `text`, which stands at `place` of the call, as what the file at `path` holds, or a piece of it.
 pub(super) fn content(analysis: &mut Analysis, path: &str, text: &str, place: Place) {
+    file(analysis, path, text, false, place);
+}
+
+fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Place) {
     installs::written(analysis, path, text);
-    if !is_prose(path) {
+    let acting = mentions::acting(path, text, whole);
+    if !is_prose(path) && !acting.is_empty() {
+        // A name is misleading wherever it stands.
         lookalike::text(analysis, text);
+        fetches(analysis, &acting, place);
     }
-    if !is_prose(path) {
-        fetches(analysis, text, place);
-    }
+    let text = acting.as_ref();
     let command = |analysis: &mut Analysis, text: &str, setting| {
         if !text.trim().is_empty() {
             aside::command_line(analysis, text, setting, place);

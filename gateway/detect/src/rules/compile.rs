@@ -330,6 +330,7 @@ impl Compiler {
             operands: run.operands,
             takes_code: run.takes_code,
             computed: run.computed,
+            names_only: run.names_only,
             wanted: Arc::default(),
             wild_pairs: Vec::new(),
         };
@@ -402,8 +403,18 @@ impl Compiler {
             }
             literals.push(group);
         }
+        if text.acts && (text.re.is_none() || !content) {
+            return Err("`acts` is about the `re` of a content".to_owned());
+        }
         Ok(Node::Text(TextTest {
             content,
+            acts: text.acts,
+            without: text
+                .without
+                .0
+                .iter()
+                .map(|without| LazyRegex::new(without))
+                .collect::<Result<_, _>>()?,
             literals,
             re: text.re.as_deref().map(LazyRegex::new).transpose()?,
         }))

@@ -62,6 +62,17 @@ impl LazyRegex {
             .as_ref()
             .is_none_or(|regex| regex.is_match(text.as_bytes()))
     }
+
+    /// `text` without what fits. Where a piece was, a sentence ends: what stood around it is not read as one.
+    pub(super) fn cut(&self, text: &str) -> String {
+        let regex = self.compiled.get_or_init(|| compile(&self.text));
+        regex.as_ref().map_or_else(
+            || text.to_owned(),
+            |regex| {
+                String::from_utf8_lossy(&regex.replace_all(text.as_bytes(), b". ".as_slice())).into_owned()
+            },
+        )
+    }
 }
 
 fn compile(text: &str) -> Option<Regex> {

@@ -8,6 +8,7 @@
 //! | `index` | which rules can match a call at all |
 //! | `lazy` | regular expressions, compiled when first asked |
 //! | `numbers` | a set of small numbers: of rules, of literals |
+//! | `projection` | which filters print nothing but names of what they are given |
 //! | `pairs` | what a program's words cannot hold, told at a glance |
 //! | `view` | one call as rules see it |
 //! | `check` | the tests that stand beside each rule |
@@ -21,6 +22,7 @@ mod node;
 mod numbers;
 mod pairs;
 mod pattern;
+mod projection;
 mod schema;
 mod view;
 

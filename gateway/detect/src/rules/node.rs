@@ -1,5 +1,6 @@
 //! Compiled conditions, and what they say of a call.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::interpreter::is_computed;
@@ -72,6 +73,7 @@ pub(super) struct RunTest {
     pub(super) operands: Option<bool>,
     pub(super) takes_code: Option<bool>,
     pub(super) computed: Option<bool>,
+    pub(super) names_only: Option<bool>,
 }
 
 /// A set of program names, by the numbers that they have in all packs. A rule asks for each program of a call whether it
@@ -166,6 +168,10 @@ pub(super) struct DoesTest {
 pub(super) struct TextTest {
     /// Whether only content counts, not a command line.
     pub(super) content: bool,
+    /// Whether the expression is tried on what of it can act alone.
+    pub(super) acts: bool,
+    /// What is left out of it first.
+    pub(super) without: Vec<LazyRegex>,
     /// Numbers of literals; one of each group is there.
     pub(super) literals: Vec<Vec<usize>>,
     pub(super) re: Option<LazyRegex>,
@@ -357,7 +363,19 @@ impl Ask<'_, '_> {
         }
         let there = |number: &usize| self.literals.has(*number);
         test.literals.iter().all(|group| group.iter().any(there))
-            && test.re.as_ref().is_none_or(|re| re.is_match(self.view.text()))
+            && test.re.as_ref().is_none_or(|re| {
+                // What is found nowhere need not be looked for in a part.
+                let found = re.is_match(self.view.text()) && (!test.acts || re.is_match(self.view.acting()));
+                let cut = || {
+                    let whole = Cow::Borrowed(self.view.text());
+                    let left = test
+                        .without
+                        .iter()
+                        .fold(whole, |text, without| without.cut(&text).into());
+                    re.is_match(&left)
+                };
+                found && (test.without.is_empty() || cut())
+            })
     }
 }
 
@@ -444,6 +462,9 @@ impl RunTest {
             && self.has.iter().all(|group| has(group))
             && !has(&self.has_not)
             && self.re.as_ref().is_none_or(|re| re.is_match(view.line(at)))
+            && self
+                .names_only
+                .is_none_or(|wanted| view.prints_names(at) == wanted)
     }
 }
 

@@ -136,6 +136,8 @@ pub(super) struct Run {
     pub(super) takes_code: Option<bool>,
     /// Whether the program's own name is the output of a command or a variable.
     pub(super) computed: Option<bool>,
+    /// Of what it prints nothing but names is kept, by its own form of output or by a filter behind it.
+    pub(super) names_only: Option<bool>,
 }
 
 /// A pipe's ends.
@@ -217,6 +219,11 @@ pub(super) struct TextClause {
     pub(super) has: Vec<String>,
     /// A regular expression that is tried where the literals are found; without regard to case.
     pub(super) re: Option<String>,
+    /// Whether the expression is tried on what can act alone: not on comments, quoted texts that nothing runs, and files
+    /// of what is looked for.
+    pub(super) acts: bool,
+    /// Regular expressions for what is left out of the text before `re` is tried: what says the opposite in like words.
+    pub(super) without: Many<String>,
 }
 
 /// What kind of tool call.
@@ -340,7 +347,7 @@ impl Word for TextClause {
     fn word(text: &str) -> Result<Self, String> {
         Ok(Self {
             has: vec![text.to_owned()],
-            re: None,
+            ..Self::default()
         })
     }
 }

@@ -11,7 +11,9 @@ use serde_json::Value;
 use super::interpreter::takes_code;
 use super::node::NameSet;
 use super::pairs::Pairs;
+use super::projection;
 use super::schema::{CallWord, HostWord};
+use crate::facts::mentions;
 use crate::quick::Table;
 
 /// Most bytes of a call's text that rules look at: the first three quarters and the last of it. What steers an agent or
@@ -49,6 +51,7 @@ pub(super) struct View<'a> {
     paths: OnceCell<Vec<Pairs>>,
     readers: OnceCell<Vec<Vec<usize>>>,
     text: OnceCell<String>,
+    acting: OnceCell<Option<String>>,
 }
 
 /// What is asked of a program's words.
@@ -100,6 +103,7 @@ impl<'a> View<'a> {
             paths: OnceCell::new(),
             readers: OnceCell::new(),
             text: OnceCell::new(),
+            acting: OnceCell::new(),
         }
     }
 
@@ -150,6 +154,24 @@ impl<'a> View<'a> {
         *words.takes_code.get_or_init(|| takes_code(program))
     }
 
+    /// Whether nothing but names is kept of what a program prints.
+    pub(super) fn prints_names(&self, at: usize) -> bool {
+        let Some(program) = self.facts.programs.get(at) else {
+            return false;
+        };
+        if projection::prints_names(program) {
+            return true;
+        }
+        let mut readers = self.facts.pipes.iter().filter(|pipe| pipe.from == at).peekable();
+        readers.peek().is_some()
+            && readers.all(|pipe| {
+                self.facts
+                    .programs
+                    .get(pipe.to)
+                    .is_some_and(projection::keeps_names)
+            })
+    }
+
     /// The paths that are read, and those that are written, each with what it may hold.
     pub(super) fn paths(&self) -> [impl Iterator<Item = (&'a PathFact, &Pairs)>; 2] {
         let facts = self.facts;
@@ -194,6 +216,22 @@ impl<'a> View<'a> {
             CallKind::Command { command, .. } => bounded(command, MAX_TEXT).into_owned(),
             _ => texts_of(self.call, MAX_TEXT),
         })
+    }
+
+    /// What of that text can act, where it is a file's.
+    pub(super) fn acting(&self) -> &str {
+        let part = self.acting.get_or_init(|| match &self.call.kind {
+            CallKind::FileWrite { paths } => {
+                let [path] = paths.as_slice() else { return None };
+                let whole = mentions::is_whole(&self.call.input);
+                match mentions::acting(path, self.text(), whole) {
+                    Cow::Borrowed(part) if part.len() == self.text().len() => None,
+                    part => Some(part.into_owned()),
+                }
+            }
+            _ => None,
+        });
+        part.as_deref().unwrap_or_else(|| self.text())
     }
 
     /// Whether that text is content: written, or given to an unknown tool.

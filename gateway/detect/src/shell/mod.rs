@@ -13,7 +13,7 @@ mod word;
 
 use std::ops::Range;
 
-pub(crate) use scope::Scope;
+pub(crate) use scope::{STARTED, Scope};
 pub(crate) use word::{Field, Piece, Word, is_name};
 
 /// Deepest nesting of subshells, compounds, substitutions and `sh -c` texts that is followed. Real command lines have

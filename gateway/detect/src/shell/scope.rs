@@ -11,6 +11,10 @@ const MAX_VARIABLES: usize = 64;
 /// Most values of one loop variable, and most words in one value, that are followed.
 pub(crate) const MAX_ALTERNATIVES: usize = 64;
 
+/// What `$!` is, the process that the line itself has started: one above the highest number that Linux gives
+/// (`PID_MAX_LIMIT`), so that no other process is meant by it.
+pub(crate) const STARTED: &str = "4194304";
+
 /// The state of one shell.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope<'h> {
@@ -62,6 +66,7 @@ impl<'h> Scope<'h> {
             "IFS" => literal(" "),
             // Whatever the number is, it is the same wherever a name is made with it.
             "RANDOM" | "SECONDS" | "BASHPID" | "PPID" | "EPOCHSECONDS" | "$" => literal("4242"),
+            "!" => literal(STARTED),
             // Whichever it is, it runs the text that it is given.
             "SHELL" | "BASH" => literal("/bin/bash"),
             "@" | "*" if !self.positional => literal(""),

@@ -249,6 +249,8 @@ fn netcat(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         .unwrap_or_default();
     match (listens, runs) {
         (true, true) => analysis.behave(Control, "bind-shell", call.value(&["-p"]).unwrap_or(host), None),
+        // With nowhere to go it is a piece of a pattern; that it stands in the call itself is for the rules.
+        (false, true) if host.is_empty() => {}
         (false, true) => analysis.behave(Control, "reverse-shell", host, None),
         (true, false) => analysis.behave(Control, "listener", call.value(&["-p"]).unwrap_or(host), None),
         (false, false) => {}

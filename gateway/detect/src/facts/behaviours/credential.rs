@@ -5,19 +5,11 @@ use defenseclaw_model::facts::{FlowKind, Radius};
 
 use super::super::{Analysis, flows, radius};
 use super::{Invocation, Table};
-use crate::shell::Scope;
+use crate::shell::{STARTED, Scope};
 
 pub(super) const TABLE: Table = &[
     (
-        &[
-            "gcore",
-            "procdump",
-            "mimipenguin",
-            "memdump",
-            "avml",
-            "lime",
-            "dumpit",
-        ],
+        &["procdump", "mimipenguin", "memdump", "avml", "lime", "dumpit"],
         |analysis, call, _| {
             analysis.behave(
                 Credential,
@@ -27,6 +19,12 @@ pub(super) const TABLE: Table = &[
             );
         },
     ),
+    (&["gcore"], |analysis, call, _| {
+        let mut dumped = call.operands_after(&["-o"]).filter(|word| *word != STARTED);
+        if let Some(process) = dumped.next() {
+            analysis.behave(Credential, "memory-dump", process, None);
+        }
+    }),
     (&["gdb", "lldb"], debugger),
     (
         &[
@@ -242,8 +240,25 @@ pub(super) const TABLE: Table = &[
 
 fn debugger(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     let attached = call.any(&["-p", "--pid", "-attach"]) || call.begins(&["--pid=", "-p"]);
-    if call.holds(&["dump memory", "dump binary memory", "generate-core", "gcore"]) {
-        analysis.behave(Credential, "memory-dump", call.name, None);
+    let number = |word: &&str| word.bytes().all(|byte| byte.is_ascii_digit()) || word.starts_with(['$', '`']);
+    let given = call
+        .value(&["-p", "--pid", "-attach", "--attach-pid"])
+        .or_else(|| {
+            call.operands_after(&["-ex", "-iex", "-x", "-ix", "--ex", "-o", "-O"])
+                .nth(1)
+                .filter(number)
+        });
+    // A program that the debugger starts itself, and one that the line has started, are one's own.
+    let other = given.map_or(attached || call.holds(&["attach"]), |process| process != STARTED);
+    let dumps = call.holds(&[
+        "dump memory",
+        "dump binary memory",
+        "generate-core",
+        "gcore",
+        "save-core",
+    ]);
+    if dumps && other {
+        analysis.behave(Credential, "memory-dump", given.unwrap_or(call.name), None);
     }
     if attached && call.holds(&["call ", "print system", "system(", "dlopen"]) {
         analysis.behave(Execution, "process-inject", call.name, None);
