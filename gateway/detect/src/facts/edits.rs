@@ -4,7 +4,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Evasion, Execution};
 use serde_json::Value;
 
-use super::{Analysis, hosts};
+use super::{Analysis, hosts, muted};
 
 /// Files in which package managers keep what they resolved.
 const FILES: &[&str] = &[
@@ -59,6 +59,13 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("runAsNonRoot: true", &["runAsNonRoot: false"]),
     ("--provenance", &["publish"]),
     ("--require-hashes", &["install"]),
+    ("exit-code: 1", &["exit-code: 0"]),
+    ("exit-code: '1'", &["exit-code: '0'"]),
+    ("exit-code: \"1\"", &["exit-code: \"0\""]),
+    ("--exit-code 1", &["--exit-code 0"]),
+    ("--exit-code=1", &["--exit-code=0"]),
+    ("soft_fail: false", &["soft_fail: true"]),
+    ("audit=true", &["audit=false"]),
 ];
 
 /// Notes what an edit in the file at `path` takes away.
@@ -92,6 +99,7 @@ fn weakened(analysis: &mut Analysis, name: &str, old: &str, new: &str) {
             analysis.behave(Evasion, "check-weakened", check, None);
         }
     }
+    muted::weakened(analysis, old, new);
     if pinned(old)
         && !pinned(new)
         && ["@main", "@master", "@HEAD", "@latest"]

@@ -6,7 +6,7 @@ use defenseclaw_model::facts::HostFact;
 use super::behaviours::Invocation;
 use super::programs::Call;
 use super::shells::nested_text;
-use super::{Analysis, aside, hosts, lookalike, normal, written};
+use super::{Analysis, addresses, aside, hosts, lookalike, normal, written};
 use crate::shell::{Field, Place, Scope, Sink};
 
 /// Most scripts that one call of a package manager or an editor sets.
@@ -28,6 +28,12 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
         "make" | "gmake" | "just" => recipes(analysis, &invocation, scope),
         "sed" | "gsed" => inserted(analysis, &invocation, scope),
         "docker" | "podman" | "nerdctl" | "crane" | "skopeo" | "oras" => images(analysis, &invocation),
+        "curl" | "curlie" | "wget" | "wget2" | "http" | "https" | "xh" | "xhs" | "aria2c" | "lynx"
+        | "w3m" => {
+            let urls = invocation.words().filter(|word| word.contains("://"));
+            let urls: Vec<String> = urls.take(MAX_SCRIPTS).map(str::to_owned).collect();
+            urls.iter().for_each(|url| addresses::note(analysis, url, None));
+        }
         _ => {}
     }
 }

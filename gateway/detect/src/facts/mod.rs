@@ -5,6 +5,7 @@
 //! [`Facts::opaque`]. Every list is bounded; when a bound is hit the analysis stops with an opaque `too-large` or
 //! `too-deep`, which policy escalates.
 
+mod addresses;
 mod aside;
 mod behaviours;
 mod calls;
@@ -20,6 +21,7 @@ mod flows;
 mod functions;
 mod given;
 mod groups;
+mod handed;
 mod hosts;
 mod installs;
 mod landing;
@@ -27,13 +29,17 @@ mod languages;
 mod lexed;
 mod lookalike;
 pub(crate) mod mentions;
+mod muted;
 mod normal;
 mod options;
 mod places;
 mod prints;
 mod programs;
+mod published;
 mod radius;
 mod received;
+mod released;
+mod renamed;
 mod scripted;
 mod shells;
 mod special;
@@ -105,6 +111,8 @@ pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts
                 if let Some(host) = hosts::url_host(target.trim()) {
                     analysis.host(host);
                 }
+                let prompt = call.input.get("prompt").and_then(Value::as_str);
+                addresses::note(&mut analysis, target.trim(), prompt);
             }
         }
         CallKind::Other => {
@@ -314,6 +322,7 @@ impl Analysis {
         }
         if let Some(host) = hosts::url_host(text) {
             self.host(host);
+            addresses::note(self, text, None);
         }
         let path = text.strip_prefix("file://").unwrap_or(text);
         if path.starts_with(['/', '~'])

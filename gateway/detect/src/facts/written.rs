@@ -1,11 +1,14 @@
 //! What a file tool writes: the content of scripts, start-up files, units and the like, read by what the path says of it.
 
-use defenseclaw_model::facts::BehaviourKind::Persistence;
+use defenseclaw_model::facts::BehaviourKind::{Exfiltration, Persistence};
 use serde_json::Value;
 
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
-use super::{Analysis, code, edits, elsewhere, installs, lookalike, mentions, received, spelled};
+use super::{
+    Analysis, code, edits, elsewhere, handed, installs, lookalike, mentions, muted, published, received,
+    released, renamed, spelled,
+};
 use crate::shell::{Place, Scope};
 
 /// Most texts of one call: a call edits a file in a handful of places.
@@ -132,7 +135,7 @@ fn kind_of(path: &str, text: &str) -> Kind {
             Kind::Startup
         }
         _ if startup.contains(&name) => Kind::Startup,
-        _ if path.contains("/.git/hooks/") || path.contains("/.husky/") => Kind::Startup,
+        _ if handed::is_hook(path) => Kind::Startup,
         _ if matches!(end, "service" | "timer" | "desktop" | "path") => Kind::Unit,
         _ if name.starts_with("Dockerfile") || end == "dockerfile" || name == "Containerfile" => {
             Kind::Container
@@ -211,6 +214,11 @@ fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Pla
         // A name is misleading wherever it stands.
         lookalike::text(analysis, text);
         fetches(analysis, &acting, place);
+        published::note(analysis, path, &acting);
+        renamed::note(analysis, path, &acting);
+        handed::note(analysis, path, &acting);
+        muted::note(analysis, path, &acting);
+        released::note(analysis, &acting);
     }
     let text = acting.as_ref();
     let command = |analysis: &mut Analysis, text: &str, setting| {
@@ -218,6 +226,7 @@ fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Pla
             aside::command_line(analysis, text, setting, place);
         }
     };
+    let before = analysis.facts.behaviours.len();
     match kind_of(path, text) {
         Kind::Script => command(analysis, text, Setting::Script),
         Kind::Startup => command(analysis, text, Setting::Startup),
@@ -277,10 +286,29 @@ fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Pla
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}
     }
+    if handed::runs_unasked(path) {
+        sends_unasked(analysis, before);
+    }
+}
+
+/// Notes that what a hook does since `before` sends something away, whenever it runs.
+fn sends_unasked(analysis: &mut Analysis, before: usize) {
+    let new = analysis.facts.behaviours.get(before..).unwrap_or_default();
+    let sent = new
+        .iter()
+        .find(|found| {
+            found.kind == Exfiltration && matches!(found.technique.as_str(), "upload" | "paste" | "mail")
+        })
+        .map(|found| found.object.clone());
+    if let Some(host) = sent {
+        analysis.behave(Exfiltration, "hook-sends", host, None);
+    }
 }
 
 /// Reads a line that is put into the file at `path`, which may hold much else.
 pub(super) fn line(analysis: &mut Analysis, path: &str, text: &str, place: Place) {
+    muted::put_in(analysis, path, text);
+    renamed::put_in(analysis, path, text);
     let setting = match kind_of(path, text) {
         Kind::Script => Setting::Script,
         Kind::Startup | Kind::Unit => Setting::Startup,

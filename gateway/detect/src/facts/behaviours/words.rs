@@ -67,10 +67,15 @@ impl<'c> Invocation<'c> {
         names: &'c [&'c str],
     ) -> impl Iterator<Item = &'c str> + Clone + use<'c> {
         let arguments = self.call.arguments();
+        let clusters = self.name == "curl";
         arguments.iter().enumerate().filter_map(move |(at, (field, _))| {
             let word = field.text.as_str();
             if !word.starts_with('-') {
                 return None;
+            }
+            if let Some(rest) = in_cluster(word, names).filter(|_| clusters) {
+                let next = || arguments.get(at + 1).map(|(field, _)| field.text.as_str());
+                return if rest.is_empty() { next() } else { Some(rest) };
             }
             names.iter().find_map(|name| {
                 let rest = word.strip_prefix(name)?;
@@ -143,6 +148,22 @@ impl<'c> Invocation<'c> {
     }
 }
 
+/// What stands behind one of the options `names` in a cluster of curl's, behind letters that take no value: `-sT FILE`,
+/// `-sSd@FILE`.
+fn in_cluster<'w>(word: &'w str, names: &[&str]) -> Option<&'w str> {
+    const FLAGS: &[u8] = b"sSfkLiIvgGjlNOpqRtnaBJZ#0123456";
+    let letters = word
+        .strip_prefix('-')
+        .filter(|letters| !letters.starts_with('-'))?;
+    let at = letters
+        .bytes()
+        .position(|letter| !FLAGS.contains(&letter))
+        .filter(|at| *at > 0)?;
+    let option = letters.as_bytes().get(at)?;
+    let named = names.iter().any(|name| name.as_bytes() == [b'-', *option]);
+    named.then(|| letters.get(at + 1..)).flatten()
+}
+
 /// A cluster whose last letter takes the next word: `-sLo FILE`.
 fn clustered(word: &str, values: &[&str]) -> bool {
     let bytes = word.as_bytes();
@@ -152,4 +173,24 @@ fn clustered(word: &str, values: &[&str]) -> bool {
         && values
             .iter()
             .any(|value| value.as_bytes() == [b'-', bytes[bytes.len() - 1]])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_in_clusters() {
+        for (word, value) in [
+            ("-sT", Some("")),
+            ("-sSd@a", Some("@a")),
+            ("-T", None),
+            ("-so", None),
+            ("--T", None),
+            ("-s", None),
+            ("-", None),
+        ] {
+            assert_eq!(in_cluster(word, &["-d", "-T"]), value, "{word}");
+        }
+    }
 }
