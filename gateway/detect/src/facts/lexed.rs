@@ -313,7 +313,6 @@ const SCRIPT_RUNNERS: &[&str] = &[
     "WebAssembly",
     "Deno",
     "Bun",
-    "$",
 ];
 
 /// Names of functions and settings that often run what they are given, or hand it to what does.
@@ -477,7 +476,7 @@ fn names(language: Language, code: &str, next: &str, test: bool) -> bool {
         let found = words(name).any(|word| {
             is_runner(language, &word) || handed && if test { SHELLS } else { HANDLES }.contains(&&*word)
         }) || is_runner(language, &name.to_ascii_lowercase())
-            || language == Language::Script && SCRIPT_RUNNERS.contains(&name)
+            || language == Language::Script && (SCRIPT_RUNNERS.contains(&name) || name == "$" && handed)
             || language != Language::Python && matches!(name, "Process" | "ProcessStartInfo" | "Command");
         // A module whose name is worked out may be any.
         let computed = matches!(name, "require" | "import")

@@ -52,6 +52,9 @@ const PATTERN_FOLDERS: &[&str] = &[
     "analytics",
 ];
 
+/// Folders of tests.
+const TESTS: &[&str] = &["tests", "test", "__tests__", "spec", "specs"];
+
 /// Folders of files that tests read.
 const TEST_FOLDERS: &[&str] = &[
     "fixtures",
@@ -111,6 +114,15 @@ const RUN_KEYS: &[&str] = &[
     "helper",
     "editor",
     "pager",
+    "win_shell",
+    "win_command",
+    "local_action",
+    "remote-exec",
+    "local-exec",
+    "provisioner",
+    "postrotate",
+    "prerotate",
+    "lifecycle",
 ];
 
 /// What of the text that is written to `path` can act. `whole` says that the text is the whole file.
@@ -176,7 +188,11 @@ pub(crate) fn is_looked_for(path: &str, text: &str) -> bool {
     if runs_something(text) {
         return false;
     }
-    within(PATTERN_FOLDERS) || within(TEST_FOLDERS) || is_rule(text) || matches!(end, "csv" | "tsv")
+    within(PATTERN_FOLDERS)
+        || within(TEST_FOLDERS)
+        || within(TESTS)
+        || is_rule(text)
+        || matches!(end, "csv" | "tsv")
 }
 
 /// How a line of a network sensor's, an audit daemon's or a web firewall's rules begins.
@@ -250,10 +266,12 @@ fn runs_something(text: &str) -> bool {
         RUN_KEYS.contains(&last)
     };
     // A map on one line has its keys behind braces and commas.
-    text.split(['\n', '{', ',']).any(keyed)
-        || ["<command", "<exec", "<script", "!!python", "!ruby"]
+    text.split(['\n', '{', ',']).any(keyed) || {
+        let lower = text.to_ascii_lowercase();
+        ["<command", "<exec", "<script", "!!python", "!ruby"]
             .iter()
-            .any(|tag| text.contains(tag))
+            .any(|tag| lower.contains(tag))
+    }
 }
 
 /// Code without its comments; without what stands in quotes too where nothing runs texts.
@@ -268,7 +286,6 @@ fn code<'t>(language: Language, path: &str, text: &'t str, whole: bool) -> Cow<'
 
 /// Whether the file at `path` is a test.
 fn is_test(path: &str) -> bool {
-    const FOLDERS: &[&str] = &["tests", "test", "__tests__", "spec", "specs"];
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     if matches!(stem, "conftest" | "setup" | "globalSetup" | "setupTests") {
@@ -280,7 +297,7 @@ fn is_test(path: &str) -> bool {
             .any(|end| stem.ends_with(end))
         || folder
             .split('/')
-            .any(|part| FOLDERS.contains(&part) || TEST_FOLDERS.contains(&part))
+            .any(|part| TESTS.contains(&part) || TEST_FOLDERS.contains(&part))
 }
 
 /// Whether another program reads the code at `path` as its settings, and may run what it names.
