@@ -142,7 +142,13 @@ pub(super) fn note(analysis: &mut Analysis, url: &str, prompt: Option<&str>) {
         .take(MAX_PARTS)
         .filter_map(|part| part.split_once('='))
         .any(|(name, value)| is_secret_name(name) && value.len() >= 6 && name.contains('_'))
-        || parameters.iter().any(|(_, value)| holds_secret(value));
+        || parameters.iter().any(|(name, value)| {
+            let password = matches!(name.as_str(), "pw" | "pwd" | "pass" | "passwd" | "password");
+            let named = value.contains('_') && is_secret_name(value);
+            holds_secret(value)
+                || named
+                || (password && value.len() >= 6 && !value.starts_with(['$', '<', '{']))
+        });
     let rows = parameters.iter().any(|(_, value)| is_rows(value));
     let data = parameters
         .iter()
@@ -262,6 +268,8 @@ fn is_carrier(name: &str) -> bool {
             | "value"
             | "part"
             | "fragment"
+            | "ctx"
+            | "context"
     )
 }
 
@@ -331,8 +339,10 @@ fn base64(value: &str) -> Option<String> {
 /// Whether what was decoded is text, and not the bytes of a hash.
 fn is_text(text: &str) -> bool {
     let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+    let plain = text.chars().filter(|c| c.is_alphanumeric()).count();
     text.len() >= 10
-        && letters * 2 >= text.chars().count()
+        && letters >= 4
+        && plain * 2 >= text.chars().count()
         && text
             .chars()
             .all(|c| !c.is_control() && c != '\u{fffd}' || matches!(c, '\n' | '\r' | '\t'))
@@ -503,6 +513,10 @@ fn tells(prompt: &str) -> bool {
         "submit",
         "transmit",
         "upload ",
+        "record this",
+        "store this",
+        "save this",
+        "log this",
         "deliver ",
         "leak ",
         "exfiltrate",

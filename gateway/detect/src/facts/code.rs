@@ -12,7 +12,7 @@ use super::flows::{Sends, Way};
 use super::groups::Group;
 use super::received::{takes_commands, tasked};
 use super::spotted::Spotted;
-use super::{Analysis, flows, hosts, spelled};
+use super::{Analysis, addresses, flows, hosts, people, spelled};
 use crate::shell::{Scope, Sink};
 
 /// Most quoted strings that are looked at in one text.
@@ -44,6 +44,11 @@ fn read(analysis: &mut Analysis, code: &Spotted<'_>, scope: &Scope<'_>) {
     if code.has(Group::Url) {
         for host in hosts::hosts_in(code.text) {
             analysis.host(host);
+        }
+        for (quoted, _) in
+            strings(code.text).filter(|(quoted, _)| quoted.starts_with("http") && quoted.contains('?'))
+        {
+            addresses::note(analysis, quoted, None);
         }
     }
     code_paths::named(analysis, code, scope);
@@ -184,6 +189,16 @@ fn ends(analysis: &mut Analysis, code: &Spotted<'_>) {
             what: String::new(),
         });
     }
+    let about = strings(code.text).map(|(quoted, _)| quoted);
+    node.gives.extend(
+        about
+            .filter(|quoted| people::is_about(quoted))
+            .take(1)
+            .map(|file| FlowEnd {
+                kind: FlowKind::File,
+                what: file.to_owned(),
+            }),
+    );
     node.gives.push(FlowEnd {
         kind: FlowKind::Network,
         what: host.clone(),

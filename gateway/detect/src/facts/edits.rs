@@ -4,7 +4,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Evasion, Execution};
 use serde_json::Value;
 
-use super::{Analysis, hosts, muted};
+use super::{Analysis, hosts, muted, released};
 
 /// Files in which package managers keep what they resolved.
 const FILES: &[&str] = &[
@@ -100,6 +100,9 @@ fn weakened(analysis: &mut Analysis, name: &str, old: &str, new: &str) {
         }
     }
     muted::weakened(analysis, old, new);
+    if let Some(check) = released::no_longer(old, new) {
+        analysis.behave(Evasion, "check-weakened", check, None);
+    }
     if pinned(old)
         && !pinned(new)
         && ["@main", "@master", "@HEAD", "@latest"]

@@ -6,7 +6,7 @@ use defenseclaw_model::facts::HostFact;
 use super::behaviours::Invocation;
 use super::programs::Call;
 use super::shells::nested_text;
-use super::{Analysis, addresses, aside, hosts, lookalike, normal, written};
+use super::{Analysis, addresses, aside, code, hosts, lookalike, normal, written};
 use crate::shell::{Field, Place, Scope, Sink};
 
 /// Most scripts that one call of a package manager or an editor sets.
@@ -28,11 +28,26 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
         "make" | "gmake" | "just" => recipes(analysis, &invocation, scope),
         "sed" | "gsed" => inserted(analysis, &invocation, scope),
         "docker" | "podman" | "nerdctl" | "crane" | "skopeo" | "oras" => images(analysis, &invocation),
+        "julia" | "octave" | "octave-cli" | "matlab" => {
+            let code = invocation.value(&["-e", "-E", "--eval", "--print", "-batch", "-r", "-p"]);
+            if let Some(code) = code.map(str::to_owned) {
+                code::scan(analysis, &code, scope);
+            }
+        }
         "curl" | "curlie" | "wget" | "wget2" | "http" | "https" | "xh" | "xhs" | "aria2c" | "lynx"
         | "w3m" => {
             let urls = invocation.words().filter(|word| word.contains("://"));
             let urls: Vec<String> = urls.take(MAX_SCRIPTS).map(str::to_owned).collect();
             urls.iter().for_each(|url| addresses::note(analysis, url, None));
+            // What `-G` puts behind the question mark.
+            if invocation.any(&["-G", "--get"]) || (name == "curl" && invocation.short("G")) {
+                let data =
+                    invocation.values(&["-d", "--data", "--data-urlencode", "--data-raw", "--data-binary"]);
+                let query = data.take(MAX_SCRIPTS).collect::<Vec<_>>().join("&");
+                if let Some(url) = urls.first() {
+                    addresses::note(analysis, &format!("{url}?{query}"), None);
+                }
+            }
         }
         _ => {}
     }

@@ -187,10 +187,27 @@ pub(super) fn runs_unasked(path: &str) -> bool {
 
 /// Whether a file is a hook of git or of what manages these.
 pub(super) fn is_hook(path: &str) -> bool {
-    let mut folders = path.rsplit('/').skip(1);
+    const HOOKS: &[&str] = &[
+        "pre-commit",
+        "post-commit",
+        "pre-push",
+        "post-merge",
+        "post-checkout",
+        "commit-msg",
+        "prepare-commit-msg",
+        "pre-rebase",
+        "post-rewrite",
+        "pre-receive",
+        "post-receive",
+        "update",
+        "post-update",
+    ];
+    let mut folders = path.rsplit('/');
+    let name = folders.next().unwrap_or_default();
     match folders.next() {
-        Some("hooks") => folders.next() == Some(".git"),
-        Some(folder) => matches!(folder, ".husky" | ".githooks"),
+        Some("hooks") => folders.next() == Some(".git") || HOOKS.contains(&name),
+        Some(".husky" | ".githooks") => true,
+        Some(folder) => folder.ends_with("hooks") && HOOKS.contains(&name),
         None => false,
     }
 }

@@ -32,6 +32,7 @@ pub(crate) mod mentions;
 mod muted;
 mod normal;
 mod options;
+mod people;
 mod places;
 mod prints;
 mod programs;
@@ -205,6 +206,7 @@ impl Analysis {
     /// Draws what follows from the call as a whole: the text of a command that is run, `None` for all else.
     fn finish(mut self, command: Option<&str>) -> Facts {
         flows::draw(&mut self);
+        people::note(&mut self);
         behaviours::whole(&mut self);
         if let Some(command) = command {
             installs::settle(&mut self, command);

@@ -54,6 +54,7 @@ const SETTINGS: &[&str] = &[
     "codeclimate.y",
     "talismanrc",
     "npmrc",
+    "pre-commit-config.y",
     "yarnrc.yml",
     "gosec.",
     "horusec",
@@ -122,7 +123,8 @@ pub(super) fn note(analysis: &mut Analysis, path: &str, text: &str) {
             let above = lines
                 .get(number.saturating_sub(MAX_ABOVE)..=number)
                 .unwrap_or_default();
-            words(line).any(is_all) && above.iter().any(|line| leaves_out(line))
+            words(line).any(|word| is_all(word) || word == "." && leaves_out(line))
+                && above.iter().any(|line| leaves_out(line))
         };
         if everything || is_off(line) {
             analysis.behave(Evasion, "scanner-muted", name, None);
@@ -270,6 +272,8 @@ mod tests {
             (".gitleaks.toml", "[allowlist]\npaths = ['''.*''']\n", true),
             (".snyk", "exclude:\n  global:\n    - '**'\n", true),
             (".npmrc", "audit=false\n", true),
+            (".bandit", "exclude_dirs: ['.']\n", true),
+            (".bandit", "exclude_dirs: ['tests']\n", false),
             ("sonar-project.properties", "sonar.exclusions=**/*\n", true),
             (".semgrepignore", "tests/fixtures/**\nvendor/\n*.min.js\n", false),
             (

@@ -160,6 +160,9 @@ const ROUTES: &[&str] = &[
     "export default function handler",
     "export async function loader",
     "export const loader",
+    "export const load ",
+    "export const load:",
+    "export async function load(",
     "getServerSideProps",
     "getStaticProps",
     "getInitialProps",
@@ -205,7 +208,7 @@ fn is_test(path: &str) -> bool {
 
 /// The worst that becomes of the whole environment in `text`.
 fn environment(path: &str, text: &str) -> Option<Way> {
-    let mut worst = None;
+    let mut worst = shown_by_setting(path, text).then_some(Way::Shown);
     let mut names: Vec<(&str, usize)> = Vec::new();
     for (at, word) in WHOLE
         .iter()
@@ -251,6 +254,18 @@ fn environment(path: &str, text: &str) -> Option<Way> {
         }
     }
     worst
+}
+
+/// Whether a page of a language's or a framework's own shows the environment.
+fn shown_by_setting(path: &str, text: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let values = || {
+        text.lines().any(|line| {
+            let line = line.to_ascii_lowercase();
+            line.contains("show-values") && line.contains("always")
+        })
+    };
+    (name.ends_with(".php") && text.contains("phpinfo(")) || (name.starts_with("application") && values())
 }
 
 /// Whether what stands at a word of [`WHOLE`] is the whole environment, and nothing of it is picked.
@@ -329,8 +344,16 @@ fn becomes(path: &str, text: &str, at: usize) -> Option<Way> {
             }
             b'{' => {
                 let before = window[..place].trim_end();
+                let element = before.ends_with('>') && !before.ends_with("=>");
+                if element
+                    && [".tsx", ".jsx", ".astro", ".svelte", ".vue"]
+                        .iter()
+                        .any(|end| path.ends_with(end))
+                {
+                    return Some(Way::Shown);
+                }
                 if before.ends_with([')', '>']) || before.ends_with("else") || before.ends_with("try") {
-                    return returned(text, at);
+                    return returned(path, text, at);
                 }
                 // What a function of a cloud answers with.
                 if window[place..].contains("statusCode") || is_shipped(path, before) {
@@ -359,7 +382,7 @@ fn becomes(path: &str, text: &str, at: usize) -> Option<Way> {
     if line.trim_start().starts_with("echo ") || (path.ends_with(".php") && line.contains("echo ")) {
         return Some(Way::Shown);
     }
-    returned(text, at)
+    returned(path, text, at)
 }
 
 /// The name of a call, from what stands before its bracket.
@@ -421,7 +444,7 @@ fn of_call(head: &str, text: &str) -> Option<Option<Way>> {
 }
 
 /// Whether what stands at `at` is returned by a function that answers requests.
-fn returned(text: &str, at: usize) -> Option<Way> {
+fn returned(path: &str, text: &str, at: usize) -> Option<Way> {
     let from = text.ceil_char_boundary(at.saturating_sub(MAX_BACK));
     let before = text[from..at].trim_end_matches(['{', '(', '.', '*', ' ', '\n']);
     let statement = before
@@ -429,10 +452,14 @@ fn returned(text: &str, at: usize) -> Option<Way> {
         .next()
         .unwrap_or_default()
         .trim_start();
-    let returns = statement.starts_with("return") || {
-        let line = text[from..at].rsplit('\n').next().unwrap_or_default();
-        line.trim_start().starts_with("return")
-    };
+    let line = text[from..at].rsplit('\n').next().unwrap_or_default();
+    // A function of Ruby gives back what stands in its last line.
+    let last = path.ends_with(".rb") && line.trim().is_empty() && text.contains("get ");
+    let returns =
+        statement.starts_with("return") || line.trim_start().starts_with("return") || line.contains("=> (");
+    if last {
+        return Some(Way::Shown);
+    }
     (returns && ROUTES.iter().any(|route| text.contains(route))).then_some(Way::Shown)
 }
 
@@ -514,6 +541,27 @@ mod tests {
                 Some(Way::Shown),
             ),
             ("r.rb", "render json: ENV.to_h", Some(Way::Shown)),
+            ("r.php", "<?php phpinfo(); ?>", Some(Way::Shown)),
+            (
+                "page.tsx",
+                "return <pre>{JSON.stringify(process.env, null, 2)}</pre>;",
+                Some(Way::Shown),
+            ),
+            (
+                "application.yml",
+                "endpoint:\n  env:\n    show-values: ALWAYS\n",
+                Some(Way::Shown),
+            ),
+            (
+                "+page.ts",
+                "export const load = async () => ({ env: process.env });",
+                Some(Way::Shown),
+            ),
+            (
+                "r.ts",
+                "export function all(): Map<string, string> {\n  return parse({ ...process.env });\n}",
+                None,
+            ),
             ("r.php", "<?php echo json_encode($_ENV); ?>", Some(Way::Shown)),
             (
                 "r.ts",

@@ -102,6 +102,21 @@ pub(super) fn note(analysis: &mut Analysis, text: &str) {
     }
 }
 
+/// The check that `old` runs, and in whose place `new` does something else that checks nothing.
+pub(super) fn no_longer(old: &str, new: &str) -> Option<&'static str> {
+    let other = new.to_ascii_lowercase();
+    let checks = [
+        "verif", "sum", "sha256", "sha512", "cosign", "gpg", "minisign", "attest", "sign", "digest", "hash",
+    ];
+    if new.trim().is_empty() || checks.iter().any(|word| other.contains(word)) {
+        return None;
+    }
+    old.lines()
+        .take(MAX_LINES)
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .find_map(|line| CHECKS.iter().find(|check| line.contains(**check)).copied())
+}
+
 /// The check in `line` that may fail.
 fn shrugged(line: &str) -> Option<&'static str> {
     let at = ["|| true", "|| :", "||true", "|| exit 0", "; true", "|| echo"]
@@ -151,6 +166,23 @@ fn mixed_in(line: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn checks_that_are_gone() {
+        for (old, new, gone) in [
+            ("- run: sha256sum -c SHA256SUMS", "- run: echo skipped", true),
+            ("- run: cosign verify x\n- run: make", "- run: make", true),
+            (
+                "- run: sha256sum -c SHA256SUMS",
+                "- run: shasum -a 256 -c SHA256SUMS",
+                false,
+            ),
+            ("- run: cosign verify x", "- uses: acme/verify@v2", false),
+            ("- run: make", "- run: make dist", false),
+        ] {
+            assert_eq!(no_longer(old, new).is_some(), gone, "{new}");
+        }
+    }
 
     #[test]
     fn what_is_let_into_a_release() {

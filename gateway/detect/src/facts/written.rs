@@ -479,7 +479,11 @@ fn package(analysis: &mut Analysis, text: &str, place: Place) {
                 .trim_end_matches('"')
                 .replace("\\\"", "\"");
             let setting = if own { Setting::Startup } else { Setting::Script };
+            let before = analysis.facts.behaviours.len();
             aside::command_line(analysis, &value, setting, place);
+            if own {
+                sends_unasked(analysis, before);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Databases that are dropped or emptied.
 
-use defenseclaw_model::facts::BehaviourKind::{Destruction, Evasion, Execution, Privilege};
+use defenseclaw_model::facts::BehaviourKind::{Destruction, Evasion, Execution, Exfiltration, Privilege};
 use defenseclaw_model::facts::Radius;
 
 use super::super::{Analysis, deeds, flows};
@@ -18,6 +18,8 @@ pub(super) const TABLE: Table = &[
             "mongo",
             "sqlcmd",
             "clickhouse-client",
+            "clickhouse-local",
+            "clickhouse",
             "cqlsh",
             "duckdb",
             "cockroach",
@@ -98,7 +100,31 @@ fn client(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         if reaches_shell(text) {
             analysis.behave(Execution, "database-shell", call.name, None);
         }
+        if let Some(host) = sent_to(text) {
+            analysis.behave(Exfiltration, "database-export", host, None);
+        }
     }
+}
+
+/// The far host to which a statement has the database send rows by itself: DuckDB's `COPY … TO 'https://…'`, ClickHouse's
+/// `INSERT INTO FUNCTION url('https://…')`, `INTO OUTFILE 'https://…'`.
+fn sent_to(text: &str) -> Option<String> {
+    const MOST: usize = 64;
+    text.split(';').take(MOST).find_map(|statement| {
+        let upper = statement.to_ascii_uppercase();
+        let first = upper.split_whitespace().next().unwrap_or_default();
+        let at = match first {
+            "COPY" | "EXPORT" => upper.rfind(" TO ")?,
+            "INSERT" => upper.find("FUNCTION")?,
+            "SELECT" => upper.find("INTO OUTFILE")?,
+            _ => return None,
+        };
+        let target = upper.get(at..)?;
+        let target = &target[..target.floor_char_boundary(200)];
+        let host = super::super::hosts::hosts_in(target).into_iter().next()?.host;
+        let web = target.contains("'HTTP://") || target.contains("'HTTPS://");
+        (web && !flows::is_near(&host)).then_some(host)
+    })
 }
 
 /// A client's own escape to the shell, and the server's.
