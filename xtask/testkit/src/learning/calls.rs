@@ -146,17 +146,6 @@ pub fn known(cases: &[Case]) -> Result<Vec<Known>> {
                 .iter()
                 .any(|finding| likeness::asks(finding) && !doubtful(finding));
             let ordinary = case.set == "everyday";
-            for f in decision.findings.iter().filter(|f| likeness::asks(f)) {
-                eprintln!(
-                    "RULE {} {} {:?} {} {} {:?}",
-                    case.id,
-                    f.rule,
-                    f.severity,
-                    f.confidence,
-                    doubtful(f),
-                    decision.verdict
-                );
-            }
             let surely = stopped && (rest || !by_findings);
             // What has too many pieces to tell is not doubted.
             let mut narrowed = Some(Vec::new());
