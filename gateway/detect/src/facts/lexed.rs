@@ -7,7 +7,7 @@ pub(super) enum Language {
     Script,
     Go,
     Rust,
-    /// Java, Kotlin, Scala, C#, Swift, Dart.
+    /// Java, Kotlin, C#, Swift.
     Classes,
     C,
 }
@@ -20,7 +20,7 @@ impl Language {
             "js" | "mjs" | "cjs" | "jsx" | "ts" | "mts" | "cts" | "tsx" => Self::Script,
             "go" => Self::Go,
             "rs" => Self::Rust,
-            "java" | "kt" | "cs" | "swift" | "scala" | "dart" => Self::Classes,
+            "java" | "kt" | "cs" | "swift" => Self::Classes,
             "c" | "h" | "cc" | "cpp" | "hpp" => Self::C,
             _ => return None,
         })
@@ -80,7 +80,12 @@ pub(super) fn parts(language: Language, text: &str) -> Option<Parts<'_>> {
 /// The comment or quoted text with which `rest` begins, and its length; the outer `None` where it is not sure.
 fn piece(language: Language, before: &str, rest: &str) -> Option<Option<(Kind, usize)>> {
     let line = || rest.find('\n').unwrap_or(rest.len());
-    let slashes = language != Language::Python;
+    // What stands behind `:` is an address, in a text that was not seen to be one.
+    let slashes = language != Language::Python && !before.ends_with(':');
+    // No text begins within a word: an apostrophe between tags, a prefix that is not known.
+    if rest.starts_with(['"', '\'']) && language.single_quotes() && ends_in_word(language, before) {
+        return None;
+    }
     Some(Some(match rest.as_bytes() {
         [b'#', ..] if language == Language::Python => (Kind::Comment, line()),
         [b'/', b'/', ..] if slashes => (Kind::Comment, line()),
@@ -127,6 +132,21 @@ fn piece(language: Language, before: &str, rest: &str) -> Option<Option<(Kind, u
         }
         _ => return Some(None),
     }))
+}
+
+/// Whether the code before a quote ends in a word that is not made to stand there.
+fn ends_in_word(language: Language, before: &str) -> bool {
+    let word = before
+        .rsplit(|c: char| !c.is_alphanumeric() && c != '_')
+        .next()
+        .unwrap_or_default();
+    match language {
+        Language::Python => word.len() > 2 || !word.bytes().all(|byte| b"rbfutRBFUT".contains(&byte)),
+        _ => !matches!(
+            word,
+            "" | "return" | "case" | "from" | "import" | "typeof" | "in" | "of"
+        ),
+    }
 }
 
 /// A quoted text of this length, which is code where code stands in it.
@@ -266,6 +286,16 @@ const RUNNERS: &[&str] = &[
     "eval",
     "getattr",
     "globals",
+    "locals",
+    "__dict__",
+    "__getattribute__",
+    "__globals__",
+    "__class__",
+    "__subclasses__",
+    "__loader__",
+    "attrgetter",
+    "methodcaller",
+    "runpy",
     "vars",
     "importlib",
     "import_module",
@@ -457,7 +487,10 @@ fn names(language: Language, code: &str, next: &str, test: bool) -> bool {
         "interface",
     ];
     let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
+    const IMPORTS: &[&str] = &["import", "from", "use", "using"];
     let mut last = "";
+    // The first word of the line.
+    let mut first = "";
     let mut rest = code;
     while let Some(begin) = rest.find(is_name) {
         let gap = &rest[..begin];
@@ -471,10 +504,16 @@ fn names(language: Language, code: &str, next: &str, test: bool) -> bool {
             let behind = if behind.is_empty() { next } else { behind };
             behind.starts_with(['(', ':', '`']) || behind.starts_with('=') && !behind.starts_with("==")
         };
+        if first.is_empty() || gap.contains('\n') {
+            first = name;
+        }
+        let imported = IMPORTS.contains(&first);
         // `pattern.exec(text)` looks for something; in Node what runs is of a module that is named.
         let matches = language == Language::Script && name == "exec" && gap.ends_with('.');
         let found = words(name).any(|word| {
-            is_runner(language, &word) || handed && if test { SHELLS } else { HANDLES }.contains(&&*word)
+            is_runner(language, &word)
+                || imported && MODULES.contains(&&*word)
+                || handed && if test { SHELLS } else { HANDLES }.contains(&&*word)
         }) || is_runner(language, &name.to_ascii_lowercase())
             || language == Language::Script && (SCRIPT_RUNNERS.contains(&name) || name == "$" && handed)
             || language != Language::Python && matches!(name, "Process" | "ProcessStartInfo" | "Command");
