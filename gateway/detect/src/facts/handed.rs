@@ -11,9 +11,9 @@ use super::{Analysis, hosts};
 
 /// Most URLs, keys, names given to them and places of a name that are looked at in one text.
 const MAX_URLS: usize = 32;
-const MAX_KEYS: usize = 64;
-const MAX_NAMES: usize = 16;
-const MAX_USES: usize = 16;
+const MAX_KEYS: usize = 32;
+const MAX_NAMES: usize = 8;
+const MAX_USES: usize = 8;
 /// Longest statement (bytes).
 const MAX_STATEMENT: usize = 1200;
 
@@ -412,8 +412,15 @@ fn uses<'t>(text: &'t str, name: &'t str, from: usize) -> impl Iterator<Item = u
 /// The one statement that holds what stands at both places, from the beginning of its line to the end of its last.
 fn statement(text: &str, one: usize, other: usize) -> Option<&str> {
     let (first, last) = (one.min(other), one.max(other));
-    let begin = text[..first].rfind('\n').map_or(0, |begin| begin + 1);
-    let part = text.get(begin..last).filter(|part| part.len() <= MAX_STATEMENT)?;
+    if last - first > MAX_STATEMENT {
+        return None;
+    }
+    let from = text.ceil_char_boundary(first.saturating_sub(MAX_STATEMENT));
+    let begin = text
+        .get(from..first)?
+        .rfind('\n')
+        .map_or(from, |begin| from + begin + 1);
+    let part = text.get(begin..last)?;
     if part.trim_start().starts_with(['#', '*']) || part.trim_start().starts_with("//") {
         return None;
     }
@@ -441,7 +448,8 @@ fn statement(text: &str, one: usize, other: usize) -> Option<&str> {
             before = byte;
         }
     }
-    let end = text[last..].find('\n').map_or(text.len(), |end| last + end);
+    let to = text.floor_char_boundary((last + MAX_STATEMENT).min(text.len()));
+    let end = text.get(last..to)?.find('\n').map_or(to, |end| last + end);
     text.get(begin..end)
 }
 

@@ -7,7 +7,9 @@ use super::handed::is_word;
 use super::renamed::is_shipped;
 
 /// Most places of one text that are looked at.
-const MAX_PLACES: usize = 64;
+const MAX_PLACES: usize = 32;
+/// Most names that hold the environment.
+const MAX_NAMES: usize = 8;
 /// How far it is looked back for the call whose argument something is (bytes): a handful of lines.
 pub(super) const MAX_BACK: usize = 800;
 /// How far a loop's body is looked into, and a line behind what is looked at (bytes).
@@ -179,6 +181,30 @@ enum Way {
     Shown,
 }
 
+/// A written file, and what is asked of it as a whole.
+struct File<'t> {
+    path: &'t str,
+    text: &'t str,
+    /// Whether functions of it answer requests.
+    routes: bool,
+    /// Whether it has what Go writes answers to.
+    writer: bool,
+    /// Whether it maps addresses to what Ruby answers.
+    gets: bool,
+}
+
+impl<'t> File<'t> {
+    fn new(path: &'t str, text: &'t str) -> Self {
+        Self {
+            path,
+            text,
+            routes: ROUTES.iter().any(|route| text.contains(route)),
+            writer: text.contains("ResponseWriter"),
+            gets: path.ends_with(".rb") && text.contains("get "),
+        }
+    }
+}
+
 /// Notes what `text`, written to `path`, makes public.
 pub(super) fn note(analysis: &mut Analysis, path: &str, text: &str) {
     if is_test(path) {
@@ -210,6 +236,10 @@ fn is_test(path: &str) -> bool {
 fn environment(path: &str, text: &str) -> Option<Way> {
     let mut worst = shown_by_setting(path, text).then_some(Way::Shown);
     let mut names: Vec<(&str, usize)> = Vec::new();
+    if !WHOLE.iter().any(|word| text.contains(word)) {
+        return worst;
+    }
+    let file = File::new(path, text);
     for (at, word) in WHOLE
         .iter()
         .flat_map(|word| text.match_indices(word).take(MAX_PLACES))
@@ -234,8 +264,8 @@ fn environment(path: &str, text: &str) -> Option<Way> {
         {
             continue;
         }
-        worst = worst.max(becomes(path, text, at));
-        if names.len() < MAX_PLACES {
+        worst = worst.max(becomes(&file, at));
+        if names.len() < MAX_NAMES {
             names.extend(named(before).map(|name| (name, at)));
             names.extend(looped(before).map(|name| (name, at)));
         }
@@ -249,7 +279,7 @@ fn environment(path: &str, text: &str) -> Option<Way> {
             let behind = text[at + name.len()..].chars().next();
             let whole = is_word(text, at, name.len()) && !matches!(behind, Some('.' | '[' | ':' | '?' | '='));
             if whole {
-                worst = worst.max(becomes(path, text, at));
+                worst = worst.max(becomes(&file, at));
             }
         }
     }
@@ -328,7 +358,8 @@ fn looped(before: &str) -> Option<&str> {
 }
 
 /// What becomes of what stands at `at`: what the calls around it do.
-fn becomes(path: &str, text: &str, at: usize) -> Option<Way> {
+fn becomes(file: &File<'_>, at: usize) -> Option<Way> {
+    let (path, text) = (file.path, file.text);
     let from = text.ceil_char_boundary(at.saturating_sub(MAX_BACK));
     let window = &text[from..at];
     let mut depth = 0_usize;
@@ -338,7 +369,7 @@ fn becomes(path: &str, text: &str, at: usize) -> Option<Way> {
             b'(' | b'[' | b'{' if depth > 0 => depth -= 1,
             b'(' => {
                 let head = head(&window[..place]);
-                if let Some(found) = of_call(head, text) {
+                if let Some(found) = of_call(head, file) {
                     return found;
                 }
             }
@@ -353,7 +384,7 @@ fn becomes(path: &str, text: &str, at: usize) -> Option<Way> {
                     return Some(Way::Shown);
                 }
                 if before.ends_with([')', '>']) || before.ends_with("else") || before.ends_with("try") {
-                    return returned(path, text, at);
+                    return returned(file, at);
                 }
                 // What a function of a cloud answers with.
                 if window[place..].contains("statusCode") || is_shipped(path, before) {
@@ -382,7 +413,7 @@ fn becomes(path: &str, text: &str, at: usize) -> Option<Way> {
     if line.trim_start().starts_with("echo ") || (path.ends_with(".php") && line.contains("echo ")) {
         return Some(Way::Shown);
     }
-    returned(path, text, at)
+    returned(file, at)
 }
 
 /// The name of a call, from what stands before its bracket.
@@ -398,7 +429,7 @@ pub(super) fn head(before: &str) -> &str {
 }
 
 /// What a call makes of its argument: public, nothing of it (`Some(None)`), or no more than its own caller does.
-fn of_call(head: &str, text: &str) -> Option<Option<Way>> {
+fn of_call(head: &str, file: &File<'_>) -> Option<Option<Way>> {
     let last = head.rsplit(['.', ':']).next().unwrap_or_default();
     let first = head.split(['.', ':']).next().unwrap_or_default();
     if CHOOSE.contains(&last) {
@@ -408,7 +439,7 @@ fn of_call(head: &str, text: &str) -> Option<Option<Way>> {
         return Some(Some(Way::Logged));
     }
     // A client's answer is read by `.json()`; what is encoded goes where the encoder writes.
-    if ANSWERS.contains(&last) || (last == "Encode" && text.contains("ResponseWriter")) {
+    if ANSWERS.contains(&last) || (last == "Encode" && file.writer) {
         return Some(Some(Way::Shown));
     }
     let view = matches!(last, "render" | "view") && matches!(first, "res" | "reply" | "ctx" | "c");
@@ -444,7 +475,8 @@ fn of_call(head: &str, text: &str) -> Option<Option<Way>> {
 }
 
 /// Whether what stands at `at` is returned by a function that answers requests.
-fn returned(path: &str, text: &str, at: usize) -> Option<Way> {
+fn returned(file: &File<'_>, at: usize) -> Option<Way> {
+    let text = file.text;
     let from = text.ceil_char_boundary(at.saturating_sub(MAX_BACK));
     let before = text[from..at].trim_end_matches(['{', '(', '.', '*', ' ', '\n']);
     let statement = before
@@ -454,13 +486,13 @@ fn returned(path: &str, text: &str, at: usize) -> Option<Way> {
         .trim_start();
     let line = text[from..at].rsplit('\n').next().unwrap_or_default();
     // A function of Ruby gives back what stands in its last line.
-    let last = path.ends_with(".rb") && line.trim().is_empty() && text.contains("get ");
+    let last = file.gets && line.trim().is_empty();
     let returns =
         statement.starts_with("return") || line.trim_start().starts_with("return") || line.contains("=> (");
     if last {
         return Some(Way::Shown);
     }
-    (returns && ROUTES.iter().any(|route| text.contains(route))).then_some(Way::Shown)
+    (returns && file.routes).then_some(Way::Shown)
 }
 
 #[cfg(test)]

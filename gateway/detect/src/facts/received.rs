@@ -1,6 +1,6 @@
 //! Code that takes commands from elsewhere: out of a socket, a queue or an answer; and code that sends stores of keys away.
 
-use defenseclaw_model::facts::BehaviourKind::{Control, Execution};
+use defenseclaw_model::facts::BehaviourKind::{Control, Execution, Exfiltration};
 use defenseclaw_model::facts::FlowKind;
 
 use super::code::{flow, strings};
@@ -155,5 +155,23 @@ pub(super) fn sends_secrets(analysis: &mut Analysis, code: &Spotted<'_>, spelled
             flow(analysis, (FlowKind::Secret, quoted), (FlowKind::Network, &host));
             return;
         }
+    }
+}
+
+/// Notes a hook in another language that sends what it reads, or what a program prints.
+pub(super) fn hook_sends(analysis: &mut Analysis, code: &Spotted<'_>) {
+    let text = code.text;
+    let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    let reads = code.has(Group::Shells) || any(&["open(", "readFile", "read_text", "File.read"]);
+    let sends = any(&["data=", "body:", "body=", "files=", ".post(", ".put(", ".write("]);
+    if !code.has(Group::Connects) || !reads || !sends {
+        return;
+    }
+    let far = hosts::hosts_in(text)
+        .into_iter()
+        .map(|host| host.host)
+        .find(|host| !flows::is_near(host));
+    if let Some(host) = far {
+        analysis.behave(Exfiltration, "upload", host, None);
     }
 }

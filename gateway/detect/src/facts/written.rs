@@ -135,7 +135,10 @@ fn kind_of(path: &str, text: &str) -> Kind {
             Kind::Startup
         }
         _ if startup.contains(&name) => Kind::Startup,
-        _ if handed::is_hook(path) => Kind::Startup,
+        _ if handed::is_hook(path) => match text.lines().next().filter(|line| line.starts_with("#!")) {
+            Some(line) if !line.contains("sh") => Kind::Source,
+            _ => Kind::Startup,
+        },
         _ if matches!(end, "service" | "timer" | "desktop" | "path") => Kind::Unit,
         _ if name.starts_with("Dockerfile") || end == "dockerfile" || name == "Containerfile" => {
             Kind::Container
@@ -282,6 +285,9 @@ fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Pla
                 code::behaviours(inner, language, &Spotted::new(spelled), &scope);
             }
             received::sends_secrets(inner, &code, spelled.as_deref());
+            if handed::is_hook(path) {
+                received::hook_sends(inner, &code);
+            }
         }),
         Kind::Recipes => command(analysis, &recipes(text), Setting::Container),
         Kind::Other => {}
