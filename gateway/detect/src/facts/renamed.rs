@@ -51,11 +51,10 @@ fn renamed<'t>(path: &str, text: &'t str) -> Option<&'t str> {
             continue;
         }
         // A page that reads a secret by a public name, or is given one by its own.
+        let page = line.contains("EnvironmentPlugin(") || line.trim_start().starts_with("window.");
         let given = identifiers(line).find(|(place, name)| {
-            let before = &line[..*place];
             let public = PUBLIC.iter().any(|begin| name.starts_with(begin));
-            let page = line.contains("EnvironmentPlugin(") || line.trim_start().starts_with("window.");
-            is_secret(name) && (public && before.ends_with("env.") || page)
+            is_secret(name) && (public && line[..*place].ends_with("env.") || page)
         });
         if let Some((_, name)) = given {
             return Some(name);
