@@ -226,6 +226,7 @@ impl Decider {
 
 #[cfg(test)]
 mod tests {
+    use defenseclaw_model::call::ToolCall;
     use defenseclaw_model::ids::CallId;
 
     use super::*;
