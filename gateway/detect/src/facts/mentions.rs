@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::lexed::{self, Language};
+use super::written::RECIPE_KEYS;
 
 /// Ends of files that hold data: something else decides what is done with it.
 const DATA: &[&str] = &[
@@ -65,29 +66,12 @@ const TEST_FOLDERS: &[&str] = &[
     "test_data",
 ];
 
-/// Keys below which a file of data says what is to be run.
+/// Keys below which a file of data says what is to be run, beside those of build files and pipelines.
 const RUN_KEYS: &[&str] = &[
-    "run",
-    "script",
     "scripts",
-    "before_script",
-    "after_script",
-    "command",
     "commands",
-    "cmd",
     "cmds",
-    "shell",
-    "bash",
-    "sh",
-    "pwsh",
-    "exec",
-    "entry",
     "entrypoint",
-    "install",
-    "setup",
-    "args",
-    "inline",
-    "raw",
     "steps",
     "tasks",
     "hooks",
@@ -99,10 +83,6 @@ const RUN_KEYS: &[&str] = &[
     "startup_script",
     "poststart",
     "prestop",
-    "postcreatecommand",
-    "initializecommand",
-    "oncreatecommand",
-    "poststartcommand",
     "execstart",
     "preinstall",
     "postinstall",
@@ -263,7 +243,7 @@ fn runs_something(text: &str) -> bool {
     let keyed = |line: &str| {
         let key = key(line).unwrap_or_default().to_ascii_lowercase();
         let last = key.rsplit('.').next().unwrap_or_default();
-        RUN_KEYS.contains(&last)
+        RUN_KEYS.contains(&last) || RECIPE_KEYS.iter().any(|key| key.eq_ignore_ascii_case(last))
     };
     // A map on one line has its keys behind braces and commas.
     text.split(['\n', '{', ',']).any(keyed) || {

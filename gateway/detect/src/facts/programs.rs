@@ -8,8 +8,8 @@ use super::options::{Arguments, split_options};
 use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
 use super::{
-    Access, Analysis, behaviours, calls, carried, carriers, code, elsewhere, functions, given, hosts,
-    languages, normal, prints, scripted, special, tar, wrappers,
+    Access, Analysis, behaviours, calls, carried, code, elsewhere, functions, given, hosts, languages,
+    normal, prints, scripted, special, tar, transfers, wrappers,
 };
 use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
@@ -239,7 +239,7 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
             arguments(analysis, name, call, scope);
             elsewhere::note(analysis, name, call, scope);
             given::note(analysis, name, call, scope);
-            carriers::note(analysis, name, call, scope);
+            transfers::note(analysis, name, call, scope);
             scripted::note(analysis, name, call, scope);
             if !ran {
                 carried::shell_among_words(analysis, name, call, scope);

@@ -341,38 +341,40 @@ fn is_prose(path: &str) -> bool {
 /// Most commands that are read out of one text.
 const MAX_COMMANDS: usize = 64;
 
+/// Keys of build files and pipelines behind which commands stand.
+pub(super) const RECIPE_KEYS: &[&str] = &[
+    "run",
+    "script",
+    "before_script",
+    "after_script",
+    "command",
+    "cmd",
+    "shell",
+    "bash",
+    "sh",
+    "pwsh",
+    "exec",
+    "entry",
+    "install",
+    "before_install",
+    "setup",
+    "post_install",
+    "postCreateCommand",
+    "initializeCommand",
+    "onCreateCommand",
+    "postStartCommand",
+    "ansible.builtin.shell",
+    "ansible.builtin.command",
+    "raw",
+    "inline",
+    "args",
+    "release",
+    "web",
+    "worker",
+];
+
 /// The lines of a build file or a pipeline that are commands: below a rule, behind a key that says so, or in a list below one.
 pub(super) fn recipes(text: &str) -> String {
-    const KEYS: &[&str] = &[
-        "run",
-        "script",
-        "before_script",
-        "after_script",
-        "command",
-        "cmd",
-        "shell",
-        "bash",
-        "sh",
-        "pwsh",
-        "exec",
-        "entry",
-        "install",
-        "before_install",
-        "setup",
-        "post_install",
-        "postCreateCommand",
-        "initializeCommand",
-        "onCreateCommand",
-        "postStartCommand",
-        "ansible.builtin.shell",
-        "ansible.builtin.command",
-        "raw",
-        "inline",
-        "args",
-        "release",
-        "web",
-        "worker",
-    ];
     let joined = text.replace("\\\n", " ");
     let mut found = Vec::new();
     for line in joined.lines() {
@@ -383,9 +385,9 @@ pub(super) fn recipes(text: &str) -> String {
             .trim_start_matches(['@', '+']);
         let (key, rest) = line.split_once([':', '=']).unwrap_or(("", line));
         let key = key.trim().trim_matches('"');
-        let rest = if KEYS.contains(&key) { rest } else { line };
+        let rest = if RECIPE_KEYS.contains(&key) { rest } else { line };
         if let Some(command) = exec_form(rest) {
-            if KEYS.contains(&key) && found.len() < MAX_COMMANDS {
+            if RECIPE_KEYS.contains(&key) && found.len() < MAX_COMMANDS {
                 found.push(command);
             }
             continue;
@@ -398,7 +400,7 @@ pub(super) fn recipes(text: &str) -> String {
             .trim();
         let plain =
             rest.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '$' | ':' | '('));
-        if (deep || KEYS.contains(&key)) && plain && rest.contains(' ') && found.len() < MAX_COMMANDS {
+        if (deep || RECIPE_KEYS.contains(&key)) && plain && rest.contains(' ') && found.len() < MAX_COMMANDS {
             found.push(rest.to_owned());
         }
     }

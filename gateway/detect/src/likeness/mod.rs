@@ -13,8 +13,9 @@
 //!
 //! **What it is not.** It is no proof. Whoever has this source can write until a call weighs less. So it only asks, and never denies;
 //! rules that are sure and the guards at run time do not depend on it. Guesses of rules do: whoever words a short call well can
-//! have one taken back, and a denial made a question. How narrow that is, [`DOUBTFUL`] and [`QUESTIONED`] say. What stands beside an attack buys little, since a guess is taken back
-//! only if what it needs of the command looks harmless by itself, too.
+//! have one taken back, and a denial made a question. How narrow that is, [`DOUBTFUL`] and [`QUESTIONED`] say. What stands beside
+//! an attack buys little of that, since a guess is taken back only if what it needs of the call looks harmless by itself, too.
+//! What only the model asks about still passes in such company.
 
 mod features;
 mod longest;
