@@ -1,7 +1,11 @@
 //! The text of a call as words: names, options, numbers and runs of signs.
 
+use std::borrow::Cow;
+
 use defenseclaw_model::call::{CallKind, ToolCall};
 use serde_json::Value;
+
+use crate::facts::mentions;
 
 /// Most bytes of one text that are read: three quarters from its beginning, the rest from its end.
 const MAX_TEXT: usize = 8 << 10;
@@ -26,7 +30,7 @@ pub(super) fn of(call: &ToolCall) -> Vec<String> {
         }
         _ => each(&call.input, "", 0, &mut |field, part| {
             put(field, &mut words);
-            text(part, &mut words);
+            text(&acting(call, part), &mut words);
         }),
     }
     words.truncate(MAX_WORDS);
@@ -44,7 +48,18 @@ pub(super) fn texts(call: &ToolCall, take: &mut impl FnMut(&str)) {
     };
     match &call.kind {
         CallKind::Command { command, .. } => ends(command),
-        _ => each(&call.input, "", 0, &mut |_, part| ends(part)),
+        _ => each(&call.input, "", 0, &mut |_, part| ends(&acting(call, part))),
+    }
+}
+
+/// A text of a call without what it only mentions: what rules do not take for an act is no sign of one here.
+fn acting<'t>(call: &ToolCall, part: &'t str) -> Cow<'t, str> {
+    match &call.kind {
+        CallKind::FileWrite { paths } if !paths.iter().any(|path| path == part) => match paths.as_slice() {
+            [path] => mentions::acting(path, part, mentions::is_whole(&call.input)),
+            _ => Cow::Borrowed(part),
+        },
+        _ => Cow::Borrowed(part),
     }
 }
 
