@@ -138,7 +138,11 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
     let Some(access) = acts else { return };
     let here = [(Field::literal("."), 0)];
     for (root, _) in if roots.is_empty() { &here } else { roots } {
-        let mut found = vec![root.clone()];
+        let mut found = Vec::new();
+        // What is removed by its name is not the folder that is searched.
+        if access == Access::Read || !is_by_name(&names, tests) {
+            found.push(root.clone());
+        }
         if access == Access::Write && names.is_empty() {
             found.push(Field {
                 text: format!("{}/*", root.text),
@@ -156,6 +160,14 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
         }
         found.iter().for_each(|field| analysis.path(access, field, scope));
     }
+}
+
+/// Whether only what has one of `names` is found: none of them is everything's, and no other test stands for itself.
+fn is_by_name(names: &[&str], tests: &[(Field, usize)]) -> bool {
+    let opens = |text: &str| matches!(text, "!" | "-not" | "-o" | "-or" | ",");
+    !names.is_empty()
+        && names.iter().all(|name| name.contains(|c: char| c.is_ascii_alphanumeric()))
+        && !tests.iter().any(|(field, _)| opens(&field.text))
 }
 
 /// Whether what `find` runs changes what it finds: an editor in place, something that is written over it or removed.
