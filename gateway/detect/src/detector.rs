@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use defenseclaw_model::call::{CallKind, ToolCall};
-use defenseclaw_model::decision::Finding;
+use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 use serde_json::Value;
 
-use crate::facts::facts_of;
+use crate::facts::{facts_of, mentions};
 use crate::likeness::{self, Ruled};
 use crate::packs::{self, Kinds, embedded};
 use crate::rules::{FactRules, Report, texts_of};
@@ -114,7 +114,15 @@ impl Detector {
             CallKind::Command { command, .. } => Cow::Borrowed(command.as_str()),
             _ => Cow::Owned(texts_of(call, text::MAX_TEXT)),
         };
-        add_new(&mut findings, self.text(Surface::ToolInput, &text));
+        let mut said = self.text(Surface::ToolInput, &text);
+        if let CallKind::FileWrite { paths } = &call.kind
+            && paths.iter().all(|path| mentions::is_tried_out(path, &text))
+        {
+            // Nobody follows what a test or an evaluation holds; it is only told.
+            let injections = said.iter_mut().filter(|finding| finding.category == "injection");
+            injections.for_each(|finding| finding.severity = finding.severity.min(Severity::Low));
+        }
+        add_new(&mut findings, said);
         findings.sort_by_key(|finding| std::cmp::Reverse((finding.severity, finding.confidence)));
         findings.truncate(MAX_FINDINGS);
         findings

@@ -4,7 +4,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Evasion, Execution};
 use serde_json::Value;
 
-use super::{Analysis, hosts, muted, released};
+use super::{Analysis, hosts, muted, released, tracked};
 
 /// Files in which package managers keep what they resolved.
 const FILES: &[&str] = &[
@@ -89,6 +89,8 @@ pub(super) fn note(analysis: &mut Analysis, path: &str, input: &Value) {
             changed(analysis, old, new);
         } else {
             weakened(analysis, name, old, new);
+            tracked::edited(analysis, path, old, new);
+            moved(analysis, old, new);
         }
     }
 }
@@ -113,6 +115,26 @@ fn weakened(analysis: &mut Analysis, name: &str, old: &str, new: &str) {
     }
     if name == "CODEOWNERS" && old.contains(" @") && !new.contains(" @") {
         analysis.behave(Evasion, "check-weakened", name, None);
+    }
+}
+
+/// Notes a deployment that is drawn from another host's repository than before.
+fn moved(analysis: &mut Analysis, old: &str, new: &str) {
+    let sources = |text: &str| {
+        let lines = text
+            .lines()
+            .take(MAX_EDITS)
+            .filter(|line| line.contains("repoURL"));
+        lines
+            .flat_map(hosts::hosts_in)
+            .map(|host| host.host)
+            .collect::<Vec<_>>()
+    };
+    let before = sources(old);
+    for host in sources(new) {
+        if !before.is_empty() && !before.contains(&host) {
+            analysis.behave(Execution, "source-moved", host, None);
+        }
     }
 }
 

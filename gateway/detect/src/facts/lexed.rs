@@ -7,9 +7,10 @@ pub(super) enum Language {
     Script,
     Go,
     Rust,
-    /// Java, Kotlin, C#, Swift.
+    /// Java, Kotlin, C#, Swift, Scala.
     Classes,
     C,
+    Dart,
 }
 
 impl Language {
@@ -20,15 +21,16 @@ impl Language {
             "js" | "mjs" | "cjs" | "jsx" | "ts" | "mts" | "cts" | "tsx" => Self::Script,
             "go" => Self::Go,
             "rs" => Self::Rust,
-            "java" | "kt" | "cs" | "swift" => Self::Classes,
+            "java" | "kt" | "cs" | "swift" | "scala" => Self::Classes,
             "c" | "h" | "cc" | "cpp" | "hpp" => Self::C,
+            "dart" => Self::Dart,
             _ => return None,
         })
     }
 
     /// Whether `'` begins a text, not one character.
     fn single_quotes(self) -> bool {
-        matches!(self, Self::Python | Self::Script)
+        matches!(self, Self::Python | Self::Script | Self::Dart)
     }
 }
 
@@ -91,10 +93,12 @@ fn piece(language: Language, before: &str, rest: &str) -> Option<Option<(Kind, u
         [b'/', b'/', ..] if slashes => (Kind::Comment, line()),
         [b'/', b'*', ..] if slashes => (Kind::Comment, rest.find("*/")? + 2),
         [b'/', ..] if language == Language::Script => (Kind::Code, pattern(before, rest)?),
-        [b'"', b'"', b'"', ..] if matches!(language, Language::Python | Language::Classes) => {
+        [b'"', b'"', b'"', ..]
+            if matches!(language, Language::Python | Language::Classes | Language::Dart) =>
+        {
             quoted(language, before, rest, 3 + rest[3..].find("\"\"\"")? + 3)?
         }
-        [b'\'', b'\'', b'\'', ..] if language == Language::Python => {
+        [b'\'', b'\'', b'\'', ..] if matches!(language, Language::Python | Language::Dart) => {
             quoted(language, before, rest, 3 + rest[3..].find("'''")? + 3)?
         }
         [b'"', ..] if language == Language::Rust && before.ends_with("r#") => {
@@ -160,6 +164,7 @@ fn quoted(language: Language, before: &str, rest: &str, length: usize) -> Option
                 .unwrap_or_default();
             (prefix.len() <= 2 && prefix.contains(['f', 'F', 't'])).then_some("{")
         }
+        Language::Dart => Some("${"),
         Language::Classes => Some(if before.ends_with(['$', '@']) {
             "{"
         } else if text.contains("\\(") {
@@ -438,6 +443,10 @@ impl Parts<'_> {
                     }
                 }
                 Kind::Code => {
+                    // Scala runs a text by a mark behind it.
+                    if language == Language::Classes && at > 0 && part.trim_start().starts_with(".!") {
+                        return true;
+                    }
                     if names(language, part, next, test) {
                         return true;
                     }

@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::lexed::{self, Language};
+use super::tested;
 use super::written::RECIPE_KEYS;
 
 /// Ends of files that hold data: something else decides what is done with it.
@@ -66,6 +67,47 @@ const TEST_FOLDERS: &[&str] = &[
     "test_data",
 ];
 
+/// Folders of texts by which models and filters are tried out.
+const EVALUATIONS: &[&str] = &[
+    "eval",
+    "evals",
+    "evaluation",
+    "evaluations",
+    "promptfoo",
+    "redteam",
+    "red-team",
+    "red_team",
+    "jailbreaks",
+    "adversarial",
+    "garak",
+    "pyrit",
+    "injections",
+    "prompt-injection",
+    "prompt_injection",
+    "benchmarks",
+];
+
+/// Whether the texts in the file at `path` are there to be judged by a model or a filter, or by a test of one.
+pub(crate) fn is_tried_out(path: &str, text: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let (folder, name) = lower.rsplit_once('/').unwrap_or(("", &lower));
+    let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
+    let within = folder.split('/').any(|part| EVALUATIONS.contains(&part))
+        || EVALUATIONS.contains(&stem)
+        || stem.starts_with("promptfoo")
+        || stem.ends_with(".eval");
+    let data = DATA.contains(&end) || end == "txt";
+    !path.contains("/.")
+        && (is_test(path) && !is_prose(end)
+            || data && within
+            || DATA.contains(&end) && is_looked_for(path, text))
+}
+
+/// Whether files that end so are read as prose.
+fn is_prose(end: &str) -> bool {
+    matches!(end, "md" | "mdx" | "mdc" | "rst" | "adoc" | "html" | "")
+}
+
 /// Keys below which a file of data says what is to be run, beside those of build files and pipelines.
 const RUN_KEYS: &[&str] = &[
     "scripts",
@@ -112,6 +154,7 @@ pub(crate) fn acting<'t>(path: &str, text: &'t str, whole: bool) -> Cow<'t, str>
     }
     match Language::of(path) {
         Some(language) => code(language, path, text, whole),
+        None if is_test(path) => tested::code(path, text).map_or(Cow::Borrowed(text), Cow::Owned),
         None => Cow::Borrowed(text),
     }
 }
@@ -265,7 +308,7 @@ fn code<'t>(language: Language, path: &str, text: &'t str, whole: bool) -> Cow<'
 }
 
 /// Whether the file at `path` is a test.
-fn is_test(path: &str) -> bool {
+pub(super) fn is_test(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     if matches!(stem, "conftest" | "setup" | "globalSetup" | "setupTests") {

@@ -7,6 +7,7 @@
 
 mod addresses;
 mod aside;
+mod backdoor;
 mod behaviours;
 mod calls;
 mod carried;
@@ -47,6 +48,8 @@ mod spelled;
 mod spotted;
 mod table;
 mod tar;
+mod tested;
+mod tracked;
 mod transfers;
 mod wrappers;
 mod writers;
@@ -97,6 +100,7 @@ const MAX_STRINGS: usize = 1024;
 /// What `call` declares. `cwd` and `home` are those of the harness, where they are known.
 pub fn facts_of(call: &ToolCall, cwd: Option<&str>, home: Option<&str>) -> Facts {
     let mut analysis = Analysis::new();
+    analysis.project = cwd.map(str::to_owned);
     let mut scope = Scope::new(cwd, home);
     match &call.kind {
         CallKind::Command { command, .. } => analysis.command_line(command, &mut scope),
@@ -175,6 +179,8 @@ struct Analysis {
     registries: Vec<installs::Registry>,
     /// Whether a compiler runs: what lies in a folder for temporary files may come from it.
     compiled: bool,
+    /// The folder in which the agent works.
+    project: Option<String>,
     budget: usize,
     stopped: bool,
     rules: &'static PathRules,
@@ -197,6 +203,7 @@ impl Analysis {
             piped: false,
             registries: Vec::new(),
             compiled: false,
+            project: None,
             budget: BUDGET,
             stopped: false,
             rules: PathRules::embedded(),
@@ -319,7 +326,8 @@ impl Analysis {
     }
 
     fn unknown_string(&mut self, text: &str, scope: &Scope<'_>) {
-        if text.len() > LONGEST_STRING || text.contains(char::is_whitespace) {
+        let spaced = text.contains(char::is_whitespace);
+        if text.len() > LONGEST_STRING || spaced && !people::is_record(text) {
             return;
         }
         if let Some(host) = hosts::url_host(text) {
@@ -328,10 +336,12 @@ impl Analysis {
         }
         let path = text.strip_prefix("file://").unwrap_or(text);
         if path.starts_with(['/', '~'])
-            && self
-                .rules
-                .classify(path)
-                .is_some_and(|class| self.rules.severity(class) > Default::default())
+            && (people::is_record(path)
+                || people::is_personal(path, self.project.as_deref())
+                || self
+                    .rules
+                    .classify(path)
+                    .is_some_and(|class| self.rules.severity(class) > Default::default()))
         {
             self.plain_paths(&[path.to_owned()], scope, Access::Read);
         }
@@ -370,6 +380,9 @@ impl Analysis {
         } else {
             self.rules.classify(&path)
         };
+        if access == Access::Read && people::is_personal(&path, self.project.as_deref()) {
+            self.behave(BehaviourKind::Discovery, "personal-document", &path, None);
+        }
         let fact = PathFact {
             path,
             class: class.map(str::to_owned),

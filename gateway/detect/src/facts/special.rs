@@ -166,7 +166,9 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
 fn is_by_name(names: &[&str], tests: &[(Field, usize)]) -> bool {
     let opens = |text: &str| matches!(text, "!" | "-not" | "-o" | "-or" | ",");
     !names.is_empty()
-        && names.iter().all(|name| name.contains(|c: char| c.is_ascii_alphanumeric()))
+        && names
+            .iter()
+            .all(|name| name.contains(|c: char| c.is_ascii_alphanumeric()))
         && !tests.iter().any(|(field, _)| opens(&field.text))
 }
 

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
 use super::{
-    Analysis, code, edits, elsewhere, handed, installs, lookalike, mentions, muted, published, received,
-    released, renamed, spelled,
+    Analysis, backdoor, code, edits, elsewhere, handed, installs, lookalike, mentions, muted, published,
+    received, released, renamed, spelled, tracked,
 };
 use crate::shell::{Place, Scope};
 
@@ -222,7 +222,9 @@ fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Pla
         handed::note(analysis, path, &acting);
         muted::note(analysis, path, &acting);
         released::note(analysis, &acting);
+        backdoor::note(analysis, path, &acting);
     }
+    tracked::note(analysis, path, text);
     let text = acting.as_ref();
     let command = |analysis: &mut Analysis, text: &str, setting| {
         if !text.trim().is_empty() {
@@ -315,6 +317,7 @@ fn sends_unasked(analysis: &mut Analysis, before: usize) {
 pub(super) fn line(analysis: &mut Analysis, path: &str, text: &str, place: Place) {
     muted::put_in(analysis, path, text);
     renamed::put_in(analysis, path, text);
+    tracked::note(analysis, path, text);
     let setting = match kind_of(path, text) {
         Kind::Script => Setting::Script,
         Kind::Startup | Kind::Unit => Setting::Startup,

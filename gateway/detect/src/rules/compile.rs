@@ -403,15 +403,18 @@ impl Compiler {
             }
             literals.push(group);
         }
+        if text.leave && text.re.is_none() {
+            return Err("`leave` is about the `re` of a text".to_owned());
+        }
         if text.acts && (text.re.is_none() || !content) {
             return Err("`acts` is about the `re` of a content".to_owned());
         }
         Ok(Node::Text(TextTest {
             content,
             acts: text.acts,
-            without: text
-                .without
-                .0
+            leave: text.leave,
+            without: self
+                .words(&text.without)?
                 .iter()
                 .map(|without| LazyRegex::new(without))
                 .collect::<Result<_, _>>()?,

@@ -7,6 +7,7 @@
 //! | `node` | conditions, and what they say of a call |
 //! | `index` | which rules can match a call at all |
 //! | `lazy` | regular expressions, compiled when first asked |
+//! | `leave` | sentences that let an agent do unasked what harms nothing |
 //! | `numbers` | a set of small numbers: of rules, of literals |
 //! | `projection` | which filters print nothing but names of what they are given |
 //! | `pairs` | what a program's words cannot hold, told at a glance |
@@ -18,6 +19,7 @@ mod compile;
 mod index;
 mod interpreter;
 mod lazy;
+mod leave;
 mod node;
 mod numbers;
 mod pairs;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::interpreter::is_computed;
 use super::lazy::LazyRegex;
+use super::leave;
 use super::numbers::{Bits, Numbers};
 use super::pairs::{Pairs, Wanted};
 use super::pattern::{Literal, Pattern, any_fits};
@@ -170,6 +171,8 @@ pub(super) struct TextTest {
     pub(super) content: bool,
     /// Whether the expression is tried on what of it can act alone.
     pub(super) acts: bool,
+    /// Whether sentences do not count that give leave for nothing but what is harmless.
+    pub(super) leave: bool,
     /// What is left out of it first.
     pub(super) without: Vec<LazyRegex>,
     /// Numbers of literals; one of each group is there.
@@ -365,16 +368,25 @@ impl Ask<'_, '_> {
         test.literals.iter().all(|group| group.iter().any(there))
             && test.re.as_ref().is_none_or(|re| {
                 // What is found nowhere need not be looked for in a part.
-                let found = re.is_match(self.view.text()) && (!test.acts || re.is_match(self.view.acting()));
-                let cut = || {
-                    let whole = Cow::Borrowed(self.view.text());
+                let parts = || {
+                    let part = if test.acts {
+                        self.view.acting()
+                    } else {
+                        self.view.text()
+                    };
+                    let part = if test.leave {
+                        leave::without_harmless(part)
+                    } else {
+                        Cow::Borrowed(part)
+                    };
                     let left = test
                         .without
                         .iter()
-                        .fold(whole, |text, without| without.cut(&text).into());
+                        .fold(part, |text, without| without.cut(&text).into());
                     re.is_match(&left)
                 };
-                found && (test.without.is_empty() || cut())
+                let whole = !test.acts && !test.leave && test.without.is_empty();
+                re.is_match(self.view.text()) && (whole || parts())
             })
     }
 }

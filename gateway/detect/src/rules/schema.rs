@@ -222,6 +222,8 @@ pub(super) struct TextClause {
     /// Whether the expression is tried on what can act alone: not on comments, quoted texts that nothing runs, and files
     /// of what is looked for.
     pub(super) acts: bool,
+    /// Whether sentences do not count that let an agent do nothing but what is harmless.
+    pub(super) leave: bool,
     /// Regular expressions for what is left out of the text before `re` is tried: what says the opposite in like words.
     pub(super) without: Many<String>,
 }
