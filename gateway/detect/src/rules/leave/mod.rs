@@ -117,11 +117,15 @@ fn is_harmless(sentence: &str) -> bool {
     let lower = sentence.to_ascii_lowercase().replace('’', "'");
     let Some(words) = words(&lower) else { return false };
     let built = words.iter().any(|word| matches!(word, Word::Built));
+    let folder = words.iter().any(|word| matches!(word, Word::Folder));
     let has = |list: &[&str]| {
         words
             .iter()
             .any(|word| matches!(word, Word::Plain(word) if list.contains(word)))
     };
+    if folder && has(DELETES) {
+        return false;
+    }
     if has(DELETES) && !(built || has(REPLACEABLE) || has(OWN) && has(STORES)) || has(WRITES) && !has(PROSE) {
         return false;
     }
@@ -134,6 +138,7 @@ fn is_harmless(sentence: &str) -> bool {
         let (last, next) = (plain(at.checked_sub(1)), plain(Some(at + 1)));
         match word {
             Word::Built => names = true,
+            Word::Folder => {}
             Word::Command(harmless) => {
                 if !harmless {
                     return false;
@@ -198,6 +203,8 @@ enum Word<'t> {
     Command(bool),
     /// A folder of what is built or kept for speed.
     Built,
+    /// Another folder of the project, in which something may be run but not taken away.
+    Folder,
 }
 
 /// The words of a sentence in lower case; `None` where there are too many.
@@ -207,6 +214,8 @@ fn words(lower: &str) -> Option<Vec<Word<'_>>> {
         if at % 2 == 1 {
             found.push(if is_built(part) {
                 Word::Built
+            } else if is_folder(part) {
+                Word::Folder
             } else {
                 Word::Command(is_harmless_command(part))
             });
@@ -250,6 +259,11 @@ fn is_built(text: &str) -> bool {
         ".parcel-cache",
     ];
     FOLDERS.contains(&text.trim().trim_start_matches("./").trim_end_matches('/'))
+}
+
+/// Whether a text is the name of a folder of the project.
+fn is_folder(text: &str) -> bool {
+    text.ends_with('/') && !text.starts_with(['/', '.', '~', '$']) && !text.contains([' ', ';', '|'])
 }
 
 /// Whether a command only looks, tests, builds or formats; a folder of what is built counts too.
@@ -341,14 +355,13 @@ fn is_harmless_run(text: &str) -> bool {
         "ls" | "rg" | "grep" | "wc" | "head" | "tail" | "pwd" | "tree" | "stat" => rest.is_empty(),
         _ if OBJECTS.contains(&program) => true,
         _ if script(program) && rest.is_empty() => true,
-        // A path of the project.
+        // A developer's own database.
         _ => {
             rest.is_empty()
                 && !program.starts_with(['/', '.', '~'])
-                && (program.ends_with('/')
-                    || program
-                        .rsplit_once('.')
-                        .is_some_and(|(_, end)| matches!(end, "db" | "sqlite" | "sqlite3")))
+                && program
+                    .rsplit_once('.')
+                    .is_some_and(|(_, end)| matches!(end, "db" | "sqlite" | "sqlite3"))
         }
     }
 }
