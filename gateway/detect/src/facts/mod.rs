@@ -22,6 +22,7 @@ mod functions;
 mod given;
 mod groups;
 mod handed;
+mod histories;
 mod hosts;
 mod installs;
 mod landing;
@@ -30,6 +31,7 @@ mod lexed;
 mod lookalike;
 pub(crate) mod mentions;
 mod muted;
+mod names_kept;
 mod normal;
 mod options;
 mod people;
@@ -43,6 +45,7 @@ mod released;
 mod renamed;
 mod scripted;
 mod shells;
+mod sought;
 mod special;
 mod spelled;
 mod spotted;
@@ -212,6 +215,7 @@ impl Analysis {
 
     /// Draws what follows from the call as a whole: the text of a command that is run, `None` for all else.
     fn finish(mut self, command: Option<&str>) -> Facts {
+        names_kept::settle(&mut self);
         flows::draw(&mut self);
         people::note(&mut self);
         behaviours::whole(&mut self);

@@ -6,7 +6,7 @@ use defenseclaw_model::facts::BehaviourKind::{
 use defenseclaw_model::facts::Radius;
 
 use super::behaviours::is_log;
-use super::{Access, Analysis};
+use super::{Access, Analysis, histories};
 use crate::paths::PathRules;
 
 /// Whether a path of `class` gives a secret away when it is read.
@@ -27,6 +27,9 @@ pub(super) fn touched(analysis: &mut Analysis, access: Access, at: usize) {
         Access::Read => read(&path, class),
         Access::Write => written(&path, class),
     };
+    if noted == Some((Credential, "history-search")) && histories::is_looked_up(analysis) {
+        return;
+    }
     if let Some((kind, technique)) = noted {
         let radius = (kind == Destruction).then_some(Radius::System);
         analysis.behave(kind, technique, &path, radius);
@@ -100,7 +103,7 @@ pub(super) fn is_history(name: &str) -> bool {
             | ".psql_history"
             | ".node_repl_history"
             | ".rediscli_history"
-    )
+    ) || name.starts_with('.') && name.ends_with("_history")
 }
 
 /// Programs that everyone runs without a second thought: whoever stands in their place is run in their place.
@@ -125,6 +128,16 @@ const SHADOWED: &[&str] = &[
     "lsof",
     "crontab",
     "systemctl",
+    "journalctl",
+    "auditctl",
+    "last",
+    "w",
+    "pgrep",
+    "kill",
+    "iptables",
+    "lsmod",
+    "sha256sum",
+    "md5sum",
 ];
 
 fn written(path: &str, class: &str) -> Noted {

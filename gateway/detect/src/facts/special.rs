@@ -2,7 +2,7 @@
 
 use super::behaviours::Invocation;
 use super::programs::{Call, run};
-use super::{Access, Analysis, functions, landing, normal, prints};
+use super::{Access, Analysis, functions, landing, normal, prints, sought};
 use crate::shell::{Field, Scope};
 
 /// `cd`, `pushd`, `popd`: relative paths behind them begin elsewhere.
@@ -98,19 +98,15 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
         .position(|(field, _)| expression(&field.text))
         .unwrap_or(arguments.len());
     let (roots, tests) = arguments.split_at(roots_end);
-    let mut names: Vec<&str> = Vec::new();
     let mut acts = None;
     let mut at = 0;
     while let Some((field, _)) = tests.get(at) {
         let value = tests.get(at + 1).map(|(field, _)| field);
         match (field.text.as_str(), value) {
-            ("-path" | "-wholename" | "-ipath", Some(value)) => {
-                // The whole pattern says more than its last part: `*/hooks/*`.
-                names.push(value.text.trim_start_matches("*/").trim_start_matches("./"));
-                at += 1;
-            }
-            ("-name" | "-iname", Some(value)) => {
-                names.push(value.text.rsplit('/').next().unwrap_or_default());
+            (
+                "-path" | "-wholename" | "-ipath" | "-iwholename" | "-name" | "-iname" | "-regex" | "-iregex",
+                Some(_),
+            ) => {
                 at += 1;
             }
             ("-fprint" | "-fprintf" | "-fls", Some(value)) => {
@@ -136,11 +132,12 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
         at += 1;
     }
     let Some(access) = acts else { return };
+    let (names, by_name) = sought::names(tests);
     let here = [(Field::literal("."), 0)];
     for (root, _) in if roots.is_empty() { &here } else { roots } {
         let mut found = Vec::new();
         // What is removed by its name is not the folder that is searched.
-        if access == Access::Read || !is_by_name(&names, tests) {
+        if access == Access::Read || !by_name {
             found.push(root.clone());
         }
         if access == Access::Write && names.is_empty() {
@@ -160,16 +157,6 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
         }
         found.iter().for_each(|field| analysis.path(access, field, scope));
     }
-}
-
-/// Whether only what has one of `names` is found: none of them is everything's, and no other test stands for itself.
-fn is_by_name(names: &[&str], tests: &[(Field, usize)]) -> bool {
-    let opens = |text: &str| matches!(text, "!" | "-not" | "-o" | "-or" | ",");
-    !names.is_empty()
-        && names
-            .iter()
-            .all(|name| name.contains(|c: char| c.is_ascii_alphanumeric()))
-        && !tests.iter().any(|(field, _)| opens(&field.text))
 }
 
 /// Whether what `find` runs changes what it finds: an editor in place, something that is written over it or removed.

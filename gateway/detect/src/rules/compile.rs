@@ -304,6 +304,7 @@ impl Compiler {
                 .iter()
                 .map(|name| Pattern::new(name))
                 .collect::<Compiled<_>>()?,
+            not_names: self.words(&run.not_name)?.into_iter().map(Into::into).collect(),
             written: self.patterns(&run.written)?,
             flags,
             no_flags: self.flags(&run.no_flag)?,

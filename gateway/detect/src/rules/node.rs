@@ -10,7 +10,7 @@ use super::numbers::{Bits, Numbers};
 use super::pairs::{Pairs, Wanted};
 use super::pattern::{Literal, Pattern, any_fits};
 use super::schema::{CallWord, HostWord};
-use super::view::{View, arguments, host_is};
+use super::view::{View, arguments, host_is, stem};
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
 };
@@ -59,6 +59,7 @@ pub(super) struct RunTest {
     pub(super) wild_pairs: Vec<Pairs>,
     /// What the program's words must have for the rest to hold.
     pub(super) wanted: Arc<Wanted>,
+    pub(super) not_names: Vec<Box<str>>,
     pub(super) written: Vec<Pattern>,
     /// One of each group.
     pub(super) flags: Vec<Vec<Flag>>,
@@ -446,6 +447,13 @@ impl RunTest {
         !self.names.is_empty() && self.wild_names.is_empty() && !self.name_set.meets(&view.present)
     }
 
+    fn is_left_out(&self, program: &Program) -> bool {
+        let stem = stem(&program.name);
+        self.not_names
+            .iter()
+            .any(|name| **name == *program.name || **name == *stem)
+    }
+
     /// Whether a program whose name is meant fits. What is cheap comes first.
     fn fits(&self, view: &View<'_>, at: usize, program: &Program) -> bool {
         if !self.wanted.may_be_in(view.pairs(at)) {
@@ -455,11 +463,12 @@ impl RunTest {
         let some_word = |patterns: &[Pattern]| words.iter().any(|word| any_fits(patterns, word));
         let has_flag = |flags: &[Flag]| flags.iter().any(|flag| words.iter().any(|word| flag.fits(word)));
         let has = |literals: &[Literal]| literals.iter().any(|literal| literal.is_in(view.line(at)));
-        (self.written.is_empty()
-            || program
-                .argv
-                .first()
-                .is_some_and(|word| any_fits(&self.written, word)))
+        !self.is_left_out(program)
+            && (self.written.is_empty()
+                || program
+                    .argv
+                    .first()
+                    .is_some_and(|word| any_fits(&self.written, word)))
             && (self.subcommands.is_empty()
                 || self.subcommands.iter().any(|wanted| subcommand(words, wanted)))
             && self.flags.iter().all(|group| has_flag(group))

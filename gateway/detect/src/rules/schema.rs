@@ -109,6 +109,8 @@ pub(super) struct Clause {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Run {
     pub(super) name: Many<String>,
+    /// Names, without regard to versions, that it must not have.
+    pub(super) not_name: Many<String>,
     /// Patterns for the program as it is written: `/tmp/*`.
     #[serde(rename = "as")]
     pub(super) written: Many<String>,

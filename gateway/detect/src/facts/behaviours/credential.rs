@@ -4,7 +4,7 @@ use defenseclaw_model::facts::BehaviourKind::{Credential, Discovery, Execution};
 use defenseclaw_model::facts::{FlowKind, Radius};
 
 use super::super::{Analysis, flows, radius};
-use super::{Invocation, Table};
+use super::{Invocation, Table, opened};
 use crate::shell::{STARTED, Scope};
 
 pub(super) const TABLE: Table = &[
@@ -111,6 +111,7 @@ pub(super) const TABLE: Table = &[
             analysis.behave(Credential, "brute-force", call.name, None);
         },
     ),
+    (&["chmod"], opened::modes),
     (&["getent"], |analysis, call, _| match call.operand(0) {
         Some("shadow" | "gshadow") => analysis.behave(Credential, "shadow", "getent shadow", None),
         Some("passwd" | "group") => analysis.behave(Discovery, "accounts", "getent", None),
@@ -174,6 +175,8 @@ pub(super) const TABLE: Table = &[
             "responder",
             "Responder.py",
             "dsniff",
+            "ngrep",
+            "wireshark",
             "arpspoof",
             "sslstrip",
             "mitm6",
@@ -496,13 +499,64 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     }
 }
 
+/// Options of those that capture that take a value.
+const CAPTURE_VALUES: &[&str] = &[
+    "-i", "-w", "-c", "-C", "-G", "-W", "-s", "-B", "-F", "-T", "-y", "-z", "-Z", "-Y", "-e", "-E", "-a",
+    "-b", "-d", "-D", "-o", "-O", "-t", "-V", "-f",
+];
+
 fn sniff(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
-    if call.any(&["-r", "--list-interfaces", "-D", "--version", "-h"])
-        || matches!(call.value(&["-i"]), Some("lo" | "lo0"))
+    let replays = |word: &str| {
+        word == "-r"
+            || word.starts_with("-r/")
+            || word.strip_prefix('-').is_some_and(|letters| {
+                letters.ends_with('r')
+                    && letters.len() <= 4
+                    && letters.bytes().all(|byte| b"nqtvAXxeSKr".contains(&byte))
+            })
+    };
+    if call.any(&["--list-interfaces", "-D", "--version", "-h", "--help"])
+        || call.words().any(replays)
+        || matches!(call.value(&["-i", "--interface"]), Some("lo" | "lo0"))
+        || stays_here(call)
     {
         return;
     }
     analysis.behave(Credential, "sniff", call.name, None);
+}
+
+/// Whether the filter of a capture lets nothing pass but what this host says to itself: each of its alternatives names
+/// a loopback address, and none takes something out.
+fn stays_here(call: &Invocation<'_>) -> bool {
+    let mut filter = call.value(&["-f"]).unwrap_or_default().to_owned();
+    for word in call.operands_after(CAPTURE_VALUES) {
+        filter.push(' ');
+        filter.push_str(word);
+    }
+    let filter = filter
+        .to_ascii_lowercase()
+        .replace('(', " ( ")
+        .replace(')', " ) ")
+        .replace("||", " or ");
+    let mut depth = 0_usize;
+    let mut near = false;
+    let mut previous = "";
+    for word in filter.split_whitespace() {
+        match word {
+            "(" => depth += 1,
+            ")" => depth = depth.saturating_sub(1),
+            "not" | "!" => return false,
+            "or" if depth == 0 && !std::mem::take(&mut near) => return false,
+            _ if word.starts_with('!') => return false,
+            _ => {
+                let address =
+                    flows::is_near(word) && !matches!(word, "0" | "0.0.0.0" | "host.docker.internal");
+                near |= depth == 0 && matches!(previous, "host" | "net") && address;
+            }
+        }
+        previous = word;
+    }
+    near
 }
 
 /// Pictures of the screen, sound from the microphone.

@@ -105,7 +105,10 @@ fn whole_home(call: &Invocation<'_>, scope: &Scope<'_>) -> Option<String> {
         "--listen",
     ];
     let named = call.value(FOLDERS);
-    let named = named.or_else(|| call.value(&["-h"]).filter(|_| call.name == "busybox"));
+    let named = named.or_else(|| {
+        call.value(&["-h"])
+            .filter(|_| matches!(call.name, "busybox" | "httpd"))
+    });
     let operand = || {
         let operands = call.operands_after(VALUES);
         operands.filter(|word| word.starts_with(['/', '~', '.'])).last()

@@ -15,6 +15,7 @@ mod evasion;
 mod execution;
 mod exposed;
 mod modules;
+mod opened;
 mod persistence;
 mod privilege;
 mod remote;
