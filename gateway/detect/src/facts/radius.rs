@@ -203,6 +203,11 @@ pub(super) fn of_path(path: &str, scope: &Scope<'_>) -> Radius {
         ["opt" | "srv" | "mnt" | "media"] => Radius::System,
         _ if around => Radius::Project,
         [.., ".git"] => Radius::Project,
+        // Where a container's root is what is worked in.
+        [
+            "build" | "dist" | "target" | "node_modules" | "__pycache__" | "coverage" | "htmlcov" | "venv"
+            | ".venv" | ".tox" | ".pytest_cache" | ".mypy_cache" | ".ruff_cache",
+        ] => Radius::Scratch,
         [_] => Radius::System,
         parts => named(parts),
     }
@@ -335,6 +340,8 @@ mod tests {
             ("src/old.rs", Radius::Files),
             ("/home/u/other/src", Radius::Files),
             ("/data/set/a", Radius::Files),
+            ("/data", Radius::System),
+            ("/build", Radius::Scratch),
         ] {
             assert_eq!(of(&Field::literal(text), &scope), expected, "{text}");
         }

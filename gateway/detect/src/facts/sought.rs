@@ -12,11 +12,12 @@ pub(super) fn names(tests: &[(Field, usize)]) -> (Vec<&str>, bool) {
         words: tests.iter().map(|(field, _)| field.text.as_str()).collect(),
         at: 0,
         names: Vec::new(),
+        by_regex: false,
         negated: false,
     };
     let found = reader.either(0);
     let whole = reader.at >= reader.words.len();
-    let by_name = whole && !found.bare && !reader.names.is_empty();
+    let by_name = whole && !found.bare && (reader.by_regex || !reader.names.is_empty());
     (reader.names, by_name)
 }
 
@@ -33,6 +34,7 @@ struct Reader<'t> {
     words: Vec<&'t str>,
     at: usize,
     names: Vec<&'t str>,
+    by_regex: bool,
     negated: bool,
 }
 
@@ -104,6 +106,11 @@ impl<'t> Reader<'t> {
                 let name = self.next().unwrap_or_default();
                 self.name(name.rsplit('/').next().unwrap_or_default())
             }
+            "-regex" | "-iregex" => {
+                let named = regex_says_something(self.next().unwrap_or_default());
+                self.by_regex |= named;
+                Part { named, bare: false }
+            }
             "-delete" => Part {
                 named: false,
                 bare: true,
@@ -170,17 +177,35 @@ fn values_of(word: &str) -> usize {
     }
 }
 
-/// Whether a pattern leaves anything out: a letter outside of its classes.
+/// Whether a pattern leaves anything out: it has a letter or sign outside of its classes.
 fn says_something(pattern: &str) -> bool {
     let mut in_class = false;
     pattern.chars().any(|c| {
         match c {
             '[' => in_class = true,
             ']' => in_class = false,
-            _ => return !in_class && c.is_alphanumeric(),
+            _ => return !in_class && !matches!(c, '*' | '?' | '.' | '/' | '\\'),
         }
         false
     })
+}
+
+/// The same of a regular expression, which must not end in what may be anything.
+pub(super) fn regex_says_something(pattern: &str) -> bool {
+    let end = pattern.trim_end_matches(['$', ')', '\\']);
+    let mut escaped = false;
+    let mut in_class = false;
+    let literal = pattern.chars().any(|c| {
+        let was_escaped = std::mem::take(&mut escaped);
+        match c {
+            '\\' => escaped = !was_escaped,
+            '[' if !was_escaped => in_class = true,
+            ']' => in_class = false,
+            _ => return c.is_alphanumeric() && !in_class && !was_escaped,
+        }
+        false
+    });
+    literal && !end.ends_with(['*', '?', '+', '}'])
 }
 
 #[cfg(test)]
@@ -207,6 +232,11 @@ mod tests {
             ("( -name x -o -type d ) -exec rm -rf {} +", false),
             ("-name * -delete", false),
             ("-name [a-z]* -delete", false),
+            ("-name *~ -delete", true),
+            ("-regex .*\\.\\(o\\|d\\) -delete", true),
+            ("-regex .* -delete", false),
+            ("-regex .*\\w -delete", false),
+            ("-regex .*x.* -delete", false),
             ("-type d -exec rm -rf {} +", false),
             ("-name x -o -delete", false),
         ] {

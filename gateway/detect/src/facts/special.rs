@@ -140,7 +140,7 @@ pub(super) fn find(analysis: &mut Analysis, call: Call<'_>, scope: &mut Scope<'_
         if access == Access::Read || !by_name {
             found.push(root.clone());
         }
-        if access == Access::Write && names.is_empty() {
+        if access == Access::Write && names.is_empty() && !by_name {
             found.push(Field {
                 text: format!("{}/*", root.text),
                 glob: true,

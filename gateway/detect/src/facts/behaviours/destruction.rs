@@ -3,7 +3,7 @@
 use defenseclaw_model::facts::BehaviourKind::{Destruction, Privilege};
 use defenseclaw_model::facts::Radius;
 
-use super::super::{Analysis, normal, radius};
+use super::super::{Analysis, normal, radius, sought};
 use super::{Invocation, Table};
 use crate::shell::{Field, Scope};
 
@@ -160,6 +160,9 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     if !runs && !call.any(&["-delete"]) {
         return;
     }
+    if call.name != "find" {
+        return sought_by_fd(analysis, call, scope);
+    }
     // What is looked for by name, age or emptiness is less than all that lies there.
     let names: Vec<_> = call
         .values(&["-name", "-iname", "-path", "-regex"])
@@ -177,13 +180,20 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
         "-user",
         "-nouser",
     ]);
+    let arguments = call.call.arguments();
+    let tests = arguments
+        .iter()
+        .position(|(field, _)| field.text.starts_with(['-', '(', '!']));
+    let by_name = sought::names(arguments.get(tests.unwrap_or(0)..).unwrap_or_default()).1;
     let mut roots = 0;
     for field in call.fields() {
         if field.text.starts_with(['-', '(', '!']) {
             break;
         }
         roots += 1;
-        if names.is_empty() && !narrow {
+        // Names that let everything else pass, too, narrow nothing; in a project that is how one keeps some files.
+        let all = names.is_empty() || !by_name && radius::of(field, scope) >= Radius::Home;
+        if all && !narrow {
             one(analysis, "delete-tree", field, scope);
             continue;
         }
@@ -208,6 +218,73 @@ fn find(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
     }
     if roots == 0 && names.is_empty() && !narrow {
         one(analysis, "delete-tree", &Field::literal("."), scope);
+    }
+}
+
+/// `fd PATTERN FOLDER… -x rm`: the pattern comes first, and may be a suffix alone.
+fn sought_by_fd(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scope<'_>) {
+    const VALUES: &[&str] = &[
+        "-e",
+        "--extension",
+        "-E",
+        "--exclude",
+        "-t",
+        "--type",
+        "-d",
+        "--max-depth",
+        "-S",
+        "--size",
+        "-o",
+        "--owner",
+        "--changed-within",
+        "--changed-before",
+        "--min-depth",
+        "--exact-depth",
+        "-c",
+        "--color",
+        "-j",
+        "--threads",
+    ];
+    let ends = |word: &str| matches!(word, "-x" | "-X" | "--exec" | "--exec-batch");
+    let end = call.words().position(ends).unwrap_or(usize::MAX);
+    let before: Vec<&Field> = call.fields().take(end).collect();
+    let mut operands = Vec::new();
+    let mut narrow = false;
+    let mut words = before.iter();
+    while let Some(field) = words.next() {
+        let word = field.text.as_str();
+        if VALUES.contains(&word) {
+            narrow |= !matches!(
+                word,
+                "-t" | "--type" | "-E" | "--exclude" | "-c" | "--color" | "-j" | "--threads"
+            );
+            words.next();
+        } else if word.starts_with('-') {
+            narrow |= ["-e", "--extension=", "--changed-", "-S", "--size="]
+                .iter()
+                .any(|start| word.starts_with(start));
+        } else {
+            operands.push(*field);
+        }
+    }
+    let (pattern, roots) = match operands.split_first() {
+        Some((pattern, roots)) => (pattern.text.as_str(), roots),
+        None => ("", [].as_slice()),
+    };
+    narrow |= sought::regex_says_something(pattern);
+    let here = Field::literal(".");
+    let roots = if roots.is_empty() {
+        vec![&here]
+    } else {
+        roots.to_vec()
+    };
+    for root in roots {
+        if narrow {
+            let reach = radius::of(root, scope).min(Radius::Home);
+            analysis.behave(Destruction, "delete-files", &root.text, reach);
+        } else {
+            one(analysis, "delete-tree", root, scope);
+        }
     }
 }
 

@@ -120,6 +120,10 @@ fn whole_home(call: &Invocation<'_>, scope: &Scope<'_>) -> Option<String> {
         _ => folder.to_owned(),
     };
     let path = normal::normalise(&folder, scope.cwd.as_deref());
+    // Where the home itself is what is worked in, it is the project.
+    if folder == "." && path != "/" && scope.previous.is_none() {
+        return None;
+    }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     let whole = match parts.as_slice() {
         _ if !path.starts_with('/') => path == "~",

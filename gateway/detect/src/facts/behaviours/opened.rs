@@ -13,6 +13,7 @@ pub(super) fn modes(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scop
     if !opens(&mode.text) || call.begins(&["--reference"]) {
         return;
     }
+    let deep = call.short("R") || call.any(&["--recursive"]);
     for field in operands {
         let path = normal::normalise(&field.text, scope.cwd.as_deref());
         let class = match field.glob {
@@ -22,10 +23,11 @@ pub(super) fn modes(analysis: &mut Analysis, call: &Invocation<'_>, scope: &Scop
         let secret = matches!(
             class,
             Some("private-key" | "credential" | "system-auth" | "browser-store" | "password-manager")
-        ) || matches!(
-            path.as_str(),
-            "/etc/shadow" | "/etc/gshadow" | "/etc/sudoers" | "/etc/passwd"
-        );
+        ) || class == Some("credential-folder") && deep
+            || matches!(
+                path.as_str(),
+                "/etc/shadow" | "/etc/gshadow" | "/etc/sudoers" | "/etc/passwd"
+            );
         // Everyone reads the list of accounts, and public keys are there to be shown.
         let shown = path.ends_with(".pub") || path == "/etc/passwd" && !lets(&mode.text, 'w');
         if secret && !shown {
