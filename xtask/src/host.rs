@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::arch::Architecture;
+use crate::deb::Changelog;
 
 /// Where things are.
 #[derive(Clone)]
@@ -73,8 +74,8 @@ impl Host {
         command
     }
 
-    /// A cargo command whose programs hold no path of this machine: where they were built is none of what makes two builds differ.
-    /// Everything of the profile `release` is built so, because other flags would build it all anew.
+    /// A cargo command whose programs hold no path of this machine and no time of day: where and when they were built is none of what
+    /// makes two builds differ. C compilers take their `__TIME__` from `SOURCE_DATE_EPOCH`. Everything of the profile `release` is built so, because other flags would build it all anew.
     pub(crate) fn release<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Command> {
         let mut command = self.cargo(arguments);
         command
@@ -82,7 +83,11 @@ impl Host {
                 "CARGO_ENCODED_RUSTFLAGS",
                 self.path_flags(&self.rustc())?.join("\x1f"),
             )
-            .env("CFLAGS", self.c_flags()?);
+            .env("CFLAGS", self.c_flags()?)
+            .env(
+                "SOURCE_DATE_EPOCH",
+                Changelog::newest(&self.root)?.epoch.to_string(),
+            );
         Ok(command)
     }
 
@@ -314,6 +319,18 @@ mod tests {
         assert_eq!(shown_library(&version("59807616e1fa")), "/rustc/59807616e1fa");
         assert_eq!(shown_library(&version("unknown")), "/usr/src/rust");
         assert_eq!(shown_library("rustc 1.95.0\n"), "/usr/src/rust");
+    }
+
+    #[test]
+    fn what_is_built_bears_the_date_of_the_changelog() {
+        let host = Host::look().unwrap();
+        let command = host.release(["build"]).unwrap();
+        let told = command.get_envs().find(|(name, _)| *name == "SOURCE_DATE_EPOCH");
+        let epoch = Changelog::newest(&host.root).unwrap().epoch.to_string();
+        assert_eq!(
+            told,
+            Some((OsStr::new("SOURCE_DATE_EPOCH"), Some(OsStr::new(&epoch))))
+        );
     }
 
     #[test]

@@ -8,6 +8,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::date;
 
+const FILE: &str = "packaging/debian/changelog";
+
 /// The newest entry of `packaging/debian/changelog`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Changelog {
@@ -20,9 +22,8 @@ pub(crate) struct Changelog {
 impl Changelog {
     /// Reads it; its version must be the one of `Cargo.toml` with a revision.
     pub(crate) fn read(root: &Path) -> Result<Self> {
-        let file = root.join("packaging/debian/changelog");
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let changelog = Self::parse(&text).with_context(|| file.display().to_string())?;
+        let file = root.join(FILE);
+        let changelog = Self::newest(root)?;
         let own = env!("CARGO_PKG_VERSION");
         if changelog.version.rsplit_once('-').map(|(upstream, _)| upstream) != Some(own) {
             bail!(
@@ -32,6 +33,13 @@ impl Changelog {
             );
         }
         Ok(changelog)
+    }
+
+    /// Reads it, whatever its version.
+    pub(crate) fn newest(root: &Path) -> Result<Self> {
+        let file = root.join(FILE);
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        Self::parse(&text).with_context(|| file.display().to_string())
     }
 
     fn parse(text: &str) -> Result<Self> {
