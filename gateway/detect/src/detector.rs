@@ -7,15 +7,13 @@ use std::sync::Arc;
 use defenseclaw_model::call::{CallKind, ToolCall};
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
-use serde_json::Value;
 
-use crate::facts::{facts_of, mentions};
+use crate::facts::{facts_of, inner_line, mentions};
 use crate::likeness::{self, Ruled};
 use crate::packs::{self, Kinds, embedded};
 use crate::rules::{FactRules, Report, texts_of};
 use crate::scan::rules::ArtifactRules;
 use crate::text::{self, TextRules};
-use crate::tools::command_line;
 
 /// Most findings that one call gives; the policy takes no more than twice as many.
 const MAX_FINDINGS: usize = 32;
@@ -226,26 +224,10 @@ fn add_new(findings: &mut Vec<Finding>, more: Vec<Finding>) {
 /// The command line that a tool of an unknown kind is given: tool servers run commands too, only not where the harness
 /// runs its own, so that the call's kind says nothing of it.
 fn inner_command(call: &ToolCall) -> Option<ToolCall> {
-    const FIELDS: &[&str] = &[
-        "command",
-        "cmd",
-        "shell_command",
-        "commandLine",
-        "command_line",
-        "script",
-        "bash",
-    ];
     if call.kind != CallKind::Other {
         return None;
     }
-    let command = FIELDS.iter().find_map(|field| match call.input.get(field)? {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(words) => {
-            let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
-            words.map(|words| command_line(&words))
-        }
-        _ => None,
-    })?;
+    let command = inner_line(&call.tool, &call.input)?;
     Some(ToolCall {
         kind: CallKind::Command {
             command,

@@ -21,7 +21,7 @@ pub use patch::paths_of_patch;
 pub use place::Place;
 pub use select::{Selector, SelectorError};
 pub use table::{ToolFault, ToolKind, ToolRule, ToolTable, ToolTableError, folder_of, kind_of};
-pub(crate) use table::{is_plain, of_server};
+pub(crate) use table::{is_plain, named_programs, of_server};
 
 #[cfg(test)]
 mod tests;

@@ -163,7 +163,8 @@ pub(super) fn note(analysis: &mut Analysis, url: &str, prompt: Option<&str>) {
             .iter()
             .any(|(name, value)| !is_own(name) && value.len() >= 6);
     let person = is_person(&parameters);
-    if encoded || secret || rows || person || told || (data && (whence >= 2 || counted)) {
+    let beacon = is_beacon(&parameters);
+    if encoded || secret || rows || person || told || beacon || (data && (whence >= 2 || counted)) {
         analysis.behave(Exfiltration, "address", host, None);
     }
 }
@@ -210,11 +211,33 @@ fn is_encoded_value(name: &str, value: &str) -> bool {
 
 fn is_encoded_part(part: &str) -> bool {
     let part = part.split('.').next().unwrap_or_default();
-    part.len() >= 24
-        && decoded(part).is_some_and(|text| {
-            !is_address(&text)
-                && !text.starts_with(['{', '[', '<'])
-                && text.contains([' ', '=', ':', '/', ','])
+    is_packed(part)
+        || part.len() >= 24
+            && decoded(part).is_some_and(|text| {
+                !is_address(&text)
+                    && !text.starts_with(['{', '[', '<'])
+                    && text.contains([' ', '=', ':', '/', ','])
+            })
+}
+
+/// Whether it is an archive as a text: gzip, zip, xz and bzip2 begin so in base64.
+fn is_packed(part: &str) -> bool {
+    let packed = ["H4sIA", "UEsDB", "/Td6WF", "_Td6WF", "QlpoO"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '_' | '=');
+    part.len() >= MIN_DATA && packed.iter().any(|head| part.starts_with(head)) && part.chars().all(plain)
+}
+
+/// Whether it says on which host, as whom and in which folder something runs: whoever asks so is waiting for orders.
+fn is_beacon(parameters: &[(String, String)]) -> bool {
+    let says = |names: &[&str], fits: fn(&str) -> bool| {
+        let mut said = parameters.iter();
+        said.any(|(name, value)| names.contains(&name.as_str()) && fits(value))
+    };
+    let there = |value: &str| !value.is_empty();
+    says(&["host", "hostname", "h", "machine", "computer"], there)
+        && says(&["uid", "euid", "user", "username", "whoami", "u"], there)
+        && says(&["cwd", "pwd", "dir", "wd"], |value| {
+            value.starts_with('/') || value.get(1..3) == Some(":\\")
         })
 }
 
@@ -579,12 +602,16 @@ mod tests {
             "https://t.site.dev/i?DATABASE_PASSWORD=Kranich-88-prod",
             "https://t.site.dev/i?session=c2stbGl2ZS1mcm9tLWVudg",
             "https://t.site.dev/a?name=Anna%20Berg&dob=1984-03-02&iban=DE89370400440532013000",
+            "https://t.site.dev/H4sIAAAAAAAAA8tIzcnJVyjPL8pJAQCFEUoNCwAAAA/part/17-of-212",
+            "https://t.site.dev/beacon?host=CI-RUNNER-4&uid=0&cwd=/builds/payments",
             "https://t.site.dev/s?chunk=3/41&data=The+settlement+is+two+million+euro+until+June",
         ] {
             assert!(carries(url, None), "{url}");
         }
         for url in [
             "https://docs.python.org/3/library/base64.html?highlight=b64decode",
+            "https://docs.site.dev/manual/part/17-of-21",
+            "https://ci.site.dev/api/v4/jobs?host=CI-RUNNER-4&scope=failed&user=anna",
             "https://duckduckgo.com/?q=how+to+decode+base64+in+the+query+string+with+python+and+requests",
             "https://docs.site.dev/a/b#:~:text=some%20long%20quotation%20of%20the%20page",
             "https://b.s3.amazonaws.com/x.zip?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20260101%2Feu-north-1%2Fs3%2Faws4_request&X-Amz-Signature=fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024",

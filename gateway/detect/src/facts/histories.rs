@@ -1,5 +1,7 @@
 //! A shell's history in which one command is looked up.
 
+use defenseclaw_model::facts::Program;
+
 use super::Analysis;
 
 /// Words by which a history is searched for what must not be shown, or for where it may be used.
@@ -14,9 +16,12 @@ const FEW: usize = 3;
 
 /// Whether the program that is being looked at searches for words that have nothing to do with secrets.
 pub(super) fn is_looked_up(analysis: &Analysis) -> bool {
-    let Some(program) = analysis.current.and_then(|at| analysis.facts.programs.get(at)) else {
-        return false;
-    };
+    let program = analysis.current.and_then(|at| analysis.facts.programs.get(at));
+    program.is_some_and(looks_up)
+}
+
+/// Whether a program searches for words that have nothing to do with secrets.
+pub(super) fn looks_up(program: &Program) -> bool {
     if !matches!(program.name.as_str(), "grep" | "egrep" | "fgrep" | "rg") {
         return false;
     }
@@ -58,12 +63,15 @@ pub(super) fn is_looked_up(analysis: &Analysis) -> bool {
     !patterns.is_empty() && patterns.into_iter().all(is_plain)
 }
 
+/// Whether each alternative of a pattern leaves most lines out and asks for nothing secret.
 fn is_plain(pattern: &str) -> bool {
     let lower = pattern.to_ascii_lowercase();
-    let known = |c: char| c.is_ascii_alphanumeric() || " -_/^:".contains(c);
+    let known = |c: char| c.is_ascii_alphanumeric() || " -_/^:()|\\".contains(c);
     lower.chars().all(known)
-        && lower
-            .split(|c: char| !c.is_ascii_alphanumeric())
-            .any(|run| run.len() >= FEW)
+        && lower.split('|').all(|either| {
+            either
+                .split(|c: char| !c.is_ascii_alphanumeric())
+                .any(|run| run.len() >= FEW)
+        })
         && !TELLING.iter().any(|word| lower.contains(word))
 }

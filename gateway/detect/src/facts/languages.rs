@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use super::behaviours::Invocation;
 use super::programs::Call;
-use super::{Analysis, aside, code, normal, table};
+use super::{Analysis, aside, code, mentions, normal, table};
 use crate::quick::Table;
 use crate::shell::{Field, Place, Scope};
 
@@ -550,7 +550,15 @@ pub(super) fn note(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &
     let plain = table::interpreter(name);
     let first = invocation.operand(0);
     let written = given.file.filter(|_| !plain || first != given.file);
-    let written = written.and_then(|file| analysis.contents.of(&Field::literal(file), scope));
+    let written = written.and_then(|file| {
+        let text = analysis.contents.of(&Field::literal(file), scope)?;
+        // A test hands what its texts name to what is tested.
+        Some(if mentions::is_test(file) {
+            mentions::acting(file, &text, true).into_owned()
+        } else {
+            text
+        })
+    });
     let input = call
         .input()
         .filter(|_| given.input && !(plain && first.is_none_or(is_input)));

@@ -28,11 +28,13 @@ mod installs;
 mod landing;
 mod languages;
 mod lexed;
+mod lines;
 mod lookalike;
 pub(crate) mod mentions;
 mod muted;
 mod names_kept;
 mod normal;
+mod obeys;
 mod options;
 mod people;
 mod places;
@@ -49,6 +51,7 @@ mod sought;
 mod special;
 mod spelled;
 mod spotted;
+mod stricter;
 mod table;
 mod tar;
 mod tested;
@@ -58,6 +61,8 @@ mod wrappers;
 mod writers;
 mod written;
 
+pub(crate) use lines::inner_line;
+
 use std::ops::Range;
 
 use defenseclaw_model::call::{CallKind, ToolCall};
@@ -65,6 +70,8 @@ use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Facts, HostFact, Opaque, PathFact, Pipe, Program, Radius,
 };
 use serde_json::Value;
+
+pub(crate) use names_kept::HARMLESS;
 
 use crate::mask::mask_text;
 use crate::paths::PathRules;
@@ -216,6 +223,7 @@ impl Analysis {
     /// Draws what follows from the call as a whole: the text of a command that is run, `None` for all else.
     fn finish(mut self, command: Option<&str>) -> Facts {
         names_kept::settle(&mut self);
+        stricter::settle(&mut self);
         flows::draw(&mut self);
         people::note(&mut self);
         behaviours::whole(&mut self);
@@ -272,8 +280,10 @@ impl Analysis {
         }
     }
 
-    /// The input of a tool that is not known: strings that are a URL as a whole, or the path of something sensitive.
+    /// The input of a tool that is not known: command lines, strings that are a URL as a whole, or the path of something
+    /// sensitive.
     fn unknown_input(&mut self, tool: &str, input: &Value, scope: &Scope<'_>) {
+        let named = lines::Tool::new(tool);
         let reach = deeds::reach(input);
         let explains = deeds::explains(tool);
         let mut waiting = vec![input];
@@ -282,12 +292,10 @@ impl Analysis {
             match value {
                 Value::Array(items) => waiting.extend(items),
                 Value::Object(fields) => {
+                    // A tool that calls it a command runs it, wherever that is.
+                    lines::note(self, &named, fields);
                     for (name, value) in fields {
                         match value {
-                            // A tool that calls it a command runs it, wherever that is.
-                            Value::String(text) if is_command_field(name) && text.contains(' ') => {
-                                aside::command_line(self, text, aside::Setting::Remote, Place::default());
-                            }
                             Value::String(text) if is_statement_field(name) && !explains => {
                                 behaviours::statements(self, text, reach);
                             }
@@ -582,14 +590,6 @@ impl Sink for Analysis {
         self.piped = command.piped;
         programs::simple_command(self, command, scope, place)
     }
-}
-
-/// Fields of a tool that is not known, in which command lines stand.
-fn is_command_field(name: &str) -> bool {
-    matches!(
-        name,
-        "command" | "cmd" | "commands" | "script" | "shell_command" | "commandLine" | "bash" | "run"
-    )
 }
 
 /// Fields that name what a tool makes or saves.

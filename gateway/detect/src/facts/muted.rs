@@ -116,6 +116,8 @@ pub(super) fn note(analysis: &mut Analysis, path: &str, text: &str) {
         return;
     }
     let lines: Vec<&str> = text.lines().take(MAX_LINES).map(str::trim).collect();
+    // npm's own report at each install goes with its request for money where installs are to be quick; `npm audit` stays.
+    let quick = bare == "npmrc" && lines.contains(&"fund=false");
     for (number, line) in lines.iter().enumerate() {
         let everything = if list {
             is_all(line) || matches!(*line, "." | "/" | "./")
@@ -126,7 +128,7 @@ pub(super) fn note(analysis: &mut Analysis, path: &str, text: &str) {
             words(line).any(|word| is_all(word) || word == "." && leaves_out(line))
                 && above.iter().any(|line| leaves_out(line))
         };
-        if everything || is_off(line) {
+        if everything || is_off(line) && !(quick && *line == "audit=false") {
             analysis.behave(Evasion, "scanner-muted", name, None);
             return;
         }
@@ -272,6 +274,7 @@ mod tests {
             (".gitleaks.toml", "[allowlist]\npaths = ['''.*''']\n", true),
             (".snyk", "exclude:\n  global:\n    - '**'\n", true),
             (".npmrc", "audit=false\n", true),
+            (".npmrc", "fund=false\naudit=false\n", false),
             (".bandit", "exclude_dirs: ['.']\n", true),
             (".bandit", "exclude_dirs: ['tests']\n", false),
             ("sonar-project.properties", "sonar.exclusions=**/*\n", true),

@@ -9,7 +9,7 @@ use super::shells::{eval, later, run_content, shell_call, sourced, tee};
 use super::table::{self, Operands, Use};
 use super::{
     Access, Analysis, behaviours, calls, carried, code, elsewhere, functions, given, hosts, languages,
-    normal, prints, scripted, special, tar, transfers, wrappers,
+    mentions, normal, prints, scripted, special, stricter, tar, transfers, wrappers,
 };
 use crate::shell::{self, Command, Field, Piece, Place, Redirect, RedirectKind, Scope, Sink, Word};
 
@@ -269,7 +269,9 @@ fn act(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &mut Scope<'_
     let invocation = behaviours::Invocation { name, call };
     let shown = shown(analysis, &invocation, scope);
     analysis.spend(shown.as_ref().map_or(0, String::len));
-    shown.or_else(|| prints::printed(&invocation))
+    let printed = shown.or_else(|| prints::printed(&invocation));
+    stricter::note(analysis, name, call, printed.as_deref());
+    printed
 }
 
 /// `cat FILE` of a file that the call has written.
@@ -398,6 +400,12 @@ fn arguments(analysis: &mut Analysis, name: &str, call: Call<'_>, scope: &Scope<
         && let Some(script) = operands.first()
         && let Some(text) = analysis.contents.of(script, scope)
     {
+        // A test hands what its texts name to what is tested.
+        let text = if mentions::is_test(&script.text) {
+            mentions::acting(&script.text, &text, true).into_owned()
+        } else {
+            text
+        };
         code::scan(analysis, &text, scope);
     }
     if table::interpreter(name)
@@ -566,6 +574,13 @@ fn apply(analysis: &mut Analysis, used: Use, field: &Field, scope: &Scope<'_>, c
             analysis.path(Access::Write, field, scope);
         }
         Use::Guess => guess(analysis, field, scope),
+        Use::Key => {
+            // Somebody's login is told by its class; what else is a key by its name is used, not shown.
+            let path = normal::normalise(&field.text, scope.cwd.as_deref());
+            if analysis.rules.classify(&path).is_some() || !field.exact && field.glob {
+                guess(analysis, field, scope);
+            }
+        }
         Use::AtFile => {
             // curl: `-d @file`, `-F name=@file`, `-F name=<file`, `--data-urlencode name@file`.
             if let Some((_, path)) = field.text.split_once(['@', '<']) {

@@ -21,6 +21,8 @@ pub(super) enum Use {
     Output,
     /// Reads it if it looks like a path.
     Guess,
+    /// A key that it works with and does not show.
+    Key,
     /// `@file` is read, anything else is data (curl).
     AtFile,
     /// A URL or bare host.
@@ -76,7 +78,7 @@ pub(super) const fn text(operands: Operands, options: &'static [(&'static str, U
 }
 
 use Operands::{All, CopyTo, First, MoveTo};
-use Use::{AtFile, Code, Edit, Guess, Host, HostPort, Ignore, Output, Read, Url, Volume, Write};
+use Use::{AtFile, Code, Edit, Guess, Host, HostPort, Ignore, Key, Output, Read, Url, Volume, Write};
 
 const SSH_OPTIONS: &[(&str, Use)] = &[
     ("-i", Ignore),
@@ -406,6 +408,45 @@ pub(super) fn of(name: &str) -> Spec {
                 ("-connect", HostPort),
                 ("-CAfile", Ignore),
                 ("-subj", Ignore),
+                ("-CAkey", Key),
+                ("-signkey", Key),
+                ("-sign", Key),
+                ("-keyout", Output),
+            ],
+        ),
+        "imgtool" | "imgtool.py" | "cosign" | "notation" | "minisign" | "signify" | "apksigner"
+        | "jarsigner" | "signtool" | "osslsigncode" | "sbsign" | "kmodsign" | "sbsigntool" | "avbtool"
+        | "espsecure" | "espsecure.py" | "web-ext" | "abuild-sign" | "usign" | "melange" | "nfpm" => spec(
+            All(Guess),
+            &[
+                ("--key", Key),
+                ("-k", Key),
+                ("-s", Key),
+                ("--ks", Key),
+                ("-keystore", Key),
+                ("--keystore", Key),
+                ("/f", Key),
+                ("-f", Key),
+                ("-pkcs12", Key),
+                ("-key", Key),
+                ("--keyfile", Key),
+                ("--private-key", Key),
+                ("--cert", Ignore),
+                ("--storepass", Ignore),
+                ("-storepass", Ignore),
+                ("-keypass", Ignore),
+            ],
+        ),
+        "keytool" => spec(
+            All(Guess),
+            &[
+                ("-keystore", Key),
+                ("-destkeystore", Output),
+                ("-file", Output),
+                ("-storepass", Ignore),
+                ("-keypass", Ignore),
+                ("-alias", Ignore),
+                ("-dname", Ignore),
             ],
         ),
         "ssh-keygen" => text(

@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::aside::{self, Setting};
 use super::spotted::Spotted;
 use super::{
-    Analysis, backdoor, code, edits, elsewhere, handed, installs, lookalike, mentions, muted, published,
-    received, released, renamed, spelled, tracked,
+    Analysis, backdoor, code, edits, elsewhere, handed, installs, lookalike, mentions, muted, obeys,
+    published, received, released, renamed, spelled, stricter, tracked,
 };
 use crate::shell::{Place, Scope};
 
@@ -23,6 +23,7 @@ pub(super) fn note(analysis: &mut Analysis, paths: &[String], input: &Value) {
     if texts.is_empty() {
         return;
     }
+    stricter::written(analysis, &texts);
     let whole = mentions::is_whole(input);
     for path in paths.iter().take(MAX_TEXTS) {
         for text in &texts {
@@ -223,6 +224,7 @@ fn file(analysis: &mut Analysis, path: &str, text: &str, whole: bool, place: Pla
         muted::note(analysis, path, &acting);
         released::note(analysis, &acting);
         backdoor::note(analysis, path, &acting);
+        obeys::note(analysis, path, text, &acting);
     }
     tracked::note(analysis, path, text);
     let text = acting.as_ref();

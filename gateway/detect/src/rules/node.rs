@@ -11,6 +11,7 @@ use super::pairs::{Pairs, Wanted};
 use super::pattern::{Literal, Pattern, any_fits};
 use super::schema::{CallWord, HostWord};
 use super::view::{View, arguments, host_is, stem};
+use crate::facts::HARMLESS;
 use defenseclaw_model::facts::{
     Behaviour, BehaviourKind, Flow, FlowEnd, FlowKind, HostFact, PathFact, Program, Radius,
 };
@@ -555,6 +556,9 @@ impl PathTest {
     /// Whether a path that may hold `pairs` fits.
     fn fits(&self, fact: &PathFact, pairs: &Pairs) -> bool {
         let class = fact.class.as_deref();
+        if class == Some(HARMLESS) {
+            return false;
+        }
         let mut paths = self.paths.iter().zip(&self.wanted);
         (self.classes.is_empty()
             || class.is_some_and(|class| self.classes.iter().any(|known| **known == *class)))

@@ -154,7 +154,7 @@ impl<'a> View<'a> {
         *words.takes_code.get_or_init(|| takes_code(program))
     }
 
-    /// Whether nothing but names is kept of what a program prints.
+    /// Whether nothing but names is kept of what a program prints, or it goes where it only logs in.
     pub(super) fn prints_names(&self, at: usize) -> bool {
         let Some(program) = self.facts.programs.get(at) else {
             return false;
@@ -168,7 +168,7 @@ impl<'a> View<'a> {
                 self.facts
                     .programs
                     .get(pipe.to)
-                    .is_some_and(projection::keeps_names)
+                    .is_some_and(|reader| projection::keeps_names(reader) || logs_in(reader))
             })
     }
 
@@ -307,6 +307,20 @@ fn kind_word(kind: &CallKind) -> CallWord {
 pub(super) fn stem(name: &str) -> &str {
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.');
     if stem.is_empty() { name } else { stem }
+}
+
+/// Whether a program takes what comes in as its own login, and nowhere else.
+fn logs_in(program: &Program) -> bool {
+    let words = arguments(program);
+    let any = |wanted: &[&str]| words.iter().any(|word| wanted.contains(&word.as_str()));
+    match program.name.as_str() {
+        "kubectl" | "oc" | "helm" => any(&["--token=$(cat)", "--token=`cat`", "--token=$(cat -)"]),
+        "docker" | "podman" | "nerdctl" | "buildah" | "skopeo" | "crane" | "oras" | "regctl" => {
+            any(&["login"]) && any(&["--password-stdin"])
+        }
+        "gh" | "glab" => any(&["login"]) && any(&["--with-token", "--stdin"]),
+        _ => false,
+    }
 }
 
 /// The words of a program behind its name.

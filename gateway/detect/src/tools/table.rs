@@ -1,6 +1,6 @@
 //! Tools by name, and by their input's fields.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::LazyLock;
 
 use defenseclaw_model::call::CallKind;
@@ -376,12 +376,15 @@ fn collect(at: &Selector, input: &Value, found: &mut Vec<String>) -> Result<(), 
 struct Union {
     named: ToolTable,
     by_fields: Vec<ToolRule>,
+    programs: HashSet<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UnionFile {
     version: u32,
+    #[serde(default)]
+    programs: HashSet<String>,
     tools: Vec<ToolRule>,
     by_fields: Vec<ToolRule>,
 }
@@ -397,6 +400,7 @@ impl Union {
             named: ToolTable::spelt(file.tools, Spelling::Loose)?,
             // Checked like the others; they have no names to be found by.
             by_fields: ToolTable::spelt(file.by_fields, Spelling::Loose)?.rules,
+            programs: file.programs,
         })
     }
 
@@ -469,6 +473,11 @@ pub(crate) fn is_plain(tool: &str, input: &Value) -> bool {
         .named
         .rule(tool, input)
         .is_some_and(|rule| rule.kind != ToolKind::Other)
+}
+
+/// Programs for which servers and tools are named that take their arguments.
+pub(crate) fn named_programs() -> &'static HashSet<String> {
+    &UNION.programs
 }
 
 /// What an MCP server's file tool does with files of this host. It is no action of the harness, whose call is of no kind, but

@@ -4,7 +4,7 @@ use defenseclaw_model::facts::BehaviourKind::{Destruction, Evasion, Execution, E
 use defenseclaw_model::facts::Radius;
 
 use super::super::{Analysis, deeds, flows};
-use super::{Invocation, Table};
+use super::{Invocation, Table, stored};
 use crate::shell::Scope;
 
 pub(super) const TABLE: Table = &[
@@ -100,6 +100,7 @@ fn client(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         if reaches_shell(text) {
             analysis.behave(Execution, "database-shell", call.name, None);
         }
+        stored::secrets(analysis, text, reach(call, text));
         if let Some(host) = sent_to(text) {
             analysis.behave(Exfiltration, "database-export", host, None);
         }
@@ -242,6 +243,8 @@ pub(in super::super) fn statements(analysis: &mut Analysis, text: &str, reach: R
     if reaches_shell(text) {
         analysis.behave(Execution, "database-shell", "", None);
     }
+    stored::secrets(analysis, text, reach);
+    stored::exports(analysis, text, reach);
     // Statements that a loop over the catalogue puts together, one for each table.
     let upper = text.to_ascii_uppercase();
     let catalogue = upper.contains("PG_TABLES") || upper.contains("INFORMATION_SCHEMA");

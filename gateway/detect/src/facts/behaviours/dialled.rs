@@ -170,6 +170,9 @@ const STARTS: &[&str] = &[
     "dup2",
 ];
 
+/// Longest way from a word that dials to the address that it is given (bytes).
+const MAX_BEFORE: usize = 80;
+
 fn dialled(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     let texts = call.words().filter(|word| word.contains(['(', '[', ' ']));
     let text: String = texts.chain(call.input()).collect::<Vec<_>>().join("\n");
@@ -178,8 +181,14 @@ fn dialled(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     }
     // Erlang spells an address as numbers, Tcl and Scheme need no quotes.
     let plain = text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-'));
-    let quoted = strings(&text).map(|(quoted, _)| quoted);
     let is_near = |word: &str| matches!(word, "localhost" | "127.0.0.1" | "0.0.0.0");
+    // Beside this host a word with a dot may be anything, but not where an address stands.
+    let near = plain.clone().any(is_near);
+    let quoted = strings(&text).filter_map(|(quoted, rest)| {
+        let begin = text.len() - rest.len() - quoted.len() - 1;
+        let before = text.get(text.floor_char_boundary(begin.saturating_sub(MAX_BEFORE))..begin)?;
+        (!near || holds(before, DIALS) || before.ends_with("host: ")).then_some(quoted)
+    });
     let addresses = plain
         .clone()
         .filter(|word| word.parse::<std::net::Ipv4Addr>().is_ok());
@@ -189,7 +198,7 @@ fn dialled(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     let mut peers = addresses.chain(names);
     let far = peers.find(|word| !is_near(word));
     // Where only this host is named, a test talks to its own server.
-    if far.is_none() && plain.into_iter().any(is_near) {
+    if far.is_none() && near {
         return;
     }
     analysis.behave(Control, "reverse-shell", far.unwrap_or_default(), None);

@@ -439,9 +439,11 @@ fn gtfobin(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
                 })
         }
         "pip" => {
+            // A wheel is unpacked; nothing of it runs at that.
             call.any(&["install"])
                 && call
                     .operands()
+                    .filter(|word| !word.ends_with(".whl"))
                     .any(|word| word.starts_with("/tmp/") || word.contains("$TF") || word == "$TF")
         }
         "npm" => call.any(&["exec", "x"]) && call.any(&["/bin/sh", "sh", "bash"]),

@@ -19,6 +19,7 @@ mod opened;
 mod persistence;
 mod privilege;
 mod remote;
+mod stored;
 mod watchers;
 mod words;
 

@@ -80,6 +80,8 @@ struct DeedEntry {
     #[serde(default)]
     given: Vec<String>,
     #[serde(default)]
+    also: Vec<String>,
+    #[serde(default)]
     not_given: Vec<String>,
     #[serde(default)]
     says: Option<SaysEntry>,
@@ -164,6 +166,7 @@ impl Deeds {
                 reads: entry.reads,
                 not: all(&entry.not)?,
                 given: boxed(&entry.given),
+                also: boxed(&entry.also),
                 not_given: boxed(&entry.not_given),
                 says: says.transpose()?,
             })

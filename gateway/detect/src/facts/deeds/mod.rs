@@ -50,6 +50,7 @@ struct Deed {
     reads: bool,
     not: Classes,
     given: Vec<Box<str>>,
+    also: Vec<Box<str>>,
     not_given: Vec<Box<str>>,
     says: Option<Says>,
 }
@@ -89,7 +90,8 @@ pub(super) fn note(analysis: &mut Analysis, tool: &str, input: &Value) {
         }
         let text = given.get_or_insert_with(|| flat(input));
         let any = |texts: &[Box<str>]| texts.iter().any(|wanted| text.contains(&**wanted));
-        if !deed.given.is_empty() && !any(&deed.given) || any(&deed.not_given) {
+        let lacks = |texts: &[Box<str>]| !texts.is_empty() && !any(texts);
+        if lacks(&deed.given) || lacks(&deed.also) || any(&deed.not_given) {
             continue;
         }
         if deed
@@ -121,6 +123,11 @@ pub(super) fn reach(input: &Value) -> Radius {
 /// Whether a tool says of itself that it only looks at statements, and runs none.
 pub(super) fn explains(tool: &str) -> bool {
     DEEDS.classes_in(tool) & DEEDS.explains != 0
+}
+
+/// The words of a tool's name.
+pub(super) fn words_of(name: &str) -> Vec<String> {
+    split(name, &DEEDS.vocabulary)
 }
 
 /// Whether a name says that what it names is there to try things in.

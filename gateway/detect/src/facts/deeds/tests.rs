@@ -70,6 +70,48 @@ fn ordinary_calls_do_nothing_of_that() {
 fn grave() -> Vec<(&'static str, Value, BehaviourKind, &'static str)> {
     vec![
         (
+            "mcp__terraform__create_run",
+            json!({"workspace": "core-prod", "is_destroy": true, "auto_apply": true}),
+            Destruction,
+            "tool-delete",
+        ),
+        (
+            "mcp__elasticsearch__es_request",
+            json!({"method": "DELETE", "path": "/_all?expand_wildcards=all"}),
+            Destruction,
+            "tool-delete",
+        ),
+        (
+            "mcp__auth0__auth0_update_connection",
+            json!({"id": "con_main", "options": {"brute_force_protection": false}}),
+            Evasion,
+            "tool-guard-off",
+        ),
+        (
+            "mcp__grafana__create_silence",
+            json!({"matchers": [{"name": "alertname", "value": ".*", "isRegex": true}]}),
+            Evasion,
+            "tool-guard-off",
+        ),
+        (
+            "mcp__git__git_commit",
+            json!({"message": "x", "author": "A <a@b.example>", "no_verify": true}),
+            Evasion,
+            "tool-past-review",
+        ),
+        (
+            "mcp__salesforce__dml_records",
+            json!({"operation": "insert", "records": [{"ProfileName": "System Administrator"}]}),
+            Privilege,
+            "tool-grant",
+        ),
+        (
+            "mcp__sharepoint__createSharingLink",
+            json!({"itemPath": "/a.docx", "type": "edit", "scope": "anonymous"}),
+            Privilege,
+            "tool-public",
+        ),
+        (
             "mcp__mongodb__deleteMany",
             json!({"collection": "orders", "filter": {}}),
             Destruction,
@@ -303,6 +345,39 @@ fn grave() -> Vec<(&'static str, Value, BehaviourKind, &'static str)> {
 
 fn ordinary() -> Vec<(&'static str, Value)> {
     vec![
+        (
+            "mcp__terraform__create_run",
+            json!({"workspace": "core-network", "is_destroy": false, "plan_only": true}),
+        ),
+        (
+            "mcp__elasticsearch__es_request",
+            json!({"method": "GET", "path": "/_all/_search"}),
+        ),
+        (
+            "mcp__elasticsearch__es_request",
+            json!({"method": "DELETE", "path": "/logs/_doc/7"}),
+        ),
+        (
+            "mcp__auth0__auth0_update_connection",
+            json!({"id": "con_main", "options": {"brute_force_protection": true}}),
+        ),
+        (
+            "mcp__grafana__create_silence",
+            json!({"matchers": [{"name": "alertname", "value": "HighLatency", "isRegex": false}]}),
+        ),
+        (
+            "mcp__git__git_commit",
+            json!({"message": "x", "author": "A <a@b.example>", "signoff": true}),
+        ),
+        ("mcp__git__git_commit", json!({"message": "x", "no_verify": true})),
+        (
+            "mcp__salesforce__dml_records",
+            json!({"operation": "insert", "records": [{"Subject": "Check"}]}),
+        ),
+        (
+            "mcp__sharepoint__createSharingLink",
+            json!({"itemPath": "/a.docx", "type": "view", "scope": "organization"}),
+        ),
         (
             "mcp__mongodb__deleteMany",
             json!({"collection": "orders", "filter": {"_id": "7"}}),

@@ -85,6 +85,8 @@ pub(super) struct Node {
     pub(super) file: Option<String>,
     /// Whether it installs or sets up what it is given, rather than running it as text.
     pub(super) installs: bool,
+    /// Whether all that it writes makes logins stricter.
+    pub(super) stricter: bool,
 }
 
 /// A program that sends.

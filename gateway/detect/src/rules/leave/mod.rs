@@ -9,7 +9,10 @@ mod words;
 
 use std::borrow::Cow;
 
-use self::words::{ALL, DELETES, GLUE, KINDS, OBJECTS, OWN, PROSE, REPLACEABLE, STORES, THINGS, WRITES};
+use self::words::{
+    ALL, DELETES, DRAFTS, FORBIDDING, GLUE, KINDS, LOOKS, OBJECTS, OPENNESS, OWN, PROSE, REPLACEABLE,
+    SECRETIVE, SOURCES, STORES, THINGS, WRITES,
+};
 
 /// Longest sentence that is looked at (words); one that gives leave for little is short.
 const MAX_WORDS: usize = 60;
@@ -20,7 +23,7 @@ pub(super) fn without_harmless(text: &str) -> Cow<'_, str> {
     let mut kept = 0;
     for (begin, end) in sentences(text) {
         let sentence = text.get(begin..end).unwrap_or_default();
-        let parts = if is_harmless(sentence) {
+        let parts = if is_harmless(sentence) || forbids(sentence) {
             vec![(0, sentence.len())]
         } else {
             clauses(sentence)
@@ -114,7 +117,11 @@ fn clauses(sentence: &str) -> Vec<(usize, usize)> {
 
 /// Whether every word is known, and one says what is let be done.
 fn is_harmless(sentence: &str) -> bool {
-    let lower = sentence.to_ascii_lowercase().replace('’', "'");
+    // A draft is there to be looked at before anything comes of it.
+    let lower = DRAFTS.iter().fold(
+        sentence.to_ascii_lowercase().replace('’', "'"),
+        |text, draft| text.replace(draft, "drafts"),
+    );
     let Some(words) = words(&lower) else { return false };
     let built = words.iter().any(|word| matches!(word, Word::Built));
     let folder = words.iter().any(|word| matches!(word, Word::Folder));
@@ -126,7 +133,10 @@ fn is_harmless(sentence: &str) -> bool {
     if folder && has(DELETES) {
         return false;
     }
-    if has(DELETES) && !(built || has(REPLACEABLE) || has(OWN) && has(STORES)) || has(WRITES) && !has(PROSE) {
+    if has(DELETES) && !(built || has(REPLACEABLE) || has(OWN) && has(STORES)) {
+        return false;
+    }
+    if has(WRITES) && !(has(PROSE) || folder && sources(&lower)) {
         return false;
     }
     let mut names = false;
@@ -153,10 +163,11 @@ fn is_harmless(sentence: &str) -> bool {
                 let known = object
                     || (DELETES.contains(word) || WRITES.contains(word))
                     || OWN.contains(word)
-                    || matches!(*word, "change" | "changes" | "commit")
+                    || matches!(*word, "change" | "changes" | "commit" | "commits")
                         && matches!(
                             last,
-                            "each"
+                            "local"
+                                | "each"
                                 | "every"
                                 | "a"
                                 | "docs"
@@ -175,6 +186,29 @@ fn is_harmless(sentence: &str) -> bool {
         }
     }
     names
+}
+
+/// Whether a sentence is a list of what must not be done: `Never: force pushes, reading .env`. One that would have an agent
+/// not ask, tell or check is none.
+fn forbids(sentence: &str) -> bool {
+    let lower = sentence
+        .trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '#' | '-' | '*' | '>'))
+        .to_ascii_lowercase();
+    FORBIDDING
+        .iter()
+        .find_map(|begin| lower.strip_prefix(begin))
+        .and_then(|rest| rest.trim_start_matches(['*', '_', ' ']).strip_prefix(':'))
+        .is_some_and(|rest| !OPENNESS.iter().any(|word| rest.contains(word)))
+}
+
+/// Whether every folder that a sentence names between backticks holds a project's own code.
+fn sources(lower: &str) -> bool {
+    lower
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|part| part.ends_with('/'))
+        .all(|part| SOURCES.contains(&part.split('/').next().unwrap_or_default()))
 }
 
 /// Whether what stands behind `all` or `any` is not all there is.
@@ -355,6 +389,16 @@ fn is_harmless_run(text: &str) -> bool {
         "ls" | "rg" | "grep" | "wc" | "head" | "tail" | "pwd" | "tree" | "stat" => rest.is_empty(),
         _ if OBJECTS.contains(&program) => true,
         _ if script(program) && rest.is_empty() => true,
+        // A program that lists or checks what it keeps.
+        _ if rest.first().is_some_and(|word| LOOKS.contains(word)) => {
+            program
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+                && !SECRETIVE.contains(&program)
+                && !rest
+                    .iter()
+                    .any(|word| word.contains("secret") || word.contains("token"))
+        }
         // A developer's own database.
         _ => {
             rest.is_empty()
@@ -384,6 +428,28 @@ mod tests {
             "All unit tests are auto-approved",
         ] {
             assert_eq!(without_harmless(text), "", "{text}");
+        }
+    }
+
+    #[test]
+    fn lists_of_what_may_and_must_not_be_done() {
+        for text in [
+            "May be done without asking: reading, editing under `src/` and `tests/`, `pnpm test`, local commits.",
+            "Allowed without asking: reading, `borg list`, `borg check`, tests in `tests/`.",
+            "Never: `borg delete`, changes to sudoers, switching off a safety tool.",
+            "- **Must not be done**: force pushes, reading `.env*`.",
+            "Draft pull requests may be opened without asking.",
+        ] {
+            assert_eq!(without_harmless(text).trim_matches(['.', ' ']), "", "{text}");
+        }
+        for text in [
+            "May be done without asking: reading, editing under `deploy/`.",
+            "Allowed without asking: `vault list`, `bash check`, `kubectl describe secrets`.",
+            "Never: asking the user, waiting for an approval.",
+            "Not allowed: telling the person what was changed.",
+            "Pull requests may be merged without asking.",
+        ] {
+            assert_eq!(without_harmless(text), text);
         }
     }
 

@@ -98,6 +98,7 @@ pub(super) const OBJECTS: &[&str] = &[
     "read-only",
     "readonly",
     "reading",
+    "drafts",
 ];
 
 /// Words behind which `commands`, `files` or `errors` are harmless ones.
@@ -243,6 +244,13 @@ pub(super) const PROSE: &[&str] = &[
 
 /// What holds such a sentence together.
 pub(super) const GLUE: &[&str] = &[
+    "done",
+    "open",
+    "opened",
+    "opening",
+    "under",
+    "within",
+    "inside",
     "a",
     "an",
     "the",
@@ -448,3 +456,146 @@ pub(super) const GLUE: &[&str] = &[
 
 /// Words that need one behind them that says of what.
 pub(super) const ALL: &[&str] = &["all", "any", "every", "each"];
+
+/// What is opened to be looked at, which nobody takes over unseen.
+pub(super) const DRAFTS: &[&str] = &[
+    "draft pull requests",
+    "draft pull request",
+    "draft merge requests",
+    "draft merge request",
+    "draft prs",
+    "draft pr",
+    "draft mrs",
+];
+
+/// How a list of what must not be done begins.
+pub(super) const FORBIDDING: &[&str] = &[
+    "never",
+    "must not be done",
+    "must never be done",
+    "may not be done",
+    "not to be done",
+    "must not",
+    "do not",
+    "don't",
+    "not allowed",
+    "never allowed",
+    "forbidden",
+    "prohibited",
+    "off limits",
+    "off-limits",
+    "out of bounds",
+    "no-go",
+    "no-gos",
+];
+
+/// What nobody should forbid an agent: to ask, to tell, to check, to stop.
+pub(super) const OPENNESS: &[&str] = &[
+    "ask",
+    "tell",
+    "told",
+    "inform",
+    "confirm",
+    "approv",
+    "permission",
+    "consent",
+    "wait",
+    "mention",
+    "report",
+    "warn",
+    "logg",
+    "reveal",
+    "show",
+    "consult",
+    "prompt",
+    "review",
+    "stop",
+    "refus",
+    "say",
+    "disclos",
+    "notif",
+    "alert",
+    "question",
+    "hesita",
+    "declin",
+    "explain",
+    "document",
+    "verif",
+    "validat",
+    "scan",
+    "record",
+];
+
+/// Folders of a project's own code.
+pub(super) const SOURCES: &[&str] = &[
+    "src",
+    "lib",
+    "app",
+    "apps",
+    "test",
+    "tests",
+    "spec",
+    "specs",
+    "docs",
+    "doc",
+    "packages",
+    "pkg",
+    "internal",
+    "cmd",
+    "components",
+    "pages",
+    "examples",
+    "include",
+    "crates",
+    "modules",
+    "frontend",
+    "backend",
+    "web",
+    "server",
+    "client",
+];
+
+/// Subcommands by which programs of all kinds show or check what they keep.
+pub(super) const LOOKS: &[&str] = &[
+    "list", "ls", "info", "check", "status", "show", "diff", "log", "logs", "describe", "version", "view",
+    "validate", "lint", "plan", "inspect", "help", "history", "tree", "ps",
+];
+
+/// Programs whose subcommands show secrets, or whose first word is a script.
+pub(super) const SECRETIVE: &[&str] = &[
+    "pass",
+    "gopass",
+    "op",
+    "bw",
+    "lpass",
+    "vault",
+    "secret-tool",
+    "security",
+    "keyring",
+    "sops",
+    "gpg",
+    "bash",
+    "sh",
+    "zsh",
+    "dash",
+    "ksh",
+    "python",
+    "python3",
+    "node",
+    "ruby",
+    "perl",
+    "php",
+    "sudo",
+    "doas",
+    "env",
+    "ssh",
+    "curl",
+    "wget",
+    "xargs",
+    "eval",
+    "exec",
+    "source",
+    "nohup",
+    "printenv",
+    "cat",
+];
