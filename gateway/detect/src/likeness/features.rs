@@ -1,5 +1,6 @@
 //! The features of a call: its words one by one and together, its programs, paths, hosts and effects, and those together.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use defenseclaw_model::call::{CallKind, ToolCall};
@@ -8,8 +9,10 @@ use defenseclaw_model::facts::{Facts, HostFact, PathFact};
 use serde::Serialize;
 
 use super::words;
+use crate::facts::HARMLESS;
 use crate::linear::{Found, Lexicon, Part, Say};
-use crate::rules::host_kind;
+use crate::rules::{host_kind, texts_of};
+use crate::scan::learned;
 
 /// Groups: wording, what is done together, programs and places, single statements, what rules found, meaning together.
 const WORDING: u8 = 0;
@@ -26,10 +29,63 @@ const MAX_PATHS: usize = 64;
 const MAX_TOGETHER: usize = 28;
 const MAX_HITS: usize = 400;
 
+/// Most of what is written, told or run that the model of artifacts reads (bytes): its time is this call's.
+const MAX_READ: usize = 16 << 10;
+
+/// Fewest lines of a command that is a script.
+const SCRIPT: usize = 6;
+
+/// The steps by which that model's score is told, in quarters.
+const STEPS: [i64; 17] = [-16, -12, -9, -7, -5, -3, -2, -1, 0, 1, 2, 3, 5, 7, 9, 12, 16];
+
 /// Longest name that is a feature (bytes).
 const MAX_NAME: usize = 24;
 
-/// Finds the features of a call in which rules found that.
+/// What of a call the model of artifacts knows more of than this one: a file that is written, a script, what a tool is told. It
+/// takes as long as all else together, so that it is read only where the answer depends on it.
+pub(super) struct Artifact<'c> {
+    space: &'static str,
+    /// The name by which that model takes it for what it is.
+    path: &'c str,
+    text: Cow<'c, str>,
+}
+
+impl<'c> Artifact<'c> {
+    pub(super) fn of(call: &'c ToolCall) -> Option<Self> {
+        let (space, path, text) = match &call.kind {
+            CallKind::FileWrite { paths } => {
+                let path = paths.first().map(String::as_str).unwrap_or_default();
+                ("am", path, texts_of(call, MAX_READ).into())
+            }
+            CallKind::Command { command, .. } if command.lines().nth(SCRIPT - 1).is_some() => {
+                let text = &command[..command.floor_char_boundary(MAX_READ)];
+                ("as", "script.sh", text.into())
+            }
+            CallKind::Other => ("ao", "tool.md", texts_of(call, MAX_READ).into()),
+            _ => return None,
+        };
+        Some(Self { space, path, text })
+    }
+
+    /// Adds the features of what that model says.
+    pub(super) fn read(&self, found: &mut Found<'_>) {
+        let score = learned::score_of(self.path, &self.text);
+        self.up_to(score, found);
+    }
+
+    /// Adds the features of the worst that it could say: those of all else are the first of them.
+    pub(super) fn worst(&self, found: &mut Found<'_>) {
+        self.up_to(i64::MAX, found);
+    }
+
+    fn up_to(&self, score: i64, found: &mut Found<'_>) {
+        for step in STEPS.iter().filter(|step| score >= **step << 14) {
+            found.add((self.space, PLAIN), Say::Wording, &[&step.to_string()]);
+        }
+    }
+}
+
+/// Finds the features of a call in which rules found that, but for what [`Artifact`] tells of it.
 pub(super) fn find(
     call: &ToolCall,
     cwd: Option<&str>,
@@ -159,7 +215,7 @@ fn statements(cwd: Option<&str>, facts: &Facts) -> Vec<String> {
     for (access, paths) in [("r", &facts.reads), ("w", &facts.writes)] {
         for path in paths.iter().take(MAX_PATHS) {
             said.insert(format!("{access}@{}", place(cwd, path)));
-            if let Some(class) = &path.class {
+            if let Some(class) = path.class.as_ref().filter(|class| *class != HARMLESS) {
                 said.insert(format!("{access}:{class}"));
             }
         }

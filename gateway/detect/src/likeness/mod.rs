@@ -9,7 +9,9 @@
 //!
 //! **What it is.** A linear model over a call's words and facts, with weights of eight bits (`policies/learned/calls.bin`), made by
 //! `cargo xtask train calls` from `policies/evaluation`. Whole numbers only, no network, no state: the same call always gets the
-//! same answer, and a finding names the words that weighed most.
+//! same answer, and a finding names the words that weighed most. Of a file that is written, a script and what a tool is told, the
+//! model of artifacts (`scan::learned`) knows more: what it says is among the features, and is asked only where the answer can
+//! depend on it.
 //!
 //! **What it is not.** It is no proof. Whoever has this source can write until a call weighs less. So it only asks, and never denies;
 //! rules that are sure and the guards at run time do not depend on it. Guesses of rules do: whoever words a short call well can
@@ -28,6 +30,7 @@ use defenseclaw_model::call::ToolCall;
 use defenseclaw_model::decision::{Finding, Severity};
 use defenseclaw_model::facts::Facts;
 
+use self::features::Artifact;
 use crate::linear::{Found, Model};
 use crate::mask::mask_text;
 
@@ -75,8 +78,16 @@ pub fn embedded() -> &'static Model {
 /// The features of a call in which rules found that: number and group of each.
 pub fn sample(call: &ToolCall, cwd: Option<&str>, facts: &Facts, findings: &[Finding]) -> Vec<(u32, u8)> {
     let mut found = Found::all(false);
-    features::find(call, cwd, facts, findings, &mut found);
+    find(call, cwd, facts, findings, &mut found);
     found.features.iter().map(|one| (one.id, one.group)).collect()
+}
+
+/// All features of a call in which rules found that.
+fn find(call: &ToolCall, cwd: Option<&str>, facts: &Facts, findings: &[Finding], found: &mut Found<'_>) {
+    features::find(call, cwd, facts, findings, found);
+    if let Some(artifact) = Artifact::of(call) {
+        artifact.read(found);
+    }
 }
 
 /// Whether a rule's finding may be taken back, where the model sees nothing bad.
@@ -125,18 +136,22 @@ pub(crate) fn judge(
     rules: &Rules<'_>,
     findings: &mut Vec<Finding>,
 ) {
-    let mut found = Found::known_to(model, false);
-    features::find(call, cwd, facts, findings, &mut found);
-    let score = model.weigh(&found.features).score;
-    if score >= model.medium {
+    let unruled = findings.is_empty();
+    let side = |score: i64| match score {
+        _ if score >= model.medium => Side::Attack,
+        _ if score < model.doubt && !unruled => Side::Harmless,
+        _ => Side::Neither,
+    };
+    let side = weigh(model, (call, cwd, facts, findings), side);
+    if side == Side::Attack {
         if findings.iter().any(asks) {
             return;
         }
         // Names are made again for the few calls that are told of.
         let mut found = Found::known_to(model, true);
-        features::find(call, cwd, facts, findings, &mut found);
+        find(call, cwd, facts, findings, &mut found);
         findings.push(finding(model, &found));
-    } else if score < model.doubt {
+    } else if side == Side::Harmless {
         let mut asked = 0;
         let weaker = |finding: &Finding| is_doubtful(call, finding) || finding.confidence > QUESTIONED;
         for finding in findings
@@ -146,10 +161,11 @@ pub(crate) fn judge(
             if asks(finding) {
                 asked += 1;
                 let part = (asked <= MAX_NARROWED).then(|| narrowed(rules, call, finding));
-                if part
-                    .flatten()
-                    .is_none_or(|part| weigh(model, &part, cwd) >= model.doubt)
-                {
+                let doubted = |part: Ruled| {
+                    let part = (&part.call, cwd, &part.facts, part.findings.as_slice());
+                    weigh(model, part, |score| score < model.doubt)
+                };
+                if !part.flatten().is_some_and(doubted) {
                     continue;
                 }
             }
@@ -163,11 +179,35 @@ pub(crate) fn judge(
     }
 }
 
-/// What a call weighs.
-fn weigh(model: &Model, ruled: &Ruled, cwd: Option<&str>) -> i64 {
+/// What a score says of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Attack,
+    Neither,
+    /// So harmless that what rules found is doubted.
+    Harmless,
+}
+
+/// A call, with where it runs, what it declares and what rules found.
+type Parts<'c> = (&'c ToolCall, Option<&'c str>, &'c Facts, &'c [Finding]);
+
+/// What `side` makes of what a call weighs. What it writes or runs is read only where that can change the answer.
+fn weigh<S: PartialEq>(model: &Model, parts: Parts<'_>, side: impl Fn(i64) -> S) -> S {
+    let (call, cwd, facts, findings) = parts;
     let mut found = Found::known_to(model, false);
-    features::find(&ruled.call, cwd, &ruled.facts, &ruled.findings, &mut found);
-    model.weigh(&found.features).score
+    features::find(call, cwd, facts, findings, &mut found);
+    if let Some(artifact) = Artifact::of(call) {
+        let mut worst = Found::known_to(model, false);
+        artifact.worst(&mut worst);
+        let (least, most) = model.range(&found.features, &worst.features);
+        let known = side(least);
+        // The sides of a score are ranges: where both ends are on one, all between them is.
+        if known == side(most) {
+            return known;
+        }
+        artifact.read(&mut found);
+    }
+    side(model.weigh(&found.features).score)
 }
 
 /// Whether a finding is enough for a question under the built-in thresholds.

@@ -225,34 +225,78 @@ impl Model {
         self.weigh(&known.collect::<Vec<Feature>>()).score
     }
 
+    /// The least and the greatest that the features of one passage come to with none, some or all of `more`: of these always the
+    /// first ones, which are of none of the others.
+    pub(crate) fn range(&self, features: &[Feature], more: &[Feature]) -> (i64, i64) {
+        let mut sums = [Sum::default(); GROUPS];
+        for feature in features {
+            add(&mut sums, feature);
+        }
+        let score = self.total(&sums);
+        let mut range = (score, score);
+        for feature in more {
+            add(&mut sums, feature);
+            let score = self.total(&sums);
+            range = (range.0.min(score), range.1.max(score));
+        }
+        range
+    }
+
     /// Weighs the features of one passage that were found for this model.
     pub(crate) fn weigh(&self, features: &[Feature]) -> Weighed {
-        let mut counts = [0_usize; GROUPS];
+        let mut sums = [Sum::default(); GROUPS];
         for feature in features {
-            if let Some(count) = counts.get_mut(usize::from(feature.group)) {
-                *count += 1;
-            }
+            add(&mut sums, feature);
         }
-        let mut scales = [0_i64; GROUPS];
-        for ((scale, &count), step) in scales.iter_mut().zip(&counts).zip(self.steps) {
-            *scale = step * inverse_root(count) / ONE;
-        }
-        let (mut against, mut plus, mut minus) = (Vec::new(), 0, 0);
-        for feature in features {
-            let part =
-                i64::from(feature.weight) * scales.get(usize::from(feature.group)).copied().unwrap_or(0);
-            if part > 0 {
-                plus += part;
-                against.push((feature.say, part));
-            } else {
-                minus += part;
-            }
-        }
+        let scales = self.scales(&sums);
+        let part = |feature: &Feature| {
+            let scale = scales.get(usize::from(feature.group)).copied().unwrap_or(0);
+            i64::from(feature.weight) * scale
+        };
+        let parts = features.iter().map(|feature| (feature.say, part(feature)));
+        let mut against: Vec<(Say, i64)> = parts.filter(|(_, part)| *part > 0).collect();
         against.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
         Weighed {
-            score: self.bias + plus + minus.max(-self.clip),
+            score: self.total(&sums),
             against,
         }
+    }
+
+    /// What one unit of weight counts in each group: the more features it has, the less each.
+    fn scales(&self, sums: &[Sum; GROUPS]) -> [i64; GROUPS] {
+        let mut scales = self.steps;
+        for (scale, sum) in scales.iter_mut().zip(sums) {
+            *scale = *scale * inverse_root(sum.count) / ONE;
+        }
+        scales
+    }
+
+    fn total(&self, sums: &[Sum; GROUPS]) -> i64 {
+        let scales = self.scales(sums);
+        let sum = |part: fn(&Sum) -> i64| -> i64 {
+            sums.iter()
+                .zip(scales)
+                .map(|(sum, scale)| part(sum) * scale)
+                .sum()
+        };
+        self.bias + sum(|sum| sum.plus) + sum(|sum| sum.minus).max(-self.clip)
+    }
+}
+
+/// What the features of one group weigh, before they share.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    count: usize,
+    plus: i64,
+    minus: i64,
+}
+
+fn add(sums: &mut [Sum; GROUPS], feature: &Feature) {
+    if let Some(sum) = sums.get_mut(usize::from(feature.group)) {
+        sum.count += 1;
+        let weight = i64::from(feature.weight);
+        sum.plus += weight.max(0);
+        sum.minus += weight.min(0);
     }
 }
 
@@ -354,6 +398,33 @@ mod tests {
         assert!(Weights::of((0..=1 << 20).map(|id| (id, 1)).collect()).is_err());
         assert_eq!(Weights::default().place(1), None);
         assert_eq!(Weights::of(Vec::new()).unwrap(), Weights::default());
+    }
+
+    #[test]
+    fn a_range_holds_whatever_is_added_of_the_features_named() {
+        let model = Model {
+            bias: 7,
+            steps: [ONE; GROUPS],
+            clip: 40 * ONE,
+            weights: Weights::of((0..12).map(|id| (id, [9, -14, 3, -1][id as usize % 4])).collect()).unwrap(),
+            ..Model::default()
+        };
+        let features = |ids: std::ops::Range<u32>| -> Vec<Feature> {
+            let feature = |id: u32| Feature {
+                id,
+                group: (id / 7) as u8,
+                weight: model.weights.place(id).unwrap().1,
+                say: Say::Wording,
+            };
+            ids.map(feature).collect()
+        };
+        let (least, most) = model.range(&features(0..5), &features(5..12));
+        let scores: Vec<i64> = (5..=12).map(|end| model.weigh(&features(0..end)).score).collect();
+        assert_eq!(
+            (least, most),
+            (*scores.iter().min().unwrap(), *scores.iter().max().unwrap())
+        );
+        assert!(least < most);
     }
 
     #[test]

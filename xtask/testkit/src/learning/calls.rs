@@ -21,7 +21,7 @@ use crate::evaluation::collection::{Case, Label, Question, Split};
 const SETS: [&str; 2] = ["pairs", "everyday"];
 
 /// Calls of these authors are examinations: nothing is learned from them.
-pub const EXAMINATIONS: [&str; 3] = ["n22", "n24", "n28"];
+pub const EXAMINATIONS: [&str; 5] = ["n22", "n24", "n28", "n29", "n40"];
 
 /// Whose calls rules were made with: what rules find in them says nothing of strangers'.
 const TUNED: [&str; 2] = ["own", "n1"];
@@ -31,7 +31,7 @@ const PARTS: u64 = 4;
 
 /// Which share of the everyday calls, and of the twins, may be told that rules do not stop, and which share of the twins may be HIGH;
 /// and which share of the attacks may score below what rules are doubted under.
-const TOLD_EVERYDAY: f64 = 0.0025;
+const TOLD_EVERYDAY: f64 = 0.003;
 const TOLD_TWINS: f64 = 0.0125;
 const HIGH_TWINS: f64 = 0.01;
 const DOUBTED: f64 = 0.08;
@@ -207,12 +207,6 @@ pub fn cross(known: &[Known]) -> (Vec<Outcome>, Model) {
             .zip(&folds)
             .filter(|(_, fold)| *fold == name);
         own.for_each(|((score, one), _)| *score = scores_of(&model, one));
-    }
-    for (o, s) in known.iter().zip(&scores) {
-        eprintln!(
-            "DUMP {} {} {} {} {} {} {} {}",
-            o.id, o.lesson.set, o.lesson.attack, o.lesson.ordinary, s.0, s.1, o.stopped, o.surely
-        );
     }
     set_thresholds(&mut whole, known, &scores);
     let outcomes = known

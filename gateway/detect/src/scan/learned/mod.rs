@@ -88,6 +88,18 @@ pub fn samples(kind: ScanKind, artifact: &Artifact, findings: &[ScanFinding], na
     samples
 }
 
+/// The score of a file's worst passage, were it all of an artifact.
+pub(crate) fn score_of(path: &str, text: &str) -> i64 {
+    let files = [(path, std::borrow::Cow::Borrowed(text))];
+    let model = embedded();
+    let mut worst = i64::MIN;
+    let found = || Found::known_to(model, false);
+    each(ScanKind::Skill, &files, &[], found, |_, found| {
+        worst = worst.max(model.weigh(&found.features).score);
+    });
+    worst
+}
+
 /// The files that are texts.
 fn texts(artifact: &Artifact) -> Vec<(&str, std::borrow::Cow<'_, str>)> {
     let text = |file| matches!(super::artifact::format_of(file), super::artifact::Format::Text);

@@ -21,17 +21,6 @@ pub(super) fn train(folder: &Path, misses: bool) -> Result<Model> {
     let mut rows: Vec<(&Known, Outcome)> = known.iter().zip(outcomes).collect();
     rows.extend(examined.iter().map(|one| {
         let scores = scores_of(&model, one);
-        eprintln!(
-            "DUMP {} {} {} {} {} {} {} {}",
-            one.id,
-            one.lesson.set,
-            one.lesson.attack,
-            one.lesson.ordinary,
-            scores.0,
-            scores.1,
-            one.stopped,
-            one.surely
-        );
         (one, outcome(&model, one, scores))
     }));
     println!(
