@@ -5,7 +5,7 @@
 mod e2e {
     use std::fs;
     use std::path::{Path, PathBuf};
-    use std::process::{Output, Stdio};
+    use std::process::{Command, Output, Stdio};
 
     use defenseclaw_testkit::{Stack, StackOptions};
     use serde_json::{Value, json};
@@ -33,11 +33,13 @@ mod e2e {
                 project: folder("dc-mcp-"),
                 home: folder("dc-home-"),
             };
-            fs::copy(
-                env!("CARGO_BIN_EXE_mcp-server"),
-                place.project.path().join("server"),
-            )
-            .unwrap();
+            // Copied by another process: while this one has the file open for writing, a program that another test starts
+            // at that moment has it open, too, and a file that is open for writing cannot be executed.
+            let copied = Command::new("cp")
+                .arg(env!("CARGO_BIN_EXE_mcp-server"))
+                .arg(place.project.path().join("server"))
+                .status();
+            assert!(copied.unwrap().success());
             place
         }
 
@@ -292,7 +294,11 @@ mod e2e {
                 .map(|finding| finding["file"].as_str().unwrap().to_owned())
                 .collect()
         };
-        assert_eq!(found("mcp.shadowed-tool"), ["other/tools/add_note#/name"]);
+        assert_eq!(
+            found("mcp.shadowed-tool"),
+            ["other/tools/add_note#/name"],
+            "{report}"
+        );
         assert_eq!(found("mcp.live-needs-network"), ["web"]);
         assert_eq!(found("mcp.live-not-here"), ["fetched", "gone"]);
         let one = place.run(&[
