@@ -251,7 +251,7 @@ fn arguments(tool: &Tool, fields: &Map<String, Value>, value: &Value, far: bool)
         .find_map(|name| fields.get(*name)?.as_str());
     match program {
         Some(program) => Some(format!("{program} {given}")),
-        None if far && !tool.program()?.first().is_some_and(|name| *name == "docker") => None,
+        None if far && tool.program()?.first().is_none_or(|name| *name != "docker") => None,
         None => tool.program().map(|_| with_program(tool, given)),
     }
 }
