@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 
 /// Samples of each contender in `hook`.
 const HOOK_RUNS: usize = 600;
+/// Where agents pin their kernel programs.
+const PINS: &str = "/sys/fs/bpf/defenseclaw";
 /// Tool calls in `decision`.
 const DECISIONS: usize = 500;
 
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let arguments = Arguments::parse()?;
     let machine = machine();
+    warn_of_probes();
     if !arguments.json {
         println!("machine: {machine}\n");
     }
@@ -139,6 +142,18 @@ fn machine() -> String {
         model.unwrap_or(std::env::consts::ARCH),
         kernel.trim()
     )
+}
+
+/// An agent that was killed leaves its kernel programs in force, which is its purpose; here they slow down every system call that is
+/// measured, ours and the others'.
+fn warn_of_probes() {
+    let left = fs::read_dir(PINS).map_or(0, Iterator::count);
+    if left > 0 {
+        eprintln!(
+            "warning: kernel programs of {left} agents are in force on this machine ({PINS}) and slow down what is measured. \
+             Where none of them is wanted: `defenseclaw-agent unload` with each one's configuration, or remove that folder's content."
+        );
+    }
 }
 
 fn summary(what: &str, method: &str, samples: &Samples) -> Value {
