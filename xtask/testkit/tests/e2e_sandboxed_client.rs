@@ -261,10 +261,11 @@ mod e2e {
     /// What the clients do by themselves, whenever they like, and no command of these sessions does: in one run more often than in
     /// another. Codex looks at the repository with this setting, and reads the shell's state that it saved; Claude Code looks for
     /// running editors and for the repository's remote.
-    const OWN: [&str; 4] = [
+    const OWN: [&str; 5] = [
         "safe.bareRepository=explicit",
         "/.codex/shell_snapshots/",
         "code|cursor|windsurf",
+        "[\"grep\", \"-v\", \"grep\"]",
         "\"config\", \"--get\", \"remote.origin.url\"",
     ];
 
