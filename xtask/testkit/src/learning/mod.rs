@@ -24,7 +24,7 @@ use crate::evaluation::artifacts::{self, Skill};
 use crate::evaluation::collection::Split;
 
 /// The collections that nothing is learned from: they say what to expect of artifacts that nobody here has seen.
-pub const EXAMINATIONS: [&str; 2] = ["board", "trial"];
+pub const EXAMINATIONS: [&str; 3] = ["assize", "board", "trial"];
 
 /// The artifacts to learn from: all but the examinations and what is held out.
 pub fn material(folder: &Path) -> Result<Vec<Skill>> {
