@@ -40,6 +40,7 @@ fn main() -> Result<()> {
         ("1 KiB script", script),
         ("1 KiB of one-liners", ONE_LINERS),
         ("git status && ls -la", "git status && ls -la"),
+        ("npm ci && npm run build", "npm ci && npm run build"),
     ];
     for (name, command) in cases {
         let mut times: [Vec<Duration>; PARTS.len()] = Default::default();

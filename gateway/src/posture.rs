@@ -154,6 +154,7 @@ mod tests {
             reads: vec![PathFact {
                 path: "/home/u/.ssh/id_rsa".into(),
                 class: Some("private-key".into()),
+                by: Vec::new(),
             }],
             ..Facts::default()
         };

@@ -358,6 +358,7 @@ mod tests {
             reads: vec![PathFact {
                 path: "/a".into(),
                 class: None,
+                by: Vec::new(),
             }],
             pipes: vec![Pipe { from: 0, to: 1 }, Pipe { from: 998, to: 999 }],
             ..Facts::default()

@@ -32,13 +32,13 @@ decision := {
 	"findings": [],
 	"waived": [],
 } if {
-	count(input.findings) == 0
-	not input.facts.installs
+	input.findings == []
+	not installs_to_weigh
 	input.binding.state != "forged"
 	not input.artifacts
-	count(data.operator.block) == 0
-	count(input.posture.taints) == 0
-	not held
+	data.operator.block == []
+	input.posture.taints == []
+	not input.mcp.pin == "changed"
 	not {"name": "defenseclaw-canary-denied", "argv": ["defenseclaw-canary-denied"]} in input.facts.programs
 }
 
@@ -95,7 +95,7 @@ else := {
 	input.artifacts
 }
 
-# An MCP server is another than the one that was approved. Nobody is asked call by call: what is asked is whether this server is
+# An MCP server says something else of itself, or is started otherwise, than when it was approved. Nobody is asked call by call: what is asked is whether this server is
 # still the one that was meant, and that has an answer of its own.
 else := {
 	"verdict": "deny",
@@ -106,7 +106,7 @@ else := {
 	"findings": [changed_server],
 	"waived": [],
 } if {
-	held
+	input.mcp.pin == "changed"
 }
 
 # --- What the packs found --------------------------------------------------------------------------------------------------
@@ -291,9 +291,6 @@ sends if {
 	some flow in input.facts.flows
 	flow.to.kind == "network"
 }
-
-# The server whose tool is called says something else of itself, or is started otherwise, than when it was approved.
-held if input.mcp.pin == "changed"
 
 # --- What the policy itself finds -------------------------------------------------------------------------------------------
 

@@ -11,24 +11,58 @@
 package defenseclaw.decision
 
 # What counts, the worst first, and what is told: exceptions take from the one, not from the other.
-installed := counted_installs if input.facts.installs
+installed := counted_installs if installs_to_weigh
 
-installed := [] if not input.facts.installs
+installed := [] if not installs_to_weigh
 
 counted_installs := [told.finding | some told in install_findings; count(told.waivers) == 0]
 
-told_installs := [] if not input.facts.installs
+told_installs := [] if not installs_to_weigh
 
 told_installs := [finding |
 	some told in install_findings
 	by := [sprintf("set aside by %s: %s", [waiver.owner, waiver.reason]) | some waiver in told.waivers]
 	finding := object.union(told.finding, {"evidence": array.concat(told.finding.evidence, by)})
 ] if {
-	input.facts.installs
+	installs_to_weigh
 }
 
-# Packages that the lists allow are not weighed at all.
-weighed := [install | some install in input.facts.installs; not listed_package(install)]
+# Everyday installs and packages that the lists allow are not weighed at all.
+weighed := [install |
+	some install in input.facts.installs
+	not everyday(install)
+	not listed_package(install)
+]
+
+# Has nothing that any of `install_rules` asks for: from the ecosystem's own registry or by a lock file, by a name that is no slip, not for
+# an agent. Most installs are: they are told from the rest once, and not by each rule.
+everyday(install) if {
+	not install.source in {"git", "url", "alias", "inline"}
+	install.into != "agent"
+	not install.ecosystem in {"docker", "vscode"}
+	not install.from
+	not install.registry
+	not install.extra_registry
+	not install.credentials
+	not install.like
+	runs_as_asked(install)
+}
+
+runs_as_asked(install) if not install.runs_now
+
+runs_as_asked(install) if install.known
+
+runs_as_asked(install) if install.version == "exact"
+
+# What the first clause of the decision asks.
+installs_to_weigh if {
+	input.facts.installs
+	any_to_weigh
+}
+
+any_to_weigh if weighed != []
+
+any_to_weigh if input.packages
 
 listed_package(install) if {
 	some entry in data.operator.allow
@@ -51,7 +85,7 @@ install_findings := [told |
 		"rule": rule.id,
 		"category": "trust-exploit",
 		"severity": rule.severity,
-		"message": rule.message,
+		"message": message_of(rule),
 		"remedy": rule.remedy,
 		"evidence": [evidence_of(fit) | some fit in rule.fits],
 		"confidence": rule.confidence,
@@ -72,64 +106,74 @@ first_of(fits) := shown(fits[0]) if count(fits) > 0
 
 first_of(fits) := "" if count(fits) == 0
 
+message_of(rule) := rule.message if rule.message
+
+message_of(rule) := look_alike_message if rule.id == "install.look-alike"
+
+message_of(rule) := sprintf(rule.says, [first_of(rule.fits)]) if {
+	rule.says
+	rule.id != "install.look-alike"
+}
+
 rules_of_packages := package_rules if input.packages
 
 rules_of_packages := [] if not input.packages
 
+# `says` is made a message of only where the rule fits: most installs are everyday work, and no rule fits them.
 install_rules := [
 	{
 		"id": "install.look-alike", "severity": "HIGH", "confidence": 88, "fits": look_alikes,
-		"message": look_alike_message,
+		"says": "",
 		"remedy": "Install the package that is meant, by its exact name",
 	},
 	{
 		"id": "install.agent", "severity": "MEDIUM", "confidence": 75, "fits": capabilities,
-		"message": sprintf("this would give the agent something new that nobody has admitted: %s", [first_of(capabilities)]),
+		"says": "this would give the agent something new that nobody has admitted: %s",
 		"remedy": "Let the person look at it first; defenseclaw-cli scan shows what is in it",
 	},
 	{
 		"id": "install.open-way", "severity": "MEDIUM", "confidence": 75, "fits": open_ways,
-		"message": sprintf("what %s brings can be changed by anyone on its way: its address has no encryption", [first_of(open_ways)]),
+		"says": "what %s brings can be changed by anyone on its way: its address has no encryption",
 		"remedy": "Use an https address",
 	},
 	{
 		"id": "install.login-in-address", "severity": "MEDIUM", "confidence": 70, "fits": logins,
-		"message": sprintf("the address of %s carries a password or token", [first_of(logins)]),
+		"says": "the address of %s carries a password or token",
 		"remedy": "Let git or the package manager log in by its own means",
 	},
 	{
 		"id": "install.unknown-address", "severity": "MEDIUM", "confidence": 70, "fits": addresses,
-		"message": sprintf("%s comes from an address where packages are not usually published", [first_of(addresses)]),
+		"says": "%s comes from an address where packages are not usually published",
 		"remedy": "Install it from its registry",
 	},
 	{
 		"id": "install.alias", "severity": "MEDIUM", "confidence": 68, "fits": aliases,
-		"message": sprintf("under another package's name this would install %s", [first_of(aliases)]),
+		"says": "under another package's name this would install %s",
 		"remedy": "Install it by its own name",
 	},
 	{
 		"id": "install.agent-image", "severity": "MEDIUM", "confidence": 68, "fits": images,
-		"message": sprintf("this would run an image made for agents, from a publisher that nobody named: %s", [first_of(images)]),
+		"says": "this would run an image made for agents, from a publisher that nobody named: %s",
 		"remedy": "Let the person look at the image first",
 	},
 	{
 		"id": "install.extra-registry", "severity": "MEDIUM", "confidence": 60, "fits": extras,
-		"message": sprintf("whoever has the higher version number decides where %s comes from", [first_of(extras)]),
+		"says": "whoever has the higher version number decides where %s comes from",
 		"remedy": "Name one registry, or pin the versions",
 	},
 	{
 		"id": "install.unknown-registry", "severity": "LOW", "confidence": 60, "fits": registries,
-		"message": sprintf("%s comes from another registry than its own", [first_of(registries)]),
+		"says": "%s comes from another registry than its own",
 		"remedy": "Make sure that the registry is the one that is meant",
 	},
 	{
 		"id": "install.unpinned-run", "severity": "LOW", "confidence": 60, "fits": unpinned,
-		"message": sprintf("whatever version of %s is the newest today runs at once", [first_of(unpinned)]),
+		"says": "whatever version of %s is the newest today runs at once",
 		"remedy": "Name one version",
 	},
 	{
 		"id": "install.agent-text", "severity": "LOW", "confidence": 60, "fits": texts,
-		"message": sprintf("this writes something that an agent follows: %s", [first_of(texts)]),
+		"says": "this writes something that an agent follows: %s",
 		"remedy": "Read it before it is used",
 	},
 ]

@@ -346,6 +346,7 @@ fn path(path: &str) -> PathFact {
     PathFact {
         path: path.into(),
         class: None,
+        by: Vec::new(),
     }
 }
 

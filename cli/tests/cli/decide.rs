@@ -345,6 +345,7 @@ fn denied_call(host: &Host) -> u64 {
     let path = |path: &str, class: &str| PathFact {
         path: path.into(),
         class: Some(class.into()),
+        by: Vec::new(),
     };
     let end = |kind, what: &str| FlowEnd {
         kind,

@@ -51,6 +51,11 @@ pub struct PathFact {
     /// Its class by `policies/paths.yaml`, for instance `credential`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// The programs that read or write it, as indices into [`Facts::programs`]; none where that is not known. Not kept: what is
+    /// recorded says which programs and which paths there were.
+    #[serde(skip)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub by: Vec<usize>,
 }
 
 /// A network destination named in the call.

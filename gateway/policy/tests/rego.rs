@@ -117,6 +117,7 @@ fn ask_about(policy: &Policy, path: &str) -> Result<Decision, PolicyError> {
         reads: vec![PathFact {
             path: path.to_owned(),
             class: Some("credential".to_owned()),
+            by: Vec::new(),
         }],
         ..Facts::default()
     };

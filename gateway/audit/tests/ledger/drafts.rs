@@ -132,7 +132,11 @@ fn decision() -> impl Strategy<Value = Decision> {
 }
 
 fn path_fact() -> impl Strategy<Value = PathFact> {
-    (text(), option::of(text())).prop_map(|(path, class)| PathFact { path, class })
+    (text(), option::of(text())).prop_map(|(path, class)| PathFact {
+        path,
+        class,
+        by: Vec::new(),
+    })
 }
 
 fn facts() -> impl Strategy<Value = Facts> {

@@ -3,6 +3,8 @@
 //! What a quoted string in it names outright (the path of something sensitive, a URL) is declared; a text that it hands to a
 //! shell is read as one; and a few combinations of calls say what it is for. The text itself is noted as opaque.
 
+use std::net::IpAddr;
+
 use defenseclaw_model::facts::BehaviourKind::{Control, Credential, Destruction, Execution, Privilege};
 use defenseclaw_model::facts::{FlowEnd, FlowKind, Radius};
 
@@ -10,7 +12,7 @@ use super::calls::{deletions, shells};
 use super::code_paths;
 use super::flows::{Sends, Way};
 use super::groups::Group;
-use super::received::{takes_commands, tasked};
+use super::received::{bracketed, takes_commands, tasked};
 use super::spotted::Spotted;
 use super::{Analysis, addresses, flows, hosts, people, spelled};
 use crate::shell::{Scope, Sink};
@@ -92,7 +94,33 @@ fn runs_text(code: &Spotted<'_>) -> bool {
         // `re.exec(`, `cursor.exec(` and `literal_eval(` run no code.
         !before.ends_with(['.', '_']) || before.ends_with("builtins.")
     });
-    own || code.has(Group::RunsText) && (!code.has(Group::CompilesExpression) || code.has(Group::OsSystem))
+    own || code.has(Group::RunsText)
+        && (!code.has(Group::CompilesExpression) || code.has(Group::OsSystem))
+        && code
+            .uses(Group::RunsText, usize::MAX)
+            .any(|(at, word)| !only_asks(word, &code.text[at + word.len()..]))
+}
+
+/// Whether a call runs nothing but a command that is written out and tells something of this host or repository: nothing that came in
+/// is part of it. `rest`: what stands behind the opening parenthesis.
+fn only_asks(word: &str, rest: &str) -> bool {
+    const ASKS: [&str; 8] = [
+        "git", "hg", "uname", "hostname", "date", "nproc", "whoami", "which",
+    ];
+    let rest = rest.trim_start();
+    let Some(quote @ ('"' | '\'' | '`')) = rest.chars().next().filter(|_| word.ends_with('(')) else {
+        return false;
+    };
+    let Some((command, behind)) = rest[1..].split_once(quote) else {
+        return false;
+    };
+    let plain = |c: char| !matches!(c, ';' | '|' | '&' | '<' | '>' | '$' | '`' | '\\' | '\n');
+    let program = command.split_whitespace().next().unwrap_or_default();
+    let (arguments, _) = behind.split_once(')').unwrap_or((behind, ""));
+    ASKS.contains(&program)
+        && command.chars().all(plain)
+        && behind.trim_start().starts_with([')', ','])
+        && !arguments.contains("input")
 }
 
 /// What combinations of calls say.
@@ -168,9 +196,13 @@ fn connected(code: &Spotted<'_>) -> Option<String> {
     let text = code.text;
     let mut words = Group::ConnectsTo.words().iter();
     let begin = words.find_map(|word| text.find(word).map(|at| at + word.len()))?;
-    let (quoted, _) = strings(&text[begin..text.ceil_char_boundary((begin + 200).min(text.len()))]).next()?;
-    let host = hosts::host_port(quoted, None)?;
-    Some(host.host)
+    // Only what stands in the call's own brackets is what it connects to.
+    let (quoted, _) = strings(bracketed(&text[begin..])).next()?;
+    let host = hosts::host_port(quoted, None)?.host;
+    // A version and the end of a sentence are no addresses.
+    let address = host.parse::<IpAddr>().is_ok()
+        || host.bytes().any(|b| b.is_ascii_alphabetic()) && !quoted.ends_with('.');
+    address.then_some(host)
 }
 
 /// What the text sends, and from where.

@@ -579,6 +579,9 @@ fn code_that_takes_commands_from_another_host_is_a_shell() {
     for text in [
         "node -e \"require('net').connect(6379,'localhost').on('data',d=>console.log(/a/.exec(d)))\"",
         "ruby -rsocket -e 's=TCPSocket.new(\"127.0.0.1\",11211); s.puts \"stats\"; puts s.gets'",
+        // A server of tools over standard input: what stands behind the call is no address, and a version never is.
+        "node -e \"const {exec}=require('child_process'); process.stdin.on('data',d=>exec(d)); s.connect(t); s.name='vitest'; s.version='0.4.0'\"",
+        "node -e \"const {exec}=require('child_process'); process.stdin.on('data',d=>exec(d)); s.connect({version:'0.4.0'})\"",
     ] {
         assert!(!has(&command(text), Control, "reverse-shell"), "{text}");
     }

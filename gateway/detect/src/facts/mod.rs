@@ -222,6 +222,7 @@ impl Analysis {
 
     /// Draws what follows from the call as a whole: the text of a command that is run, `None` for all else.
     fn finish(mut self, command: Option<&str>) -> Facts {
+        self.note_readers();
         names_kept::settle(&mut self);
         stricter::settle(&mut self);
         flows::draw(&mut self);
@@ -398,6 +399,7 @@ impl Analysis {
         let fact = PathFact {
             path,
             class: class.map(str::to_owned),
+            by: Vec::new(),
         };
         let list = match access {
             Access::Read => &mut self.facts.reads,
@@ -418,6 +420,24 @@ impl Analysis {
             }
         }
         places::touched(self, access, at);
+    }
+
+    /// Notes of each path which programs read or write it.
+    fn note_readers(&mut self) {
+        for (program, node) in self.nodes.iter().enumerate() {
+            for (paths, touched) in [
+                (&mut self.facts.reads, &node.reads),
+                (&mut self.facts.writes, &node.writes),
+            ] {
+                for &at in touched {
+                    if let Some(fact) = paths.get_mut(at)
+                        && !fact.by.contains(&program)
+                    {
+                        fact.by.push(program);
+                    }
+                }
+            }
+        }
     }
 
     /// Whether nothing is piped into the program that is being looked at, as far as that is known before its pipe is.

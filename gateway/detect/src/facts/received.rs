@@ -80,7 +80,7 @@ pub(super) fn tasked(analysis: &mut Analysis, code: &Spotted<'_>, host: Option<&
 }
 
 /// What stands in the bracket that is open before `rest`.
-fn bracketed(rest: &str) -> &str {
+pub(super) fn bracketed(rest: &str) -> &str {
     let rest = &rest[..rest.floor_char_boundary(400)];
     let mut open = 1_usize;
     let end = rest.find(|c| {

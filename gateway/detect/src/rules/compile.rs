@@ -352,6 +352,7 @@ impl Compiler {
             classes.into_iter().map(Into::into).collect(),
             self.patterns(&path.path)?,
             self.patterns(&path.not_path)?,
+            self.words(&path.by)?.into_iter().map(Into::into).collect(),
         ))
     }
 

@@ -138,6 +138,8 @@ pub(super) struct PathTest {
     /// What a path must have for each of these patterns to fit.
     pub(super) wanted: Vec<Pairs>,
     pub(super) not_paths: Vec<Pattern>,
+    /// Who reads or writes it, where that is known.
+    pub(super) by: Vec<Box<str>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -325,7 +327,7 @@ impl Ask<'_, '_> {
         let writes = writes.filter(|_| access != Access::Read);
         let mut found = false;
         for (path, pairs) in reads.chain(writes) {
-            if test.fits(path, pairs) {
+            if test.fits(&self.view.facts.programs, path, pairs) {
                 found = true;
                 self.note(Seen::Path(path.clone()));
             }
@@ -351,6 +353,7 @@ impl Ask<'_, '_> {
                 FlowKind::Secret | FlowKind::File => Seen::Path(PathFact {
                     path: what.clone(),
                     class: None,
+                    by: Vec::new(),
                 }),
                 FlowKind::Network => Seen::Host(what.clone()),
                 FlowKind::Command | FlowKind::Code => Seen::Program(what.clone()),
@@ -544,8 +547,14 @@ impl Flag {
 }
 
 impl PathTest {
-    pub(super) fn new(classes: Vec<Box<str>>, paths: Vec<Pattern>, not_paths: Vec<Pattern>) -> Self {
+    pub(super) fn new(
+        classes: Vec<Box<str>>,
+        paths: Vec<Pattern>,
+        not_paths: Vec<Pattern>,
+        by: Vec<Box<str>>,
+    ) -> Self {
         Self {
+            by,
             wanted: paths.iter().map(Pairs::of_pattern).collect(),
             classes,
             paths,
@@ -554,7 +563,7 @@ impl PathTest {
     }
 
     /// Whether a path that may hold `pairs` fits.
-    fn fits(&self, fact: &PathFact, pairs: &Pairs) -> bool {
+    fn fits(&self, programs: &[Program], fact: &PathFact, pairs: &Pairs) -> bool {
         let class = fact.class.as_deref();
         if class == Some(HARMLESS) {
             return false;
@@ -565,6 +574,17 @@ impl PathTest {
             && (self.paths.is_empty()
                 || paths.any(|(pattern, wanted)| pairs.may_hold(wanted) && pattern.fits(&fact.path)))
             && !any_fits(&self.not_paths, &fact.path)
+            && (self.by.is_empty() || fact.by.is_empty() || self.is_by(programs, fact))
+    }
+
+    fn is_by(&self, programs: &[Program], fact: &PathFact) -> bool {
+        let mut readers = fact.by.iter().filter_map(|&at| programs.get(at));
+        readers.any(|program| {
+            let stem = stem(&program.name);
+            self.by
+                .iter()
+                .any(|known| **known == *stem || **known == *program.name)
+        })
     }
 }
 

@@ -442,6 +442,9 @@ impl Reader<'_> {
 
     /// `{name, ns: .metadata.namespace}`
     fn object(&mut self, given: Holds) -> Option<Holds> {
+        if self.mark("}") {
+            return Some(Holds::Names);
+        }
         let mut holds = Holds::Names;
         loop {
             let (name, text) = match self.peek()?.clone() {

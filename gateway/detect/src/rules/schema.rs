@@ -157,6 +157,8 @@ pub(super) struct PathClause {
     pub(super) class: Many<String>,
     pub(super) path: Many<String>,
     pub(super) not_path: Many<String>,
+    /// Names of programs, one of which reads or writes it, or else it is not known which does.
+    pub(super) by: Many<String>,
 }
 
 /// A host.

@@ -100,6 +100,24 @@ impl Pass<'_> {
         for (number, line) in numbered(text, 1) {
             packages.extend(list.packages(line, number));
             let lower = line.to_lowercase();
+            // `appIe`: a capital I stands for an l where letters of the other case stand around it.
+            let meant = stands_for_l(line).then(|| line.replace('I', "l").to_lowercase());
+            let meant = meant
+                .as_deref()
+                .map(|meant| owners_in(meant).zip(owners_in(&lower)));
+            let disguised = meant.into_iter().flatten().find(|(meant, owner)| {
+                let popular = &self.scanner.popular.owners;
+                meant != owner && popular.contains(*meant) && !popular.contains(*owner)
+            });
+            if let Some((meant, owner)) = disguised {
+                self.findings.push(super::packages::finding(
+                    ("supply-chain.owner-lookalike", "supply-chain", Severity::High, 85),
+                    (path, number),
+                    format!("{owner}, whose code this takes, is written with a capital I so that it is read as {meant}"),
+                    owner,
+                    "Make sure that this is the owner that is meant",
+                ));
+            }
             for owner in owners_in(&lower).chain(list.owners(&lower)) {
                 if seen.len() > MAX_OWNERS || !seen.insert(owner.to_owned()) {
                     continue;
@@ -140,6 +158,13 @@ impl Pass<'_> {
         }
         self.judge_packages(&packages, path);
     }
+}
+
+/// Whether a capital I stands between or behind small letters, where nobody writes one.
+fn stands_for_l(line: &str) -> bool {
+    line.as_bytes()
+        .windows(2)
+        .any(|two| two[0].is_ascii_lowercase() && two[1] == b'I')
 }
 
 /// The owners that a line in lower case names.
@@ -196,6 +221,8 @@ enum Form {
     Conda,
     /// A project or a script of Python's.
     Python,
+    /// Extensions that a project recommends to editors.
+    Extensions,
     Other,
 }
 
@@ -215,6 +242,7 @@ impl List {
             "gemfile" => Form::Gemfile,
             "composer.json" => Form::Composer,
             "environment.yml" | "environment.yaml" => Form::Conda,
+            "extensions.json" | "devcontainer.json" => Form::Extensions,
             "pyproject.toml" | "setup.py" | "setup.cfg" => Form::Python,
             name if name.ends_with(".gemspec") => Form::Gemfile,
             name if name.ends_with(".py") => Form::Python,
@@ -292,7 +320,7 @@ impl List {
                     .filter_map(|word| package(word, Registry::Pypi, false, number))
                     .collect()
             }
-            Form::Composer | Form::Conda | Form::Other => Vec::new(),
+            Form::Composer | Form::Conda | Form::Extensions | Form::Other => Vec::new(),
         }
     }
 
@@ -310,6 +338,13 @@ impl List {
                     return None;
                 }
                 self.inside.then(|| bare.trim_start_matches(['-', ' ']))
+            }
+            Form::Extensions => {
+                // `"publisher.name"`, alone in its line.
+                let word = bare.trim_end_matches(',').strip_prefix('"')?.strip_suffix('"')?;
+                let (publisher, name) = word.split_once('.')?;
+                let word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+                (publisher.chars().all(word) && !name.is_empty()).then_some(publisher)
             }
             _ => None,
         }
@@ -437,5 +472,9 @@ mod tests {
         let vendor = composer.owners("    \"guzzle-http/guzzle\": \"^7.8\",").unwrap();
         assert_eq!(popular.owner_like(vendor), Some(("guzzlehttp", Imitated::Slip)));
         assert_eq!(composer.owners("    \"php\": \">=8.1\","), None);
+        let mut editor = List::of(".vscode/extensions.json");
+        let publisher = editor.owners("    \"esbenpp.prettier-vscode\",").unwrap();
+        assert_eq!(popular.owner_like(publisher), Some(("esbenp", Imitated::Slip)));
+        assert_eq!(editor.owners("  \"recommendations\": ["), None);
     }
 }

@@ -61,6 +61,7 @@ struct File {
     gem: Vec<String>,
     others: Vec<String>,
     owners: Vec<String>,
+    scopes: Vec<String>,
     agents: Vec<String>,
     servers: Vec<String>,
 }
@@ -76,6 +77,8 @@ pub(crate) struct Popular {
     pub(crate) others: HashSet<String>,
     /// Owners of repositories, images and extensions.
     pub(super) owners: HashSet<String>,
+    /// Scopes of npm.
+    scopes: HashSet<String>,
     /// What agents are extended by, from publishers that the harnesses' own documentation names; a `*` at the end.
     pub(crate) agents: Vec<String>,
     /// Well-known MCP servers, by the names under which they are run.
@@ -103,6 +106,7 @@ impl Popular {
             gem: read.gem.into_iter().collect(),
             others: read.others.into_iter().collect(),
             owners: read.owners.into_iter().collect(),
+            scopes: read.scopes.into_iter().collect(),
             agents: read.agents,
             servers: read.servers,
         })
@@ -128,7 +132,31 @@ impl Popular {
         if matches!(registry, Registry::Npm | Registry::Pypi) && self.others.contains(name) {
             return None;
         }
+        if registry == Registry::Npm && name.starts_with('@') {
+            return self.scope_slip(name);
+        }
         Self::slip_among(self.names(registry), name)
+    }
+
+    /// The well-known scope that the one of `name` (`@scope/package`) is a slip of. Shorter ones have honest neighbours.
+    pub(crate) fn scope_slip(&self, name: &str) -> Option<&str> {
+        const LEAST_SCOPE: usize = 6;
+        let (scope, _) = name.strip_prefix('@')?.split_once('/')?;
+        if scope.len() < LEAST_SCOPE || self.scopes.contains(scope) || self.owners.contains(scope) {
+            return None;
+        }
+        let plain = |name: &str| name.replace(['-', '_', '.'], "");
+        let bare = plain(scope);
+        let near = |known: &&String| {
+            let plural =
+                known.strip_suffix('s') == Some(scope) || scope.strip_suffix('s') == Some(known.as_str());
+            let most = if known.len() >= TWO_SLIPS { 2 } else { 1 };
+            known.len() >= LEAST_SCOPE
+                && known.len().abs_diff(scope.len()) <= most
+                && (plain(known) == bare || (!plural && slips(known, scope) <= most))
+        };
+        // The first by its name, so that every run says the same.
+        self.scopes.iter().filter(near).min().map(String::as_str)
     }
 
     /// The name of `known` that `name` is a slip of.

@@ -110,6 +110,29 @@ const DIALS: &[&str] = &[
     "Socket.new(",
 ];
 
+/// Where JavaScript has its sockets.
+const SOCKETS_OF_JS: &[&str] = &[
+    "'net'",
+    "\"net\"",
+    "`net`",
+    "node:net",
+    "'tls'",
+    "\"tls\"",
+    "`tls`",
+    "node:tls",
+    "'dgram'",
+    "\"dgram\"",
+    "node:dgram",
+    "net.connect",
+    "net.Socket",
+    "Deno.connect",
+    "Bun.connect",
+    "WebSocket(",
+    "'ws'",
+    "\"ws\"",
+    "socket.io-client",
+];
+
 /// What starts a program.
 const STARTS: &[&str] = &[
     "os:cmd",
@@ -179,6 +202,10 @@ fn dialled(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
     if !holds(&text, DIALS) || !holds(&text, STARTS) {
         return;
     }
+    // In JavaScript databases, buses and servers of tools have a `connect`, too.
+    if matches!(call.name, "node" | "nodejs" | "deno" | "bun") && !holds(&text, SOCKETS_OF_JS) {
+        return;
+    }
     // Erlang spells an address as numbers, Tcl and Scheme need no quotes.
     let plain = text.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-'));
     let is_near = |word: &str| matches!(word, "localhost" | "127.0.0.1" | "0.0.0.0");
@@ -193,7 +220,12 @@ fn dialled(analysis: &mut Analysis, call: &Invocation<'_>, _: &Scope<'_>) {
         .clone()
         .filter(|word| word.parse::<std::net::Ipv4Addr>().is_ok());
     let names = quoted.filter(|word| {
-        word.contains('.') && !word.contains([' ', '/', '(', '$', '\\']) && !word.starts_with('.')
+        word.contains('.')
+            && !word.contains([' ', '/', '(', '$', '\\'])
+            && !word.starts_with('.')
+            && !word.ends_with('.')
+            // A version is no address.
+            && word.bytes().any(|b| b.is_ascii_alphabetic())
     });
     let mut peers = addresses.chain(names);
     let far = peers.find(|word| !is_near(word));

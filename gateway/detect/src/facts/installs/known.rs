@@ -47,7 +47,12 @@ pub(super) fn tell(install: &mut Install) {
             matches!(install.ecosystem, Ecosystem::Npm | Ecosystem::Pypi) && popular.others.contains(&name);
         install.known = other || names.contains(name.as_str()) || extends_agents(&name);
         if !install.known {
-            let slip = Popular::slip_among(names, &name);
+            let scoped = install.ecosystem == Ecosystem::Npm && name.starts_with('@');
+            let slip = if scoped {
+                popular.scope_slip(&name)
+            } else {
+                Popular::slip_among(names, &name)
+            };
             slip.unwrap_or_default().clone_into(&mut install.like);
         }
     }
@@ -79,7 +84,11 @@ mod tests {
             (Ecosystem::Npm, "express@4", true, ""),
             (Ecosystem::Npm, "expresss", false, "express"),
             (Ecosystem::Npm, "x@npm:lodahs", false, "lodash"),
-            (Ecosystem::Npm, "react-hook-form", false, ""),
+            (Ecosystem::Npm, "react-hook-form", true, ""),
+            (Ecosystem::Npm, "react-spring-carousel", false, ""),
+            (Ecosystem::Npm, "@antropic-ai/sdk", false, "anthropic-ai"),
+            (Ecosystem::Npm, "@biomesjs/biome", false, "biomejs"),
+            (Ecosystem::Npm, "@acme/biome", false, ""),
             (Ecosystem::Pypi, "faiss-gpu", false, ""),
             (Ecosystem::Pypi, "pytest-env", true, ""),
             (Ecosystem::Pypi, "crypotgraphy", false, "cryptography"),
